@@ -1,0 +1,24 @@
+"""The errors that a user can act on; the command line turns them into one line and an exit status."""
+
+
+class InputError(ValueError):
+    """Input that cannot be used. The message names the file, the row and the column where it can.
+
+    Exit status 2.
+    """
+
+
+class DataUnavailable(RuntimeError):
+    """A dataset that is neither at hand nor downloadable here. The message says how to supply it."""
+
+
+class ModelUnavailable(RuntimeError):
+    """Pretrained weights that are neither at hand nor downloadable here."""
+
+
+class Diverged(RuntimeError):
+    """Training stopped learning: the loss is no longer a finite number."""
+
+
+class MeterError(RuntimeError):
+    """The energy meter returned nothing, or zero, for a window in which work was done."""
