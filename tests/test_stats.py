@@ -1,0 +1,261 @@
+"""Bootstrap, tests, equivalence and ranks: against hand-checked values, scipy, and simulated data."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from pepr import stats
+
+samples = st.lists(st.floats(-100, 100, allow_subnormal=False), min_size=3, max_size=20)
+
+
+@given(st.floats(-1e6, 1e6), st.integers(1, 30))
+@settings(max_examples=20)
+def test_the_bootstrap_of_a_constant_is_constant(value, n):
+    interval = stats.bootstrap_interval(np.full(n, value), n_resamples=50)
+    assert interval.estimate == pytest.approx(value) == interval.low == interval.high
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    values = np.random.default_rng(1).normal(size=40)
+    assert stats.bootstrap_interval(values, seed=3) == stats.bootstrap_interval(values, seed=3)
+    assert stats.bootstrap_interval(values, seed=3) != stats.bootstrap_interval(values, seed=4)
+
+
+def test_the_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(400):
+        interval = stats.bootstrap_interval(rng.normal(2.0, 3.0, size=60), n_resamples=400, seed=trial)
+        hits += interval.low <= 2.0 <= interval.high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+def test_the_clustered_bootstrap_covers_where_the_plain_one_is_too_narrow():
+    rng = np.random.default_rng(0)
+    plain = clustered = 0
+    families = np.repeat(np.arange(30), 6)
+    for trial in range(200):
+        values = np.repeat(rng.normal(size=30), 6) + 0.2 * rng.normal(size=180)
+        for_all = stats.bootstrap_interval(values, n_resamples=300, seed=trial)
+        by_family = stats.bootstrap_interval(values, clusters=families, n_resamples=300, seed=trial)
+        plain += for_all.low <= 0 <= for_all.high
+        clustered += by_family.low <= 0 <= by_family.high
+    assert 0.89 <= clustered / 200 <= 0.99
+    assert plain / 200 < 0.75
+
+
+@pytest.mark.parametrize("statistic", [np.median, lambda sample: float(np.max(sample))])
+@pytest.mark.parametrize("clusters", [None, np.repeat([0, 1, 2, 3], 5)])
+def test_any_statistic_can_be_resampled_with_or_without_clusters(statistic, clusters):
+    values = np.arange(20.0)
+    interval = stats.bootstrap_interval(values, statistic, clusters, n_resamples=200)
+    assert interval.estimate == statistic(values)
+    assert 0 <= interval.low <= interval.estimate <= interval.high <= 19
+
+
+def test_rows_of_a_table_are_resampled_whole_and_nan_rows_are_dropped():
+    table = np.column_stack([np.arange(10.0), 100 - np.arange(10.0)])
+    interval = stats.bootstrap_interval(np.vstack([table, [np.nan, 1.0]]))
+    assert interval.low == interval.high == interval.estimate == 50.0
+    with pytest.raises(ValueError, match="no values"):
+        stats.bootstrap_interval([np.nan])
+
+
+def test_ten_thousand_resamples_of_a_full_study_take_less_than_three_seconds():
+    values = np.random.default_rng(0).random((131, 8))
+    start = time.process_time()
+    interval = stats.bootstrap_interval(values, n_resamples=10_000)
+    assert time.process_time() - start < 3
+    assert interval.low < values.mean() < interval.high
+
+
+def test_resample_counts_sum_to_n_and_keep_clusters_together():
+    assert (stats.resample_counts(7, 100).sum(axis=1) == 7).all()
+    counts = stats.cluster_counts(["a", "b", "a", "c"], 50)
+    assert (counts[:, 0] == counts[:, 2]).all() and counts.std() > 0
+
+
+def test_weighted_auroc_and_balanced_accuracy_agree_with_scikit_learn_on_resampled_data():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 80), np.round(rng.random(80), 1)
+    counts = stats.resample_counts(80, 5, seed=1)
+    drawn = [np.repeat(np.arange(80), row.astype(int)) for row in counts]
+    expected = [roc_auc_score(labels[pick], scores[pick]) for pick in drawn]
+    np.testing.assert_allclose(stats.weighted_auroc(labels, scores, counts), expected)
+    predicted = scores > 0.5
+    expected = [balanced_accuracy_score(labels[pick], predicted[pick]) for pick in drawn]
+    np.testing.assert_allclose(stats.weighted_balanced_accuracy(labels, predicted, counts), expected)
+
+
+def test_macro_auroc_is_one_against_the_rest_and_needs_both_classes():
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), 60)
+    expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    assert stats.macro_auroc(labels, probabilities)[0] == pytest.approx(expected)
+    assert np.isnan(stats.weighted_auroc([1, 1], [0.2, 0.3], np.ones((1, 2)))[0])
+
+
+def test_the_auroc_interval_is_around_the_estimate():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    positive = np.clip(0.3 * labels + 0.7 * rng.random(200), 0, 1)
+    interval = stats.auroc_interval(labels, np.column_stack([1 - positive, positive]))
+    assert interval.low < interval.estimate < interval.high
+    assert interval.estimate == pytest.approx(roc_auc_score(labels, positive))
+
+
+def test_the_paired_test_is_the_t_test_of_the_differences():
+    a, b = np.array([0.8, 0.9, 0.7, 0.85]), np.array([0.7, 0.75, 0.72, 0.7])
+    result = stats.paired_test(a, b)
+    assert result.n == 4 and result.effect == pytest.approx(0.095)
+    assert result.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue)
+    half = scipy_stats.t.ppf(0.975, 3) * np.std(a - b, ddof=1) / 2
+    assert (result.low, result.high) == pytest.approx((0.095 - half, 0.095 + half))
+    correction = 0.7236  # Hedges' factor at 3 degrees of freedom, Hedges 1981, table 1
+    assert result.effect_size == pytest.approx(0.095 / np.std(a - b, ddof=1) * correction, rel=1e-3)
+
+
+def test_pairs_with_a_missing_value_are_dropped_and_one_pair_has_no_p():
+    result = stats.paired_test([1.0, np.nan], [0.5, 1.0])
+    assert (result.n, result.effect) == (1, 0.5)
+    assert np.isnan([result.p, result.low, result.effect_size]).all()
+    with pytest.raises(ValueError, match="pairs do not match"):
+        stats.paired_test([1.0], [1.0, 2.0])
+
+
+def test_differences_that_are_all_alike_have_an_interval_without_width():
+    nothing, shifted = stats.paired_test([1.0, 2.0], [1.0, 2.0]), stats.paired_test([2.0, 3.0], [1.0, 2.0])
+    assert (nothing.p, nothing.low, nothing.high) == (1.0, 0.0, 0.0)
+    assert (shifted.p, shifted.low, shifted.high) == (0.0, 1.0, 1.0)
+
+
+def test_the_p_of_a_clustered_paired_test_agrees_with_its_interval():
+    rng = np.random.default_rng(0)
+    families = np.repeat(np.arange(12), 4)
+    decided = set()
+    for shift in (0.0, 0.5, 2.0):
+        a = rng.normal(shift, 1, 48) + np.repeat(rng.normal(size=12), 4)
+        result = stats.paired_test(a, np.zeros(48), clusters=families, n_resamples=2000)
+        assert (result.p < 0.05) == (not result.low <= 0 <= result.high)
+        decided.add(result.p < 0.05)
+    assert decided == {True, False}
+
+
+def test_clusters_widen_the_interval_of_values_that_come_in_families():
+    values = np.repeat(np.random.default_rng(0).normal(size=10), 8)
+    families = np.repeat(np.arange(10), 8)
+    plain = stats.paired_test(values, np.zeros(80))
+    clustered = stats.paired_test(values, np.zeros(80), clusters=families)
+    assert clustered.high - clustered.low > 1.5 * (plain.high - plain.low)
+    assert np.isnan(stats.paired_test([1.0, 2.0], [0.0, 0.0], clusters=["a", "a"]).p)
+
+
+def test_the_welch_test_agrees_with_scipy_and_gives_hedges_g():
+    a, b = np.array([3.0, 4.0, 5.0, 6.0]), np.array([1.0, 2.0, 2.0])
+    result = stats.welch_test(a, b)
+    assert result.p == pytest.approx(scipy_stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert result.effect == pytest.approx(4.5 - 5 / 3) and result.n == 7
+    pooled = np.sqrt((3 * a.var(ddof=1) + 2 * b.var(ddof=1)) / 5)
+    assert result.effect_size == pytest.approx(result.effect / pooled * 0.8408, rel=1e-3)
+    assert np.isnan(stats.welch_test([1.0], b).p)
+
+
+def test_families_on_both_sides_of_a_welch_test_are_resampled_together():
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([1.1, 2.1, 3.1])
+    together = stats.welch_test(a, b, clusters=[0, 1, 2, 0, 1, 2])
+    apart = stats.welch_test(a, b, clusters=[0, 1, 2, 3, 4, 5])
+    assert together.low == pytest.approx(-0.1) == together.high
+    assert apart.high - apart.low > 1
+    with pytest.raises(ValueError, match="clusters has 2 labels"):
+        stats.welch_test(a, b, clusters=[0, 1])
+
+
+@given(samples, samples, st.floats(0.01, 50), st.booleans())
+def test_equivalence_holds_exactly_when_the_ninety_percent_interval_lies_inside_the_margin(
+    a, b, margin, paired
+):
+    n = min(len(a), len(b))
+    result = stats.equivalence_test(a[:n], b[:n], margin, paired=paired)
+    if np.isnan(result.p) or abs(result.p - 0.05) < 1e-6:
+        return
+    assert (result.p < 0.05) == (-margin < result.low and result.high < margin)
+
+
+def test_equivalence_with_clusters_agrees_with_its_interval_and_needs_a_margin():
+    rng = np.random.default_rng(0)
+    a, b, families = rng.normal(size=60), rng.normal(size=60), np.repeat(np.arange(15), 4)
+    both = np.concatenate([families, families])
+    for margin in (0.05, 2.0):
+        for result in (
+            stats.equivalence_test(a, b, margin, paired=True, clusters=families, n_resamples=2000),
+            stats.equivalence_test(a, b, margin, clusters=both, n_resamples=2000),
+        ):
+            assert (result.p < 0.05) == (-margin < result.low and result.high < margin)
+            assert (result.p < 0.05) == (margin == 2.0)
+    with pytest.raises(ValueError, match="margin"):
+        stats.equivalence_test(a, b, 0.0)
+
+
+def test_the_same_values_twice_are_equivalent():
+    assert stats.equivalence_test([1.0, 2.0, 4.0], [1.0, 2.0, 4.0], 0.01, paired=True).p == 0.0
+
+
+def test_holm_of_three_tests_by_hand_and_a_missing_test_is_not_counted():
+    np.testing.assert_allclose(stats.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(stats.holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
+    assert stats.holm([]).size == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@settings(max_examples=25)
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
+    adjusted = stats.holm(p_values)
+    assert np.all(adjusted >= np.array(p_values) - 1e-12) and np.all(adjusted <= 1)
+    assert np.all(np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= -1e-12)
+
+
+def test_the_probability_of_being_best_shares_ties_and_sums_to_one():
+    wins = stats.probability_best([[1, 2, 2], [3, 1, np.nan], [np.nan] * 3, [0, 5, 1]])
+    np.testing.assert_allclose(wins, [1 / 3, 1.5 / 3, 0.5 / 3])
+    assert stats.probability_best([[np.nan, np.nan]]).tolist() == [0.0, 0.0]
+
+
+def test_the_rank_correlation_is_spearmans_and_its_interval_holds_it():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=30)
+    b = a + rng.normal(size=30)
+    result = stats.rank_correlation(np.append(a, np.nan), np.append(b, 1.0))
+    assert result.n == 30 and result.effect == pytest.approx(scipy_stats.spearmanr(a, b).statistic)
+    assert result.low < result.effect < result.high
+    assert np.isnan(stats.rank_correlation([1, 2, 3], [1, 1, 1]).effect)
+    assert stats.rank_correlation(a, np.exp(a)).effect == pytest.approx(1.0)
+
+
+def test_the_interval_of_a_rank_correlation_covers_on_simulated_data():
+    rng = np.random.default_rng(0)
+    rho = 6 / np.pi * np.arcsin(0.5 / 2)  # Spearman's rho of a normal pair whose Pearson's is one half
+    hits = 0
+    for _ in range(300):
+        a = rng.normal(size=50)
+        result = stats.rank_correlation(a, 0.5 * a + np.sqrt(0.75) * rng.normal(size=50))
+        hits += result.low <= rho <= result.high
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_the_overlap_of_the_best_by_hand():
+    assert stats.top_k_overlap([5, 4, 3, 2], [5, 1, 4, 2], 2) == 0.5
+    assert stats.top_k_overlap([5, np.nan, 3], [1, 9, 2], 2) == 0.5
+    with pytest.raises(ValueError, match="k is 0"):
+        stats.top_k_overlap([1], [1], 0)
+
+
+def test_the_wilson_interval_of_eight_in_ten():
+    interval = stats.wilson_interval(8, 10)
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
+    assert stats.wilson_interval(0, 0).high == 1.0
