@@ -1,0 +1,156 @@
+"""Check built HTML pages: nothing is loaded from another host, and every local link has a target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup, Tag
+
+LOADING = (
+    ("script", "src"), ("img", "src"), ("img", "srcset"), ("iframe", "src"), ("frame", "src"),
+    ("embed", "src"), ("object", "data"), ("source", "src"), ("source", "srcset"), ("video", "src"),
+    ("video", "poster"), ("audio", "src"), ("track", "src"), ("input", "src"), ("image", "href"),
+    ("image", "xlink:href"), ("use", "href"), ("use", "xlink:href"), ("link", "href"),
+)  # fmt: skip
+POINTING_RELATIONS = {
+    "canonical",
+    "next",
+    "prev",
+    "search",
+    "index",
+    "author",
+    "license",
+    "alternate",
+    "help",
+}
+"""Relations of a `<link>` that a browser follows only when asked."""
+CSS_LOAD = re.compile(r"""(?:url\(\s*['"]?|@import\s+['"])([^'")\s]+)""", re.IGNORECASE)
+GENERATED = ("index", "genindex", "search", "404")
+
+
+def is_external(address: str) -> bool:
+    """Whether an address names another host (`//host`, `https://host`)."""
+    return bool(urlsplit(address.strip()).netloc)
+
+
+@cache
+def _soup(path: Path, modified: int) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(errors="replace"), "html.parser")
+
+
+def parse(path: Path) -> BeautifulSoup:
+    return _soup(path, path.stat().st_mtime_ns)
+
+
+def anchors(path: Path) -> set[str]:
+    """The ids and names in a page that a link can point at."""
+    soup = parse(path)
+    return {tag[key] for key in ("id", "name") for tag in soup.find_all(attrs={key: True})}
+
+
+def _loads(tag: Tag, attribute: str) -> list[str]:
+    """The addresses that a tag makes the browser load."""
+    value = tag.get(attribute)
+    if not value:
+        return []
+    if tag.name == "link":
+        relations = {relation.lower() for relation in tag.get("rel") or ()}
+        if relations and relations <= POINTING_RELATIONS:
+            return []
+    if attribute == "srcset":
+        return [part.split()[0] for part in str(value).split(",") if part.strip()]
+    return [str(value)]
+
+
+def loaded_by(page: Path) -> list[str]:
+    """Every address that a page makes the browser load, styles written into the page included."""
+    soup = parse(page)
+    found = [
+        address
+        for name, attribute in LOADING
+        for tag in soup.find_all(name)
+        for address in _loads(tag, attribute)
+    ]
+    for style in soup.find_all("style"):
+        found += CSS_LOAD.findall(style.get_text())
+    for tag in soup.find_all(style=True):
+        found += CSS_LOAD.findall(tag["style"])
+    return found
+
+
+def _missing(html: Path, page: Path, address: str) -> str | None:
+    """Why a local address has no target, or None."""
+    parts = urlsplit(address.strip())
+    if parts.scheme in {"data", "mailto", "javascript", "blob"}:
+        return None
+    target = page
+    if parts.path:
+        base = html if parts.path.startswith("/") else page.parent
+        target = (base / unquote(parts.path).lstrip("/")).resolve()
+        if parts.path.startswith("/"):
+            return "an absolute path does not open from a file"
+        if not target.is_relative_to(html.resolve()):
+            return "outside the book"
+        if target.is_dir():
+            target = target / "index.html"
+        if not target.is_file():
+            return "no such file"
+    fragment = unquote(parts.fragment)
+    if fragment and target.suffix == ".html" and fragment not in anchors(target):
+        return "no such anchor"
+    return None
+
+
+def check_page(html: Path, page: Path) -> list[str]:
+    """What is wrong with one page, a line each: foreign resources, links and resources without a target."""
+    name = page.relative_to(html)
+    problems = []
+    for address in loaded_by(page):
+        if is_external(address):
+            problems.append(f"{name}: loads from another host: {address}")
+        elif reason := _missing(html, page, address):
+            problems.append(f"{name}: {reason}: {address}")
+    for tag in parse(page).find_all("a", href=True):
+        address = tag["href"]
+        if not is_external(address) and address != "#" and (reason := _missing(html, page, address)):
+            problems.append(f"{name}: {reason}: {address}")
+    return problems
+
+
+def check_styles(html: Path) -> list[str]:
+    """Style sheets that load from another host."""
+    return [
+        f"{path.relative_to(html)}: loads from another host: {address}"
+        for path in sorted(html.rglob("*.css"))
+        for address in CSS_LOAD.findall(path.read_text(errors="replace"))
+        if is_external(address)
+    ]
+
+
+def pages_of(html: Path, documents: Iterable[str]) -> list[Path]:
+    """The pages that a book of these documents has, generated ones (index, search) included."""
+    generated = [html / f"{name}.html" for name in GENERATED]
+    return [html / f"{name}.html" for name in documents] + [path for path in generated if path.exists()]
+
+
+def check_site(html: Path, documents: Iterable[str]) -> list[str]:
+    """Everything that is wrong with a built book, a line each; empty when it is sound."""
+    problems = []
+    for page in dict.fromkeys(pages_of(html, documents)):
+        if not page.exists():
+            problems.append(f"{page.relative_to(html)}: the page was not built")
+        else:
+            problems += check_page(html, page)
+    return problems + check_styles(html)
+
+
+def remove_stale_pages(html: Path, documents: Iterable[str]) -> None:
+    """Remove pages of an earlier build that the book no longer has."""
+    keep = set(pages_of(html, documents))
+    for path in html.rglob("*.html"):
+        if path not in keep and "_static" not in path.relative_to(html).parts:
+            path.unlink()
