@@ -248,6 +248,25 @@ def equivalence_test(
     return TestResult(name, plain.n, plain.effect, plain.low, plain.high, p, plain.effect_size)
 
 
+def noninferiority_test(a: ArrayLike, b: ArrayLike, margin: float, confidence: float = 0.90) -> TestResult:
+    """Is `a` at most `margin` worse than `b`, paired by position? One-sided t-test of mean(a - b) > -margin.
+
+    p < 0.05 if and only if the lower end of the 90% interval lies above -margin.
+    Raises ValueError for a margin that is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin is {margin}; a margin is positive")
+    difference, _ = _differences(a, b, None)
+    effect, low, high, p = _one_sample(difference, confidence)
+    if len(difference) >= 2 and np.ptp(difference) > 0:
+        p = float(scipy_stats.ttest_1samp(difference, -margin, alternative="greater").pvalue)
+    elif len(difference) >= 2:
+        p = 0.0 if effect > -margin else 1.0
+    return TestResult(
+        "non-inferiority, paired t", len(difference), effect, low, high, p, _hedges_dz(difference)
+    )
+
+
 def holm(p_values: ArrayLike) -> FloatArray:
     """p values [tests] adjusted for their number by Holm's method; NaN stays NaN and is not counted."""
     p = np.asarray(p_values, dtype=np.float64)

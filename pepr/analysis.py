@@ -1,0 +1,486 @@
+"""From a results table and its predictions to PePR tables, ranges, curves, peaks and their intervals.
+
+A *set* is what is normalised together: one dataset, setting, fidelity, precision and hardware of a profile,
+`ok` rows only, seeds averaged. Resources go by their letter: E energy, C carbon, T training time, M memory;
+D, data, is scored over the training fractions of one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr import stats
+from pepr.runs import Results
+from pepr.score import Range, below_range, normalise, pepr, pepr_curve, pepr_peak, resource_range_of
+
+SET = ["dataset", "setting", "fidelity", "precision", "hardware"]
+MACHINE = ["fidelity", "precision", "hardware"]
+RESOURCES = {"E": "energy_kwh", "C": "co2eq_g", "T": "train_time_s", "M": "peak_memory_bytes"}
+MEASURES = {
+    "accuracy": "test_accuracy",
+    "balanced_accuracy": "test_balanced_accuracy",
+    "auroc": "test_auroc",
+}
+SHARED_CPU_CHANGES = ("E", "C", "T")
+"""Resources that a contended run cannot be ranked by."""
+DATA_RANGE: Range = (0.01, 1.0)
+"""Fractions of the training split between which PePR-D is normalised: the 1% and 100% of the paper."""
+MEASURED_KINDS = ("counter", "sampled_power")
+N_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class PeakLocation:
+    """Where a set's curve peaks, and how sure that is.
+
+    `model`, `performance`, `score` and the two locations are of the data as they are; `low` and `high` bound
+    each over resamples of test images and seeds, with the resource held. `probabilities` says how often
+    each model is the peak.
+    """
+
+    key: tuple[str, ...]
+    resource: str
+    measure: str
+    model: str
+    performance: float
+    score: stats.Interval
+    location_norm: stats.Interval
+    location: stats.Interval
+    probabilities: dict[str, float]
+    n_models: int
+
+
+def component_sources(text: str | None) -> dict[str, str]:
+    """`gpu:counter;cpu:load_model` as {"gpu": "counter", "cpu": "load_model"}; empty when unknown."""
+    if text is None or pd.isna(text) or not str(text):
+        return {}
+    return dict(part.split(":", 1) for part in str(text).split(";") if ":" in part)
+
+
+def energy_is_estimated(energy_source: str | None) -> bool:
+    """True unless the component that did the work (the GPU, else the CPU) was metered."""
+    sources = component_sources(energy_source)
+    return sources.get("gpu", sources.get("cpu")) not in MEASURED_KINDS
+
+
+def resource_kind(resource: str, energy_source: str | None, memory_source: str | None) -> str:
+    """What a resource's value is: `measured`, `estimated`, or `derived` (from a measured energy)."""
+    if resource == "M":
+        return "estimated" if pd.isna(memory_source) or memory_source == "predicted" else "measured"
+    if resource == "T":
+        return "measured"
+    if energy_is_estimated(energy_source):
+        return "estimated"
+    return "derived" if resource == "C" else "measured"
+
+
+def primary_resource(table: pd.DataFrame) -> str:
+    """E where every scored run's energy was metered; else T, since a load model is nearly time."""
+    done = table[table["status"] == "ok"]
+    estimated = [energy_is_estimated(source) for source in done["energy_source"]]
+    return "T" if not estimated or any(estimated) else "E"
+
+
+def with_sets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a failed run's unknown hardware filled in where its set leaves no doubt."""
+    table = table.copy()
+    unknown = table["hardware"].isna()
+    known = table[~unknown].groupby(SET[:-1], dropna=False)["hardware"].agg(["nunique", "first"])
+    for index, row in table[unknown].iterrows():
+        key = tuple(row[column] for column in SET[:-1])
+        if key in known.index and known.loc[key, "nunique"] == 1:
+            table.loc[index, "hardware"] = known.loc[key, "first"]
+    return table
+
+
+def model_means(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a set and model: seeds averaged, failed seeds counted.
+
+    For each resource letter, `<letter>` is the mean that is ranked (uncontended runs for E, C and T) and
+    `<letter>_shown` the mean of all `ok` runs. A model that has no `ok` run keeps its row, with NaN.
+    """
+    table = with_sets(table)
+    rows = []
+    for key, group in table.groupby([*SET, "model"], dropna=False, sort=True):
+        done = group[group["status"] == "ok"]
+        quiet = done[~done["contended"].fillna(False).astype(bool)]
+        row = dict(zip([*SET, "model"], key, strict=True))
+        row |= {name: _first(group[name]) for name in ("num_params", "pretrained", "train_fraction")}
+        row |= {name: _first(done[name]) for name in ("n_train", "n_test", "energy_source", "memory_source")}
+        row |= {
+            "n_seeds": len(done),
+            "n_failed": len(group) - len(done),
+            "status": "ok" if len(done) else "failed",
+            "contended": bool(len(done) and not len(quiet)),
+        }
+        for measure, column in MEASURES.items():
+            row[measure] = done[column].mean() if len(done) else np.nan
+            row[f"{measure}_sd"] = done[column].std(ddof=1) if len(done) > 1 else np.nan
+        for letter, column in RESOURCES.items():
+            ranked = quiet if letter in SHARED_CPU_CHANGES else done
+            row[letter] = _mean(ranked[column])
+            row[f"{letter}_shown"] = _mean(done[column])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]]:
+    """The declared range of each resource, (lowest, highest) over all settings run alike on one machine."""
+    return {
+        key: {
+            letter: resource_range_of(_array(group["accuracy"]), _array(group[letter]))
+            for letter in RESOURCES
+        }
+        for key, group in means.groupby(MACHINE, dropna=False)
+    }
+
+
+def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -> pd.DataFrame:
+    """Every score: one row a set, model, resource letter and performance measure.
+
+    `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
+    settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range.
+    Failed models, and contended ones for E, C and T, have empty scores; `resource_value` is shown anyway.
+    Equal scores share the better rank.
+    """
+    means = model_means(table)
+    pooled = pooled_ranges(means)
+    parts = []
+    for key, group in means.groupby(SET, dropna=False):
+        ranges = frozen or pooled[key[2:]]
+        for letter in RESOURCES:
+            parts += [_scored(group, letter, measure, ranges[letter]) for measure in MEASURES]
+    return pd.concat(parts, ignore_index=True)
+
+
+def rank_differences(scores: pd.DataFrame) -> pd.DataFrame:
+    """How far set-relative and frozen scores rank alike: ranks that differ and Spearman's rho, per set."""
+    rows = []
+    for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
+        ranked = group.dropna(subset=["score", "score_frozen"])
+        rows.append(
+            {
+                **dict(zip([*SET, "resource", "measure"], key, strict=True)),
+                "n_models": len(ranked),
+                "n_ranks_differ": int((ranked["rank"] != ranked["rank_frozen"]).sum()),
+                "spearman": stats.rank_correlation(ranked["score"], ranked["score_frozen"]).effect,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def seed_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of single runs in the pooled range: one row an `ok` run, resource and measure.
+
+    The range is that of seeds averaged, so a single run may lie below it (`below_range`) or above it.
+    """
+    table = with_sets(table)
+    pooled = pooled_ranges(model_means(table))
+    parts = []
+    for key, group in table[table["status"] == "ok"].groupby(MACHINE, dropna=False):
+        quiet = ~group["contended"].fillna(False).astype(bool)
+        for letter, column in RESOURCES.items():
+            lo, hi = pooled[key][letter]
+            chosen = group[quiet] if letter in SHARED_CPU_CHANGES else group
+            needs = _array(chosen[column])
+            for measure, name in MEASURES.items():
+                part = chosen[["run_id", *SET, "model", "seed"]].copy()
+                part["resource"], part["measure"] = letter, measure
+                part["performance"], part["resource_value"] = _array(chosen[name]), needs
+                part["score"] = pepr(
+                    part["performance"], needs if hi > lo else np.minimum(needs, hi), (lo, hi)
+                )
+                part["below_range"] = below_range(needs, (lo, hi))
+                parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def data_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """PePR-D: each model over its training fractions, one row a fraction and measure.
+
+    R_norm is the fraction between 1% and 100% (`DATA_RANGE`). `ratio_to_win` is how many times the
+    performance of the model's smallest fraction the full set must reach to score higher.
+    """
+    means = model_means(table)
+    means = means[means["status"] == "ok"]
+    rows = []
+    same = ["dataset", "fidelity", "precision", "hardware", "pretrained", "model"]
+    for _, group in means.groupby(same, dropna=False):
+        if group["train_fraction"].nunique() < 2:
+            continue
+        group = group.sort_values("train_fraction")
+        fractions = _array(group["train_fraction"])
+        norm = normalise(fractions, DATA_RANGE)
+        for measure in MEASURES:
+            scores = pepr(_array(group[measure]), fractions, DATA_RANGE)
+            for position, (_, row) in enumerate(group.iterrows()):
+                rows.append(
+                    {
+                        **{
+                            name: row[name]
+                            for name in [*same, "setting", "train_fraction", "n_train", "n_seeds"]
+                        },
+                        "measure": measure,
+                        "performance": row[measure],
+                        "resource_norm": norm[position],
+                        "score": scores[position],
+                        "ratio_to_win": 2.0 / (1.0 + norm[0]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def failures(table: pd.DataFrame) -> pd.DataFrame:
+    """The failed runs, and what the absence of each does to the range that its set is normalised over.
+
+    A failed model has no resource to put into the range; its size tells where it would have been.
+    """
+    table = with_sets(table)
+    means, letter = model_means(table), primary_resource(table)
+    rows = []
+    for _, run in table[table["status"] == "failed"].iterrows():
+        same = means[(means[SET] == [run[name] for name in SET]).all(axis=1)]
+        scored = same[same["status"] == "ok"]
+        low, high = resource_range_of(_array(scored["accuracy"]), _array(scored[letter]))
+        rows.append(
+            {
+                "run_id": run["run_id"],
+                "model": run["model"],
+                "setting": run["setting"],
+                "seed": run["seed"],
+                "failure": run["failure"],
+                "num_params": run["num_params"],
+                f"{RESOURCES[letter]}_lowest": low,
+                f"{RESOURCES[letter]}_highest": high,
+                "effect_on_range": _effect_on_range(run, scored),
+            }
+        )
+    columns = ["run_id", "model", "setting", "seed", "failure", "num_params", "effect_on_range"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+def run_draws(
+    results: Results, table: pd.DataFrame, measure: str, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Bootstrap draws [n_resamples, runs] of a measure, one column a run_id, resampling test images.
+
+    Runs with the same test set see the same images in a resample, so that differences between runs are
+    paired.
+    """
+    counts: dict[tuple[str, int], np.ndarray] = {}
+    draws = {}
+    for _, row in table[table["status"] == "ok"].iterrows():
+        probabilities, labels = results.predictions(row["run_id"])
+        key = (row["dataset"], len(labels))
+        if key not in counts:
+            counts[key] = stats.resample_counts(len(labels), n_resamples, seed)
+        draws[row["run_id"]] = _measure_draws(measure, probabilities, labels, counts[key])
+    return pd.DataFrame(draws)
+
+
+def model_draws(draws: pd.DataFrame, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Draws [n_resamples, models] of one set from `run_draws`: the seeds of a model are resampled too."""
+    rng = np.random.default_rng(seed)
+    by_model = {}
+    for model, group in rows[rows["status"] == "ok"].groupby("model"):
+        values = draws[list(group["run_id"])].to_numpy()
+        picks = rng.integers(0, values.shape[1], size=values.shape)
+        by_model[model] = np.take_along_axis(values, picks, axis=1).mean(axis=1)
+    return pd.DataFrame(by_model)
+
+
+def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Each model's performance in each set with a 95% interval over test images and seeds."""
+    table = with_sets(results.table)
+    rows = []
+    for measure in MEASURES:
+        draws = run_draws(results, table, measure, n_resamples, seed)
+        means = model_means(table).set_index([*SET, "model"])[measure]
+        for key, group in table.groupby(SET, dropna=False):
+            for model, values in model_draws(draws, group, seed).items():
+                low, high = np.percentile(values, [2.5, 97.5])
+                rows.append(
+                    {
+                        **dict(zip(SET, key, strict=True)),
+                        "model": model,
+                        "measure": measure,
+                        "performance": means[(*key, model)],
+                        "low": low,
+                        "high": high,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def peak_locations(
+    results: Results,
+    resources: tuple[str, ...] = tuple(RESOURCES),
+    measures: tuple[str, ...] = tuple(MEASURES),
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> list[PeakLocation]:
+    """The peak of the curve of each set, resource and measure, with its bootstrap interval.
+
+    Test images and seeds are resampled, the resource is held. Sets with fewer than two models that can be
+    ranked by a resource have no curve and are left out.
+    """
+    table = with_sets(results.table)
+    means = model_means(table)
+    found = []
+    for measure in measures:
+        draws = run_draws(results, table, measure, n_resamples, seed)
+        for key, group in means.groupby(SET, dropna=False):
+            members = table[(table[SET] == list(key)).all(axis=1)]
+            by_model = model_draws(draws, members, seed)
+            for letter in resources:
+                ranked = group[group[letter].notna() & group[measure].notna()]
+                if len(ranked) > 1:
+                    found.append(_peak_location(key, ranked, letter, measure, by_model))
+    return found
+
+
+def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
+    """Peaks as a table, one row each; `probability` is that of the model that peaks in the data."""
+    return pd.DataFrame(
+        {
+            **dict(zip(SET, peak.key, strict=True)),
+            "resource": peak.resource,
+            "measure": peak.measure,
+            "model": peak.model,
+            "performance": peak.performance,
+            "score": peak.score.estimate,
+            "score_low": peak.score.low,
+            "score_high": peak.score.high,
+            "location_norm": peak.location_norm.estimate,
+            "location_norm_low": peak.location_norm.low,
+            "location_norm_high": peak.location_norm.high,
+            "location": peak.location.estimate,
+            "location_low": peak.location.low,
+            "location_high": peak.location.high,
+            "probability": peak.probabilities[peak.model],
+            "n_models": peak.n_models,
+        }
+        for peak in peaks
+    )
+
+
+def curves(scores: pd.DataFrame) -> pd.DataFrame:
+    """The PePR curves of a score table: one row a point, in each set, resource and measure."""
+    parts = []
+    for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
+        ranked = group.dropna(subset=["score"])
+        curve = pepr_curve(_array(ranked["performance"]), _array(ranked["resource_value"]))
+        part = pd.DataFrame(
+            {
+                "resource_norm": curve.resource_norm,
+                "best_performance": curve.best_performance,
+                "score": curve.score,
+            }
+        )
+        parts.append(part.assign(**dict(zip([*SET, "resource", "measure"], key, strict=True))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd.DataFrame:
+    performance, resource = _array(group[measure]), _array(group[letter])
+    part = group[
+        [
+            *SET,
+            "model",
+            "num_params",
+            "pretrained",
+            "train_fraction",
+            "n_train",
+            "n_seeds",
+            "n_failed",
+            "status",
+        ]
+    ].copy()
+    part["contended"] = group["contended"] & (letter in SHARED_CPU_CHANGES)
+    part["resource"], part["measure"] = letter, measure
+    part["kind"] = [resource_kind(letter, row.energy_source, row.memory_source) for row in group.itertuples()]
+    part["performance"], part["performance_sd"] = performance, _array(group[f"{measure}_sd"])
+    part["resource_value"] = _array(group[f"{letter}_shown"])
+    part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))
+    part["score"] = pepr(performance, resource)
+    part["rank"] = part["score"].rank(ascending=False, method="min")
+    part["resource_norm_frozen"] = normalise(resource, frozen)
+    part["score_frozen"] = pepr(performance, resource, frozen)
+    part["rank_frozen"] = part["score_frozen"].rank(ascending=False, method="min")
+    part["below_range"] = below_range(resource, frozen)
+    return part
+
+
+def _peak_location(
+    key: tuple[str, ...], ranked: pd.DataFrame, letter: str, measure: str, draws: pd.DataFrame
+) -> PeakLocation:
+    performance, resource = _array(ranked[measure]), _array(ranked[letter])
+    models, norm = list(ranked["model"]), normalise(resource)
+    peak = pepr_peak(performance, resource)
+    cheapest_first = np.argsort(resource, kind="stable")
+    scores = draws[models].to_numpy() / (1.0 + norm)
+    winners = cheapest_first[np.argmax(scores[:, cheapest_first], axis=1)]
+    probability = stats.probability_best(scores)
+    return PeakLocation(
+        key=tuple(key),
+        resource=letter,
+        measure=measure,
+        model=models[peak.index],
+        performance=peak.performance,
+        score=_observed_interval(peak.score, scores.max(axis=1)),
+        location_norm=_observed_interval(peak.resource_norm, norm[winners]),
+        location=_observed_interval(peak.resource, resource[winners]),
+        probabilities=dict(zip(models, probability.tolist(), strict=True)),
+        n_models=len(models),
+    )
+
+
+def _observed_interval(estimate: float, draws: np.ndarray) -> stats.Interval:
+    """The 95% interval between values that were drawn: a peak lies at a model, never between two."""
+    low, high = np.percentile(draws, [2.5, 97.5], method="inverted_cdf")
+    return stats.Interval(estimate, float(low), float(high))
+
+
+def _measure_draws(
+    measure: str, probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    if measure == "auroc":
+        return stats.macro_auroc(labels, probabilities, counts)
+    predicted = probabilities.argmax(axis=1)
+    if measure == "balanced_accuracy":
+        return stats.weighted_balanced_accuracy(labels, predicted, counts)
+    return counts @ (predicted == labels) / len(labels)
+
+
+def _effect_on_range(run: pd.Series, scored: pd.DataFrame) -> str:
+    sizes = scored["num_params"].dropna()
+    if not len(sizes):
+        return "no model of this set is scored: there is no range"
+    if pd.isna(run["num_params"]):
+        return "its size is unknown, and so is what its absence does"
+    if run["model"] in set(scored["model"]):
+        return "none: other seeds of the model are scored"
+    if run["num_params"] > sizes.max():
+        return "larger than every scored model: the range may end too low, and scores may be too low"
+    if run["num_params"] < sizes.min():
+        return "smaller than every scored model: the range may start too high, and scores may be too high"
+    return "its size lies inside those of the scored models: the range probably stays"
+
+
+def _array(values: pd.Series) -> np.ndarray:
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _mean(values: pd.Series) -> float:
+    known = _array(values)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if known.size else np.nan
+
+
+def _first(values: pd.Series) -> object:
+    known = values.dropna()
+    return known.iloc[0] if len(known) else None

@@ -1,0 +1,536 @@
+"""Every figure of the study: tables in, matplotlib figures out.
+
+What is measured has filled markers and solid lines or bars; what is estimated has hollow markers, dashed
+lines or hatched bars, and a legend that says so. Colours are those of Okabe and Ito, told apart by marker or
+line style as well, so that figures can be read in greyscale.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from pepr.runs import write_atomic
+
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "black": "#222222",
+    "grey": "#8A8A8A",
+}
+"""Okabe and Ito's colours, for readers with any colour vision; grey is for what stands behind."""
+
+WIDTH_IN = 6.4
+RESOURCE_AXES = {
+    "E": ("energy_kwh", "Training energy (Wh)", 1000.0),
+    "C": ("co2eq_g", "Carbon (g CO2e)", 1.0),
+    "T": ("train_time_s", "Training time (s)", 1.0),
+    "M": ("peak_memory_bytes", "Peak memory (MB)", 1e-6),
+}
+"""By resource letter: column, axis label, and the factor from the column's unit to the axis's."""
+MEASURE_LABELS = {
+    "accuracy": "Test accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "auroc": "AUROC",
+    "val_auroc": "Validation AUROC",
+    "val_accuracy": "Validation accuracy",
+}
+STYLES = {False: ("o", PALETTE["vermillion"], "from scratch"), True: ("s", PALETTE["blue"], "pretrained")}
+
+
+def theme() -> None:
+    """Set the look of every figure (matplotlib's global settings)."""
+    sns.set_theme(context="paper", style="ticks", palette=list(PALETTE.values()))
+    mpl.rcParams.update(
+        {
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "axes.labelsize": 11,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "font.family": "DejaVu Sans",
+            "font.size": 11,
+            "grid.color": "#E5E5E5",
+            "grid.linewidth": 0.6,
+            "hatch.linewidth": 0.8,
+            "legend.fontsize": 9.5,
+            "legend.frameon": False,
+            "savefig.facecolor": "white",
+            "svg.fonttype": "none",
+            "svg.hashsalt": "pepr",
+            "xtick.labelsize": 10,
+            "ytick.labelsize": 10,
+        }
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, atomically; the same figure gives the same bytes, and text stays text."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pepr"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    write_atomic(path, buffer.getvalue())
+
+
+def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
+    """Size of each model against what its training needs, on two log axes.
+
+    `scores` is a table of `analysis.pepr_table`: one point a model and setting, shape and colour by
+    pretraining, hollow where the resource is an estimate, crossed out where the run shared the CPU.
+    """
+    theme()
+    rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
+    rows = rows[(rows["train_fraction"] == 1.0)].dropna(subset=["resource_value", "num_params"])
+    _, label, factor = RESOURCE_AXES[resource]
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
+    x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
+    for pretrained, group in rows.groupby(rows["pretrained"].astype(bool)):
+        _points(axes, x[group.index], y[group.index], group["kind"], pretrained)
+    crossed = rows["contended"].astype(bool)
+    axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
+    _log_axis(axes, "x"), _log_axis(axes, "y")
+    one_each = rows.drop_duplicates("model").index
+    _side_labels(axes, x[one_each], y[one_each], rows.loc[one_each, "model"])
+    axes.set(xlabel="Parameters (millions)", ylabel=label)
+    extra = [_handle("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
+    _legend_below(figure, _style_handles(rows) + extra)
+    return figure
+
+
+def performance_vs_resource(
+    scores: pd.DataFrame, intervals: pd.DataFrame, setting: str, resource: str = "T", measure: str = "auroc"
+) -> Figure:
+    """Performance against a resource in one setting, with 95% intervals and lines of equal PePR.
+
+    `scores` from `analysis.pepr_table`, `intervals` from `analysis.performance_intervals`.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["resource_value", "performance"])
+    bars = intervals[(intervals["setting"] == setting) & (intervals["measure"] == measure)]
+    bars = bars.set_index("model").reindex(rows["model"])
+    _, label, factor = RESOURCE_AXES[resource]
+    x, y = rows["resource_value"].to_numpy() * factor, rows["performance"].to_numpy()
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.6))
+    low, high = bars["low"].to_numpy(), bars["high"].to_numpy()
+    axes.errorbar(
+        x,
+        y,
+        [np.maximum(y - low, 0), np.maximum(high - y, 0)],
+        fmt="none",
+        ecolor="#9A9A9A",
+        lw=1.2,
+        zorder=2,
+    )
+    _points(
+        axes,
+        rows["resource_value"] * factor,
+        rows["performance"],
+        rows["kind"],
+        bool(rows["pretrained"].iloc[0]),
+    )
+    best = rows[rows["score"] == rows["score"].max()]
+    axes.plot(
+        best["resource_value"] * factor,
+        best["performance"],
+        "o",
+        mfc="none",
+        mec=PALETTE["black"],
+        ms=13,
+        mew=1.4,
+    )
+    ranked = rows.dropna(subset=["score"])["resource_value"] * factor
+    axes.set(xlabel=label, ylabel=MEASURE_LABELS[measure])
+    axes.set_xlim(*_padded(x, 0.06))
+    axes.set_ylim(*_padded(np.concatenate([low, high]), 0.08))
+    _pepr_lines(axes, ranked.min(), ranked.max())
+    _side_labels(axes, x, y, rows["model"])
+    handles = [
+        *_style_handles(rows),
+        Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR"),
+        _handle("o", PALETTE["black"], "best PePR", hollow=True, size=10),
+    ]
+    _legend_below(figure, handles)
+    return figure
+
+
+def pepr_curve(
+    scores: pd.DataFrame,
+    curves: pd.DataFrame,
+    peaks: pd.DataFrame,
+    setting: str,
+    resource: str = "T",
+    measure: str = "auroc",
+) -> Figure:
+    """The PePR curve of one setting: the best performance a budget buys, its score, and where it peaks.
+
+    `curves` and `peaks` from `analysis.curves` and `analysis.peak_table`. The band is the 95% interval of the
+    peak's location when test images and seeds are resampled; a setting without a peak has no band.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
+    curve, peak = _rows(curves, setting, resource, measure), _rows(peaks, setting, resource, measure)
+    estimated = (rows["kind"] == "estimated").any()
+    style = "--" if estimated else "-"
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
+    if len(peak):
+        low, high = peak["location_norm_low"].iloc[0], peak["location_norm_high"].iloc[0]
+        axes.axvspan(low - 0.006, high + 0.006, color=PALETTE["yellow"], alpha=0.45, lw=0, zorder=0)
+        axes.axvline(peak["location_norm"].iloc[0], color=PALETTE["black"], lw=1, ls="-.")
+    norm = np.linspace(0, 1, 401)
+    at = np.searchsorted(curve["resource_norm"].to_numpy(), norm, side="right") - 1
+    best = curve["best_performance"].to_numpy()[at]
+    axes.plot(norm, best, color=PALETTE["blue"], lw=1.8, ls=style, drawstyle="steps-post")
+    axes.plot(norm, best / (1 + norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
+    axes.plot(rows["resource_norm"], rows["performance"], "o", color=PALETTE["grey"], ms=5)
+    axes.set(
+        xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
+        ylabel=MEASURE_LABELS[measure],
+        xlim=(-0.02, 1.02),
+    )
+    handles = [
+        _handle("o", PALETTE["grey"], "one model"),
+        Line2D([], [], color=PALETTE["blue"], lw=1.8, ls=style, label="best within a budget"),
+        Line2D([], [], color=PALETTE["vermillion"], lw=2.2, ls=style, label="its PePR"),
+        Line2D([], [], color=PALETTE["black"], lw=1, ls="-.", label="peak"),
+        Patch(color=PALETTE["yellow"], alpha=0.45, label="95% interval of its place"),
+    ]
+    _legend_below(figure, handles if len(peak) else handles[:3])
+    if estimated:
+        axes.set_title("the resource is an estimate", fontsize=10, style="italic")
+    return figure
+
+
+def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
+    """What pretraining and what data buy: left, the same model from scratch and pretrained; right, a tenth of
+    the data and all of it. One line joins runs that differ in that alone.
+
+    `runs` is a results table; only `ok` rows with all or a tenth of the data are drawn.
+    """
+    theme()
+    done = runs[runs["status"] == "ok"]
+    column = f"test_{measure}"
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)
+    full = done[done["train_fraction"] == 1.0]
+    _slopes(left, full, "pretrained", (False, True), ["model", "seed"], column)
+    left.set_xticks([0, 1], ["from scratch", "pretrained"])
+    left.set(title="Pretraining, all data", ylabel=MEASURE_LABELS[measure])
+    fractions = done[done["train_fraction"].isin([0.1, 1.0])]
+    _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
+    right.set_xticks([0, 1], ["10% of data", "all data"])
+    right.set(title="Data")
+    for axes in (left, right):
+        axes.set_xlim(-0.25, 1.25)
+        axes.grid(axis="x", visible=False)
+    handles = [_handle(marker, colour, text, line="-") for marker, colour, text in STYLES.values()]
+    _legend_below(figure, handles)
+    return figure
+
+
+def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure: str = "val_auroc") -> Figure:
+    """Validation performance after each epoch, a panel a setting; the highlighted model stands out.
+
+    `epochs` from `footprint.learning_curves`.
+    """
+    theme()
+    settings = sorted(epochs["setting"].unique())
+    columns = min(2, len(settings))
+    rows = -(-len(settings) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(WIDTH_IN, 2.3 * rows + 0.6), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, setting in zip(grid.flat, settings, strict=False):
+        for _, run in epochs[epochs["setting"] == setting].groupby("run_id"):
+            chosen = run["model"].iloc[0] == highlight
+            colour, marker = (PALETTE["blue"], "o") if chosen else (PALETTE["grey"], None)
+            axes.plot(
+                run["epoch"], run[measure], color=colour, marker=marker, ms=5,
+                lw=2 if chosen else 1, zorder=3 if chosen else 2,
+            )  # fmt: skip
+        axes.set_title(setting)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in list(grid.flat)[len(settings) :]:
+        axes.set_visible(False)
+    figure.supxlabel("Epoch", fontsize=11)
+    figure.supylabel(MEASURE_LABELS[measure], fontsize=11)
+    handles = [Line2D([], [], color=PALETTE["grey"], lw=1, label="other models")]
+    if highlight:
+        handles.insert(0, _handle("o", PALETTE["blue"], highlight, line="-"))
+    _legend_below(figure, handles)
+    return figure
+
+
+def energy_by_component(components: pd.DataFrame, setting: str) -> Figure:
+    """Training energy of each model of a setting, stacked by component; estimates are hatched.
+
+    `components` from `footprint.by_component`; seeds are averaged.
+    """
+    rows = components[components["setting"] == setting]
+    colours = {"cpu": PALETTE["orange"], "gpu": PALETTE["blue"], "ram": PALETTE["sky"]}
+    names = {"cpu": "CPU", "gpu": "GPU", "ram": "memory"}
+    return _stacked_bars(rows, "component", colours, names, ~rows["measured"].astype(bool))
+
+
+def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
+    """Energy of training, validation and one pass over the test set, a bar a model; estimates are hatched.
+
+    `windows` from `footprint.by_window`; seeds are averaged.
+    """
+    rows = windows[windows["setting"] == setting].dropna(subset=["energy_wh"])
+    colours = {
+        "training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["yellow"]
+    }  # fmt: skip
+    names = {"training": "training", "validation": "validation", "inference": "test pass"}
+    return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool))
+
+
+def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int = 14) -> Figure:
+    """The same energy on different grids: grams of CO2e in countries spread over the whole range.
+
+    `grids` from `footprint.carbon_across_countries`; all of it is estimated, so every marker is hollow, and
+    the chosen country is also ringed.
+    """
+    theme()
+    spread = np.unique(np.linspace(0, len(grids) - 1, n_countries).round().astype(int))
+    chosen = grids["country_code"] == country
+    rows = pd.concat([grids.iloc[spread], grids[chosen]]).drop_duplicates("country_code")
+    rows = rows.sort_values("co2eq_g", ascending=False, ignore_index=True)
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.29 * len(rows) + 1.3))
+    axes.hlines(rows.index, 0, rows["co2eq_g"], color="#D0D0D0", lw=1, ls="--", zorder=1)
+    axes.plot(rows["co2eq_g"], rows.index, "o", mfc="white", mec=PALETTE["blue"], mew=1.6, ms=7)
+    here = rows[rows["country_code"] == country]
+    axes.plot(here["co2eq_g"], here.index, "o", mfc="none", mec=PALETTE["vermillion"], mew=1.8, ms=13)
+    axes.set_yticks(rows.index, rows["country"])
+    axes.set(xlabel="Carbon (g CO2e), estimated", xlim=(0, None))
+    axes.grid(axis="y", visible=False)
+    handles = [_handle("o", PALETTE["blue"], "estimate: energy times the grid's yearly average", hollow=True)]
+    if len(here):
+        handles.append(_handle("o", PALETTE["vermillion"], here["country"].iloc[0], hollow=True, size=10))
+    _legend_below(figure, handles, columns=1)
+    return figure
+
+
+def pepr_profile() -> Figure:
+    """PePR over normalised resource and performance: the definition as a map, with lines of equal score."""
+    theme()
+    norm, performance = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
+    score = performance / (1 + norm)
+    figure, axes = plt.subplots(figsize=(WIDTH_IN * 0.8, 4.2))
+    filled = axes.contourf(norm, performance, score, levels=np.linspace(0, 1, 11), cmap="cividis")
+    lines = axes.contour(
+        norm, performance, score, levels=np.linspace(0.1, 0.9, 9), colors="white", linewidths=0.8
+    )
+    axes.clabel(lines, fmt="%.1f", fontsize=9)
+    axes.set(xlabel="Resource, normalised", ylabel="Performance")
+    axes.grid(visible=False)
+    figure.colorbar(filled, ax=axes, label="PePR")
+    return figure
+
+
+def rank_comparison(
+    scores: pd.DataFrame, setting: str, resource: str = "T", measure: str = "auroc"
+) -> Figure:
+    """Ranks of the models of a setting when the range is the setting's own, and when it is frozen.
+
+    A line that changes rank is drawn dark and solid, one that keeps it grey. `scores` from
+    `analysis.pepr_table`.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"]).copy()
+    for column, by in (("left", "score"), ("right", "score_frozen")):
+        rows[column] = rows[by].rank(ascending=False, method="first")
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(rows) + 1.4))
+    for _, row in rows.iterrows():
+        moved = row["rank"] != row["rank_frozen"]
+        colour = PALETTE["vermillion"] if moved else PALETTE["grey"]
+        axes.plot([0, 1], [row["left"], row["right"]], "-o", color=colour, lw=2 if moved else 1.2, ms=5)
+        axes.text(
+            -0.04, row["left"], f"{row['model']}  {row['score']:.3f}", ha="right", va="center", fontsize=9.5
+        )
+        axes.text(
+            1.04,
+            row["right"],
+            f"{row['score_frozen']:.3f}  {row['model']}",
+            ha="left",
+            va="center",
+            fontsize=9.5,
+        )
+    axes.set_xticks([0, 1], ["range of\nthis setting", "range over\nall settings"])
+    axes.set_yticks([])
+    axes.set(xlim=(-1.3, 2.3), ylim=(len(rows) + 0.6, 0.4))
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    handles = [
+        _handle("o", PALETTE["vermillion"], "changes rank", line="-"),
+        _handle("o", PALETTE["grey"], "keeps its rank", line="-"),
+    ]
+    _legend_below(figure, handles)
+    return figure
+
+
+def _rows(table: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.DataFrame:
+    return table[
+        (table["setting"] == setting) & (table["resource"] == resource) & (table["measure"] == measure)
+    ]
+
+
+def _points(axes: Axes, x: pd.Series, y: pd.Series, kind: pd.Series, pretrained: bool) -> None:
+    marker, colour, _ = STYLES[pretrained]
+    estimated = (kind == "estimated").to_numpy()
+    axes.plot(x[~estimated], y[~estimated], marker, color=colour, ms=7, mec="white", mew=0.6, zorder=3)
+    axes.plot(x[estimated], y[estimated], marker, mfc="white", mec=colour, ms=7, mew=1.6, zorder=3)
+
+
+def _style_handles(rows: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for the combinations of pretraining and estimation that are in the rows."""
+    handles = []
+    for pretrained, (marker, colour, text) in STYLES.items():
+        kinds = set(rows.loc[rows["pretrained"].astype(bool) == pretrained, "kind"])
+        if kinds - {"estimated"}:
+            handles.append(_handle(marker, colour, text))
+        if "estimated" in kinds:
+            handles.append(_handle(marker, colour, f"{text} (estimated)", hollow=True))
+    return handles
+
+
+def _handle(
+    marker: str, colour: str, text: str, hollow: bool = False, size: float = 7, line: str = ""
+) -> Line2D:
+    return Line2D(
+        [], [], marker=marker, color=colour, mfc="white" if hollow else colour, mec=colour, mew=1.4,
+        ms=size, ls=line, label=text,
+    )  # fmt: skip
+
+
+def _legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or min(len(handles), 3))
+
+
+def _log_axis(axes: Axes, which: str) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _padded(values: np.ndarray, share: float) -> tuple[float, float]:
+    low, high = np.nanmin(values), np.nanmax(values)
+    pad = share * (high - low) or 0.05 * (abs(high) or 1.0)
+    return low - pad, high + pad
+
+
+def _pepr_lines(axes: Axes, low: float, high: float) -> None:
+    """Lines of equal PePR for a resource range (low, high) in the axis's unit."""
+    if not high > low:
+        return
+    x = np.linspace(*axes.get_xlim(), 50)
+    norm = np.clip((x - low) / (high - low), 0, None)
+    bottom, top = axes.get_ylim()
+    for level in np.arange(0.1, 1.0, 0.1):
+        y = level * (1 + norm)
+        inside = (y >= bottom) & (y <= top)
+        if inside.sum() < 5:
+            continue
+        axes.plot(x[inside], y[inside], ls=":", color=PALETTE["grey"], lw=1, zorder=1)
+        last = np.flatnonzero(inside)[-1]
+        axes.annotate(
+            f"{level:.1f}", (x[last], y[last]), xytext=(-2, -2), textcoords="offset points",
+            fontsize=8.5, color="#555555", ha="right", va="top",
+        )  # fmt: skip
+
+
+def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]) -> None:
+    """Names in a column at the right, none over another, each joined to its point by a thin line."""
+    x, y, labels = np.asarray(x, dtype=float), np.asarray(y, dtype=float), list(labels)
+    axes.figure.draw_without_rendering()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = np.array([to_axes.transform(point)[1] for point in zip(x, y, strict=True)])
+    spread = _spread(heights, gap=13.5 / (axes.get_window_extent().height * 72 / axes.figure.dpi))
+    for px, py, text, height in zip(x, y, labels, spread, strict=True):
+        axes.annotate(
+            text, (px, py), xytext=(1.04, height), xycoords="data", textcoords="axes fraction",
+            fontsize=9, va="center", ha="left", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "lw": 0.6, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip
+
+
+def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Heights [n] moved apart to at least `gap`, in the same order, centred on where they were in [0, 1]."""
+    order = np.argsort(heights, kind="stable")
+    placed = heights[order].astype(float)
+    for k in range(1, len(placed)):
+        placed[k] = max(placed[k], placed[k - 1] + gap)
+    overshoot = placed[-1] - max(1.0, heights.max()) if len(placed) else 0.0
+    if overshoot > 0:
+        placed[-1] -= overshoot
+        for k in range(len(placed) - 2, -1, -1):
+            placed[k] = min(placed[k], placed[k + 1] - gap)
+    out = np.empty_like(placed)
+    out[order] = placed
+    return out
+
+
+def _slopes(axes: Axes, rows: pd.DataFrame, side: str, values: tuple, pair: list[str], column: str) -> None:
+    """One line for every pair of runs that agree in `pair` and hold the two `values` of `side`."""
+    for _, group in rows.groupby(pair):
+        ends = [group.loc[group[side] == value, column] for value in values]
+        if any(end.empty for end in ends):
+            continue
+        pretrained = bool(group["pretrained"].iloc[0]) if side != "pretrained" else None
+        heights = [float(end.iloc[0]) for end in ends]
+        line = PALETTE["grey"] if pretrained is None else STYLES[pretrained][1]
+        axes.plot([0, 1], heights, "-", color=line, lw=1.3, zorder=1)
+        for position, height in enumerate(heights):
+            marker, colour, _ = STYLES[bool(position) if pretrained is None else pretrained]
+            axes.plot(position, height, marker, color=colour, ms=6.5, mec="white", mew=0.6)
+
+
+def _stacked_bars(
+    rows: pd.DataFrame, by: str, colours: dict[str, str], names: dict[str, str], estimated: pd.Series
+) -> Figure:
+    theme()
+    means = rows.assign(estimated=estimated).groupby(["model", by])[["energy_wh", "estimated"]].mean()
+    totals = means["energy_wh"].groupby("model").sum().sort_values(ascending=False)
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(totals) + 1.4))
+    start = pd.Series(0.0, index=totals.index)
+    handles = []
+    for part, colour in colours.items():
+        if part not in means.index.get_level_values(by):
+            continue
+        block = means.xs(part, level=by).reindex(totals.index)
+        guessed = bool(block["estimated"].max() > 0)
+        fill = {"facecolor": _lighter(colour), "hatch": "////"} if guessed else {"facecolor": colour}
+        style = {**fill, "edgecolor": colour, "linewidth": 1.0, "linestyle": "--" if guessed else "-"}
+        axes.barh(totals.index, block["energy_wh"].fillna(0), left=start, height=0.68, **style)
+        start = start + block["energy_wh"].fillna(0)
+        handles.append(Patch(**style, label=f"{names[part]}{' (estimated)' if guessed else ''}"))
+    axes.set(xlabel="Energy (Wh)")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    _legend_below(figure, handles)
+    return figure
+
+
+def _lighter(colour: str) -> tuple[float, float, float]:
+    return tuple(0.25 * channel + 0.75 for channel in mpl.colors.to_rgb(colour))
