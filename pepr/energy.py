@@ -1,0 +1,237 @@
+"""One meter around a block of work: energy by component, time, CPU time, and how each figure came about."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from typing import Any, Protocol
+
+import psutil
+
+from pepr.errors import InputError, MeterError
+
+CONTENTION_LIMIT = 0.1
+"""Share of the machine's CPU that others may use during a window before a run counts as contended."""
+
+WORLD = "WORLD"
+
+CPU_SOURCES = {
+    "intel_rapl": "counter",
+    "windows_emi": "counter",
+    "intel_power_gadget": "sampled_power",
+    "apple_powermetrics": "sampled_power",
+    "cpu_load": "load_model",
+    "constant": "tdp_constant",
+}
+"""CodeCarbon's CPU modes in the terms of this study's scale of trust."""
+
+
+@dataclass
+class Window:
+    """What one named block of work took, summed over its openings.
+
+    Energies in kWh, None for a component that was not metered; times in seconds; `other_cpu_time_s` is
+    the CPU time that other processes (and the hypervisor) took meanwhile.
+    """
+
+    energy_kwh: float | None = None
+    energy_cpu_kwh: float | None = None
+    energy_gpu_kwh: float | None = None
+    energy_ram_kwh: float | None = None
+    time_s: float = 0.0
+    cpu_time_s: float = 0.0
+    other_cpu_time_s: float = 0.0
+
+    def add(self, part: Window) -> None:
+        """Add another opening of the same window."""
+        for name in ("energy_kwh", "energy_cpu_kwh", "energy_gpu_kwh", "energy_ram_kwh"):
+            new = getattr(part, name)
+            if new is not None:
+                setattr(self, name, (getattr(self, name) or 0.0) + new)
+        self.time_s += part.time_s
+        self.cpu_time_s += part.cpu_time_s
+        self.other_cpu_time_s += part.other_cpu_time_s
+
+
+class Tracker(Protocol):
+    """What a meter needs of an energy tracker; CodeCarbon's is one, a test's fake another."""
+
+    def start_task(self, task_name: str) -> None: ...
+    def stop_task(self) -> Any: ...
+
+
+@dataclass
+class Meter:
+    """Measures named windows of work: `with meter.window("train"): ...`.
+
+    A window may be opened many times under one name; `windows` holds the sums. `synchronise` is called
+    at both edges of a window, so that work queued on a device is inside. `sources` names how each
+    component's energy came about: `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`.
+    """
+
+    tracker: Tracker
+    sources: dict[str, str]
+    synchronise: Callable[[], None] = lambda: None
+    power_limit_w: float | None = None
+    idle_power_w: float | None = None
+    windows: dict[str, Window] = field(default_factory=dict)
+    _openings: int = 0
+
+    @contextlib.contextmanager
+    def window(self, name: str) -> Iterator[Window]:
+        """Open a window; what it took is added to `windows[name]` when the block ends."""
+        total = self.windows.setdefault(name, Window())
+        self._openings += 1
+        self.synchronise()
+        self.tracker.start_task(f"{name}-{self._openings}")
+        busy, own, began = _busy_cpu_time(), _own_cpu_time(), time.perf_counter()
+        part = Window()
+        try:
+            yield part
+        finally:
+            self.synchronise()
+            part.time_s = time.perf_counter() - began
+            part.cpu_time_s = _own_cpu_time() - own
+            part.other_cpu_time_s = max(_busy_cpu_time() - busy - part.cpu_time_s, 0.0)
+            measured = self.tracker.stop_task()
+            for component in ("cpu", "gpu", "ram"):
+                if component in self.sources:
+                    setattr(part, f"energy_{component}_kwh", float(getattr(measured, f"{component}_energy")))
+            part.energy_kwh = sum(
+                value for value in (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
+                if value is not None
+            )
+            total.add(part)
+
+    @property
+    def source(self) -> str:
+        """All components in one string, such as `cpu:load_model;ram:assumed`."""
+        return ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources))
+
+    def contended(self, name: str) -> bool:
+        """Whether other work used more than a tenth of the machine's CPU during a window."""
+        window = self.windows[name]
+        return window.other_cpu_time_s > CONTENTION_LIMIT * window.time_s * (os.cpu_count() or 1)
+
+    def check(self, name: str) -> Window:
+        """The window, if its energy is a measurement. Raises MeterError where a metered component of a
+        window with work in it shows nothing: a zero is a missing value."""
+        window = self.windows[name]
+        for component in self.sources:
+            value = getattr(window, f"energy_{component}_kwh")
+            if value is None or not value > 0:
+                raise MeterError(
+                    f"window {name!r}: {component} energy is {value} kWh over {window.time_s:.2f} s; "
+                    f"the meter ({self.sources[component]}) measured nothing"
+                )
+        return window
+
+    def as_dict(self) -> dict[str, dict[str, float | None]]:
+        return {name: asdict(window) for name, window in self.windows.items()}
+
+
+def _own_cpu_time() -> float:
+    times = psutil.Process().cpu_times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _busy_cpu_time() -> float:
+    """CPU seconds that the whole machine was not idle, time taken by a hypervisor included."""
+    times = psutil.cpu_times()
+    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return sum(times) - guest - times.idle - getattr(times, "iowait", 0.0)
+
+
+def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: None) -> Meter:
+    """A meter of this machine: CodeCarbon in offline mode, nothing written, no network.
+
+    On a `cuda` device only that GPU is metered, beside the CPU and the memory.
+    """
+    logging.getLogger("codecarbon").disabled = True
+    from codecarbon import OfflineEmissionsTracker
+
+    gpu_index = int(device.partition(":")[2] or 0) if device.startswith("cuda") else None
+    tracker = OfflineEmissionsTracker(
+        country_iso_code="DNK",  # required; grid intensity is applied afterwards, see `carbon_intensity`
+        output_methods=[],
+        measure_power_secs=1,
+        tracking_mode="machine",
+        allow_multiple_runs=True,
+        log_level="critical",
+        gpu_ids=[gpu_index] if gpu_index is not None else [],
+    )
+    tracker._ensure_hardware_ready()
+    sources, limit = _describe(tracker._hardware, gpu_index)
+    tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
+    tracker.stop_task()
+    return Meter(tracker, sources, synchronise, power_limit_w=limit)
+
+
+def _describe(hardware: list[Any], gpu_index: int | None) -> tuple[dict[str, str], float | None]:
+    """How each component's energy comes about, and the sum of the power limits in watts, as far as known."""
+    sources: dict[str, str] = {}
+    limit = 0.0
+    for part in hardware:
+        kind = type(part).__name__
+        if kind == "CPU":
+            sources["cpu"] = CPU_SOURCES.get(part._mode, "assumed")
+            limit += float(part._tdp or 0.0)
+        elif kind == "RAM":
+            sources["ram"] = "assumed"
+            limit += float(part.total_power().W)
+        elif kind == "GPU" and gpu_index is not None:
+            sources["gpu"], gpu_limit = _gpu_source(gpu_index)
+            limit += gpu_limit or 0.0
+    return sources, limit or None
+
+
+def _gpu_source(index: int) -> tuple[str, float | None]:
+    """`counter` where NVML counts energy (Volta and newer), else `sampled_power`; and the limit in watts."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        source = "counter"
+    except pynvml.NVMLError:
+        source = "sampled_power"
+    try:
+        return source, pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
+    except pynvml.NVMLError:
+        return source, None
+
+
+def carbon_intensity(country: str | None = None) -> tuple[float, str]:
+    """Grid carbon intensity in g CO2-eq per kWh, and what it is of.
+
+    `country` is an ISO 3166 code of three letters; None takes `$PEPR_COUNTRY`, else the world average.
+    Source: CodeCarbon's tables (Our World in Data, Ember). Raises InputError for an unknown code.
+    """
+    country = (country or os.environ.get("PEPR_COUNTRY") or WORLD).upper()
+    if country == WORLD:
+        return _world_intensity(), "world average"
+    mixes = country_mixes()
+    if country not in mixes:
+        raise InputError(f"country {country!r}: no grid intensity known; use a three-letter ISO code")
+    return float(mixes[country]["carbon_intensity"]), mixes[country]["country_name"]
+
+
+def _codecarbon_data(*parts: str) -> Any:
+    path = resources.files("codecarbon").joinpath("data", "private_infra", *parts)
+    return json.loads(path.read_text())
+
+
+def country_mixes() -> dict[str, dict[str, Any]]:
+    """CodeCarbon's table of electricity mixes by ISO code; `carbon_intensity` in g CO2-eq per kWh."""
+    return _codecarbon_data("global_energy_mix.json")
+
+
+def _world_intensity() -> float:
+    return float(_codecarbon_data("carbon_intensity_per_source.json")["world_average"])
