@@ -1,0 +1,207 @@
+"""A study profile: read and validated, turned into the grid of runs, and forecast before it starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pepr import models
+from pepr.errors import InputError
+from pepr.runs import RunSpec, reference_folder
+
+SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A validated profile; `values` are those of its YAML file with the schema's defaults filled in."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def timeout_s(self) -> float:
+        """Wall-clock limit of one run, in seconds."""
+        return 60 * self.values["timeout_minutes"]
+
+
+def profile_names() -> list[str]:
+    """The profiles that ship with the package."""
+    folder = Path(str(resources.files("pepr.profiles")))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load(profile: str) -> Profile:
+    """A profile by name, or by the path of a YAML file.
+
+    Raises InputError naming the file and the key for anything that the schema, the model space or the
+    dataset registry does not know, before any run starts.
+    """
+    import yaml
+
+    path = _profile_path(profile)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    values = _validated(path, values)
+    _check_names(path, values)
+    return Profile(path.stem, values)
+
+
+def _profile_path(profile: str) -> Path:
+    if profile.endswith((".yaml", ".yml")):
+        path = Path(profile)
+    else:
+        path = Path(str(resources.files("pepr.profiles"))) / f"{profile}.yaml"
+    if not path.exists():
+        raise InputError(f"unknown profile {profile!r}; known: {', '.join(profile_names())}")
+    return path
+
+
+def _validated(path: Path, values: Any) -> dict[str, Any]:
+    import jsonschema
+
+    schema = json.loads((resources.files("pepr.profiles") / "schema.json").read_text())
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(values), key=lambda e: list(e.path))
+    if errors:
+        where = ".".join(str(part) for part in errors[0].path) or "the file"
+        raise InputError(f"{path}: {where}: {errors[0].message}")
+    properties = schema["properties"]
+    filled = {key: rule["default"] for key, rule in properties.items() if "default" in rule} | values
+    setting_rules = properties["settings"]["additionalProperties"]["properties"]
+    default_fraction = setting_rules["train_fraction"]["default"]
+    default_seeds = properties["runs"]["items"]["properties"]["seeds"]["default"]
+    filled["settings"] = {
+        name: {"train_fraction": default_fraction, **setting} for name, setting in values["settings"].items()
+    }
+    filled["runs"] = [{"seeds": default_seeds, **block} for block in values["runs"]]
+    return filled
+
+
+def _check_names(path: Path, values: Mapping[str, Any]) -> None:
+    from pepr import datasets
+
+    for name, setting in values["settings"].items():
+        if setting["dataset"] not in datasets.DATASETS:
+            raise InputError(f"{path}: settings.{name}.dataset: unknown dataset {setting['dataset']!r}")
+    for number, block in enumerate(values["runs"]):
+        for setting in block["settings"]:
+            if setting not in values["settings"]:
+                raise InputError(f"{path}: runs.{number}.settings: unknown setting {setting!r}")
+        for model in block["models"]:
+            try:
+                entry = models.find(model)
+            except InputError as error:
+                raise InputError(f"{path}: runs.{number}.models: {error}") from None
+            if not entry.accepts(values["image_size"]):
+                raise InputError(
+                    f"{path}: runs.{number}.models: {model} cannot take {values['image_size']} px images"
+                )
+
+
+def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
+    """Every run of a profile, in the order in which they are to be done, none twice."""
+    shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
+    specs = [
+        RunSpec(
+            model=model, setting=setting, seed=seed, **profile.values["settings"][setting], **shared
+        )
+        for block in profile.values["runs"]
+        for model in block["models"]
+        for setting in block["settings"]
+        for seed in block["seeds"]
+    ]
+    return list(dict.fromkeys(specs))
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a grid is expected to take, before it starts: hours, kWh and grams of CO2-eq of the whole runs,
+    bytes on disk; None where nothing was ever measured. `basis` says where it comes from."""
+
+    profile: str
+    runs: int
+    runs_per_seed: int
+    hours: float | None
+    energy_kwh: float | None
+    co2eq_g: float | None
+    disk_bytes: int
+    basis: str
+
+
+DISK_BYTES_PER_RUN = 60_000
+"""Record, predictions and executed notebook of one run, rounded up from the pocket profile's."""
+
+
+def forecast(profile: Profile, specs: Iterable[RunSpec]) -> Forecast:
+    """Expect of each run what the shipped reference took for it, on the hardware that the basis names."""
+    specs = list(specs)
+    first_seed = min(spec.seed for spec in specs)
+    measured = reference_records(profile.name)
+    known = [measured[key(spec)] for spec in specs if key(spec) in measured]
+    common: dict[str, Any] = {
+        "profile": profile.name, "runs": len(specs),
+        "runs_per_seed": sum(spec.seed == first_seed for spec in specs),
+        "disk_bytes": DISK_BYTES_PER_RUN * len(specs),
+    }
+    if not known:
+        return Forecast(**common, hours=None, energy_kwh=None, co2eq_g=None, basis="no run of this profile was measured yet")
+    scale = len(specs) / len(known)
+    return Forecast(
+        **common,
+        hours=scale * sum(record["wall_time_s"] for record in known) / 3600,
+        energy_kwh=scale * sum(whole_energy_kwh(record) for record in known),
+        co2eq_g=scale * sum(
+            whole_energy_kwh(record) * record["carbon_intensity_g_per_kwh"] for record in known
+        ),
+        basis=f"{len(known)} of {len(specs)} runs measured on {known[0]['hardware']}; "
+        f"energy by {known[0]['energy_source']}",
+    )
+
+
+def whole_energy_kwh(record: Mapping[str, Any]) -> float:
+    """Energy of all windows of a run, in kWh: training, validation and inference."""
+    return sum(window["energy_kwh"] for window in record["meter"].values())
+
+
+def key(run: RunSpec | Mapping[str, Any]) -> tuple:
+    """What makes two runs cost the same: everything of a specification but the device."""
+    values = run.as_dict() if isinstance(run, RunSpec) else run
+    names = ("model", "setting", "seed", "train_fraction", "image_size", "batch_size", "epochs", "precision", "fidelity")
+    return tuple(values[name] for name in names)
+
+
+def reference_records(profile: str) -> dict[tuple, dict[str, Any]]:
+    """The finished records of a shipped reference by `key`; empty where none ships."""
+    path = reference_folder(profile) / "records.jsonl"
+    if not path.exists():
+        return {}
+    records = (json.loads(line) for line in path.read_text().splitlines() if line)
+    return {key(record): record for record in records if record["status"] == "ok"}
+
+
+def seconds_left(
+    specs: Iterable[RunSpec], done: Mapping[str, Mapping[str, Any]], measured: Mapping[tuple, Mapping[str, Any]]
+) -> float | None:
+    """Seconds that the runs not yet in `done` (run_id to record) will take.
+
+    The reference's time of each run, scaled by how much faster or slower this machine was so far; without
+    a reference, the mean of the runs done here. None before anything is known.
+    """
+    specs = list(specs)
+    left = [spec for spec in specs if spec.run_id not in done]
+    timed = [record for record in done.values() if record.get("wall_time_s")]
+    if measured:
+        pairs = [(record["wall_time_s"], measured[key(record)]["wall_time_s"])
+                 for record in timed if key(record) in measured]
+        ratio = sum(a for a, _ in pairs) / sum(b for _, b in pairs) if pairs else 1.0
+        typical = sum(record["wall_time_s"] for record in measured.values()) / len(measured)
+        return ratio * sum(measured.get(key(spec), {"wall_time_s": typical})["wall_time_s"] for spec in left)
+    if not timed:
+        return None
+    return len(left) * sum(record["wall_time_s"] for record in timed) / len(timed)
