@@ -85,6 +85,13 @@ def primary_resource(table: pd.DataFrame) -> str:
     return "T" if not estimated or any(estimated) else "E"
 
 
+def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
+    """The setting with most models among those with all training data, from scratch or pretrained."""
+    done = table[(table["status"] == "ok") & (table["train_fraction"] == 1.0)]
+    done = done[done["pretrained"].astype(bool) == pretrained]
+    return None if done.empty else str(done.groupby("setting")["model"].nunique().idxmax())
+
+
 def with_sets(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a failed run's unknown hardware filled in where its set leaves no doubt."""
     table = table.copy()
@@ -403,6 +410,7 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     part["contended"] = group["contended"] & (letter in SHARED_CPU_CHANGES)
     part["resource"], part["measure"] = letter, measure
     part["kind"] = [resource_kind(letter, row.energy_source, row.memory_source) for row in group.itertuples()]
+    part.loc[group[f"{letter}_shown"].isna(), "kind"] = None
     part["performance"], part["performance_sd"] = performance, _array(group[f"{measure}_sd"])
     part["resource_value"] = _array(group[f"{letter}_shown"])
     part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from sklearn.isotonic import isotonic_regression
 
 from pepr.runs import write_atomic
 
@@ -38,6 +39,10 @@ PALETTE = {
 """Okabe and Ito's colours, for readers with any colour vision; grey is for what stands behind."""
 
 WIDTH_IN = 6.4
+MOST_NAMES = 16
+"""How many names fit in a column beside the axes."""
+LEGEND_CHARACTERS = 84
+"""How many characters of legend text fit into the width of a figure."""
 RESOURCE_AXES = {
     "E": ("energy_kwh", "Training energy (Wh)", 1000.0),
     "C": ("co2eq_g", "Carbon (g CO2e)", 1.0),
@@ -67,6 +72,8 @@ def theme() -> None:
             "axes.titlesize": 11,
             "axes.labelsize": 11,
             "figure.constrained_layout.use": True,
+            "figure.constrained_layout.h_pad": 0.1,
+            "figure.constrained_layout.w_pad": 0.1,
             "figure.facecolor": "white",
             "font.family": "DejaVu Sans",
             "font.size": 11,
@@ -108,12 +115,14 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
         _points(axes, x[group.index], y[group.index], group["kind"], pretrained)
     crossed = rows["contended"].astype(bool)
     axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
-    _log_axis(axes, "x"), _log_axis(axes, "y")
-    one_each = rows.drop_duplicates("model").index
-    _side_labels(axes, x[one_each], y[one_each], rows.loc[one_each, "model"])
+    for which in ("x", "y"):
+        _log_axis(axes, which)
+    axes.margins(0.07)
     axes.set(xlabel="Parameters (millions)", ylabel=label)
     extra = [_handle("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
     _legend_below(figure, _style_handles(rows) + extra)
+    named = _worth_naming(rows)
+    _side_labels(axes, x[named.index], y[named.index], named["model"])
     return figure
 
 
@@ -163,13 +172,14 @@ def performance_vs_resource(
     axes.set_xlim(*_padded(x, 0.06))
     axes.set_ylim(*_padded(np.concatenate([low, high]), 0.08))
     _pepr_lines(axes, ranked.min(), ranked.max())
-    _side_labels(axes, x, y, rows["model"])
     handles = [
         *_style_handles(rows),
         Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR"),
         _handle("o", PALETTE["black"], "best PePR", hollow=True, size=10),
     ]
     _legend_below(figure, handles)
+    named = _worth_naming(rows)
+    _side_labels(axes, named["resource_value"] * factor, named["performance"], named["model"])
     return figure
 
 
@@ -202,6 +212,9 @@ def pepr_curve(
     axes.plot(norm, best, color=PALETTE["blue"], lw=1.8, ls=style, drawstyle="steps-post")
     axes.plot(norm, best / (1 + norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
     axes.plot(rows["resource_norm"], rows["performance"], "o", color=PALETTE["grey"], ms=5)
+    axes.margins(y=0.12)
+    if len(peak):
+        _name_peak(axes, peak["model"].iloc[0], peak["location_norm"].iloc[0], peak["performance"].iloc[0])
     axes.set(
         xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
         ylabel=MEASURE_LABELS[measure],
@@ -237,7 +250,7 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     fractions = done[done["train_fraction"].isin([0.1, 1.0])]
     _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
     right.set_xticks([0, 1], ["10% of data", "all data"])
-    right.set(title="Data")
+    right.set(title="Data, by starting point")
     for axes in (left, right):
         axes.set_xlim(-0.25, 1.25)
         axes.grid(axis="x", visible=False)
@@ -270,8 +283,10 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in list(grid.flat)[len(settings) :]:
         axes.set_visible(False)
-    figure.supxlabel("Epoch", fontsize=11)
-    figure.supylabel(MEASURE_LABELS[measure], fontsize=11)
+    for axes in grid[-1]:
+        axes.set_xlabel("Epoch")
+    for axes in grid[:, 0]:
+        axes.set_ylabel(MEASURE_LABELS[measure])
     handles = [Line2D([], [], color=PALETTE["grey"], lw=1, label="other models")]
     if highlight:
         handles.insert(0, _handle("o", PALETTE["blue"], highlight, line="-"))
@@ -297,7 +312,7 @@ def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
     """
     rows = windows[windows["setting"] == setting].dropna(subset=["energy_wh"])
     colours = {
-        "training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["yellow"]
+        "training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["green"]
     }  # fmt: skip
     names = {"training": "training", "validation": "validation", "inference": "test pass"}
     return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool))
@@ -394,6 +409,12 @@ def _rows(table: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.
     ]
 
 
+def _worth_naming(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a model: all models where their names fit beside the axes, else those with the best scores."""
+    each = rows.sort_values("score", ascending=False, kind="stable").drop_duplicates("model")
+    return each.head(MOST_NAMES)
+
+
 def _points(axes: Axes, x: pd.Series, y: pd.Series, kind: pd.Series, pretrained: bool) -> None:
     marker, colour, _ = STYLES[pretrained]
     estimated = (kind == "estimated").to_numpy()
@@ -423,7 +444,10 @@ def _handle(
 
 
 def _legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or min(len(handles), 3))
+    """A legend under the axes, in as many columns as its longest entry lets fit into the width."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    fitting = min(len(handles), 3, max(1, LEGEND_CHARACTERS // (longest + 7)))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
 
 
 def _log_axis(axes: Axes, which: str) -> None:
@@ -456,8 +480,17 @@ def _pepr_lines(axes: Axes, low: float, high: float) -> None:
         last = np.flatnonzero(inside)[-1]
         axes.annotate(
             f"{level:.1f}", (x[last], y[last]), xytext=(-2, -2), textcoords="offset points",
-            fontsize=8.5, color="#555555", ha="right", va="top",
+            fontsize=8.5, color="#555555", ha="right", va="top", zorder=1.5,
+            bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
         )  # fmt: skip
+
+
+def _name_peak(axes: Axes, model: str, norm: float, performance: float) -> None:
+    left = norm > 0.6
+    axes.annotate(
+        model, (norm, performance), xytext=(-6 if left else 6, 6), textcoords="offset points",
+        fontsize=9.5, ha="right" if left else "left", va="bottom",
+    )  # fmt: skip
 
 
 def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]) -> None:
@@ -476,18 +509,12 @@ def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Seq
 
 
 def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Heights [n] moved apart to at least `gap`, in the same order, centred on where they were in [0, 1]."""
+    """Heights [n] moved as little as makes them at least `gap` apart, in the same order, none above 1."""
     order = np.argsort(heights, kind="stable")
-    placed = heights[order].astype(float)
-    for k in range(1, len(placed)):
-        placed[k] = max(placed[k], placed[k - 1] + gap)
-    overshoot = placed[-1] - max(1.0, heights.max()) if len(placed) else 0.0
-    if overshoot > 0:
-        placed[-1] -= overshoot
-        for k in range(len(placed) - 2, -1, -1):
-            placed[k] = min(placed[k], placed[k + 1] - gap)
+    steps = gap * np.arange(len(heights))
+    placed = isotonic_regression(heights[order] - steps) + steps
     out = np.empty_like(placed)
-    out[order] = placed
+    out[order] = placed - max(0.0, placed[-1] - max(1.0, heights.max()))
     return out
 
 

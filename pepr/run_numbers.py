@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from pepr.analysis import (
     model_means,
     primary_resource,
 )
+from pepr.errors import InputError
 from pepr.numbers import number
 from pepr.runs import Results
 
@@ -26,14 +28,32 @@ RESOURCE_NAMES = {"E": "energy", "C": "carbon", "T": "training time", "M": "peak
 
 
 def where_from(results: Results) -> str:
-    """One sentence: whose runs these are, on which hardware, with which software."""
+    """One sentence: whose runs these are, on which hardware, with which software.
+
+    Raises InputError when no run ended well: then there is nothing to analyse.
+    """
     done = results.table.query("status == 'ok'")
+    if done.empty:
+        kinds = ", ".join(sorted(results.table["failure"].dropna().unique())) or "no run at all"
+        raise InputError(f"{results.folder / 'results.csv'}: no run is ok ({kinds}); see runs/*.json for why")
     hardware = "; ".join(sorted(done["hardware"].dropna().unique())) or UNKNOWN
     software = "; ".join(sorted(done["software"].dropna().unique())) or UNKNOWN
     return (
         f"Profile {results.profile}: {len(results.table)} runs of {ORIGINS[results.origin]}, "
         f"made on {hardware} with {software}."
     )
+
+
+def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
+    """A table for a page: no index, floats to `digits` significant digits, blanks for what is missing.
+
+    It scrolls sideways where the page is narrow. A table without rows becomes the sentence `empty`.
+    """
+    if rows.empty:
+        return f"<p>{html.escape(empty)}</p>"
+    named = rows.rename(columns=lambda name: str(name).replace("_", " "))
+    body = named.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.{digits}g}", border=0)
+    return f'<div style="overflow-x: auto">{body}</div>'
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
