@@ -1,0 +1,204 @@
+"""The book: chapters without results become notices, notebooks rerun only when needed, errors are told."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from pepr import book
+from pepr.errors import InputError
+from pepr.numbers import number, update_numbers
+
+ROOT = Path(__file__).parent.parent
+
+CHAPTER = "---\nrequires: published\n---\n\n# The audit\n\n{{ published.n_rows }} rows.\n"
+
+
+def test_a_chapter_with_its_results_is_left_alone():
+    assert book.chapter(CHAPTER, {"published": {"n_rows": number(3, "3")}}) == CHAPTER
+
+
+def test_a_chapter_without_its_results_becomes_a_notice_under_its_title():
+    text = book.chapter(CHAPTER, {})
+    assert "# The audit" in text
+    assert "PEPR_DATA" in text
+    assert "{{" not in text
+
+
+def test_a_notice_names_the_profile_to_run():
+    text = book.chapter("---\nrequires: pneumonia\n---\n# Pneumonia\n", {})
+    assert "make reproduce PROFILE=pneumonia" in text
+
+
+def test_a_chapter_that_requires_nothing_is_left_alone():
+    assert book.chapter("# Plain\n", {}) == "# Plain\n"
+
+
+PART = "# Runs\n\n<!-- if pocket.a pocket.b -->\n- {{ pocket.a }} and {{ pocket.b }}\n<!-- end -->\n\nEnd.\n"
+
+
+def test_a_part_whose_numbers_exist_stays_without_its_markers():
+    text = book.chapter(PART, {"pocket": {"a": "1", "b": "2"}})
+    assert text == "# Runs\n\n- {{ pocket.a }} and {{ pocket.b }}\n\nEnd.\n"
+
+
+def test_a_part_whose_runs_are_missing_says_so():
+    text = book.chapter(PART, {"pocket": {"a": "1"}})
+    assert "{{" not in text and "<!--" not in text
+    assert "- *Left out" in text and text.endswith("End.\n")
+
+
+def test_the_markers_of_the_chapters_are_paired_and_name_numbers_that_the_part_quotes():
+    for path in sorted((ROOT / "book").glob("*.md")):
+        text = path.read_text()
+        parts = list(book.CONDITION.finditer(text))
+        assert len(parts) == text.count("<!-- if ") == text.count("<!-- end -->"), path
+        for part in parts:
+            assert all(key in part["body"] for key in part["keys"].split()), part["keys"]
+
+
+def test_no_number_is_typed_into_the_results_chapter():
+    text = (ROOT / "book/pocket.md").read_text()
+    prose = re.sub(r"\{\{.*?\}\}|<!--.*?-->|\(\S+\)|\{cite:\w+\}`\w+`|```\{figure\}.*", "", text)
+    confidence_levels = {"90", "95", "5"}
+    assert set(re.findall(r"\d+(?:\.\d+)?", prose)) <= confidence_levels
+
+
+def test_every_number_that_the_results_chapter_quotes_is_made_by_the_notebooks(synthetic_results):
+    from pepr import analysis, run_claims, run_numbers
+
+    scores = analysis.pepr_table(synthetic_results.table)
+    made = run_numbers.energy_numbers(synthetic_results, "DNK") | run_numbers.pepr_numbers(
+        synthetic_results,
+        scores,
+        analysis.peak_locations(synthetic_results, n_resamples=50),
+        run_claims.claims(synthetic_results),
+        analysis.rank_differences(scores),
+    )
+    for path in sorted((ROOT / "book").glob("*.md")):
+        quoted = set(re.findall(r"\bpocket\.([a-z0-9_]+)\b(?=[^\n]*(?:\}\}|-->))", path.read_text()))
+        assert quoted <= set(made), path
+
+
+def test_the_table_of_contents_is_read_in_order():
+    toc = {"root": "book/index", "parts": [{"chapters": [{"file": "a", "sections": [{"file": "b.md"}]}]}]}
+    assert book.documents(toc) == ["book/index", "a", "b"]
+
+
+def test_a_further_profile_gets_a_part_of_its_own():
+    pages = book.pages_of(["pocket", "pneumonia"])
+    toc = book.with_profiles({"root": "book/index", "parts": []}, pages)
+    assert book.documents(toc)[1:] == ["notebooks/pneumonia/03_energy", "notebooks/pneumonia/04_pepr"]
+
+
+def test_every_chapter_of_the_book_is_in_the_table_of_contents_and_has_a_description():
+    listed = set(book.documents(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+    chapters = sorted((ROOT / "book").glob("*.md"))
+    assert chapters
+    for path in chapters:
+        assert f"book/{path.stem}" in listed
+        assert book.front_matter(path.read_text()).get("description"), path
+
+
+def test_the_mirror_rewrites_only_what_differs_and_removes_strays(tmp_path):
+    mirror = book.Mirror(tmp_path)
+    mirror.write("a/same.md", "x")
+    mirror.write("a/stray.md", "x")
+    before = (tmp_path / "a/same.md").stat().st_mtime_ns
+    again = book.Mirror(tmp_path)
+    again.write("a/same.md", "x")
+    again.remove_strays()
+    assert (tmp_path / "a/same.md").stat().st_mtime_ns == before
+    assert not (tmp_path / "a/stray.md").exists()
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """A notebook with a title, an empty parameters cell, and these code cells."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# A title"),
+            nbformat.v4.new_code_cell("profile = 'none'", metadata={"tags": ["parameters"]}),
+            *(nbformat.v4.new_code_cell(cell) for cell in cells),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout whose results live inside it."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def test_a_notebook_runs_once_with_its_parameters_and_again_when_it_changed(checkout):
+    page = book.Page("notebooks/n.ipynb", {"profile": "pocket"})
+    executed = checkout / "_build/executed"
+    write_notebook(checkout / page.notebook, "print('for', profile)")
+    output, note = book.execute(checkout, page, executed)
+    assert note == "executed"
+    assert "for pocket" in output.read_text()
+    assert book.execute(checkout, page, executed) == (output, "unchanged")
+    write_notebook(checkout / page.notebook, "print('again for', profile)")
+    assert book.execute(checkout, page, executed)[1] == "executed"
+    assert "again for pocket" in output.read_text()
+
+
+def test_a_notebook_whose_data_are_missing_becomes_a_notice(checkout):
+    page = book.Page("notebooks/n.ipynb")
+    write_notebook(
+        checkout / page.notebook,
+        "from pepr.errors import DataUnavailable\nraise DataUnavailable('fetch the tables')",
+    )
+    output, why = book.execute(checkout, page, checkout / "_build/executed")
+    assert (output, why) == (None, "fetch the tables")
+    notice = nbformat.reads(book.notice_notebook(checkout / page.notebook, why), as_version=4)
+    assert [cell.cell_type for cell in notice.cells] == ["markdown"]
+    assert notice.cells[0].source.startswith("# A title")
+    assert "fetch the tables" in notice.cells[0].source
+
+
+def test_a_notebook_that_fails_stops_the_book_and_is_named(checkout):
+    page = book.Page("notebooks/n.ipynb")
+    write_notebook(checkout / page.notebook, "1 / 0")
+    with pytest.raises(book.BookError, match=r"notebooks/n\.ipynb failed.*ZeroDivisionError"):
+        book.execute(checkout, page, checkout / "_build/executed")
+
+
+def test_outside_a_checkout_the_book_says_so(tmp_path):
+    with pytest.raises(InputError, match="checkout"):
+        book.find_checkout(tmp_path)
+
+
+def render(folder: Path, text: str, substitutions: dict) -> str:
+    """Build a book of one page and return its HTML."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["parse"]["myst_substitutions"] = substitutions
+    config["sphinx"]["config"]["html_static_path"] = []
+    config["sphinx"]["config"]["html_css_files"] = []
+    config.pop("bibtex_bibfiles")
+    config["sphinx"]["config"]["bibtex_bibfiles"] = []
+    source = folder / "source"
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "_config.yml").write_text(yaml.safe_dump(config))
+    (source / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (source / "index.md").write_text(text)
+    book.render(source, folder)
+    return (folder / "_build/html/index.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_number_reaches_the_page_and_an_undefined_one_stops_the_build(tmp_path):
+    update_numbers(tmp_path / "results", "04_pepr", {"energy": number(1.5, "1.5 Wh", estimate=True)})
+    substitutions = book.namespaces_as_markdown({"pocket": tmp_path / "results"})
+    page = render(tmp_path, "# A page\n\nIt took {{ pocket.energy }}, $\\frac{1}{2}$.\n", substitutions)
+    assert '<span class="estimated">1.5 Wh</span>' in re.sub(r"\s+", " ", page)
+    assert "<mfrac>" in page
+    with pytest.raises(book.BookError, match="gone"):
+        render(tmp_path, "# A page\n\nIt took {{ pocket.gone }}.\n", substitutions)
