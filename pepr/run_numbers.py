@@ -19,11 +19,14 @@ from pepr.analysis import (
 )
 from pepr.errors import InputError
 from pepr.numbers import number
-from pepr.runs import Results
+from pepr.runs import FAILURES, Results
 
 Numbers = dict[str, dict[str, Any]]
 UNKNOWN = "not known"
 ORIGINS = {"this machine": "this machine", "reference": "the project's own reference run"}
+UNITS = {"wh": "Wh", "s": "s", "w": "W", "mb": "MB", "g": "g"}
+SPOKEN = {*MEASURES, *FAILURES, "not_supported"}
+"""Values that are shown as words in tables."""
 RESOURCE_NAMES = {"E": "energy", "C": "carbon", "T": "training time", "M": "peak memory"}
 
 
@@ -45,15 +48,15 @@ def where_from(results: Results) -> str:
 
 
 def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
-    """A table for a page: no index, floats to `digits` significant digits, blanks for what is missing.
+    """A table for a page: units in brackets, `digits` significant digits, blanks for what is missing.
 
     It scrolls sideways where the page is narrow. A table without rows becomes the sentence `empty`.
     """
     if rows.empty:
         return f"<p>{html.escape(empty)}</p>"
-    named = rows.rename(columns=lambda name: str(name).replace("_", " "))
-    body = named.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.{digits}g}", border=0)
-    return f'<div style="overflow-x: auto">{body}</div>'
+    words = {name: [_cell_text(value, digits) for value in rows[name]] for name in rows.columns}
+    named = pd.DataFrame(words).rename(columns=_heading)
+    return f'<div style="overflow-x: auto">{named.to_html(index=False, border=0)}</div>'
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
@@ -388,3 +391,20 @@ def _text(value: str) -> dict[str, Any]:
 
 def _extreme(rows: pd.DataFrame, column: str, which: Any) -> pd.Series:
     return rows.loc[rows[column].idxmin() if which is min else rows[column].idxmax()]
+
+
+def _heading(column: str) -> str:
+    name, _, last = str(column).rpartition("_")
+    return f"{name.replace('_', ' ')} ({UNITS[last]})" if last in UNITS else str(column).replace("_", " ")
+
+
+def _cell_text(value: Any, digits: int) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value.replace("_", " ") if value in SPOKEN else value
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"

@@ -440,8 +440,22 @@ def test_an_unknown_country_is_an_error(synthetic_results):
 
 
 def test_a_table_for_a_page_has_no_index_and_says_when_it_is_empty():
-    page = run_numbers.as_html(pd.DataFrame({"a_b": [1.23456, np.nan]}))
-    assert "<th>a b</th>" in page and "1.23<" in page and "nan" not in page.lower()
+    page = run_numbers.as_html(
+        pd.DataFrame(
+            {"train_time_s": [1.23456, np.nan], "n": [1574, 1], "how": [None, "<b>"], "x_y": [True, False]}
+        )
+    )
+    for expected in (
+        "train time (s)</th>",
+        ">1.23<",
+        ">1,574<",
+        "&lt;b&gt;",
+        "x y</th>",
+        ">yes<",
+        "<td></td>",
+    ):
+        assert expected in page
+    assert "nan" not in page.lower() and "None" not in page
     assert run_numbers.as_html(pd.DataFrame(), empty="<none>") == "<p>&lt;none&gt;</p>"
 
 
