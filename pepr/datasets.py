@@ -74,8 +74,10 @@ def _load_elpv() -> Loaded:
         with Image.open(folder / path) as image:
             pixels = np.asarray(image)
         if pixels.dtype != np.uint8 or pixels.shape != (300, 300):
-            raise InputError(f"{folder / path} ({table}, row {row}): {pixels.dtype} {pixels.shape}, "
-                             "expected 8-bit 300 x 300")
+            raise InputError(
+                f"{folder / path} ({table}, row {row}): {pixels.dtype} {pixels.shape}, "
+                "expected 8-bit 300 x 300"
+            )
         images.append(pixels)
         labels.append(float(probability) > 0.5)
     label_array = np.array(labels, dtype=np.int64)
@@ -106,11 +108,15 @@ def _load_medmnist(name: str) -> Loaded:
         expected = info["n_samples"][part]
         found_images, found_labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if len(found_images) != expected or len(found_labels) != expected:
-            raise InputError(f"{path}: {part}_images has {len(found_images)} images and {len(found_labels)} "
-                             f"labels, {name} has {expected}")
+            raise InputError(
+                f"{path}: {part}_images has {len(found_images)} images and {len(found_labels)} "
+                f"labels, {name} has {expected}"
+            )
         if found_images.dtype != np.uint8 or found_images.shape[1:3] != (28, 28):
-            raise InputError(f"{path}: {part}_images is {found_images.dtype} {found_images.shape}, "
-                             "expected 8-bit 28 x 28 images")
+            raise InputError(
+                f"{path}: {part}_images is {found_images.dtype} {found_images.shape}, "
+                "expected 8-bit 28 x 28 images"
+            )
         images.append(found_images)
         labels.append(found_labels.reshape(expected, -1)[:, 0].astype(np.int64))
         split.append(np.full(expected, part, dtype="<U5"))
@@ -119,8 +125,13 @@ def _load_medmnist(name: str) -> Loaded:
         raise InputError(f"{path}: labels outside 0..{len(info['label']) - 1}")
     raw = path.read_bytes()
     official = hashlib.md5(raw).hexdigest() == info["MD5"]
-    return Loaded(np.concatenate(images), everything, np.concatenate(split),
-                  "official" if official else "unofficial", hashlib.sha256(raw).hexdigest())
+    return Loaded(
+        np.concatenate(images),
+        everything,
+        np.concatenate(split),
+        "official" if official else "unofficial",
+        hashlib.sha256(raw).hexdigest(),
+    )
 
 
 def _supplied(*parts: str) -> Path | None:
@@ -134,8 +145,15 @@ def _download_medmnist(name: str, info: dict[str, Any]) -> Path:
     import pooch
 
     try:
-        return Path(pooch.retrieve(info["url"], known_hash=f"md5:{info['MD5']}", fname=f"{name}.npz",
-                                   path=pooch.os_cache("pepr"), progressbar=True))
+        return Path(
+            pooch.retrieve(
+                info["url"],
+                known_hash=f"md5:{info['MD5']}",
+                fname=f"{name}.npz",
+                path=pooch.os_cache("pepr"),
+                progressbar=True,
+            )
+        )
     except Exception as error:
         raise DataUnavailable(
             f"dataset {name}: no {name}.npz in $PEPR_DATA/medmnist and the download of {info['url']} failed "
@@ -154,8 +172,17 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _medmnist(name: str, title: str, classes: tuple[str, ...], licence: str, attribution: str) -> Dataset:
-    return Dataset(name, title, classes, 28, licence, attribution, "package medmnist (Zenodo)",
-                   "Not for clinical use.", lambda: _load_medmnist(name))
+    return Dataset(
+        name,
+        title,
+        classes,
+        28,
+        licence,
+        attribution,
+        "package medmnist (Zenodo)",
+        "Not for clinical use.",
+        lambda: _load_medmnist(name),
+    )
 
 
 DATASETS = {
@@ -175,14 +202,26 @@ DATASETS = {
             load=_load_elpv,
         ),
         _medmnist(
-            "pneumoniamnist", "PneumoniaMNIST: paediatric chest X-rays", ("normal", "pneumonia"),
-            "CC BY 4.0", "Kermany et al. 2018; Yang et al. 2023",
+            "pneumoniamnist",
+            "PneumoniaMNIST: paediatric chest X-rays",
+            ("normal", "pneumonia"),
+            "CC BY 4.0",
+            "Kermany et al. 2018; Yang et al. 2023",
         ),
         _medmnist(
-            "dermamnist", "DermaMNIST: dermatoscopic images of skin lesions",
-            ("actinic keratoses", "basal cell carcinoma", "benign keratosis", "dermatofibroma",
-             "melanoma", "melanocytic nevi", "vascular lesions"),
-            "CC BY-NC 4.0", "Tschandl et al. 2018; Codella et al. 2019; Yang et al. 2023",
+            "dermamnist",
+            "DermaMNIST: dermatoscopic images of skin lesions",
+            (
+                "actinic keratoses",
+                "basal cell carcinoma",
+                "benign keratosis",
+                "dermatofibroma",
+                "melanoma",
+                "melanocytic nevi",
+                "vascular lesions",
+            ),
+            "CC BY-NC 4.0",
+            "Tschandl et al. 2018; Codella et al. 2019; Yang et al. 2023",
         ),
     )
 }
@@ -237,8 +276,10 @@ def stratified_share(labels: np.ndarray, fraction: float, seed: int) -> np.ndarr
     take = np.maximum(np.floor(quota).astype(int), 1)
     spare = max(int(np.floor(fraction * len(labels))) - int(take.sum()), 0)
     take[np.argsort(-(quota - np.floor(quota)), kind="stable")[:spare]] += 1
-    chosen = [rng.permutation(np.flatnonzero(labels == value))[:count]
-              for value, count in zip(classes, take, strict=True)]
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == value))[:count]
+        for value, count in zip(classes, take, strict=True)
+    ]
     return np.sort(np.concatenate(chosen))
 
 
@@ -276,20 +317,33 @@ def load_prepared(name: str, image_size: int) -> Prepared:
     if not len(images) == len(labels) == len(split) == card["n_images"]:
         raise InputError(f"{folder}: the prepared data are incomplete; delete this folder")
     if hashlib.sha256(images).hexdigest() != card["images_sha256"]:
-        raise InputError(f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder")
+        raise InputError(
+            f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder"
+        )
     return Prepared(images, labels, split, card)
 
 
 def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     loaded = dataset.load()
     images = _reduced(loaded.images, image_size)
-    counts = {part: {dataset.classes[value]: int(np.sum(loaded.labels[loaded.split == part] == value))
-                     for value in range(len(dataset.classes))} for part in SPLITS}
+    counts = {
+        part: {
+            dataset.classes[value]: int(np.sum(loaded.labels[loaded.split == part] == value))
+            for value in range(len(dataset.classes))
+        }
+        for part in SPLITS
+    }
     described = {key: value for key, value in asdict(dataset).items() if key != "load"}
     card = {
-        **described, "image_size": image_size, "stored_size": int(images.shape[1]), "n_images": len(images),
-        "channels": 1 if images.ndim == 3 else 3, "counts": counts, "status": loaded.status,
-        "sha256": loaded.sha256, "images_sha256": hashlib.sha256(images).hexdigest(),
+        **described,
+        "image_size": image_size,
+        "stored_size": int(images.shape[1]),
+        "n_images": len(images),
+        "channels": 1 if images.ndim == 3 else 3,
+        "counts": counts,
+        "status": loaded.status,
+        "sha256": loaded.sha256,
+        "images_sha256": hashlib.sha256(images).hexdigest(),
     }
     for name, array in (("images", images), ("labels", loaded.labels), ("split", loaded.split)):
         _save_array(folder / f"{name}.npy", array)
@@ -309,6 +363,31 @@ def _reduced(images: np.ndarray, size: int) -> np.ndarray:
 
     if images.shape[1] <= size:
         return np.ascontiguousarray(images)
-    return np.stack([
-        np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)) for image in images
-    ])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+            for image in images
+        ]
+    )
+
+
+def describe(card: dict[str, Any]) -> str:
+    """A data card as Markdown: what the data are, under which licence, and how they were checked."""
+    checked = {
+        "official": "as published",
+        "unofficial": "**unofficial**: complete and sound, but its checksum is not the published one",
+    }[card["status"]]
+    size = f"{card['native_size']} px, used at {card['image_size']} px"
+    if card["stored_size"] < card["image_size"]:
+        size += f" (enlarged from {card['stored_size']} px)"
+    lines = {
+        "dataset": card["title"],
+        "images": f"{card['n_images']:,}, {size}",
+        "source": card["source"],
+        "licence": card["licence"],
+        "cite": card["attribution"],
+        "file": checked,
+        "SHA-256 of the source": f"`{card['sha256']}`",
+        "mind": card["caution"],
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in lines.items())])

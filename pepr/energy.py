@@ -104,7 +104,8 @@ class Meter:
                 if component in self.sources:
                     setattr(part, f"energy_{component}_kwh", float(getattr(measured, f"{component}_energy")))
             part.energy_kwh = sum(
-                value for value in (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
+                value
+                for value in (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
                 if value is not None
             )
             total.add(part)

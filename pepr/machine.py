@@ -45,7 +45,11 @@ def versions() -> dict[str, str]:
 def software() -> str:
     """One line for the results table."""
     named = versions()
-    parts = [f"{package} {named[package]}" for package in ("pepr", "torch", "timm", "codecarbon") if package in named]
+    parts = [
+        f"{package} {named[package]}"
+        for package in ("pepr", "torch", "timm", "codecarbon")
+        if package in named
+    ]
     return "; ".join([f"python {platform.python_version()}", *parts])
 
 
@@ -60,6 +64,24 @@ def gpu_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
+
+
+@functools.cache
+def gpu_names() -> tuple[str, ...]:
+    """NVIDIA GPUs that the driver reports, found without torch; empty where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        return tuple(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count))
+    except pynvml.NVMLError:
+        return ()
+
+
+def default_device() -> str:
+    """`cuda` where there is an NVIDIA GPU, else `cpu`; `$PEPR_DEVICE` overrides."""
+    return os.environ.get("PEPR_DEVICE") or ("cuda" if gpu_names() else "cpu")
 
 
 @functools.cache

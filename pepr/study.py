@@ -108,9 +108,7 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     """Every run of a profile, in the order in which they are to be done, none twice."""
     shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
     specs = [
-        RunSpec(
-            model=model, setting=setting, seed=seed, **profile.values["settings"][setting], **shared
-        )
+        RunSpec(model=model, setting=setting, seed=seed, **profile.values["settings"][setting], **shared)
         for block in profile.values["runs"]
         for model in block["models"]
         for setting in block["settings"]
@@ -145,20 +143,26 @@ def forecast(profile: Profile, specs: Iterable[RunSpec]) -> Forecast:
     measured = reference_records(profile.name)
     known = [measured[key(spec)] for spec in specs if key(spec) in measured]
     common: dict[str, Any] = {
-        "profile": profile.name, "runs": len(specs),
+        "profile": profile.name,
+        "runs": len(specs),
         "runs_per_seed": sum(spec.seed == first_seed for spec in specs),
         "disk_bytes": DISK_BYTES_PER_RUN * len(specs),
     }
     if not known:
-        return Forecast(**common, hours=None, energy_kwh=None, co2eq_g=None, basis="no run of this profile was measured yet")
+        return Forecast(
+            **common,
+            hours=None,
+            energy_kwh=None,
+            co2eq_g=None,
+            basis="no run of this profile was measured yet",
+        )
     scale = len(specs) / len(known)
     return Forecast(
         **common,
         hours=scale * sum(record["wall_time_s"] for record in known) / 3600,
         energy_kwh=scale * sum(whole_energy_kwh(record) for record in known),
-        co2eq_g=scale * sum(
-            whole_energy_kwh(record) * record["carbon_intensity_g_per_kwh"] for record in known
-        ),
+        co2eq_g=scale
+        * sum(whole_energy_kwh(record) * record["carbon_intensity_g_per_kwh"] for record in known),
         basis=f"{len(known)} of {len(specs)} runs measured on {known[0]['hardware']}; "
         f"energy by {known[0]['energy_source']}",
     )
@@ -172,7 +176,17 @@ def whole_energy_kwh(record: Mapping[str, Any]) -> float:
 def key(run: RunSpec | Mapping[str, Any]) -> tuple:
     """What makes two runs cost the same: everything of a specification but the device."""
     values = run.as_dict() if isinstance(run, RunSpec) else run
-    names = ("model", "setting", "seed", "train_fraction", "image_size", "batch_size", "epochs", "precision", "fidelity")
+    names = (
+        "model",
+        "setting",
+        "seed",
+        "train_fraction",
+        "image_size",
+        "batch_size",
+        "epochs",
+        "precision",
+        "fidelity",
+    )
     return tuple(values[name] for name in names)
 
 
@@ -186,7 +200,9 @@ def reference_records(profile: str) -> dict[tuple, dict[str, Any]]:
 
 
 def seconds_left(
-    specs: Iterable[RunSpec], done: Mapping[str, Mapping[str, Any]], measured: Mapping[tuple, Mapping[str, Any]]
+    specs: Iterable[RunSpec],
+    done: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[tuple, Mapping[str, Any]],
 ) -> float | None:
     """Seconds that the runs not yet in `done` (run_id to record) will take.
 
@@ -197,8 +213,11 @@ def seconds_left(
     left = [spec for spec in specs if spec.run_id not in done]
     timed = [record for record in done.values() if record.get("wall_time_s")]
     if measured:
-        pairs = [(record["wall_time_s"], measured[key(record)]["wall_time_s"])
-                 for record in timed if key(record) in measured]
+        pairs = [
+            (record["wall_time_s"], measured[key(record)]["wall_time_s"])
+            for record in timed
+            if key(record) in measured
+        ]
         ratio = sum(a for a, _ in pairs) / sum(b for _, b in pairs) if pairs else 1.0
         typical = sum(record["wall_time_s"] for record in measured.values()) / len(measured)
         return ratio * sum(measured.get(key(spec), {"wall_time_s": typical})["wall_time_s"] for spec in left)

@@ -102,9 +102,13 @@ def fine_tune(
         test = test[: len(test) - len(test) % spec.batch_size]
 
     memory = _memory_gauge(device)
-    created = models.create(spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained)
+    created = models.create(
+        spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
+    )
     network = created.network.to(device, memory_format=torch.channels_last)
-    batches = Batches(data, spec.image_size, _channelwise(created.mean, device), _channelwise(created.std, device), device)
+    batches = Batches(
+        data, spec.image_size, _channelwise(created.mean, device), _channelwise(created.std, device), device
+    )
     meter = meter or energy.open_meter(spec.device, _synchroniser(device))
     _warm_up(network, batches, train, spec)
     memory.reset()
@@ -119,21 +123,34 @@ def fine_tune(
     record = dict.fromkeys(COLUMNS)
     record |= spec.as_dict()
     record |= {
-        "run_id": spec.run_id, "status": "ok", "num_params": created.num_params,
-        "n_train": len(train), "n_val": len(val), "n_test": len(test),
+        "run_id": spec.run_id,
+        "status": "ok",
+        "num_params": created.num_params,
+        "n_train": len(train),
+        "n_val": len(val),
+        "n_test": len(test),
         "test_accuracy_last_epoch": float(np.mean(last.argmax(1) == labels)),
-        "val_accuracy": run.history[run.best_epoch]["val_accuracy"], "best_epoch": run.best_epoch,
+        "val_accuracy": run.history[run.best_epoch]["val_accuracy"],
+        "best_epoch": run.best_epoch,
     }
     record |= performance(chosen, labels)
     record |= _costs(run, meter)
     record |= {
-        "peak_memory_bytes": peak, "memory_source": memory.source,
-        "software": machine.software(), "hardware": machine.hardware(spec.device),
-        "data_status": data.card["status"], "weights": created.weights,
+        "peak_memory_bytes": peak,
+        "memory_source": memory.source,
+        "software": machine.software(),
+        "hardware": machine.hardware(spec.device),
+        "data_status": data.card["status"],
+        "weights": created.weights,
         "wall_time_s": time.perf_counter() - began,
-        "history": run.history, "meter": meter.as_dict(), "environment": machine.environment(spec.device),
-        "data_sha256": data.card["sha256"], "weights_sha256": created.weights_sha256,
-        "started_at": started_at, "ended_at": _now(), "traceback": None,
+        "history": run.history,
+        "meter": meter.as_dict(),
+        "environment": machine.environment(spec.device),
+        "data_sha256": data.card["sha256"],
+        "weights_sha256": created.weights_sha256,
+        "started_at": started_at,
+        "ended_at": _now(),
+        "traceback": None,
     }
     return Outcome(record, chosen, labels)
 
@@ -148,7 +165,9 @@ def check(spec: RunSpec) -> None:
         raise InputError("epochs must be at least 1, batch_size at least 2 and learning_rate above 0")
     entry = models.find(spec.model)
     if not entry.accepts(spec.image_size):
-        raise InputError(f"{spec.model} cannot take {spec.image_size} px images ({entry.sizing.replace('_', ' ')})")
+        raise InputError(
+            f"{spec.model} cannot take {spec.image_size} px images ({entry.sizing.replace('_', ' ')})"
+        )
     datasets.find(spec.dataset)
 
 
@@ -168,22 +187,30 @@ class _Run:
     def epoch(self, epoch: int, train: np.ndarray, val: np.ndarray, test: np.ndarray) -> None:
         with self.meter.window("train") as window:
             loss, accuracy = train_epoch(
-                self.network, self.optimiser, self.scaler, self.spec,
+                self.network,
+                self.optimiser,
+                self.scaler,
+                self.spec,
                 self.batches.shuffled(train, self.spec.batch_size, self.order),
             )
             if self.spec.fidelity == "paper":
                 predict(self.network, self.batches.ordered(test, self.spec.batch_size), self.spec)
         with self.meter.window("validation"):
-            probabilities = predict(self.network, self.batches.ordered(val, 2 * self.spec.batch_size), self.spec)
+            probabilities = predict(
+                self.network, self.batches.ordered(val, 2 * self.spec.batch_size), self.spec
+            )
         if not np.isfinite(loss) or not np.isfinite(probabilities).all():
             raise Diverged(f"epoch {epoch + 1} of {self.spec.epochs}: training loss {loss}")
         labels = self.batches.data.labels[val]
         row = {
-            "epoch": epoch, "train_loss": loss, "train_accuracy": accuracy,
+            "epoch": epoch,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
             "val_loss": _cross_entropy(probabilities, labels),
             "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
             "val_auroc": auroc(probabilities, labels),
-            "train_time_s": window.time_s, "energy_kwh": window.energy_kwh,
+            "train_time_s": window.time_s,
+            "energy_kwh": window.energy_kwh,
         }
         self.history.append(row)
         if self._is_best(row):
@@ -280,15 +307,23 @@ def _costs(run: _Run, meter: energy.Meter) -> dict[str, Any]:
     intensity, _ = energy.carbon_intensity()
     epoch_times = [row["train_time_s"] for row in run.history]
     return {
-        "energy_kwh": train.energy_kwh, "energy_cpu_kwh": train.energy_cpu_kwh,
-        "energy_gpu_kwh": train.energy_gpu_kwh, "energy_ram_kwh": train.energy_ram_kwh,
-        "energy_source": meter.source, "energy_validation_kwh": validation.energy_kwh,
+        "energy_kwh": train.energy_kwh,
+        "energy_cpu_kwh": train.energy_cpu_kwh,
+        "energy_gpu_kwh": train.energy_gpu_kwh,
+        "energy_ram_kwh": train.energy_ram_kwh,
+        "energy_source": meter.source,
+        "energy_validation_kwh": validation.energy_kwh,
         "energy_inference_kwh": inference.energy_kwh,
-        "idle_power_w": meter.idle_power_w, "power_limit_w": meter.power_limit_w,
-        "co2eq_g": train.energy_kwh * intensity, "carbon_intensity_g_per_kwh": intensity,
-        "train_time_s": train.time_s, "train_cpu_time_s": train.cpu_time_s,
-        "inference_time_s": inference.time_s, "validation_time_s": validation.time_s,
-        "epoch_time_s_first": epoch_times[0], "epoch_time_s_median": float(np.median(epoch_times)),
+        "idle_power_w": meter.idle_power_w,
+        "power_limit_w": meter.power_limit_w,
+        "co2eq_g": train.energy_kwh * intensity,
+        "carbon_intensity_g_per_kwh": intensity,
+        "train_time_s": train.time_s,
+        "train_cpu_time_s": train.cpu_time_s,
+        "inference_time_s": inference.time_s,
+        "validation_time_s": validation.time_s,
+        "epoch_time_s_first": epoch_times[0],
+        "epoch_time_s_median": float(np.median(epoch_times)),
         "contended": meter.contended("train"),
     }
 

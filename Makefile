@@ -1,0 +1,57 @@
+# The front door: every task a person runs is a target here. `make` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test book lab plan doctor lint lock clean distclean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinned package
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo "Installing into $(VENV): a few minutes, about 6 GB with the CUDA build of torch (the README says how to take less)."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed
+	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY))
+
+test: setup  ## Run the tests (minutes; the book's slow ones by `make test TESTS=--slow`)
+	@python -m pytest -q $(TESTS)
+
+book: setup  ## Build the book from this machine's results, else from the shipped reference
+	@pepr book
+
+lab: setup  ## Open JupyterLab on the notebooks
+	@jupyter lab notebooks
+
+plan: setup  ## Forecast a profile: PROFILE=...
+	@pepr plan $(if $(PROFILE),--profile $(PROFILE))
+
+doctor: setup  ## What this machine can do, what it lacks, what to do about it
+	@pepr doctor
+
+lint: setup  ## Check style and formatting
+	@ruff check . && ruff format --check .
+
+# torch pins its own CUDA packages exactly, so they stay out of the lock: it then also serves machines
+# and indexes with a CPU build.
+lock: $(VENV)/.installed  ## Renew every pin
+	@python -m pip install --quiet pip-tools
+	@pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
+	  --no-emit-find-links --extra pocket --extra study --extra test --output-file requirements.new pyproject.toml
+	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
+	  grep -vE '^(nvidia-|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
+
+clean:  ## Remove what was built; keep results and the environment
+	rm -rf _build dist build *.egg-info .pytest_cache .hypothesis .ruff_cache
+
+distclean: clean  ## Remove results and the environment too
+	rm -rf results $(VENV)

@@ -1,0 +1,176 @@
+"""The `pepr` command: reads options, calls the library, turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pepr.errors import DataUnavailable, InputError, ModelUnavailable
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Performance per resource unit: which pretrained model to fine-tune when resources are scarce.",
+)
+step = typer.Typer(help="Single steps of the workflow; Snakemake calls them.", no_args_is_help=True)
+app.add_typer(step, name="step", hidden=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+ProfileOption = Annotated[str, typer.Option(help="A profile's name, or the path of its YAML file.")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+@app.command()
+def models(
+    family: Annotated[str | None, typer.Option(help="Only architectures of this timm module.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The model space: sizes, and where the pretrained weights come from."""
+    from pepr.models import IMAGE_SIZES, model_space
+
+    rows = [
+        {
+            "model": entry.model,
+            "timm_name": entry.timm_name,
+            "weights": entry.weights_source,
+            "weights_licence": entry.weights_licence,
+            "num_params": entry.num_params,
+            "cnn": entry.cnn,
+            "efficient": entry.efficient,
+            "image_sizes": [size for size in IMAGE_SIZES if entry.accepts(size)],
+            "family": entry.family,
+            "note": entry.note,
+        }
+        for entry in model_space().values()
+        if family in (None, entry.family)
+    ]
+    if not rows:
+        families = sorted({entry.family for entry in model_space().values()})
+        raise InputError(f"no architecture of family {family!r}; known: {', '.join(families)}")
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['model']:<28}{row['num_params'] / 1e6:>7.1f} M  {row['family']:<20}{row['weights']}"
+        )
+
+
+@app.command()
+def plan(profile: ProfileOption = "pocket", as_json: JsonOption = False) -> None:
+    """What a profile will take, before anything starts."""
+    from pepr import execution, machine, study
+
+    loaded = study.load(profile)
+    specs = study.grid(loaded, machine.default_device())
+    if as_json:
+        print_json(dataclasses.asdict(study.forecast(loaded, specs)))
+        return
+    from pepr.runs import Store, results_root
+
+    typer.echo(execution.announcement(loaded, specs, Store(results_root(), loaded.name)))
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine can do, what it lacks, and what to do about it."""
+    from pepr.diagnosis import report
+
+    typer.echo(report())
+
+
+@app.command()
+def reproduce(
+    profile: Annotated[str | None, typer.Option(help="Default: paper with a GPU, else pocket.")] = None,
+    retry: Annotated[str | None, typer.Option(help="`failed` repeats failed runs.")] = None,
+) -> None:
+    """Do the runs of a profile that are not done yet, and build the book from them."""
+    from pepr import book, execution, study
+    from pepr.diagnosis import default_profile
+
+    if retry not in (None, "", "failed"):
+        raise InputError(f"--retry {retry!r}: expected 'failed'")
+    name, why = (profile, "asked for") if profile else default_profile()
+    typer.echo(f"Profile {name}: {why}.")
+    checkout = book.find_checkout()
+    execution.reproduce(study.load(name), checkout, retry_failed=retry == "failed")
+    book.build(checkout)
+
+
+@app.command(name="book")
+def build_book() -> None:
+    """Build the book from this machine's results, else from the shipped reference."""
+    from pepr import book
+
+    book.build()
+
+
+@step.command()
+def data(dataset: str, image_size: int, notebook: Path, output: Path) -> None:
+    """Prepare a dataset by 01_data."""
+    from pepr.execution import prepare_data
+
+    prepare_data(dataset, image_size, notebook, output)
+
+
+@step.command()
+def finetune(profile: str, run_id: str, notebook: Path) -> None:
+    """Carry out one run by 02_finetune; exit status 0 whatever becomes of it, since a failure is a row."""
+    from pepr import execution, study
+
+    execution.run_one(study.load(profile), run_id, notebook)
+
+
+@step.command()
+def collect(profile: str) -> None:
+    """Write the results table from the records."""
+    from pepr import runs
+
+    store = runs.Store(runs.results_root(), profile)
+    table = runs.collect(store)
+    failed = int((table["status"] == "failed").sum())
+    typer.echo(
+        f"{len(table)} runs in {store.folder / 'results.csv'}" + (f", {failed} failed" if failed else "")
+    )
+
+
+@step.command()
+def analyse(checkout: Path, profile: str, page: str) -> None:
+    """Run one analysis notebook of a profile, as the book will show it."""
+    from pepr import book
+
+    chosen = next(entry for entry in book.pages_of([profile]) if entry.path == page)
+    typer.echo(f"analysis: {page}")
+    book.execute(checkout, chosen, checkout / book.BUILD_FOLDER / "executed")
+
+
+@step.command()
+def reference(profile: str) -> None:
+    """Pack this machine's results into the package as its reference."""
+    from pepr import runs
+
+    runs.write_reference(runs.find_results(profile), runs.reference_folder(profile))
+
+
+def main() -> None:
+    """Entry point: exit status 2 for input that cannot be used, with one line on stderr."""
+    try:
+        app(standalone_mode=True)
+    except (InputError, DataUnavailable, ModelUnavailable) as error:
+        print(f"pepr: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

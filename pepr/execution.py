@@ -1,0 +1,278 @@
+"""Carry out a study: one notebook for each run, a record whatever happens, resumable after any death."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pepr import machine, study
+from pepr.errors import InputError
+from pepr.runs import COLUMNS, RunSpec, Store, results_root
+
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
+FAILURE_OF_ERROR = {
+    "OutOfMemoryError": "out_of_memory",
+    "MemoryError": "out_of_memory",
+    "Diverged": "diverged",
+    "ModelUnavailable": "model_unavailable",
+    "DataUnavailable": "data_unavailable",
+    "MeterError": "meter_failed",
+    "DeadKernelError": "kernel_died",
+    "CellTimeoutError": "timeout",
+}
+"""Name of the error that ended a run, and the kind of failure that its record names."""
+
+
+def run_one(profile: study.Profile, run_id: str, notebook: Path, say: Any = print) -> dict[str, Any]:
+    """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
+
+    Returns the record. Nothing that the notebook, its kernel or the machine's memory does to the run
+    raises: the record then has status `failed`, the kind of failure and the traceback.
+    """
+    specs = study.grid(profile, machine.default_device())
+    spec = next((spec for spec in specs if spec.run_id == run_id), None)
+    if spec is None:
+        raise InputError(f"profile {profile.name}: no run {run_id}")
+    store = Store(results_root(), profile.name)
+    record = store.read_record(run_id)
+    if record is None:
+        say(_headline(profile, specs, spec, store))
+        began = time.perf_counter()
+        failure = execute_run(spec, profile, notebook, store)
+        record = store.read_record(run_id)
+        if record is None:
+            record = failed_record(spec, *(failure or ("error", "the notebook ended without a record")))
+            record["wall_time_s"] = time.perf_counter() - began
+            store.write_record(record)
+    say(_outcome_line(record))
+    return record
+
+
+def execute_run(
+    spec: RunSpec, profile: study.Profile, notebook: Path, store: Store
+) -> tuple[str, str] | None:
+    """Run 02_finetune for one specification; None, or the kind of failure and its traceback."""
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        execute_notebook(
+            notebook,
+            store.notebook_path(spec.run_id),
+            {**spec.as_dict(), "profile": profile.name},
+            timeout_s=profile.timeout_s,
+            stdout=sys.stdout,
+        )
+    except PapermillExecutionError as error:
+        traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+        return classify(error.ename, error.evalue), traceback
+    except Exception as error:
+        return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
+    return None
+
+
+def classify(name: str, message: str) -> str:
+    """The kind of failure behind an error's class name and message."""
+    if OUT_OF_MEMORY.search(f"{name}: {message}"):
+        return "out_of_memory"
+    return FAILURE_OF_ERROR.get(name, "error")
+
+
+def execute_notebook(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    *,
+    timeout_s: float | None = None,
+    stdout: TextIO | None = None,
+) -> None:
+    """Execute a notebook with papermill in a kernel of this Python; `output` appears whole or not at all.
+
+    A cell that fails leaves the notebook as far as it got. Raises what papermill raises.
+    """
+    import papermill
+    from traitlets.config import Config
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.part.ipynb")
+    try:
+        papermill.execute_notebook(
+            notebook,
+            unfinished,
+            parameters=dict(parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=False,
+            stdout_file=stdout,
+            execution_timeout=None if timeout_s is None else int(timeout_s),
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+        )
+    finally:
+        if unfinished.exists():
+            unfinished.replace(output)
+
+
+def failed_record(spec: RunSpec, failure: str, traceback: str) -> dict[str, Any]:
+    """The record of a run that gave no result: its specification, the kind of failure, the traceback."""
+    record: dict[str, Any] = dict.fromkeys(COLUMNS)
+    record |= spec.as_dict()
+    record |= {
+        "run_id": spec.run_id,
+        "status": "failed",
+        "failure": failure,
+        "traceback": traceback,
+        "software": machine.software(),
+        "hardware": machine.hardware(),
+        "history": [],
+        "meter": {},
+    }
+    return record
+
+
+def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, say: Any = print) -> None:
+    """Run 01_data. Where the data cannot be had, say so and go on: runs that need them fail as rows."""
+    from papermill.exceptions import PapermillExecutionError
+
+    say(f"data: {dataset} at {image_size} px")
+    try:
+        execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
+    except PapermillExecutionError as error:
+        say(f"data: {dataset} could not be prepared: {error.evalue}")
+
+
+def _headline(profile: study.Profile, specs: list[RunSpec], spec: RunSpec, store: Store) -> str:
+    done = {record["run_id"]: record for record in store.records()}
+    finished = sum(other.run_id in done for other in specs)
+    left = study.seconds_left(specs, done, study.reference_records(profile.name))
+    remaining = f", about {duration(left)} left" if left is not None else ""
+    return f"[{finished + 1}/{len(specs)}{remaining}] {spec.setting} · {spec.model} · seed {spec.seed}"
+
+
+def _outcome_line(record: Mapping[str, Any]) -> str:
+    if record["status"] != "ok":
+        last = (record["traceback"] or "").strip().splitlines()
+        return f"    failed: {record['failure']}: {last[-1] if last else ''}"
+    marked = "  (contended: time and energy not ranked)" if record["contended"] else ""
+    return (
+        f"    test accuracy {record['test_accuracy']:.3f}  AUROC {record['test_auroc'] or float('nan'):.3f}  "
+        f"training {record['train_time_s']:.0f} s  whole run {record['wall_time_s']:.0f} s{marked}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def reproduce(
+    profile: study.Profile, checkout: Path, *, retry_failed: bool = False, say: Any = print
+) -> None:
+    """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
+
+    Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Raises InputError when another
+    process works on the same results, and RuntimeError when Snakemake itself fails.
+    """
+    store = Store(results_root(), profile.name)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(store.folder):
+        specs = study.grid(profile, machine.default_device())
+        for spec in specs:
+            record = store.read_record(spec.run_id)
+            if retry_failed and record is not None and record["status"] == "failed":
+                store.record_path(spec.run_id).unlink()
+        _remove_unfinished(store.folder)
+        say(announcement(profile, specs, store))
+        _snakemake(profile, checkout, store)
+
+
+def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> str:
+    """What is about to happen, what it will cost, and how to take less."""
+    done = sum(store.record_path(spec.run_id).exists() for spec in specs)
+    expected = study.forecast(profile, specs)
+    lines = [
+        f"Profile {profile.name}: {profile.values['title']}.",
+        f"{len(specs)} runs on {machine.hardware(specs[0].device)}, {done} of them done.",
+    ]
+    if expected.hours is not None:
+        lines.append(
+            f"All of them together: about {duration(3600 * expected.hours)} of runs, "
+            f"{1000 * expected.energy_kwh:.1f} Wh, {expected.co2eq_g:.1f} g CO2-eq "
+            f"(estimate from {expected.basis})."
+        )
+    else:
+        lines.append(f"What it will cost is not known: {expected.basis}.")
+    lines.append(
+        "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
+    )
+    return "\n".join(lines)
+
+
+def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "workflow" / "Snakefile")),
+        *("--directory", str(store.folder), "--cores", "1", "--keep-going", "--quiet", "all"),
+        # Records are written whole or not at all, so one that exists is finished whatever Snakemake
+        # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
+        *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),
+        *(
+            "--config",
+            f"profile={profile.name}",
+            f"device={machine.default_device()}",
+            f"checkout={checkout}",
+        ),
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PEPR_RESULTS": str(store.root)}
+    with (store.folder / "reproduce.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=checkout,
+        )
+        try:
+            for line in process.stdout:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                log.write(line)
+                log.flush()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+        if process.wait():
+            raise RuntimeError(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it when the last process of a study is gone."""
+    path = folder / ".lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.set_inheritable(handle, True)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another `make reproduce` is at work here; wait for it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Temporary files of processes that were killed while writing; under the lock nobody writes."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and path.name not in (".lock",) and ".snakemake" not in path.parts:
+            path.unlink()
