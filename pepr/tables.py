@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -161,9 +162,12 @@ class Block:
     rows: list[list[str]]
     numbers: list[tuple[int, int]]
 
-    def texts(self, column: str) -> list[str]:
-        at = self.reader.position(column)
-        return [cells[at] for cells in self.rows]
+    @cached_property
+    def by_column(self) -> list[tuple[str, ...]]:
+        return list(zip(*self.rows, strict=True))
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        return self.by_column[self.reader.position(column)]
 
     def floats(self, column: str) -> np.ndarray:
         """The numbers of a column [rows]; an empty cell is NaN. Raises InputError for text or infinity."""
@@ -232,7 +236,9 @@ class Keys:
             return
         again = int(order[twice + 1].min())
         first = int(np.flatnonzero(hashes == hashes[again])[0])
-        where = {row: (line, cells) for row, line, cells in self.reader.rows() if row in (first + 1, again + 1)}
+        where = {
+            row: (line, cells) for row, line, cells in self.reader.rows() if row in (first + 1, again + 1)
+        }
         line, cells = where[again + 1]
         key = ", ".join(f"{name}={cells[self.reader.position(name)]}" for name in self.columns)
         place = self.reader.place(self.columns[0], again + 1, line)
@@ -287,7 +293,7 @@ def _part(block: Block, name: str, numbers: set[str], fractions: set[str], texts
         return _interned(block.texts(name))
 
 
-def _interned(cells: list[str]) -> list[str]:
+def _interned(cells: Sequence[str]) -> list[str]:
     """The same texts, each distinct one held once."""
     known: dict[str, str] = {}
     return [known.setdefault(cell, cell) for cell in cells]
@@ -323,11 +329,13 @@ def score_table(
     if resource_range is not None and len(resources) != 1:
         raise InputError("--range belongs to one resource: score the resources one at a time")
     reader = Reader(path, (performance, *resources, *groups))
-    added = [f"{prefix}{name}{suffix}" for name in resources for prefix, suffix in (("pepr_", ""), ("", "_norm"))]
+    added = [
+        f"{prefix}{name}{suffix}" for name in resources for prefix, suffix in (("pepr_", ""), ("", "_norm"))
+    ]
     taken = [name for name in added if name in reader.header]
     if taken:
         raise InputError(f"{path}: row 0 (the header): column {taken[0]!r} is already there")
-    ranges, numeric = _survey(reader, performance, resources, groups)
+    ranges, numeric = _survey(reader, performance, resources, groups, as_json)
     _check_range(path, resource_range)
     write = _json_rows if as_json else _csv_rows
     blocks = (
@@ -338,9 +346,9 @@ def score_table(
 
 
 def _survey(
-    reader: Reader, performance: str, resources: Sequence[str], groups: Sequence[str]
+    reader: Reader, performance: str, resources: Sequence[str], groups: Sequence[str], find_numeric: bool
 ) -> tuple[dict[tuple[str, ...], np.ndarray], set[str]]:
-    """Check all cells; the range [resources, 2] of each group; and which columns hold only numbers."""
+    """Check the cells to be scored; the range [resources, 2] of each group; which columns are all numbers."""
     keys = Keys(reader, key_columns(reader.header, groups))
     ranges: dict[tuple[str, ...], np.ndarray] = {}
     numeric = set(reader.header)
@@ -353,7 +361,8 @@ def _survey(
             low, high = np.fmin.reduce(needs[:, rows], axis=1), np.fmax.reduce(needs[:, rows], axis=1)
             old = ranges.get(group, np.full((len(resources), 2), np.nan))
             ranges[group] = np.stack([np.fmin(old[:, 0], low), np.fmax(old[:, 1], high)], axis=1)
-        numeric -= {name for name in numeric if not _all_numbers(block.texts(name))}
+        if find_numeric:
+            numeric -= {name for name in numeric if not _all_numbers(block.texts(name))}
     keys.check()
     return ranges, numeric
 
@@ -368,9 +377,9 @@ def _groups(block: Block, groups: Sequence[str]) -> dict[tuple[str, ...], np.nda
     return {label: np.array(rows) for label, rows in members.items()}
 
 
-def _all_numbers(cells: list[str]) -> bool:
+def _all_numbers(cells: Sequence[str]) -> bool:
     try:
-        return bool(np.isfinite(np.fromiter((float(cell) for cell in cells if cell), np.float64)).all())
+        return bool(np.isfinite(np.fromiter(map(float, filter(None, cells)), np.float64)).all())
     except ValueError:
         return False
 
