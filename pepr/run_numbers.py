@@ -114,7 +114,7 @@ def pepr_numbers(
     rank_changes: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
-    out = _run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
+    out = _run_numbers(results) | _repeated_numbers(results, scores) | _claim_numbers(claims)
     for cell in ("scratch", "pretrained"):
         out |= _best_numbers(scores, peaks, rank_changes, cell, primary_resource(results.table))
     return out | _gap_numbers(results)
@@ -209,12 +209,13 @@ def _run_numbers(results: Results) -> Numbers:
     return out | {name: _count(value) for name, value in counts.items()}
 
 
-def _repeated_numbers(results: Results) -> Numbers:
+def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
+    """The model with several seeds in each of the four settings; its PePR is over the pooled range."""
     done = results.table.query("status == 'ok'")
     model = run_claims.repeated_model(done)
     if model is None:
         return {"repeated_model": number(None, "none"), "repeated_seeds": number(0, "0")}
-    means = model_means(done[done["model"] == model])
+    means, letter = model_means(done[done["model"] == model]), primary_resource(results.table)
     out = {
         "repeated_model": number(model, model),
         "repeated_seeds": _count(done[done["model"] == model]["seed"].nunique()),
@@ -224,6 +225,15 @@ def _repeated_numbers(results: Results) -> Numbers:
         for measure in MEASURES:
             value = float(rows[measure].mean()) if len(rows) else np.nan
             out[f"repeated_{cell}_{measure}"] = number(value, performance(value, measure))
+        scored = scores[
+            (scores["model"] == model)
+            & (scores["pretrained"].astype(bool) == pretrained)
+            & (scores["train_fraction"] == fraction)
+            & (scores["resource"] == letter)
+            & (scores["measure"] == "auroc")
+        ]
+        value = float(scored["score_frozen"].mean()) if len(scored) else np.nan
+        out[f"repeated_{cell}_pepr"] = number(value, performance(value, "auroc"))
     return out
 
 

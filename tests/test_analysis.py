@@ -210,6 +210,19 @@ def test_the_peak_is_the_best_scored_model_and_its_place_is_one_of_the_models(sy
     assert sum(peaks[0].probabilities.values()) == pytest.approx(1)
 
 
+def test_a_packed_reference_gives_the_same_peaks_and_claims(synthetic_results, claims, tmp_path):
+    runs.write_reference(synthetic_results, tmp_path / "pocket")
+    reference = runs.Results("pocket", "reference", tmp_path / "pocket")
+    again = run_claims.claims(reference)
+    assert [claim["low_samples"] for claim in again] == [claim["low_samples"] for claim in claims.values()]
+    both = [
+        analysis.peak_locations(source, ("T",), ("auroc",), n_resamples=50)
+        for source in (reference, synthetic_results)
+    ]
+    assert both[0] == both[1]
+    assert "the project's own reference run" in run_numbers.where_from(reference)
+
+
 def test_the_maximum_of_each_curve_is_the_best_score(scores):
     best = scores.groupby(["setting", "resource", "measure"])["score"].max()
     peaks = analysis.curves(scores).groupby(["setting", "resource", "measure"])["score"].max()

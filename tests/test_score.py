@@ -1,5 +1,7 @@
 """PePR's formula, its normalisation, its curve and its peak: by hand, and for any numbers."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -180,6 +182,11 @@ def test_the_maximum_of_the_curve_equals_the_best_score(space, frozen):
     peak = pepr_peak(performance, resource, edges)
     assert curve.score.max() == pepr(performance, resource, edges).max() == peak.score
     assert np.all(np.diff(curve.resource_norm) > 0) and np.all(np.diff(curve.best_performance) >= 0)
+
+
+def test_scoring_needs_neither_pandas_nor_torch():
+    code = "import sys, pepr.score; sys.exit(bool({'pandas', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_million_models_are_scored_in_half_a_second():
