@@ -409,7 +409,8 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     ].copy()
     part["contended"] = group["contended"] & (letter in SHARED_CPU_CHANGES)
     part["resource"], part["measure"] = letter, measure
-    part["kind"] = [resource_kind(letter, row.energy_source, row.memory_source) for row in group.itertuples()]
+    sources = zip(group["energy_source"], group["memory_source"], strict=True)
+    part["kind"] = [resource_kind(letter, energy, memory) for energy, memory in sources]
     part.loc[group[f"{letter}_shown"].isna(), "kind"] = None
     part["performance"], part["performance_sd"] = performance, _array(group[f"{measure}_sd"])
     part["resource_value"] = _array(group[f"{letter}_shown"])
