@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 import pepr
+from pepr import study
 from pepr.errors import InputError
 from pepr.runs import Results, find_results, reference_folder
 
-PROFILES = ("pocket", "pneumonia", "gpu", "paper")
+PROFILES = ("pocket", *(name for name in study.profile_names() if name not in {"pocket", "smoke"}))
 """The profiles that the book shows where they have results, the first one first."""
 README_START = "<!-- results: written by `python -m pepr.book --readme`; a test compares -->"
 README_END = "<!-- end of results -->"
@@ -42,6 +43,7 @@ def study_facts(profiles: Iterable[str]) -> dict[str, str]:
         "results_origin": "\n".join(f"- {where_from(find_results(profile))}" for profile in profiles),
         "never_run": never_run(),
         "recipe": recipe(pocket),
+        "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
     }
 
@@ -77,25 +79,31 @@ def settings_table(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def profiles_table() -> str:
+    """The profiles that ship with the package as a Markdown table: what, how many runs, what they need."""
+    lines = ["| Profile | What | Runs | Needs |", "| --- | --- | --- | --- |"]
+    names = sorted(study.profile_names(), key=lambda name: len(study.grid(study.load(name))))
+    for name in names:
+        profile = study.load(name)
+        values = profile.values
+        lines.append(f"| `{name}` | {values['title']} | {len(study.grid(profile)):,} | {values['needs']} |")
+    return "\n".join(lines)
+
+
 def never_run() -> str:
-    """Which profiles this project never ran to their end, judged by the references that it ships."""
-    missing = [name for name in PROFILES if not (reference_folder(name) / "results.csv").exists()]
-    shipped = [name for name in PROFILES if name not in missing]
+    """Which profiles this project ships no results of, and whether any that it ships was made on a GPU."""
+    shipped = [name for name in PROFILES if (reference_folder(name) / "results.csv").exists()]
+    missing = [f"`{name}`" for name in PROFILES if name not in shipped]
     on_gpu = any(
         Results(name, "reference", reference_folder(name)).table["device"].str.startswith("cuda").any()
         for name in shipped
     )
-    names = _listed([f"`{name}`" for name in missing])
-    profiles = (
-        f"This project ships no results of {names}: their code is the same and is tested, but no "
-        "finished run of theirs stands behind anything said here."
-    )
-    gpu = "" if on_gpu else " No result that it ships was made on a GPU."
-    return (profiles if missing else "This project ships results of every profile.") + gpu
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    profiles = f"This project ships no results of {', '.join(missing)}. " if missing else ""
+    gpu = "" if on_gpu else (
+        "No result that it ships was made on a GPU: the code for one is there, its results are not, and what "
+        "is said of GPUs here was not measured by this project."
+    )  # fmt: skip
+    return (profiles + gpu) or "Every profile that this project ships was run by it."
 
 
 def readme_block(results: Results) -> str:
@@ -124,6 +132,7 @@ def readme_block(results: Results) -> str:
             "low": text[f"{claim}_low"],
             "high": text[f"{claim}_high"],
             "never_run": never_run(),
+            "profiles_table": profiles_table(),
         }
     )
 
@@ -145,6 +154,10 @@ made on {hardware} with {software}.
   {claims_not_supported} not supported, {claims_undecided} undecided.
 
 **What was never run.** {never_run}
+
+## Profiles
+
+{profiles_table}
 """
 
 

@@ -1,6 +1,6 @@
 """A Sphinx extension: formulas become MathML when the book is built, so that no page needs a script.
 
-Browsers draw MathML themselves, from a file and without a network.
+Browsers draw MathML themselves, from a file and without a network. The conversion is that of docutils.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from docutils import nodes
-from latex2mathml.converter import convert
+from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
@@ -16,28 +16,17 @@ from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_COMMAND = re.compile(r"<m[io]>(\\[A-Za-z]+)</m[io]>")
-UPRIGHT_LETTERS = re.compile(r'<mrow>((?:<mi mathvariant="normal">[A-Za-z]</mi>){2,})</mrow>')
-
 
 def to_mathml(latex: str, display: str) -> str:
-    """A formula as a `<math>` element. Raises ValueError for a command that cannot be converted.
+    """A formula as a `<math>` element, on one line. Raises ValueError for what cannot be converted.
 
-    `display` is `inline` or `block`. An upright word is one identifier, not a row of spaced letters.
+    `display` is `inline` or `block`.
     """
     try:
-        markup = convert(latex, display=display)
-    except Exception as error:
-        raise ValueError(f"not a formula: {latex!r}: {error!r}") from None
-    unknown = UNKNOWN_COMMAND.search(markup)
-    if unknown:
-        raise ValueError(f"unknown command {unknown[1]} in the formula {latex!r}")
-
-    def word(match: re.Match[str]) -> str:
-        letters = "".join(re.findall(r">([A-Za-z])<", match[1]))
-        return f"<mi>{letters}</mi>"
-
-    return UPRIGHT_LETTERS.sub(word, markup)
+        markup = latex2mathml.tex2mathml(latex)
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"not a formula: {latex!r}: {error}") from None
+    return re.sub(r"\s*\n\s*", "", markup).replace("<math ", f'<math display="{display}" ', 1)
 
 
 def _markup(translator: HTML5Translator, node: nodes.Element, display: str) -> str:
