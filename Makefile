@@ -48,7 +48,7 @@ lock: $(VENV)/.installed  ## Renew every pin
 	@pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra pocket --extra study --extra test --output-file requirements.new pyproject.toml
 	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
-	  grep -vE '^(nvidia-|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
+	  grep -vE '^(nvidia-[^m]|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
 
 clean:  ## Remove what was built; keep results and the environment
 	rm -rf _build dist build *.egg-info .pytest_cache .hypothesis .ruff_cache

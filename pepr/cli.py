@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pepr.errors import DataUnavailable, InputError, ModelUnavailable
+from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
 
 app = typer.Typer(
     add_completion=False,
@@ -98,14 +98,18 @@ def reproduce(
     """Do the runs of a profile that are not done yet, and build the book from them."""
     from pepr import book, execution, study
     from pepr.diagnosis import default_profile
+    from pepr.facts import PROFILES
 
     if retry not in (None, "", "failed"):
         raise InputError(f"--retry {retry!r}: expected 'failed'")
     name, why = (profile, "asked for") if profile else default_profile()
     typer.echo(f"Profile {name}: {why}.")
     checkout = book.find_checkout()
-    execution.reproduce(study.load(name), checkout, retry_failed=retry == "failed")
-    book.build(checkout)
+    loaded = study.load(name)
+    folder = execution.reproduce(loaded, checkout, retry_failed=retry == "failed")
+    typer.echo(f"Results: {folder / 'results.csv'}")
+    if loaded.name in PROFILES:
+        book.build(checkout)
 
 
 @app.command(name="book")
@@ -170,6 +174,9 @@ def main() -> None:
     except (InputError, DataUnavailable, ModelUnavailable) as error:
         print(f"pepr: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except WorkFailed as error:
+        print(f"pepr: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -22,3 +22,7 @@ class Diverged(RuntimeError):
 
 class MeterError(RuntimeError):
     """The energy meter returned nothing, or zero, for a window in which work was done."""
+
+
+class WorkFailed(RuntimeError):
+    """A step of the study's own machinery failed: the workflow, a notebook, the book. Exit status 1."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pepr import machine, study
-from pepr.errors import InputError
+from pepr.errors import InputError, WorkFailed
 from pepr.runs import COLUMNS, RunSpec, Store, results_root
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
@@ -193,6 +193,7 @@ def reproduce(
         _remove_unfinished(store.folder)
         say(announcement(profile, specs, store))
         _snakemake(profile, checkout, store)
+    return store.folder
 
 
 def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> str:
@@ -252,7 +253,7 @@ def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
             process.wait()
             raise
         if process.wait():
-            raise RuntimeError(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
+            raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
 
 
 @contextlib.contextmanager
