@@ -31,6 +31,11 @@ This chapter is made from results that are not at hand in this copy of the book:
 
 Everything else in the book stands without it.
 """
+TRAINING = "notebooks/02_finetune.ipynb"
+UNEXECUTED = """```{note}
+This page shows the notebook before it is run: building the book never trains a model. Download it with the
+button above, or open it with `make lab`.
+```"""
 CONDITION = re.compile(
     r"^<!-- if (?P<keys>[\w. ]+) -->\n(?P<body>.*?)^<!-- end -->\n", re.MULTILINE | re.DOTALL
 )
@@ -198,6 +203,17 @@ def notice_notebook(source: Path, why: str) -> str:
     return nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
 
 
+def unexecuted_notebook(source: Path) -> str:
+    """A notebook as it is in the repository, with a note below its title that it was not run for the book."""
+    import nbformat
+
+    notebook = nbformat.read(source, as_version=4)
+    cell = nbformat.v4.new_markdown_cell(UNEXECUTED)
+    cell.id = "not-executed"
+    notebook.cells.insert(1, cell)
+    return nbformat.writes(notebook)
+
+
 @dataclass
 class Mirror:
     """The book's source folder: files are rewritten only when they differ, and strays are removed."""
@@ -267,7 +283,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
         mirror.write(
             page.path, output.read_bytes() if output else notice_notebook(root / page.notebook, note)
         )
-    mirror.write("notebooks/02_finetune.ipynb", (root / "notebooks/02_finetune.ipynb").read_bytes())
+    mirror.write(TRAINING, unexecuted_notebook(root / TRAINING))
 
     folders = {name: results_root() / name for name in (*profiles, "published")}
     namespaces = namespaces_as_markdown(folders)

@@ -164,6 +164,14 @@ def test_a_notebook_whose_data_are_missing_becomes_a_notice(checkout):
     assert "fetch the tables" in notice.cells[0].source
 
 
+def test_the_training_notebook_is_shown_as_it_is_with_a_note(checkout):
+    write_notebook(checkout / book.TRAINING, "1 / 0")
+    shown = nbformat.reads(book.unexecuted_notebook(checkout / book.TRAINING), as_version=4)
+    assert [cell.cell_type for cell in shown.cells] == ["markdown", "markdown", "code", "code"]
+    assert "never trains" in shown.cells[1].source
+    assert shown.cells[3].outputs == []
+
+
 def test_a_notebook_that_fails_stops_the_book_and_is_named(checkout):
     page = book.Page("notebooks/n.ipynb")
     write_notebook(checkout / page.notebook, "1 / 0")
