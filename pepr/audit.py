@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +31,7 @@ __all__ = [
     "audit_target",
     "checks",
     "exit_status",
+    "report",
     "summary",
     "to_json",
 ]
@@ -132,6 +133,26 @@ def summary(findings: Iterable[Finding]) -> pd.DataFrame:
         sorted(rows, key=lambda row: (order[row["severity"]], -row["findings"])),
         columns=["check", "severity", "findings", "where"],
     )
+
+
+def report(findings: Sequence[Finding], rows_per_check: int = 3) -> str:
+    """Findings as text for a person: each check once, with what it looks for and its first rows."""
+    if not findings:
+        return "Nothing found."
+    explained = {named.name: named.explanation for named in checks()}
+    counts = Counter(finding.severity for finding in findings)
+    lines = [", ".join(f"{counts[severity]} {severity}s" for severity in SEVERITIES)]
+    for row in summary(findings).itertuples():
+        lines += ["", f"{row.severity.upper()}  {row.check}: {row.findings} ({row.where})", f"  {explained[row.check]}"]
+        here = [f for f in findings if (f.check, f.severity) == (row.check, row.severity)]
+        lines += [f"  - {_place(finding)}: {finding.explanation}" for finding in here[:rows_per_check]]
+        if len(here) > rows_per_check:
+            lines.append(f"  - and {len(here) - rows_per_check} more; all of them with --json")
+    return "\n".join(lines)
+
+
+def _place(finding: Finding) -> str:
+    return " in ".join(part for part in (finding.model, finding.setting) if part) or ", ".join(finding.columns)
 
 
 def to_json(findings: Iterable[Finding]) -> str:

@@ -36,7 +36,7 @@ ALIASES = {
     "status": ("status",),
 }
 """Names under which a role's column is found: this project's first, then the authors'."""
-FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc")
+FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
 OTHER_ACCURACY = ("test_accuracy_last_epoch",)
 MEMORY = ("memA", "memM", "peak_memory_bytes")
 DECLARED = (

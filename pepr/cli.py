@@ -91,6 +91,40 @@ def doctor() -> None:
 
 
 @app.command()
+def score(
+    table: Annotated[Path, typer.Argument(help="A CSV with a header, one row a model and setting.")],
+    performance: Annotated[str, typer.Option(help="Column with a performance between 0 and 1.")],
+    resource: Annotated[list[str], typer.Option(help="Column with a resource; may be given several times.")],
+    group: Annotated[
+        list[str] | None, typer.Option(help="Score within each value of this column; may be repeated.")
+    ] = None,
+    resource_range: Annotated[
+        tuple[float, float] | None, typer.Option("--range", help="Frozen range of the resource: LO HI.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add PePR to every row of a CSV: columns `pepr_<resource>` and `<resource>_norm`."""
+    from pepr.tables import score_table
+
+    score_table(table, sys.stdout, performance, resource, group or [], resource_range, as_json)
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(help="`published`, a results folder, or a CSV.")],
+    n_test: Annotated[int | None, typer.Option(help="Test images that an accuracy counts.")] = None,
+    power_limit: Annotated[float | None, typer.Option(help="Power limit of the device, in W.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find what cannot be right in a results table. Exit status 1 if there is an error or a warning."""
+    from pepr import audit as auditing
+
+    findings = auditing.audit_target(target, n_test, power_limit)
+    typer.echo(auditing.to_json(findings) if as_json else auditing.report(findings))
+    raise typer.Exit(auditing.exit_status(findings))
+
+
+@app.command()
 def reproduce(
     profile: Annotated[str | None, typer.Option(help="Default: paper with a GPU, else pocket.")] = None,
     retry: Annotated[str | None, typer.Option(help="`failed` repeats failed runs.")] = None,
