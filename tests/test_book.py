@@ -1,11 +1,13 @@
 """The book: chapters without results become notices, notebooks rerun only when needed, errors are told."""
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from conftest import write_synthetic
 
 from pepr import book
 from pepr.errors import InputError
@@ -177,6 +179,30 @@ def test_a_notebook_that_fails_stops_the_book_and_is_named(checkout):
     write_notebook(checkout / page.notebook, "1 / 0")
     with pytest.raises(book.BookError, match=r"notebooks/n\.ipynb failed.*ZeroDivisionError"):
         book.execute(checkout, page, checkout / "_build/executed")
+
+
+def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_results_they_are(checkout):
+    shutil.copytree(Path(write_synthetic(checkout / "first")).parent, checkout / "results")
+    (checkout / "results/pocket/figures").mkdir()
+    (checkout / "results/pocket/figures/one.svg").write_text("<svg/>")
+    (checkout / "book/index.md").write_text("---\ndescription: x\n---\n# Front\n\n{{ pocket.seen }}\n")
+    (checkout / "_toc.yml").write_text("format: jb-book\nroot: book/index\nparts: []\n")
+    shutil.copy(ROOT / "_config.yml", checkout / "_config.yml")
+    quote = "from pathlib import Path\nfrom pepr.numbers import number, update_numbers\n"
+    quote += "update_numbers(Path('results/pocket'), '04_pepr', {'seen': number(1, 'one')});"
+    for page in book.PAGES:
+        write_notebook(checkout / page.notebook, quote if "04" in page.notebook else "1")
+    write_notebook(checkout / book.TRAINING)
+    said: list[str] = []
+    names = book.assemble(checkout, checkout / "_build/source", said.append)
+    source = checkout / "_build/source"
+    assert names == ["book/index"]
+    assert "pocket: results of this machine" in said
+    assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
+    assert (source / "notebooks/04_pepr.ipynb").exists()
+    given = yaml.safe_load((source / "_config.yml").read_text())["parse"]["myst_substitutions"]
+    assert given["pocket"] == {"seen": "one"}
+    assert "this machine" in given["study"]["results_origin"]
 
 
 def test_outside_a_checkout_the_book_says_so(tmp_path):
