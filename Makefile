@@ -1,4 +1,6 @@
 # The front door: every task a person runs is a target here. `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "Installing into $(VENV): a few minutes, about 6 GB with the CUDA build of torch (the README says how to take less)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
+	  | { grep --line-buffered -E '^ *Downloading .*\([0-9]{2,}[0-9.]* [MG]B\)|^Installing|ERROR' | cut -c1-100 || true; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 

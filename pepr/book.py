@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from pepr.errors import InputError
+from pepr.errors import InputError, WorkFailed
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
 from pepr.links import check_site, remove_stale_pages
 from pepr.numbers import FILE_NAME, read_numbers, substitutions
@@ -49,7 +49,7 @@ MISSING = {
 }
 
 
-class BookError(RuntimeError):
+class BookError(WorkFailed):
     """The book could not be built, or what was built is not sound. The message lists why."""
 
 

@@ -257,7 +257,7 @@ def collect(store: Store) -> pd.DataFrame:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A `results.csv`, typed. Raises InputError naming the file and the columns that are missing."""
-    table = pd.read_csv(path, float_precision="round_trip")
+    table = pd.read_csv(path, engine="python")  # the engine whose floats come back to the last digit
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: columns missing: {', '.join(missing)}")

@@ -1,0 +1,235 @@
+"""Runs in real kernels: whatever happens to one, a record tells it; and a killed study goes on."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pepr import execution, runs, study
+from pepr.errors import InputError, WorkFailed
+from pepr.execution import classify
+
+CHECKOUT = Path(__file__).parents[1]
+NOTEBOOK = CHECKOUT / "notebooks" / "02_finetune.ipynb"
+PROFILE = {
+    "title": "a test",
+    "needs": "nothing",
+    "image_size": 32,
+    "epochs": 1,
+    "timeout_minutes": 2,
+    "settings": {"elpv_small": {"dataset": "elpv", "pretrained": False, "train_fraction": 0.1}},
+    "runs": [{"models": ["mobilenetv2_050"], "settings": ["elpv_small"]}],
+}
+
+
+@pytest.fixture(scope="module")
+def data_cache(tmp_path_factory):
+    """The prepared images, made once."""
+    from pepr import datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPR_RESULTS", str(tmp_path_factory.mktemp("prepared")))
+        datasets.prepare("elpv", 32)
+        yield datasets.cache_folder("elpv", 32)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch, data_cache):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    target = tmp_path / "results" / "data" / data_cache.name
+    target.mkdir(parents=True)
+    for path in data_cache.iterdir():
+        os.link(path, target / path.name)
+    return tmp_path / "results"
+
+
+def profile(tmp_path, **changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**PROFILE, **changes}))
+    return study.load(str(path))
+
+
+def only_run(loaded):
+    (spec,) = study.grid(loaded)
+    return spec.run_id
+
+
+def broken_timm(tmp_path, monkeypatch, body):
+    """Make `timm.create_model` do `body` in every kernel that is started from here."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('ipykernel' in part for part in sys.orig_argv):\n"
+        "    import timm\n"
+        f"    def create_model(*args, **kwargs):\n        {body}\n"
+        "    timm.create_model = create_model\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(hooks), prepend=os.pathsep)
+
+
+@pytest.mark.parametrize(
+    ("body", "failure", "told"),
+    [
+        ("raise RuntimeError('a layer that cannot be built')", "error", "a layer that cannot be built"),
+        (
+            "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')",
+            "out_of_memory",
+            "allocate memory",
+        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "kernel_died", "DeadKernelError"),
+    ],
+)
+def test_a_model_that_fails_is_a_row(tmp_path, monkeypatch, results, body, failure, told):
+    broken_timm(tmp_path, monkeypatch, body)
+    loaded = profile(tmp_path)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (record["status"], record["failure"]) == ("failed", failure)
+    assert told in record["traceback"]
+    table = runs.collect(runs.Store(results, loaded.name))
+    assert table["failure"].tolist() == [failure] and table["energy_kwh"].isna().all()
+    assert table["hardware"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure", "told"),
+    [
+        ({"learning_rate": 1e30}, "diverged", "training loss nan"),
+        ({"timeout_minutes": 0.05}, "timeout", "timed out"),
+    ],
+)
+def test_a_run_that_diverges_or_hangs_is_a_row(tmp_path, results, changes, failure, told):
+    loaded = profile(tmp_path, **changes)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (record["status"], record["failure"]) == ("failed", failure)
+    assert told in record["traceback"]
+
+
+def test_a_damaged_data_file_is_a_row_that_names_the_file(tmp_path, results):
+    path = results / "data" / "elpv-32" / "images.npy"
+    sound = path.read_bytes()
+    path.unlink()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    loaded = profile(tmp_path)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (
+        record["status"] == "failed" and "elpv-32/images.npy: the pixels are not those" in record["traceback"]
+    )
+
+
+def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
+    loaded = profile(tmp_path)
+    run_id = only_run(loaded)
+    first = execution.run_one(loaded, run_id, NOTEBOOK)
+    assert first["status"] == "ok", first["traceback"]
+    told = capsys.readouterr().out
+    assert "[1/1] elpv_small · mobilenetv2_050 · seed 0" in told and "epoch 1/1" in told
+    before = runs.Store(results, loaded.name).record_path(run_id).stat()
+    again = execution.run_one(loaded, run_id, NOTEBOOK, say=lambda line: None)
+    assert again == first
+    assert runs.Store(results, loaded.name).record_path(run_id).stat() == before
+    assert first["meter"]["train"]["energy_kwh"] == first["energy_kwh"] > 0
+    assert first["environment"]["packages"]["torch"]
+
+
+def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
+    with pytest.raises(InputError, match="no run elpv-x"):
+        execution.run_one(profile(tmp_path), "elpv-x", NOTEBOOK)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "failure"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "out_of_memory"),
+        (
+            "RuntimeError",
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+            "out_of_memory",
+        ),
+        ("MemoryError", "", "out_of_memory"),
+        ("Diverged", "loss nan", "diverged"),
+        ("ModelUnavailable", "", "model_unavailable"),
+        ("DataUnavailable", "", "data_unavailable"),
+        ("MeterError", "", "meter_failed"),
+        ("DeadKernelError", "Kernel died", "kernel_died"),
+        ("CellTimeoutError", "", "timeout"),
+        ("ZeroDivisionError", "division by zero", "error"),
+    ],
+)
+def test_each_error_has_its_kind_of_failure(name, message, failure):
+    assert classify(name, message) == failure
+    assert failure in runs.FAILURES
+
+
+def test_two_studies_do_not_work_on_one_folder(tmp_path):
+    with execution._only_one(tmp_path):
+        with (
+            pytest.raises(InputError, match="another `make reproduce` is at work here"),
+            execution._only_one(tmp_path),
+        ):
+            pass
+    with execution._only_one(tmp_path):
+        pass
+
+
+def start_study(results, profile_name="smoke"):
+    environment = {**os.environ, "PEPR_RESULTS": str(results)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", profile_name],
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_tree(process):
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs([psutil.Process(pid) for pid in family if psutil.pid_exists(pid)], timeout=10)
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(results):
+    """Kill the whole tree once the first record is there, at a random moment of the second run; go on."""
+    first = start_study(results)
+    folder = results / "smoke" / "runs"
+    deadline = time.monotonic() + 180
+    while not list(folder.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 4))
+    kill_tree(first)
+    finished = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.json")}
+    assert finished, first.stdout.read()
+    assert all(json.loads(content) for _, content in finished.values())
+
+    second = start_study(results)
+    told, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, told
+    expected = {f"{spec.run_id}.json" for spec in study.grid(study.load("smoke"))}
+    assert {path.name for path in folder.iterdir()} == expected
+    for name, (when, content) in finished.items():
+        assert ((folder / name).stat().st_mtime_ns, (folder / name).read_bytes()) == (when, content)
+    table = runs.read_table(results / "smoke" / "results.csv")
+    assert len(table) == len(expected) and (table["status"] == "ok").all()
+
+
+def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
+    loaded = study.load("smoke")
+    with pytest.raises(WorkFailed, match=r"reproduce\.log"):
+        execution.reproduce(loaded, tmp_path / "no-checkout", say=lambda line: None)

@@ -1,0 +1,83 @@
+"""The shipped reference: real, complete, sound, and repeatable."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pepr import footprint, machine, models, runs, study, training
+
+RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
+
+
+@pytest.fixture(scope="module")
+def table():
+    return RESULTS.table
+
+
+def test_it_is_the_whole_grid_of_its_profile_and_every_run_is_ok(table):
+    specs = study.grid(study.load("pocket"))
+    assert set(table["run_id"]) == {spec.run_id for spec in specs}
+    assert len(table) >= 18 and (table["status"] == "ok").all()
+
+
+def test_the_table_is_what_the_records_say(table):
+    import pandas as pd
+
+    pd.testing.assert_frame_equal(runs.as_table(RESULTS.records()), table)
+
+
+def test_every_gate_holds(table):
+    broken = footprint.gates(table)
+    assert broken.query("gate != 'constant predictor'").empty, broken.to_string()
+
+
+def test_no_run_shared_the_processor_and_all_were_made_on_one_machine(table):
+    assert not table["contended"].any()
+    assert table["hardware"].nunique() == table["software"].nunique() == 1
+
+
+def test_every_number_of_performance_follows_from_the_predictions(table):
+    for row in table.to_dict("records"):
+        probabilities, labels = RESULTS.predictions(row["run_id"])
+        assert len(labels) == row["n_test"]
+        expected = training.performance(probabilities.astype(np.float64), labels.astype(np.int64))
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, abs=1e-6), (row["run_id"], name)
+        assert row["test_auroc"] == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), abs=1e-6)
+
+
+def test_costs_add_up(table):
+    for row, record in zip(table.to_dict("records"), RESULTS.records(), strict=True):
+        train = record["meter"]["train"]
+        assert row["energy_kwh"] == train["energy_kwh"] == train["energy_cpu_kwh"] + train["energy_ram_kwh"]
+        assert row["train_time_s"] == pytest.approx(sum(epoch["train_time_s"] for epoch in record["history"]))
+        assert row["co2eq_g"] == pytest.approx(row["energy_kwh"] * row["carbon_intensity_g_per_kwh"])
+        assert row["num_params"] == models.find(row["model"]).num_params
+
+
+def test_records_carry_versions_hashes_and_revision():
+    for record in RESULTS.records():
+        environment = record["environment"]
+        assert environment["packages"]["torch"] and environment["git_revision"] and environment["command"]
+        assert len(record["data_sha256"]) == 64
+        assert (record["weights_sha256"] is not None) == record["pretrained"]
+
+
+def test_pretraining_helps_the_model_that_was_repeated(table):
+    lite0 = table.query("model == 'tf_efficientnet_lite0' and train_fraction == 1")
+    means = lite0.groupby("pretrained")["test_accuracy"].mean()
+    assert (lite0.groupby("pretrained")["seed"].nunique() == 3).all()
+    assert means[True] > means[False]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monkeypatch):
+    """From its record alone. On other hardware floating point sums differ, and the record says so."""
+    record = min(RESULTS.records(), key=lambda record: record["train_time_s"])
+    if record["hardware"] != machine.hardware() or record["software"] != machine.software():
+        pytest.skip(f"made on {record['hardware']} with {record['software']}")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    outcome = training.fine_tune(runs.RunSpec.from_dict(record), progress=lambda line: None)
+    probabilities, labels = RESULTS.predictions(record["run_id"])
+    np.testing.assert_allclose(outcome.probabilities, probabilities, atol=1e-4)
+    np.testing.assert_array_equal(outcome.labels, labels)
