@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pepr.audit_checks import CHECKS, NamedCheck
+from pepr.audit_checks import CHECKS, HOST_POWER_W, LARGEST_PUE, NamedCheck
 from pepr.audit_reference import (
     implausible_population,
     joined_to_other_model,
@@ -24,6 +24,9 @@ from pepr.published import Published
 from pepr.tables import Reader, read_table
 
 __all__ = [
+    "GPU_POWER_LIMIT_W",
+    "HOST_POWER_W",
+    "LARGEST_PUE",
     "Finding",
     "audit",
     "audit_file",

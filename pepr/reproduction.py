@@ -487,6 +487,11 @@ def _peak(group: pd.DataFrame, setting: str, name: str, n_test: float) -> Peak:
     )
 
 
+def peak_table(found: list[Peak]) -> pd.DataFrame:
+    """The peaks without their curves, one row each."""
+    return pd.DataFrame([{k: v for k, v in vars(peak).items() if k != "curve"} for peak in found])
+
+
 def redraw_scores(values: np.ndarray, needs: np.ndarray, n_test: float, seed: int = 3) -> np.ndarray:
     """PePR [resamples, models] when each accuracy is redrawn as a count of n_test images."""
     rng = np.random.default_rng(seed)
