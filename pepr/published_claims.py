@@ -53,7 +53,7 @@ POOL_WORDS = {
     "pretrained_full": "pretrained, on all data",
     "tenth": "pretrained, on a tenth of the data",
     "scratch": "from scratch",
-    "without_smallest": "over all settings but the one with 70 images",
+    "without_smallest": "over all settings but the one with the fewest images",
 }
 TENTHS = {"derma": ("derma_pt", "derma_small"), "lidc": ("lidc", "lidc_small"), "pneumonia": ("pneumonia", "pneumonia_small")}  # fmt: skip
 UNPAIRED = "Welch over models, bootstrap over families"

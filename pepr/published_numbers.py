@@ -14,7 +14,7 @@ from pepr.audit import GPU_POWER_LIMIT_W
 from pepr.audit_checks import HOST_POWER_W, LARGEST_PUE
 from pepr.audit_view import Finding, View
 from pepr.numbers import number
-from pepr.published import COMMIT, EPOCHS, N_MODELS, SETTINGS, Published
+from pepr.published import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
 from pepr.published_claims import ALPHA, CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
 from pepr.run_numbers import p_value, percent
 
@@ -141,7 +141,14 @@ def _findings(tables: Published, runs: rep.Versions, findings: Sequence[Finding]
     power = table["energy"] * 3.6e6 / (EPOCHS * table["train_time"])
     ceiling = (GPU_POWER_LIMIT_W + HOST_POWER_W) * LARGEST_PUE
     sound = power[~power.index.isin(power.index[shared])]
+    groups = table[shared].groupby("energy")
+    times = groups["train_time"].max() / groups["train_time"].min()
+    with_copies = runs.replaced["dataset"].nunique()
     numbers: Numbers = {
+        "sharing_settings_low": _count(groups.size().min()),
+        "sharing_settings_high": _count(groups.size().max()),
+        "sharing_time_ratio": number(float(times.max()), f"{times.max():.0f}"),
+        "settings_with_copies": _count(with_copies),
         "findings": _count(len(findings)),
         **{f"findings_{name}s": _count(by_severity[name]) for name in ("error", "warning", "note")},
         **{f"n_{check}": _count(total) for check, total in named.items()},
@@ -170,9 +177,14 @@ def _special_findings(tables: Published, findings: Sequence[Finding]) -> Numbers
     joined = [f for f in findings if f.check == "joined_to_other_model"]
     fallback = [f for f in findings if f.check == "carbon_fallback"]
     intensity = [f for f in findings if f.check == "carbon_intensity_varies"]
+    view = View(tables.results)
+    n_test = dict(zip(tables.results["dataset"], view.n_test, strict=True))
     norway = tables.regions_2023.set_index("name").loc["Norway", "pop"]
     return {
         "digit_rows": _count(len(edited)),
+        "digit_count": _count(round((edited[0].value % 0.1) * n_test["derma"])),
+        **{f"n_test_{name}": _count(n_test[name]) for name in ("derma", "lidc", "pneumonia")},
+        "train_images_smallest": _count(TRAIN_IMAGES["derma_smallest"]),
         "digit_models": number(None, _names(f"{f.model} in {f.setting}" for f in edited)),
         "digit_values": number(None, _names(f"{f.value:.7f}" for f in edited)),
         "joins_zero": _count(sum(f.value == 0 for f in joined)),
@@ -257,6 +269,8 @@ def _peaks(peaks: Sequence[rep.Peak]) -> Numbers:
             f"{key}_wh": number(1000 * peak.energy_kwh, f"{1000 * peak.energy_kwh:.3g} Wh", estimate),
             f"{key}_probability": number(peak.probability, percent(peak.probability), estimate),
         }
+    largest = max(peak.energy_norm for peak in peaks)
+    numbers["peak_place_largest"] = number(largest, f"{largest:.1%}", estimate=True)
     return numbers
 
 
