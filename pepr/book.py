@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,6 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
     output = executed / page.path
     stamp = output.with_suffix(".sha256")
@@ -140,7 +140,6 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
             log_output=False,
             cwd=root,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            config=Config({"KernelManager": {"transport": "ipc"}}),
         )
     except PapermillExecutionError as error:
         if error.ename == "DataUnavailable":
@@ -151,6 +150,22 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
         ) from None
     write_atomic(stamp, digest)
     return output, "executed"
+
+
+def execute_all(root: Path, pages: list[Page], executed: Path) -> Iterator[tuple[Page, Path | None, str]]:
+    """Run notebooks two at a time; those that write into one results folder run one after the other."""
+    groups: dict[str, list[Page]] = {}
+    for page in pages:
+        if not (root / page.notebook).exists():
+            raise InputError(f"{root / page.notebook}: the notebook is missing")
+        groups.setdefault(page.namespace or page.path, []).append(page)
+
+    def in_order(group: list[Page]) -> list[tuple[Page, Path | None, str]]:
+        return [(page, *execute(root, page, executed)) for page in group]
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in pool.map(in_order, groups.values()):
+            yield from done
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -275,10 +290,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     mirror = Mirror(source)
     for profile in profiles:
         say(f"{profile}: results of {find_results(profile).origin}")
-    for page in pages:
-        if not (root / page.notebook).exists():
-            raise InputError(f"{root / page.notebook}: the notebook is missing")
-        output, note = execute(root, page, source.parent / "executed")
+    for page, output, note in execute_all(root, pages, source.parent / "executed"):
         say(f"{page.path}: {note if output else 'left out: ' + note}")
         mirror.write(
             page.path, output.read_bytes() if output else notice_notebook(root / page.notebook, note)
