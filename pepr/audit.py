@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import pepr.audit_accuracy  # noqa: F401  (its checks register themselves)
 from pepr.audit_checks import CHECKS, HOST_POWER_W, LARGEST_PUE, NamedCheck
 from pepr.audit_reference import (
     implausible_population,
@@ -146,7 +147,11 @@ def report(findings: Sequence[Finding], rows_per_check: int = 3) -> str:
     counts = Counter(finding.severity for finding in findings)
     lines = [", ".join(f"{counts[severity]} {severity}s" for severity in SEVERITIES)]
     for row in summary(findings).itertuples():
-        lines += ["", f"{row.severity.upper()}  {row.check}: {row.findings} ({row.where})", f"  {explained[row.check]}"]
+        lines += [
+            "",
+            f"{row.severity.upper()}  {row.check}: {row.findings} ({row.where})",
+            f"  {explained[row.check]}",
+        ]
         here = [f for f in findings if (f.check, f.severity) == (row.check, row.severity)]
         lines += [f"  - {_place(finding)}: {finding.explanation}" for finding in here[:rows_per_check]]
         if len(here) > rows_per_check:
@@ -155,7 +160,9 @@ def report(findings: Sequence[Finding], rows_per_check: int = 3) -> str:
 
 
 def _place(finding: Finding) -> str:
-    return " in ".join(part for part in (finding.model, finding.setting) if part) or ", ".join(finding.columns)
+    return " in ".join(part for part in (finding.model, finding.setting) if part) or ", ".join(
+        finding.columns
+    )
 
 
 def to_json(findings: Iterable[Finding]) -> str:

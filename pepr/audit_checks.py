@@ -1,4 +1,4 @@
-"""Checks on the rows of any results table: each finds rows, and says why they cannot or should not be so."""
+"""Checks on any results table: copied values, energy, power, carbon, columns; and the register of checks."""
 
 from __future__ import annotations
 
@@ -100,16 +100,15 @@ def copied_row(view: View) -> list[Finding]:
 
 def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -> list[Finding]:
     name = view.columns.energy or view.columns.time
-    twins = {row: ", ".join(_where(view, other) for other in rows if other != row) for row in copies}
+    twins = {row: ", ".join(where(view, other) for other in rows if other != row) for row in copies}
 
     def explain(row: int) -> str:
         seen = f"Energy, time and every accuracy are, digit for digit, those of {twins[row]}. "
         if owner is None:
             return seen + "At most one of the rows can be a run of its own; which one, the table cannot say."
         return (
-            seen
-            + f"Its accuracies are multiples of 1/{view.n_test[owner]:g}, as in {_setting(view, owner)}, "
-            f"not of 1/{view.n_test[row]:g}: so the run is that of {_where(view, owner)}, and the run that "
+            seen + f"Its accuracies are multiples of 1/{view.n_test[owner]:g}, as in "
+            f"{setting_words(view, owner)}, not of 1/{view.n_test[row]:g}: so the run is that of {where(view, owner)}, and the run that "
             "belongs here is missing. A row pasted from the wrong file would look like this."
         )
 
@@ -141,15 +140,24 @@ def copied_energy(view: View) -> list[Finding]:
 
     def explain(row: int) -> str:
         group = owners[row]
-        others = _listed([_where(view, other) for other in group.rows if other != row])
+        others = listed([where(view, other) for other in group.rows if other != row])
         seen = f"The value is, digit for digit, that of {others}. "
         if group.owner is not None:
-            why = f"Only {_where(view, group.owner)} lies on its setting's line of energy over time, so the value is its own. "
+            why = (
+                f"Only {where(view, group.owner)} lies on its setting's line of energy over time, "
+                "so the value is its own. "
+            )
         elif group.candidates:
-            why = "Several of these rows lie on their lines of energy over time, so which one owns the value is undecided; at most one can. "
+            why = (
+                "Several of these rows lie on their lines of energy over time, so which one owns the "
+                "value is undecided; at most one can. "
+            )
         else:
-            why = "None of these rows lies on its setting's line of energy over time, so the run that owns the value is not among them. "
-        return why.join((seen, _likely_cause(view, row)))
+            why = (
+                "None of these rows lies on its setting's line of energy over time, so the run that owns "
+                "the value is not among them. "
+            )
+        return seen + why + _likely_cause(view, row)
 
     return view.findings(
         "copied_energy", wrong,
@@ -206,152 +214,16 @@ def copied_time(view: View) -> list[Finding]:
     return view.findings(
         "copied_time", rows, WARNING, [view.columns.time], lambda row: time[row], lambda row: None,
         lambda row: "The time is, digit for digit, that of "
-        + _listed([_where(view, other) for other in twins[time[row]] if other != row])
+        + listed([where(view, other) for other in twins[time[row]] if other != row])
         + ". A measured time does not repeat so; at most one of the rows can own it.",
-    )  # fmt: skip
-
-
-@check(
-    "accuracy_not_k_of_n",
-    "An accuracy is a count divided by the number of test images, so it is k/n with a whole k. One that is "
-    "not was made otherwise: averaged, rounded, from another test set, or altered.",
-)
-def accuracy_not_k_of_n(view: View) -> list[Finding]:
-    bad = view.off_lattice
-    names = view.columns.performance
-    final = len(names) - 1
-
-    def first(row: int) -> int:
-        return final if bad[row, final] else int(np.flatnonzero(bad[row])[0])
-
-    def explain(row: int) -> str:
-        n, value = view.n_test[row], view.performance[row, first(row)]
-        seen = f"{value:.12g} x {n:g} = {value * n:.6g} is not a whole number of test images. "
-        return seen + (_other_test_set(view, row) or _same_digits(view, row, value) or _unexplained(bad, row))
-
-    def nearest(row: int) -> float:
-        return round(float(view.performance[row, first(row)] * view.n_test[row])) / view.n_test[row]
-
-    return view.findings(
-        "accuracy_not_k_of_n", np.flatnonzero(bad.any(axis=1)),
-        lambda row: ERROR if bad[row, final] else WARNING,
-        lambda row: [name for name, off in zip(names, bad[row], strict=True) if off],
-        lambda row: view.performance[row, first(row)], nearest, explain,
-    )  # fmt: skip
-
-
-def _other_test_set(view: View, row: int) -> str | None:
-    """Says so when all accuracies of a row are k/n for the n of another setting."""
-    for n in np.unique(view.n_test[np.isfinite(view.n_test)]):
-        counts = view.performance[row] * n
-        if n != view.n_test[row] and np.all(np.abs(counts - np.round(counts)) < 1e-3):
-            settings = sorted({view.settings[view.setting_code[r]] for r in np.flatnonzero(view.n_test == n)})
-            return f"All its accuracies are multiples of 1/{n:g}, the test set of {' and '.join(settings)}."
-    return None
-
-
-def _same_digits(view: View, row: int, value: float) -> str | None:
-    """Says so when a value differs from one that is possible here by tenths only: one digit."""
-    n = view.n_test[row]
-    for tenths in range(1, 10):
-        for candidate in (value - tenths / 10, value + tenths / 10):
-            near = np.isclose(view.performance[row], candidate, rtol=0, atol=1e-9)
-            count = candidate * n
-            if 0 < candidate < 1 and near.any() and abs(count - round(count)) < 1e-3:
-                return (
-                    f"Its digits are those of {candidate:.12g} = {round(count)}/{n:g}, which the same row "
-                    "holds in another epoch, but for the first decimal. A digit changed in a later edit would look like this."
-                )
-    return None
-
-
-def _unexplained(bad: np.ndarray, row: int) -> str:
-    return (
-        f"{int(bad[row].sum())} of the row's {bad.shape[1]} accuracies are so. An average over runs or "
-        "batches, rounding, or an edit could explain it."
-    )
-
-
-@check(
-    "constant_predictor",
-    "A run whose accuracy is exactly the share of one class, epoch after epoch: it answers one class.",
-)
-def constant_predictor(view: View) -> list[Finding]:
-    if not view.columns.performance:
-        return []
-    flag = view.columns.constant_flag
-    if flag is not None:
-        rows = np.flatnonzero(view.table[flag].astype(str).str.lower().isin(["true", "1", "1.0"]))
-    elif view.columns.by_epoch:
-        values = view.performance
-        repeats = np.isclose(values, values[:, -1:], rtol=0, atol=1e-9).sum(axis=1)
-        rows = np.flatnonzero(view.at_class_rate[:, -1] & (repeats >= 2))
-    else:
-        rows = np.flatnonzero(view.at_class_rate[:, -1])
-    final = view.performance[:, -1]
-    return view.findings(
-        "constant_predictor", rows, WARNING, [view.columns.final], lambda row: final[row], lambda row: None,
-        lambda row: f"The accuracy is exactly {_count(view, row, final[row])}, the share of one class. The run has "
-        "learned to answer that class; its accuracy says nothing about the model, while its score still "
-        "rewards whatever energy it saved.",
-    )  # fmt: skip
-
-
-@check(
-    "collapsed_run",
-    "A run that stopped learning: its training accuracy ends below half of what one constant answer gives, "
-    "or its test accuracy falls from a learned level to the share of a small class and stays there.",
-)
-def collapsed_run(view: View) -> list[Finding]:
-    if not view.columns.by_epoch:
-        return []
-    final, majority = view.performance[:, -1], view.majority
-    train = view.role("train_accuracy")
-    untrained = np.zeros(view.n_rows, dtype=bool) if train is None else train < 0.5 * majority
-    fell = view.at_class_rate[:, -1] & (final < 0.75 * majority)
-    fell &= view.performance[:, :-1].max(axis=1, initial=0) > np.maximum(majority, final) + 0.02
-    name = view.columns.train_accuracy
-
-    def explain(row: int) -> str:
-        if untrained[row]:
-            return (
-                f"The training accuracy of the last epoch is {train[row]:.3f}, where answering the majority "
-                f"class alone would give about {majority[row]:.3f}. A loss that became NaN, or weights that grew without "
-                "bound, would do this. The run failed; its accuracy and score do not describe the model."
-            )
-        return (
-            f"The test accuracy was {view.performance[row, :-1].max():.3f} and ends at "
-            f"{_count(view, row, final[row])}, the share of a small class, as when a loss becomes NaN."
-        )
-
-    return view.findings(
-        "collapsed_run", np.flatnonzero(untrained | fell), ERROR,
-        lambda row: [name if untrained[row] else view.columns.final],
-        lambda row: train[row] if untrained[row] else final[row], lambda row: majority[row], explain,
-    )  # fmt: skip
-
-
-@check(
-    "never_above_majority",
-    "A run that in no epoch did better than always answering the largest class.",
-)
-def never_above_majority(view: View) -> list[Finding]:
-    if not view.columns.performance:
-        return []
-    best, majority = np.nanmax(view.performance, axis=1, initial=-np.inf), view.majority
-    rows = np.flatnonzero(best <= majority + 1e-9)
-    return view.findings(
-        "never_above_majority", rows, WARNING, list(view.columns.performance), lambda row: best[row],
-        lambda row: majority[row],
-        lambda row: f"The best accuracy of any epoch, {best[row]:.4f}, does not exceed the share of the "
-        f"largest class, {majority[row]:.4f}. Ranking such runs ranks noise, and cost alone decides their score.",
     )  # fmt: skip
 
 
 @check(
     "implied_power",
     "Energy divided by time is a power. Above what the device and its host can draw, with the largest "
-    "overhead that meters multiply by, the energy belongs to a longer run; below the idle power, part of it is missing.",
+    "overhead that meters multiply by, the energy belongs to a longer run; below the idle power, part of "
+    "it is missing.",
 )
 def implied_power(view: View) -> list[Finding]:
     energy, time = view.role("energy"), view.role("time")
@@ -370,10 +242,15 @@ def implied_power(view: View) -> list[Finding]:
 
     def explain(row: int) -> str:
         if low[row]:
-            return f"{power[row]:.4g} W on average is less than the machine draws when idle, {floor[row]:.4g} W: part of the energy is missing."
+            return (
+                f"{power[row]:.4g} W on average is less than the machine draws when idle, "
+                f"{floor[row]:.4g} W: part of the energy is missing."
+            )
         return (
-            f"{power[row]:,.0f} W on average, where a device limited to {limit[row]:,.0f} W, with {HOST_POWER_W:.0f} W for "
-            f"its host and an overhead of {LARGEST_PUE}, reaches {ceiling[row]:,.0f} W at most. The energy is that "
+            f"{power[row]:,.0f} W on average, where a device limited to {limit[row]:,.0f} W, with "
+            f"{HOST_POWER_W:.0f} W for "
+            f"its host and an overhead of {LARGEST_PUE}, reaches {ceiling[row]:,.0f} W at most. The "
+            "energy is that "
             "of a longer run, or the time that of a shorter one."
         )
 
@@ -397,8 +274,10 @@ def off_energy_time_line(view: View) -> list[Finding]:
     return view.findings(
         "off_energy_time_line", rows, WARNING, [view.columns.energy, view.columns.time],
         lambda row: energy[row], lambda row: view.fitted_energy[row],
-        lambda row: f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of its setting. "
-        "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere could explain it.",
+        lambda row: f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of "
+                    "its setting. "
+        "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere "
+        "could explain it.",
     )  # fmt: skip
 
 
@@ -409,7 +288,7 @@ def off_energy_time_line(view: View) -> list[Finding]:
 )
 def carbon_fallback(view: View) -> list[Finding]:
     intensity = _intensity(view)
-    if intensity is None or np.nanstd(intensity) < 1e-6:
+    if intensity is None or np.isfinite(intensity).sum() < 2 or np.nanstd(intensity) < 1e-6:
         return []
     nearest = np.array(sorted(FALLBACK_INTENSITIES))
     is_fallback = np.isclose(intensity[:, None], nearest[None, :], rtol=0, atol=1e-4).any(axis=1)
@@ -417,8 +296,10 @@ def carbon_fallback(view: View) -> list[Finding]:
     return view.findings(
         "carbon_fallback", np.flatnonzero(is_fallback), WARNING, [view.columns.carbon, view.columns.energy],
         lambda row: intensity[row], lambda row: local,
-        lambda row: f"Carbon is {intensity[row]:.0f} g/kWh times energy, {FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
-        f"where other rows have about {local:.0f}. The grams, and any score made from them, compare where the "
+        lambda row: f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
+                    f"{FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
+        f"where other rows have about {local:.0f}. The grams, and any score made from them, compare where "
+        "the "
         "meter found no local value, not the models.",
     )  # fmt: skip
 
@@ -441,7 +322,8 @@ def carbon_intensity_varies(view: View) -> list[Finding]:
             Finding(
                 "carbon_intensity_varies", NOTE, name if view.columns.setting else None, None,
                 [str(view.columns.carbon), str(view.columns.energy)], float(known.max()), float(known.min()),
-                f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare models, multiply "
+                f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare "
+                "models, multiply "
                 "every energy by one intensity; to report emissions, say when each run took place.",
             )
         )  # fmt: skip
@@ -474,9 +356,11 @@ def constant_column(view: View) -> list[Finding]:
             continue
         zero = known[0] == 0
         text = (
-            "Every row is zero, so nothing was recorded; read as a measurement it would say that it costs nothing."
+            "Every row is zero, so nothing was recorded; read as a measurement it would say that it costs "
+            "nothing."
             if zero
-            else "Every row has the same value, so the column describes the machine and cannot tell runs apart."
+            else "Every row has the same value, so the column describes the machine and cannot tell runs "
+            "apart."
         )
         found.append(
             Finding(
@@ -484,34 +368,6 @@ def constant_column(view: View) -> list[Finding]:
             )
         )
     return found
-
-
-@check(
-    "duplicate_architecture",
-    "Two names in one setting with the same size and the same accuracy in every epoch: one network under "
-    "two names. Averages and rankings then count it twice.",
-)
-def duplicate_architecture(view: View) -> list[Finding]:
-    if not view.columns.by_epoch or view.columns.parameters is None:
-        return []
-    values = view.performance
-    varied = (np.diff(np.sort(values, axis=1), axis=1) > 1e-9).sum(axis=1) >= 2
-    size = view.role("parameters")
-    curves = pd.util.hash_pandas_object(pd.DataFrame(values.round(12)), index=False).to_numpy()
-    keys = pd.DataFrame({"setting": view.setting_code, "size": size, "curve": curves})[varied]
-    twins = keys[keys.duplicated(keep=False)]
-    partner: dict[int, str] = {}
-    for _, rows in twins.groupby(["setting", "size", "curve"]).groups.items():
-        names = {int(row): view.model_of(int(row)) for row in rows}
-        if len(set(names.values())) > 1:
-            partner |= {row: _listed([n for r, n in names.items() if r != row]) for row in names}
-    return view.findings(
-        "duplicate_architecture", sorted(partner), NOTE,
-        [view.columns.parameters, *view.columns.performance],
-        lambda row: values[row, -1], lambda row: None,
-        lambda row: f"Parameters and all accuracies are those of {partner[row]}: the same network, trained from the "
-        "same seed. The two rows are one observation.",
-    )  # fmt: skip
 
 
 @check(
@@ -553,21 +409,25 @@ def _differences(
     )  # fmt: skip
 
 
-def _where(view: View, row: int) -> str:
+def where(view: View, row: int) -> str:
+    """`model in setting`, or the model alone."""
     setting = view.setting_of(row)
     return f"{view.model_of(row)} in {setting}" if setting else view.model_of(row)
 
 
-def _setting(view: View, row: int) -> str:
+def setting_words(view: View, row: int) -> str:
+    """The setting of a row, in words."""
     return view.setting_of(row) or "that row"
 
 
-def _count(view: View, row: int, value: float) -> str:
+def count_words(view: View, row: int, value: float) -> str:
+    """An accuracy as k/n where n is known."""
     n = view.n_test[row]
     return f"{round(value * n)}/{n:g}" if np.isfinite(n) else f"{value:.6g}"
 
 
-def _listed(names: Iterable[str], limit: int = 6) -> str:
+def listed(names: Iterable[str], limit: int = 6) -> str:
+    """Names with commas, the first few of them."""
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

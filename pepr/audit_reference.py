@@ -1,4 +1,4 @@
-"""Checks on the tables around a study: joins, labels drawn by row position, populations and labels by hand."""
+"""Checks on the tables around a study: joins, labels drawn by row position, populations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ REFERENCE_CHECKS = {
         ),
         (
             "implausible_population",
-            "A population that is not the country's: off by more than a decade's growth from a reference list.",
+            "A population that is not the country's: off by more than a decade's growth from a reference "
+            "list.",
         ),
         (
             "superseded_column",
@@ -131,8 +132,10 @@ def labels_by_position(
         found.append(
             Finding(
                 "labels_by_position", WARNING, setting, str(model), [column], bool(drawn), bool(own[model]),
-                f"Row {position + 1} in alphabetical order is {model}, but it is marked with the label of row "
-                f"{position + 1} of the list of names, {labels['model'].iloc[position]}. Joining on the name would mend it.",
+                f"Row {position + 1} in alphabetical order is {model}, but it is marked with the label of "
+                "row "
+                f"{position + 1} of the list of names, {labels['model'].iloc[position]}. Joining on the "
+                "name would mend it.",
             )
         )  # fmt: skip
     return found
@@ -183,11 +186,18 @@ def implausible_population(
         )
         found.append(
             Finding(
-                "implausible_population", ERROR, setting, str(name).strip(), ["pop"], int(seen), int(sizes[at]),
-                f"{int(seen):,} people, where a reference list has about {sizes[at]:,.0f}.{hint} Publications per "
+                "implausible_population",
+                ERROR,
+                setting,
+                str(name).strip(),
+                ["pop"],
+                int(seen),
+                int(sizes[at]),
+                f"{int(seen):,} people, where a reference list has about {sizes[at]:,.0f}.{hint} "
+                "Publications per "
                 "capita of its region inherit the difference.",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -201,7 +211,8 @@ def superseded_column(table: pd.DataFrame, old: str, new: str, setting: str) -> 
     return [
         Finding(
             "superseded_column", NOTE, setting, None, [old, new], differ, 0,
-            f"{old!r} differs from {new!r} in {differ} of the {len(both)} rows that can be compared, and looks like labels "
+            f"{old!r} differs from {new!r} in {differ} of the {len(both)} rows that can be compared, and "
+            "looks like labels "
             f"in another order. {new!r} is the one to use; {old!r} could be dropped from the file.",
         )
     ]  # fmt: skip

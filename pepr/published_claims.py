@@ -14,7 +14,6 @@ version of the tables are adjusted together by Holm's method. Verdicts:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,17 @@ import pandas as pd
 
 from pepr import stats
 from pepr.audit_view import View
+from pepr.family_tests import (
+    family_weights,
+    from_draws,
+    group_test,
+    means_by_model,
+    paired_test_over_families,
+    weighted_gap,
+    weighted_spearman,
+)
 from pepr.published import RESOURCES, SETTINGS
-from pepr.reproduction import FINAL, Versions, family_of, model_means, redraw_scores, scores
+from pepr.reproduction import FINAL, Versions, redraw_scores, scores
 from pepr.score import normalise
 from pepr.stats import TestResult
 
@@ -37,8 +45,6 @@ PROXY_AT_LEAST = 0.7
 SAME_AT_LEAST = 0.95
 """Two scores whose ranks correlate above this say the same."""
 CLEAR_WINNER = 0.95
-N_RESAMPLES = 10_000
-SEED = 11
 
 POOLS = {
     "all": SETTINGS,
@@ -55,8 +61,11 @@ POOL_WORDS = {
     "scratch": "from scratch",
     "without_smallest": "over all settings but the one with the fewest images",
 }
-TENTHS = {"derma": ("derma_pt", "derma_small"), "lidc": ("lidc", "lidc_small"), "pneumonia": ("pneumonia", "pneumonia_small")}  # fmt: skip
-UNPAIRED = "Welch over models, bootstrap over families"
+TENTHS = {
+    "derma": ("derma_pt", "derma_small"),
+    "lidc": ("lidc", "lidc_small"),
+    "pneumonia": ("pneumonia", "pneumonia_small"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,78 +115,132 @@ def all_claims(runs: Versions) -> list[Claim]:
 
 def _small_models() -> list[Claim]:
     evidence = "the text, and performance against parameters (no test)"
-    basis = f"Accuracy of models up to the median size minus that of larger ones; equivalence within {MARGIN:.2f}."
+    basis = (
+        "Accuracy of models up to the median size minus that of larger ones; "
+        f"equivalence within {MARGIN:.2f}."
+    )
     found = [
-        Claim(f"small_as_good_{pool}", f"Small models perform as well as large ones, {POOL_WORDS[pool]}.",
-              evidence, "as_good", _small_as_good(settings), basis)
+        Claim(
+            f"small_as_good_{pool}",
+            f"Small models perform as well as large ones, {POOL_WORDS[pool]}.",
+            evidence,
+            "as_good",
+            _small_as_good(settings),
+            basis,
+        )
         for pool, settings in POOLS.items()
-    ]  # fmt: skip
+    ]
     found += [
-        Claim(f"small_as_good_in_{setting}", f"Small models perform as well as large ones in {setting}.",
-              evidence, "as_good", _small_as_good((setting,)), basis)
+        Claim(
+            f"small_as_good_in_{setting}",
+            f"Small models perform as well as large ones in {setting}.",
+            evidence,
+            "as_good",
+            _small_as_good((setting,)),
+            basis,
+        )
         for setting in SETTINGS
         if setting != "derma"
-    ]  # fmt: skip
+    ]
     return [
         *found,
-        Claim("small_higher_pepr_e", "Small models have a higher PePR-E.", "PePR-E against parameters",
-              "direction", _small_higher_score, "Mean PePR-E over the settings, small minus large."),
-        Claim("small_advantage_is_resource", "Most of the PePR-E advantage of small models is the resource term alone.",
-              "not in the paper", "at_least", _resource_share,
-              "Advantage that remains when every model of a setting is given the same accuracy, as a share of the "
-              "whole; above a half.", 0.5),
-    ]  # fmt: skip
+        Claim(
+            "small_higher_pepr_e",
+            "Small models have a higher PePR-E.",
+            "PePR-E against parameters",
+            "direction",
+            _small_higher_score,
+            "Mean PePR-E over the settings, small minus large.",
+        ),
+        Claim(
+            "small_advantage_is_resource",
+            "Most of the PePR-E advantage of small models is the resource term alone.",
+            "not in the paper",
+            "at_least",
+            _resource_share,
+            "Advantage that remains when every model of a setting is given the same accuracy, as a "
+            "share of the "
+            "whole; above a half.",
+            0.5,
+        ),
+    ]
 
 
 def _small_as_good(settings: tuple[str, ...]) -> Callable[[pd.DataFrame], TestResult]:
     def test(table: pd.DataFrame) -> TestResult:
-        means = _means(table[table["dataset"].isin(settings)])
-        return _groups(means, means["accuracy"], means["small"], MARGIN)
+        means = means_by_model(table[table["dataset"].isin(settings)])
+        return group_test(means, means["accuracy"], means["small"], MARGIN)
 
     return test
 
 
 def _small_higher_score(table: pd.DataFrame) -> TestResult:
-    means = _means(table)
-    return _groups(means, means["pepr_e"], means["small"])
+    means = means_by_model(table)
+    return group_test(means, means["pepr_e"], means["small"])
 
 
 def _resource_share(table: pd.DataFrame) -> TestResult:
     """Share of the small models' advantage in PePR-E that the resource term makes by itself."""
     norm = table.groupby("dataset")["energy"].transform(lambda e: pd.Series(normalise(e), index=e.index))
     mean = table.groupby("dataset")[FINAL].transform("mean")
-    means = _means(table.assign(alone=mean / (1 + norm)))
+    means = means_by_model(table.assign(alone=mean / (1 + norm)))
     alone = (
         table.assign(alone=mean / (1 + norm)).groupby("model")["alone"].mean().loc[means["model"]].to_numpy()
     )
     small = means["small"].to_numpy()
 
     def share(weights: np.ndarray) -> np.ndarray:
-        return _gap(alone, small, weights) / _gap(means["pepr_e"].to_numpy(), small, weights)
+        return weighted_gap(alone, small, weights) / weighted_gap(means["pepr_e"].to_numpy(), small, weights)
 
-    draws = share(_family_weights(means["model"]))
-    return _drawn(
+    draws = share(family_weights(means["model"]))
+    return from_draws(
         "share, bootstrap over families", len(means), float(share(np.ones((1, len(means))))[0]), draws, 0.5
     )
 
 
 def _pretraining_and_data() -> list[Claim]:
     violin = "violins, unpaired t-test, p < 0.001"
-    little = f"Accuracy on a tenth of the data minus on all of it, paired by model; a loss of at most {MARGIN:.2f}."
+    little = (
+        "Accuracy on a tenth of the data minus on all of it, paired by model; "
+        f"a loss of at most {MARGIN:.2f}."
+    )
     return [
-        Claim("pretraining_better", "Pretraining beats training from scratch.", violin, "direction",
-              _paired("derma_pt", "derma"), "Accuracy on all of Derma, pretrained minus from scratch, paired by model."),
+        Claim(
+            "pretraining_better",
+            "Pretraining beats training from scratch.",
+            violin,
+            "direction",
+            _paired("derma_pt", "derma"),
+            "Accuracy on all of Derma, pretrained minus from scratch, paired by model.",
+        ),
         *(
-            Claim(f"tenth_enough_{name}", f"Fine-tuning on a tenth of {name} costs little.", violin, "as_good",
-                  _paired(few, all_of_it, MARGIN), little)
+            Claim(
+                f"tenth_enough_{name}",
+                f"Fine-tuning on a tenth of {name} costs little.",
+                violin,
+                "as_good",
+                _paired(few, all_of_it, MARGIN),
+                little,
+            )
             for name, (all_of_it, few) in TENTHS.items()
         ),
-        Claim("tenth_enough_all", "Fine-tuning on a tenth of the data costs little, over the three datasets.", violin,
-              "as_good", _paired_pools(POOLS["tenth"], POOLS["pretrained_full"]), little),
-        Claim("tenth_pretrained_as_good_as_scratch", "Pretrained and fine-tuned on a tenth is as good as from scratch on all data.",
-              "the text", "as_good", _paired("derma_small", "derma", MARGIN),
-              "Accuracy on Derma, paired by model; no worse by more than the margin."),
-    ]  # fmt: skip
+        Claim(
+            "tenth_enough_all",
+            "Fine-tuning on a tenth of the data costs little, over the three datasets.",
+            violin,
+            "as_good",
+            _paired_pools(POOLS["tenth"], POOLS["pretrained_full"]),
+            little,
+        ),
+        Claim(
+            "tenth_pretrained_as_good_as_scratch",
+            "Pretrained and fine-tuned on a tenth is as good as from scratch on all data.",
+            "the text",
+            "as_good",
+            _paired("derma_small", "derma", MARGIN),
+            "Accuracy on Derma, paired by model; no worse by more than the margin.",
+        ),
+    ]
 
 
 def _paired(first: str, second: str, margin: float | None = None) -> Callable[[pd.DataFrame], TestResult]:
@@ -189,14 +252,8 @@ def _paired_pools(
 ) -> Callable[[pd.DataFrame], TestResult]:
     def test(table: pd.DataFrame) -> TestResult:
         wide = table.pivot(index="model", columns="dataset", values=FINAL)
-        a = wide[list(first)].mean(axis=1, skipna=False)
-        b = wide[list(second)].mean(axis=1, skipna=False)
-        families = family_of(pd.Series(wide.index))
-        options = {"clusters": families, "n_resamples": N_RESAMPLES, "seed": SEED}
-        if margin is None:
-            return stats.paired_test(a, b, **options)
-        interval = stats.equivalence_test(a, b, margin, paired=True, **options)
-        return _as_good(interval, stats.paired_test(a + margin, b, **options))
+        a, b = (wide[list(settings)].mean(axis=1, skipna=False) for settings in (first, second))
+        return paired_test_over_families(a, b, margin)
 
     return test
 
@@ -204,25 +261,53 @@ def _paired_pools(
 def _kinds_of_models() -> list[Claim]:
     figure = "colours in the figures (drawn by row position)"
     return [
-        Claim("efficient_higher_pepr_e", "Efficient architectures have a higher PePR-E.", figure, "direction",
-              _labelled("pepr_e", "efficient"), "Mean PePR-E over the settings, models labelled efficient minus others."),
-        Claim("efficient_higher_at_equal_size", "Efficient architectures have a higher PePR-E at equal size.",
-              "not in the paper", "direction", _adjusted("pepr_e", "efficient"),
-              "Coefficient of the label beside log10 of the parameters and its square."),
-        Claim("efficient_more_accurate_at_equal_size", "Efficient architectures are more accurate at equal size.",
-              "not in the paper", "direction", _adjusted("accuracy", "efficient"),
-              "Coefficient of the label beside log10 of the parameters and its square."),
-        Claim("cnn_as_good", "Convolutional networks perform as well as other architectures.", "the table of models", "as_good",
-              _labelled("accuracy", "cnn", MARGIN), f"Mean accuracy, CNN minus other; equivalence within {MARGIN:.2f}."),
-        Claim("cnn_higher_pepr_e_at_equal_size", "Convolutional networks have a higher PePR-E at equal size.", "not in the paper",
-              "direction", _adjusted("pepr_e", "cnn"), "Coefficient of the label beside log10 of the parameters and its square."),
-    ]  # fmt: skip
+        Claim(
+            "efficient_higher_pepr_e",
+            "Efficient architectures have a higher PePR-E.",
+            figure,
+            "direction",
+            _labelled("pepr_e", "efficient"),
+            "Mean PePR-E over the settings, models labelled efficient minus others.",
+        ),
+        Claim(
+            "efficient_higher_at_equal_size",
+            "Efficient architectures have a higher PePR-E at equal size.",
+            "not in the paper",
+            "direction",
+            _adjusted("pepr_e", "efficient"),
+            "Coefficient of the label beside log10 of the parameters and its square.",
+        ),
+        Claim(
+            "efficient_more_accurate_at_equal_size",
+            "Efficient architectures are more accurate at equal size.",
+            "not in the paper",
+            "direction",
+            _adjusted("accuracy", "efficient"),
+            "Coefficient of the label beside log10 of the parameters and its square.",
+        ),
+        Claim(
+            "cnn_as_good",
+            "Convolutional networks perform as well as other architectures.",
+            "the table of models",
+            "as_good",
+            _labelled("accuracy", "cnn", MARGIN),
+            f"Mean accuracy, CNN minus other; equivalence within {MARGIN:.2f}.",
+        ),
+        Claim(
+            "cnn_higher_pepr_e_at_equal_size",
+            "Convolutional networks have a higher PePR-E at equal size.",
+            "not in the paper",
+            "direction",
+            _adjusted("pepr_e", "cnn"),
+            "Coefficient of the label beside log10 of the parameters and its square.",
+        ),
+    ]
 
 
 def _labelled(column: str, label: str, margin: float | None = None) -> Callable[[pd.DataFrame], TestResult]:
     def test(table: pd.DataFrame) -> TestResult:
-        means = _means(table)
-        return _groups(means, means[column], means[label], margin)
+        means = means_by_model(table)
+        return group_test(means, means[column], means[label], margin)
 
     return test
 
@@ -231,7 +316,7 @@ def _adjusted(column: str, label: str) -> Callable[[pd.DataFrame], TestResult]:
     """The label's coefficient in a least-squares fit with size, its interval bootstrapped over families."""
 
     def test(table: pd.DataFrame) -> TestResult:
-        means = _means(table)
+        means = means_by_model(table)
         size = np.log10(means["num_param"].to_numpy(np.float64))
         centred = size - size.mean()
         design = np.stack(
@@ -248,11 +333,11 @@ def _adjusted(column: str, label: str) -> Callable[[pd.DataFrame], TestResult]:
         estimate = float(coefficient(np.ones((1, len(means))))[0])
         residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
         name = "least squares beside size, bootstrap over families"
-        return _drawn(
+        return from_draws(
             name,
             len(means),
             estimate,
-            coefficient(_family_weights(means["model"])),
+            coefficient(family_weights(means["model"])),
             0.0,
             residual.std(ddof=4),
         )
@@ -265,22 +350,36 @@ def _resources() -> list[Claim]:
         f"Mean over the settings of the rank correlation of the two scores; different below {SAME_AT_LEAST}."
     )
     return [
-        Claim("parameters_proxy_energy", "The number of parameters stands in for energy.", "energy against parameters", "at_least",
-              _proxy, f"Rank correlation over models, energy averaged over the settings; above {PROXY_AT_LEAST}.", PROXY_AT_LEAST),
+        Claim(
+            "parameters_proxy_energy",
+            "The number of parameters stands in for energy.",
+            "energy against parameters",
+            "at_least",
+            _proxy,
+            f"Rank correlation over models, energy averaged over the settings; above {PROXY_AT_LEAST}.",
+            PROXY_AT_LEAST,
+        ),
         *(
-            Claim(f"e_and_{letter.lower()}_differ", f"PePR-E and PePR-{letter} say different things.", "appendix panels", "at_most",
-                  _same_ranks(letter), differ, SAME_AT_LEAST)
+            Claim(
+                f"e_and_{letter.lower()}_differ",
+                f"PePR-E and PePR-{letter} say different things.",
+                "appendix panels",
+                "at_most",
+                _same_ranks(letter),
+                differ,
+                SAME_AT_LEAST,
+            )
             for letter in ("C", "T", "M")
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _proxy(table: pd.DataFrame) -> TestResult:
-    means = _means(table)
+    means = means_by_model(table)
     size, energy = means["num_param"].to_numpy(np.float64), means["energy"].to_numpy()
-    draws = weighted_spearman(size, energy, _family_weights(means["model"]))
+    draws = weighted_spearman(size, energy, family_weights(means["model"]))
     estimate = stats.rank_correlation(size, energy).effect
-    return _drawn("Spearman, bootstrap over families", len(means), estimate, draws, PROXY_AT_LEAST)
+    return from_draws("Spearman, bootstrap over families", len(means), estimate, draws, PROXY_AT_LEAST)
 
 
 def _same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
@@ -291,7 +390,7 @@ def _same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
             )
             for k in ("E", letter)
         )
-        weights = _family_weights(pd.Series(first.index))
+        weights = family_weights(pd.Series(first.index))
         each, estimates = [], []
         for setting in first.columns:
             known = first[setting].notna().to_numpy()
@@ -299,22 +398,9 @@ def _same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
             each.append(weighted_spearman(a, b, weights[:, known]))
             estimates.append(stats.rank_correlation(a, b).effect)
         name = "Spearman, mean over settings, bootstrap over families"
-        return _drawn(name, len(first), float(np.mean(estimates)), np.mean(each, axis=0), SAME_AT_LEAST)
+        return from_draws(name, len(first), float(np.mean(estimates)), np.mean(each, axis=0), SAME_AT_LEAST)
 
     return test
-
-
-def weighted_spearman(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank correlation [resamples] of a and b [n] when each pair counts `weights` [resamples, n] times."""
-    ranks = []
-    for values in (a, b):
-        below = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
-        ranks.append(weights @ below.T)
-    total = weights.sum(axis=1, keepdims=True)
-    centred = [rank - (weights * rank).sum(axis=1, keepdims=True) / total for rank in ranks]
-    covariance = (weights * centred[0] * centred[1]).sum(axis=1)
-    variances = [(weights * rank**2).sum(axis=1) for rank in centred]
-    return covariance / np.sqrt(variances[0] * variances[1])
 
 
 def _winner(setting: str, n_test: float) -> Claim:
@@ -325,9 +411,14 @@ def _winner(setting: str, n_test: float) -> Claim:
         wins = int(np.round(stats.probability_best(drawn)[best] * len(drawn)))
         interval = stats.wilson_interval(wins, len(drawn))
         return TestResult(
-            f"redrawn test images; the winner is {group['model'].iloc[best]}", len(group), interval.estimate,
-            interval.low, interval.high, np.nan, np.nan,
-        )  # fmt: skip
+            f"redrawn test images; the winner is {group['model'].iloc[best]}",
+            len(group),
+            interval.estimate,
+            interval.low,
+            interval.high,
+            np.nan,
+            np.nan,
+        )
 
     return Claim(
         f"winner_stable_{setting}",
@@ -335,61 +426,9 @@ def _winner(setting: str, n_test: float) -> Claim:
         "the table of the five best (one seed, no interval)",
         "winner",
         test,
-        f"Share of redrawn test sets in which it wins; clear at {CLEAR_WINNER:.0%}. The interval is that of the share.",
+        f"Share of redrawn test sets in which it wins; clear at {CLEAR_WINNER:.0%}. The interval is that "
+        "of the share.",
     )
-
-
-def _means(table: pd.DataFrame) -> pd.DataFrame:
-    means = model_means(table)
-    return means.assign(small=means["num_param"] <= means["num_param"].median(), cnn=means["type"] == "CNN")
-
-
-def _groups(
-    means: pd.DataFrame, values: pd.Series, label: pd.Series, margin: float | None = None
-) -> TestResult:
-    """Labelled models against the others, bootstrapped over families; TOST where there is a margin."""
-    first, second = values[label], values[~label]
-    families = family_of(pd.concat([means["model"][label], means["model"][~label]]))
-    options = {"clusters": families, "n_resamples": N_RESAMPLES, "seed": SEED}
-    if margin is None:
-        return stats.welch_test(first, second, **options)
-    interval = stats.equivalence_test(first, second, margin, **options)
-    return _as_good(interval, stats.welch_test(first + margin, second, **options))
-
-
-def _as_good(interval: TestResult, shifted: TestResult) -> TestResult:
-    """The 90% interval of a difference, with the one-sided p that it is no worse than the margin.
-
-    `shifted` is the two-sided test of the difference plus the margin against zero.
-    """
-    p = shifted.p / 2 if shifted.effect > 0 else 1 - shifted.p / 2
-    name = interval.test.replace("TOST", "no worse, and equivalent (TOST)").replace("clusters", "families")
-    return dataclasses.replace(interval, test=name, p=p)
-
-
-def _family_weights(models: pd.Series, n_resamples: int = 4_000) -> np.ndarray:
-    """How often each model is drawn when families are resampled, [resamples, models]."""
-    return stats.cluster_counts(family_of(models), n_resamples, seed=SEED)
-
-
-def _gap(values: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of the labelled minus that of the others, [resamples]."""
-    means = [
-        (weights[:, side] * values[side]).sum(axis=1) / weights[:, side].sum(axis=1)
-        for side in (label, ~label)
-    ]
-    return means[0] - means[1]
-
-
-def _drawn(
-    name: str, n: int, estimate: float, draws: np.ndarray, against: float, scale: float = np.nan
-) -> TestResult:
-    """A result from bootstrap draws: percentile interval, and a two-sided p against a value."""
-    known = draws[np.isfinite(draws)]
-    low, high = np.percentile(known, [2.5, 97.5])
-    tail = min((known <= against).sum(), (known >= against).sum())
-    p = min(1.0, 2 * (tail + 1) / (len(known) + 1))
-    return TestResult(name, n, estimate, float(low), float(high), float(p), float(estimate / scale))
 
 
 def _verdict(claim: Claim, result: TestResult, p_holm: float) -> str:

@@ -24,6 +24,17 @@ from pepr.published import EPOCHS, SETTINGS
 from pepr.reproduction import FINAL, Peak, Versions
 
 MARKS = {True: ("^", PALETTE["green"], "efficient"), False: ("o", PALETTE["blue"], "other")}
+SHORTER = {
+    "Small models perform as well as large ones": "Small minus large",
+    "Pretrained and fine-tuned on a tenth is as good as from scratch on all data": (
+        "Pretrained on 10% minus from scratch on all"
+    ),
+    "Pretraining beats training from scratch": "Pretrained minus from scratch",
+    "Fine-tuning on a tenth of": "10% minus 100%:",
+    " costs little": "",
+    "the data, over the three datasets": "the three datasets",
+}
+"""What a claim on accuracies is called in a figure."""
 RESOURCE_WORDS = {"e": "energy", "c": "carbon", "m": "memory", "t": "training time"}
 
 
@@ -360,11 +371,11 @@ def claims(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
 
 
 def _short(claim: str) -> str:
-    return claim.rstrip(".").replace("Small models perform as well as large ones", "Small minus large").replace(
-        "Pretrained and fine-tuned on a tenth is as good as from scratch on all data", "Pretrained on 10% minus from scratch on all"
-    ).replace("Pretraining beats training from scratch", "Pretrained minus from scratch").replace(
-        "Fine-tuning on a tenth of", "10% minus 100%:"
-    ).replace(" costs little", "").replace("the data, over the three datasets", "the three datasets")  # fmt: skip
+    """The claim as a row label: which difference is drawn."""
+    words = claim.rstrip(".")
+    for long, short in SHORTER.items():
+        words = words.replace(long, short)
+    return words
 
 
 def _panels(means: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Figure:

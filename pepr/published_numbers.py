@@ -28,7 +28,7 @@ VERDICTS = {
 }
 
 ACCURACY_CLAIMS = ("small_as_good", "tenth", "pretraining", "cnn_as_good", "efficient_more")
-"""Claims (the beginnings of their ids) whose effect is a difference of accuracies, in which no estimate enters."""
+"""Claims (the beginnings of their ids) whose effect is a difference of accuracies: no estimate enters."""
 
 
 def published_numbers(
@@ -100,17 +100,17 @@ def _reproduction(tables: Published, runs: rep.Versions) -> Numbers:
             len(SETTINGS) - len(differ), f"{len(SETTINGS) - len(differ)} of {len(SETTINGS)}"
         ),
         "most_accurate_differ": number(", ".join(differ), ", ".join(differ) or "none"),
-        "most_accurate_ours": number(
-            None, ", ".join(accurate[s] for s in differ) or "none"
+        "most_accurate_ours": number(None, ", ".join(accurate[s] for s in differ) or "none"),
+        "most_accurate_theirs": number(
+            None, ", ".join(rep.AUTHORS_MOST_ACCURATE[s] for s in differ) or "none"
         ),
-        "most_accurate_theirs": number(None, ", ".join(rep.AUTHORS_MOST_ACCURATE[s] for s in differ) or "none"),
         "imagenet_largest_difference": number(
             float((board["pepr_m"] - board["pepr_m_recomputed"]).abs().max()),
             f"{(board['pepr_m'] - board['pepr_m_recomputed']).abs().max():.0e}",
         ),
         "imagenet_best": number(None, board.loc[board["pepr_m"].idxmax(), "model"]),
         "imagenet_best_own": number(None, board.loc[board["pepr_m_own"].idxmax(), "model"]),
-    }  # fmt: skip
+    }
     for key, row in zip(("pretraining", "training_size"), tests.itertuples(), strict=True):
         numbers |= {
             f"{key}_t": number(row.t, f"{row.t:.1f}"),
@@ -119,13 +119,16 @@ def _reproduction(tables: Published, runs: rep.Versions) -> Numbers:
             f"{key}_second": number(row.mean_second, f"{row.mean_second:.1%}"),
             f"{key}_paired": number(
                 row.difference_paired,
-                f"{points(row.difference_paired)} points (95% interval {points(row.low)} to {points(row.high)})",
+                f"{points(row.difference_paired)} points (95% interval {points(row.low)} to "
+                f"{points(row.high)})",
             ),
             f"{key}_effect_size": number(row.effect_size, f"{row.effect_size:.1f}"),
         }
     for region, key in (
-        ("Northern Europe", "northern_europe"), ("Middle East and North Africa", "middle_east"), ("South Asia", "south_asia"),
-    ):  # fmt: skip
+        ("Northern Europe", "northern_europe"),
+        ("Middle East and North Africa", "middle_east"),
+        ("South Asia", "south_asia"),
+    ):
         row = rates[(rates["region"] == region) & (rates["year"] == 2023)].iloc[0]
         numbers[f"{key}_published"] = number(row["published"], f"{row['published']:.0f}")
         numbers[f"{key}_mended"] = number(row["corrected"], f"{row['corrected']:.0f}", estimate=True)
@@ -153,7 +156,9 @@ def _findings(tables: Published, runs: rep.Versions, findings: Sequence[Finding]
         **{f"findings_{name}s": _count(by_severity[name]) for name in ("error", "warning", "note")},
         **{f"n_{check}": _count(total) for check, total in named.items()},
         **{f"n_{check}_{severity}": _count(total) for (check, severity), total in by_check.items()},
-        "copied_rows_share": number(len(runs.replaced) / len(table), percent(len(runs.replaced) / len(table))),
+        "copied_rows_share": number(
+            len(runs.replaced) / len(table), percent(len(runs.replaced) / len(table))
+        ),
         "rows_sharing_energy": _count(int(shared.sum())),
         "values_shared": _count(table.loc[shared, "energy"].nunique()),
         "power_limit": number(GPU_POWER_LIMIT_W, f"{GPU_POWER_LIMIT_W:.0f} W"),
@@ -177,6 +182,7 @@ def _special_findings(tables: Published, findings: Sequence[Finding]) -> Numbers
     joined = [f for f in findings if f.check == "joined_to_other_model"]
     fallback = [f for f in findings if f.check == "carbon_fallback"]
     intensity = [f for f in findings if f.check == "carbon_intensity_varies"]
+    lowest, highest = min(f.expected for f in intensity), max(f.value for f in intensity)
     view = View(tables.results)
     n_test = dict(zip(tables.results["dataset"], view.n_test, strict=True))
     norway = tables.regions_2023.set_index("name").loc["Norway", "pop"]
@@ -191,14 +197,14 @@ def _special_findings(tables: Published, findings: Sequence[Finding]) -> Numbers
         "joins_other": _count(sum(f.value != 0 for f in joined)),
         "fallback_intensity": number(fallback[0].value, f"{fallback[0].value:.0f} g/kWh"),
         "local_intensity": number(fallback[0].expected, f"{fallback[0].expected:.0f} g/kWh"),
-        "intensity_lowest": number(min(f.expected for f in intensity), f"{min(f.expected for f in intensity):.0f}"),
-        "intensity_highest": number(max(f.value for f in intensity), f"{max(f.value for f in intensity):.0f} g/kWh"),
+        "intensity_lowest": number(lowest, f"{lowest:.0f}"),
+        "intensity_highest": number(highest, f"{highest:.0f} g/kWh"),
         "norway_population": _count(norway),
         "collapsed_models": number(
             None, _names(f"{f.model} in {f.setting}" for f in findings if f.check == "collapsed_run")
         ),
         "copied_row_models": number(None, _names(f.model for f in findings if f.check == "copied_row")),
-    }  # fmt: skip
+    }
 
 
 def _names(values: Iterable[str | None]) -> str:
@@ -212,9 +218,7 @@ def _corrections(runs: rep.Versions) -> Numbers:
         "replaced": _count(len(runs.replaced)),
         "reduced_runs": _count(len(runs.reduced)),
         "line_slope_low": number(float(runs.lines["slope_w"].min()), f"{runs.lines['slope_w'].min():.0f} W"),
-        "line_slope_high": number(
-            float(runs.lines["slope_w"].max()), f"{runs.lines['slope_w'].max():.0f} W"
-        ),
+        "line_slope_high": number(float(runs.lines["slope_w"].max()), f"{runs.lines['slope_w'].max():.0f} W"),
         "line_error": number(
             float(runs.lines["median_error"].max()), f"{runs.lines['median_error'].max():.1%}"
         ),
@@ -282,8 +286,10 @@ def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
         "clear_winner": number(CLEAR_WINNER, percent(CLEAR_WINNER)),
         "proxy_at_least": number(PROXY_AT_LEAST, f"{PROXY_AT_LEAST}"),
         "same_at_least": number(SAME_AT_LEAST, f"{SAME_AT_LEAST}"),
-        "claims_changed": _count(sum(_settled(c["verdict"]) != _settled(c["verdict_corrected"]) for c in claims)),
-    }  # fmt: skip
+        "claims_changed": _count(
+            sum(_settled(c["verdict"]) != _settled(c["verdict_corrected"]) for c in claims)
+        ),
+    }
     for side in ("verdict", "verdict_corrected"):
         counts = Counter(claim[side] for claim in claims)
         suffix = side.removeprefix("verdict")

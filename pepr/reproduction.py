@@ -396,7 +396,7 @@ def outlier_effect(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def winners(runs: Versions) -> pd.DataFrame:
-    """The best model by PePR-E under every combination of table, normalisation and performance, by setting."""
+    """Each setting's best model by PePR-E, for every table, normalisation and performance."""
     rows = []
     for (name, table), how, which in product(runs.tables().items(), NORMALISATIONS, PERFORMANCES):
         scored = table.assign(score=scores(table, normalisation=how, which=which))
