@@ -172,12 +172,9 @@ def test_each_error_has_its_kind_of_failure(name, message, failure):
 
 
 def test_two_studies_do_not_work_on_one_folder(tmp_path):
-    with execution._only_one(tmp_path):
-        with (
-            pytest.raises(InputError, match="another `make reproduce` is at work here"),
-            execution._only_one(tmp_path),
-        ):
-            pass
+    refused = pytest.raises(InputError, match="another `make reproduce` is at work here")
+    with execution._only_one(tmp_path), refused, execution._only_one(tmp_path):
+        pass
     with execution._only_one(tmp_path):
         pass
 
@@ -232,4 +229,4 @@ def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(results):
 def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
     loaded = study.load("smoke")
     with pytest.raises(WorkFailed, match=r"reproduce\.log"):
-        execution.reproduce(loaded, tmp_path / "no-checkout", say=lambda line: None)
+        execution.reproduce(loaded, tmp_path, say=lambda line: None)
