@@ -12,6 +12,7 @@ import pandas as pd
 import pepr
 from pepr import study
 from pepr.errors import InputError
+from pepr.numbers import escaped
 from pepr.runs import Results, find_results, reference_folder
 
 PROFILES = ("pocket", *(name for name in study.profile_names() if name not in {"pocket", "smoke"}))
@@ -40,7 +41,9 @@ def study_facts(profiles: Iterable[str]) -> dict[str, str]:
     pocket = find_results("pocket").table
     return {
         "version": pepr.__version__,
-        "results_origin": "\n".join(f"- {where_from(find_results(profile))}" for profile in profiles),
+        "results_origin": "\n".join(
+            f"- {escaped(where_from(find_results(profile)))}" for profile in profiles
+        ),
         "never_run": never_run(),
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),

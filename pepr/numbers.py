@@ -69,9 +69,14 @@ def read_numbers(folder: Path) -> dict[str, dict[str, Any]]:
         ) from None
 
 
+def escaped(text: str) -> str:
+    """Plain text as MyST that shows it unchanged."""
+    return MARKDOWN_SPECIAL.sub(r"\\\1", text)
+
+
 def as_markdown(entry: Mapping[str, Any]) -> str:
     """The words of a number as MyST: special characters escaped, an estimate marked as one."""
-    text = MARKDOWN_SPECIAL.sub(r"\\\1", entry["text"])
+    text = escaped(entry["text"])
     return f"[{text}]{{.estimated}}" if entry.get("estimate") else text
 
 
