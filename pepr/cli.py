@@ -12,6 +12,10 @@ import typer
 
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
 
+# jsonschema loads, where it is installed, a checker of internationalised web addresses that compiles a
+# grammar for seconds at each start. No notebook and no profile holds such an address.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,

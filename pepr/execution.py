@@ -221,7 +221,7 @@ def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> 
 def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "workflow" / "Snakefile")),
-        *("--directory", str(store.folder), "--cores", "1", "--keep-going", "--quiet", "all"),
+        *("--directory", str(store.folder), "--cores", str(machine.cores()), "--keep-going", "--quiet", "all"),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),
