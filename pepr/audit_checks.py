@@ -106,10 +106,11 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
         seen = f"Energy, time and every accuracy are, digit for digit, those of {twins[row]}. "
         if owner is None:
             return seen + "At most one of the rows can be a run of its own; which one, the table cannot say."
+        own, other = view.n_test[row], view.n_test[owner]
         return (
-            seen + f"Its accuracies are multiples of 1/{view.n_test[owner]:g}, as in "
-            f"{setting_words(view, owner)}, not of 1/{view.n_test[row]:g}: so the run is that of {where(view, owner)}, and the run that "
-            "belongs here is missing. A row pasted from the wrong file would look like this."
+            f"{seen}Its accuracies are multiples of 1/{other:g}, as in {setting_words(view, owner)}, not of "
+            f"1/{own:g}: so the run is that of {where(view, owner)}, and the run that belongs here is "
+            "missing. A row pasted from the wrong file would look like this."
         )
 
     return view.findings(

@@ -114,7 +114,7 @@ def all_claims(runs: Versions) -> list[Claim]:
 
 
 def _small_models() -> list[Claim]:
-    evidence = "the text, and performance against parameters (no test)"
+    evidence = "the abstract, and performance against parameters (no test)"
     basis = (
         "Accuracy of models up to the median size minus that of larger ones; "
         f"equivalence within {MARGIN:.2f}."
@@ -155,7 +155,7 @@ def _small_models() -> list[Claim]:
         Claim(
             "small_advantage_is_resource",
             "Most of the PePR-E advantage of small models is the resource term alone.",
-            "not in the paper",
+            "added here",
             "at_least",
             _resource_share,
             "Advantage that remains when every model of a setting is given the same accuracy, as a "
@@ -235,7 +235,7 @@ def _pretraining_and_data() -> list[Claim]:
         Claim(
             "tenth_pretrained_as_good_as_scratch",
             "Pretrained and fine-tuned on a tenth is as good as from scratch on all data.",
-            "the text",
+            "the abstract (no test)",
             "as_good",
             _paired("derma_small", "derma", MARGIN),
             "Accuracy on Derma, paired by model; no worse by more than the margin.",
@@ -272,7 +272,7 @@ def _kinds_of_models() -> list[Claim]:
         Claim(
             "efficient_higher_at_equal_size",
             "Efficient architectures have a higher PePR-E at equal size.",
-            "not in the paper",
+            "added here",
             "direction",
             _adjusted("pepr_e", "efficient"),
             "Coefficient of the label beside log10 of the parameters and its square.",
@@ -280,7 +280,7 @@ def _kinds_of_models() -> list[Claim]:
         Claim(
             "efficient_more_accurate_at_equal_size",
             "Efficient architectures are more accurate at equal size.",
-            "not in the paper",
+            "added here",
             "direction",
             _adjusted("accuracy", "efficient"),
             "Coefficient of the label beside log10 of the parameters and its square.",
@@ -288,7 +288,7 @@ def _kinds_of_models() -> list[Claim]:
         Claim(
             "cnn_as_good",
             "Convolutional networks perform as well as other architectures.",
-            "the table of models",
+            "labels in the tables (no test)",
             "as_good",
             _labelled("accuracy", "cnn", MARGIN),
             f"Mean accuracy, CNN minus other; equivalence within {MARGIN:.2f}.",
@@ -296,7 +296,7 @@ def _kinds_of_models() -> list[Claim]:
         Claim(
             "cnn_higher_pepr_e_at_equal_size",
             "Convolutional networks have a higher PePR-E at equal size.",
-            "not in the paper",
+            "added here",
             "direction",
             _adjusted("pepr_e", "cnn"),
             "Coefficient of the label beside log10 of the parameters and its square.",
