@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from pepr.errors import InputError, WorkFailed
+from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
 from pepr.links import check_site, remove_stale_pages
 from pepr.numbers import FILE_NAME, read_numbers, substitutions
@@ -119,7 +120,6 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     The file is None where the notebook says that its data are not at hand. Raises BookError with the
     cell's error for any other failure; the notebook as far as it got is kept beside.
     """
-    import papermill
     from papermill.exceptions import PapermillExecutionError
 
     output = executed / page.path
@@ -129,18 +129,8 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     if made and output.exists() and stamp.exists() and stamp.read_text() == digest:
         return output, "unchanged"
     stamp.unlink(missing_ok=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            root / page.notebook,
-            output,
-            parameters=dict(page.parameters),
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=False,
-            cwd=root,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        )
+        execute_notebook(root / page.notebook, output, page.parameters, cwd=root)
     except PapermillExecutionError as error:
         if error.ename == "DataUnavailable":
             return None, error.evalue

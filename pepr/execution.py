@@ -93,13 +93,13 @@ def execute_notebook(
     *,
     timeout_s: float | None = None,
     stdout: TextIO | None = None,
+    cwd: Path | None = None,
 ) -> None:
     """Execute a notebook with papermill in a kernel of this Python; `output` appears whole or not at all.
 
     A cell that fails leaves the notebook as far as it got. Raises what papermill raises.
     """
     import papermill
-    from traitlets.config import Config
 
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.part.ipynb")
@@ -113,7 +113,8 @@ def execute_notebook(
             log_output=False,
             stdout_file=stdout,
             execution_timeout=None if timeout_s is None else int(timeout_s),
-            config=Config({"KernelManager": {"transport": "ipc"}}),
+            cwd=cwd,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     finally:
         if unfinished.exists():
@@ -221,7 +222,15 @@ def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> 
 def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "workflow" / "Snakefile")),
-        *("--directory", str(store.folder), "--cores", str(machine.cores()), "--keep-going", "--quiet", "all"),
+        *(
+            "--directory",
+            str(store.folder),
+            "--cores",
+            str(machine.cores()),
+            "--keep-going",
+            "--quiet",
+            "all",
+        ),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),

@@ -74,7 +74,7 @@ def test_a_fraction_outside_its_range_is_refused(fraction):
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="unknown dataset 'elvp'; known: .*elpv"):
+    with pytest.raises(InputError, match=r"unknown dataset 'elvp'; known: .*elpv"):
         datasets.find("elvp")
 
 
@@ -83,7 +83,7 @@ def test_altered_pixels_are_found_before_they_are_trained_on(elpv):
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     try:
-        with pytest.raises(InputError, match="images.npy: the pixels are not those that were prepared"):
+        with pytest.raises(InputError, match=r"images.npy: the pixels are not those that were prepared"):
             datasets.prepare("elpv", 32)
         path.write_bytes(sound[:5000])
         with pytest.raises(InputError, match="damaged"):
@@ -140,7 +140,7 @@ def test_an_unsound_file_is_refused_with_its_reason(supplied, changes, reason):
 def test_a_truncated_file_is_refused(supplied):
     path = write_medmnist(supplied)
     path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(InputError, match="not a sound .npz file"):
+    with pytest.raises(InputError, match=r"not a sound .npz file"):
         datasets.prepare("pneumoniamnist", 64)
 
 

@@ -112,7 +112,9 @@ def test_weights_that_cannot_be_had_are_said_so(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(ModelUnavailable, match="dla46_c.in1k of dla46_c are neither cached nor downloadable"):
+    with pytest.raises(
+        ModelUnavailable, match=r"dla46_c.in1k of dla46_c are neither cached nor downloadable"
+    ):
         models.create("dla46_c", 2, image_size=64, pretrained=True)
 
 

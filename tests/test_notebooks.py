@@ -1,4 +1,4 @@
-"""The notebooks: parameterised, committed without outputs, and at home in an empty folder with only the wheel."""
+"""The notebooks: parameterised, committed without outputs, at home in an empty folder with only the wheel."""
 
 import os
 import subprocess

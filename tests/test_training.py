@@ -1,4 +1,4 @@
-"""Fine-tuning: what a record holds, that it repeats, that the weights of the chosen epoch are the ones tested."""
+"""Fine-tuning: what a record holds, that it repeats, that the chosen epoch's weights are the ones tested."""
 
 import math
 
@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_is_a_failure_not_a_score():
 
 
 def test_a_meter_that_shows_zero_is_a_failure():
-    with pytest.raises(MeterError, match="cpu energy is 0.0 kWh"):
+    with pytest.raises(MeterError, match=r"cpu energy is 0.0 kWh"):
         run(meter=fake_meter(reading=(0.0, 0.0, 1e-6)))
 
 
