@@ -220,26 +220,15 @@ def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> 
 
 
 def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
+    snakefile = checkout / "workflow" / "Snakefile"
+    options = {"profile": profile.name, "device": machine.default_device(), "checkout": checkout}
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "workflow" / "Snakefile")),
-        *(
-            "--directory",
-            str(store.folder),
-            "--cores",
-            str(machine.cores()),
-            "--keep-going",
-            "--quiet",
-            "all",
-        ),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
+        *("--cores", str(machine.cores()), "--keep-going", "--quiet", "all"),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),
-        *(
-            "--config",
-            f"profile={profile.name}",
-            f"device={machine.default_device()}",
-            f"checkout={checkout}",
-        ),
+        *("--config", *(f"{name}={value}" for name, value in options.items())),
     ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PEPR_RESULTS": str(store.root)}
     with (store.folder / "reproduce.log").open("a", encoding="utf-8") as log:
