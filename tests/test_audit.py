@@ -466,3 +466,13 @@ def test_a_million_rows_take_a_minute_and_four_gigabytes_at_most():
     assert time.process_time() - start < 60
     assert len(findings) > 10_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 4e9
+
+
+def test_our_own_results_are_audited_without_errors(synthetic_results):
+    findings = audit.audit_target(str(synthetic_results.folder))
+    assert [finding for finding in findings if finding.severity == "error"] == []
+    table = synthetic_results.table
+    energies = table["energy_kwh"].to_numpy(copy=True)
+    energies[1] = energies[0]
+    table["energy_kwh"] = energies
+    assert {finding.check for finding in audit.audit(table)} >= {"copied_energy"}
