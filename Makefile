@@ -26,8 +26,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed
 	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY))
 
-test: setup  ## Run the tests (minutes; the book's slow ones by `make test TESTS=--slow`)
-	@python -m pytest -q $(TESTS)
+# One thread a worker: threads that wait for each other crawl when another worker has their core.
+test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
+	@OMP_NUM_THREADS=1 python -m pytest -q --numprocesses logical --dist loadfile $(TESTS)
 
 book: setup  ## Build the book from this machine's results, else from the shipped reference
 	@pepr book

@@ -179,7 +179,7 @@ def collect(profile: str) -> None:
     """Write the results table from the records."""
     from pepr import runs
 
-    store = runs.Store(runs.results_root(), profile)
+    store = runs.Store(runs.results_root(), Path(profile).stem)
     table = runs.collect(store)
     failed = int((table["status"] == "failed").sum())
     typer.echo(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from pepr import machine, study
+from pepr import machine, models, study
 from pepr.errors import InputError, WorkFailed
 from pepr.runs import COLUMNS, RunSpec, Store, results_root
 
@@ -127,6 +127,7 @@ def failed_record(spec: RunSpec, failure: str, traceback: str) -> dict[str, Any]
     record |= spec.as_dict()
     record |= {
         "run_id": spec.run_id,
+        "num_params": models.find(spec.model).num_params,
         "status": "failed",
         "failure": failure,
         "traceback": traceback,
@@ -221,7 +222,7 @@ def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> 
 
 def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
     snakefile = checkout / "workflow" / "Snakefile"
-    options = {"profile": profile.name, "device": machine.default_device(), "checkout": checkout}
+    options = {"profile": profile.source, "device": machine.default_device(), "checkout": checkout}
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
         *("--cores", str(machine.cores()), "--keep-going", "--quiet", "all"),

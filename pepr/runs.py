@@ -344,3 +344,12 @@ def write_reference(results: Results, folder: Path) -> None:
     write_atomic(folder / "records.jsonl", "\n".join(lines) + "\n")
     write_atomic(folder / "results.csv", as_table(records).to_csv(index=False))
     np.savez_compressed(folder / "predictions.npz", **arrays)
+    write_atomic(folder / "checksums.json", json.dumps(checksums(folder), indent=1) + "\n")
+
+
+REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a shipped reference."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in REFERENCE_FILES}

@@ -18,10 +18,12 @@ SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rat
 
 @dataclass(frozen=True)
 class Profile:
-    """A validated profile; `values` are those of its YAML file with the schema's defaults filled in."""
+    """A validated profile; `values` are those of its YAML file with the schema's defaults filled in, and
+    `source` is what `load` takes to read it again: a shipped name or a path."""
 
     name: str
     values: Mapping[str, Any]
+    source: str
 
     @property
     def timeout_s(self) -> float:
@@ -50,7 +52,7 @@ def load(profile: str) -> Profile:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     values = _validated(path, values)
     _check_names(path, values)
-    return Profile(path.stem, values)
+    return Profile(path.stem, values, str(path.resolve()) if profile != path.stem else profile)
 
 
 def _profile_path(profile: str) -> Path:

@@ -72,6 +72,7 @@ def broken_timm(tmp_path, monkeypatch, body):
         "import os, signal, sys\n"
         "if any('ipykernel' in part for part in sys.orig_argv):\n"
         "    import timm\n"
+        "    original = timm.create_model\n"
         f"    def create_model(*args, **kwargs):\n        {body}\n"
         "    timm.create_model = create_model\n"
     )
@@ -177,6 +178,28 @@ def test_two_studies_do_not_work_on_one_folder(tmp_path):
         pass
     with execution._only_one(tmp_path):
         pass
+
+
+@pytest.mark.slow
+def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_table(
+    tmp_path, monkeypatch, results
+):
+    """Through Snakemake, from a profile in a file of one's own; then RETRY=failed repeats just that row."""
+    broken_timm(tmp_path, monkeypatch, "if args[0] == 'dla46_c': raise ValueError('no such layer')\n"
+                                       "        return original(*args, **kwargs)")
+    blocks = [{"models": ["dla46_c", "mobilenetv2_050"], "settings": ["elpv_small"]}]
+    loaded = profile(tmp_path, runs=blocks)
+    folder = execution.reproduce(loaded, CHECKOUT, say=lambda line: None)
+    table = runs.read_table(folder / "results.csv").set_index("model")
+    assert table["status"].to_dict() == {"dla46_c": "failed", "mobilenetv2_050": "ok"}
+    assert table.loc["dla46_c", "failure"] == "error"
+    finished = runs.Store(results, "mine").record_path(table.loc["mobilenetv2_050", "run_id"])
+    before = finished.stat().st_mtime_ns
+
+    monkeypatch.delenv("PYTHONPATH")
+    execution.reproduce(loaded, CHECKOUT, retry_failed=True, say=lambda line: None)
+    assert (runs.read_table(folder / "results.csv")["status"] == "ok").all()
+    assert finished.stat().st_mtime_ns == before
 
 
 def start_study(results, profile_name="smoke"):

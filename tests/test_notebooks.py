@@ -9,6 +9,9 @@ import nbformat
 import papermill
 import pytest
 
+from pepr.execution import execute_notebook
+from pepr.runs import RunSpec
+
 CHECKOUT = Path(__file__).parents[1]
 PARAMETERS = {
     "01_data": {"dataset", "image_size", "seed"},
@@ -47,8 +50,6 @@ def test_a_notebook_has_its_parameters_and_no_outputs(name):
 
 
 def test_what_papermill_injects_are_the_fields_of_a_run():
-    from pepr.runs import RunSpec
-
     assert set(RunSpec("m", "d", "s").as_dict()) == PARAMETERS["02_finetune"] - {"profile"}
 
 
@@ -94,3 +95,17 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().startswith(str(wheel))
+
+
+@pytest.mark.slow
+def test_the_pages_show_the_runs_that_failed(synthetic_results, tmp_path, monkeypatch):
+    """One simulated run ran out of memory; the analysis goes on, and a reader sees the run and its failure."""
+    from pepr.execution import execute_notebook
+
+    monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
+    for name in ("03_energy", "04_pepr"):
+        execute_notebook(CHECKOUT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", {}, cwd=tmp_path)
+        outputs = [cell.outputs for cell in nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells[1:]
+                   if cell.cell_type == "code"]
+        tables = [output.data.get("text/html", "") for shown in outputs for output in shown if "data" in output]
+        assert any("hardcorenas_a" in table and "out_of_memory" in table for table in tables), name

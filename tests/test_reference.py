@@ -1,7 +1,11 @@
 """The shipped reference: real, complete, sound, and repeatable."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from pepr import footprint, machine, models, runs, study, training
@@ -20,9 +24,12 @@ def test_it_is_the_whole_grid_of_its_profile_and_every_run_is_ok(table):
     assert len(table) >= 18 and (table["status"] == "ok").all()
 
 
-def test_the_table_is_what_the_records_say(table):
-    import pandas as pd
+def test_no_committed_number_was_altered_since_it_was_packed():
+    stated = json.loads((RESULTS.folder / "checksums.json").read_text())
+    assert runs.checksums(RESULTS.folder) == stated
 
+
+def test_the_table_is_what_the_records_say(table):
     pd.testing.assert_frame_equal(runs.as_table(RESULTS.records()), table)
 
 
@@ -77,6 +84,7 @@ def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monke
     if record["hardware"] != machine.hardware() or record["software"] != machine.software():
         pytest.skip(f"made on {record['hardware']} with {record['software']}")
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    torch.set_num_threads(record["environment"]["threads"])
     outcome = training.fine_tune(runs.RunSpec.from_dict(record), progress=lambda line: None)
     probabilities, labels = RESULTS.predictions(record["run_id"])
     np.testing.assert_allclose(outcome.probabilities, probabilities, atol=1e-4)
