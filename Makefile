@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce test test-scale book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,7 +28,10 @@ reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|...,
 
 # One thread a worker: threads that wait for each other crawl when another worker has their core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
-	@OMP_NUM_THREADS=1 python -m pytest -q --numprocesses logical --dist loadfile $(TESTS)
+	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale" --numprocesses logical --dist loadfile $(TESTS)
+
+test-scale: setup  ## Run the tests on tables of a million rows and 300 MB
+	@OMP_NUM_THREADS=1 python -m pytest -q -m scale
 
 book: setup  ## Build the book from this machine's results, else from the shipped reference
 	@pepr book

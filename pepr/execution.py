@@ -231,7 +231,12 @@ def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),
         *("--config", *(f"{name}={value}" for name, value in options.items())),
     ]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PEPR_RESULTS": str(store.root)}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+        "PEPR_RESULTS": str(store.root),
+    }
     with (store.folder / "reproduce.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 
-from pepr import runs, stats
+from pepr import datasets, runs, stats
 
 hypothesis.settings.register_profile("pepr", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("pepr")
@@ -137,3 +138,23 @@ def synthetic_results(tmp_path_factory) -> runs.Results:
     """Simulated results of the pocket study on disk: `synthetic_results.folder.parent` is the root."""
     folder = write_synthetic(tmp_path_factory.mktemp("results"))
     return runs.Results("pocket", "this machine", folder)
+
+
+@pytest.fixture(scope="session")
+def data_cache(tmp_path_factory):
+    """The prepared images, made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPR_RESULTS", str(tmp_path_factory.mktemp("prepared")))
+        datasets.prepare("elpv", 32)
+        yield datasets.cache_folder("elpv", 32)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch, data_cache):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    target = tmp_path / "results" / "data" / data_cache.name
+    target.mkdir(parents=True)
+    for path in data_cache.iterdir():
+        os.link(path, target / path.name)
+    return tmp_path / "results"

@@ -456,7 +456,7 @@ def test_the_published_audit_takes_two_seconds_at_most():
     assert time.process_time() - start < 2.0
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_a_million_rows_take_a_minute_and_four_gigabytes_at_most():
     table = sound_table(125_000, tuple("abcdefgh"))
     rows = np.random.default_rng(1).choice(len(table), 20_000, replace=False)

@@ -100,12 +100,18 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
 @pytest.mark.slow
 def test_the_pages_show_the_runs_that_failed(synthetic_results, tmp_path, monkeypatch):
     """One simulated run ran out of memory; the analysis goes on, and a reader sees the run and its failure."""
-    from pepr.execution import execute_notebook
 
     monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
     for name in ("03_energy", "04_pepr"):
-        execute_notebook(CHECKOUT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", {}, cwd=tmp_path)
-        outputs = [cell.outputs for cell in nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells[1:]
-                   if cell.cell_type == "code"]
-        tables = [output.data.get("text/html", "") for shown in outputs for output in shown if "data" in output]
-        assert any("hardcorenas_a" in table and "out_of_memory" in table for table in tables), name
+        execute_notebook(
+            CHECKOUT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", {}, cwd=tmp_path
+        )
+        outputs = [
+            cell.outputs
+            for cell in nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells[1:]
+            if cell.cell_type == "code"
+        ]
+        tables = [
+            output.data.get("text/html", "") for shown in outputs for output in shown if "data" in output
+        ]
+        assert any("hardcorenas_a" in table and "out of memory" in table for table in tables), name

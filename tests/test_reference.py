@@ -56,7 +56,8 @@ def test_every_number_of_performance_follows_from_the_predictions(table):
 def test_costs_add_up(table):
     for row, record in zip(table.to_dict("records"), RESULTS.records(), strict=True):
         train = record["meter"]["train"]
-        assert row["energy_kwh"] == train["energy_kwh"] == train["energy_cpu_kwh"] + train["energy_ram_kwh"]
+        parts = train["energy_cpu_kwh"] + train["energy_ram_kwh"]
+        assert row["energy_kwh"] == train["energy_kwh"] == pytest.approx(parts, rel=1e-12)
         assert row["train_time_s"] == pytest.approx(sum(epoch["train_time_s"] for epoch in record["history"]))
         assert row["co2eq_g"] == pytest.approx(row["energy_kwh"] * row["carbon_intensity_g_per_kwh"])
         assert row["num_params"] == models.find(row["model"]).num_params
