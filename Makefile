@@ -30,7 +30,7 @@ reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|...,
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
 	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale" --numprocesses logical --dist loadfile $(TESTS)
 
-test-scale: setup  ## Run the tests on tables of a million rows and 300 MB
+test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale
 
 book: setup  ## Build the book from this machine's results, else from the shipped reference

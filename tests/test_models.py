@@ -22,7 +22,7 @@ def test_the_space_holds_the_papers_131_and_three_offline_ones():
     assert offline == list(models.OFFLINE_WEIGHTS)
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_every_architecture_is_created_with_the_parameters_that_the_space_names():
     for name, entry in models.model_space().items():
         with torch.device("meta"):

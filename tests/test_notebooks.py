@@ -93,25 +93,25 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
         check=False,
         timeout=300,
     )
+    if name == "05_published" and "PEPR_DATA" not in environment and done.returncode:
+        assert "DataUnavailable: the published table" in done.stderr and "set PEPR_DATA" in done.stderr
+        return
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().startswith(str(wheel))
 
 
 @pytest.mark.slow
 def test_the_pages_show_the_runs_that_failed(synthetic_results, tmp_path, monkeypatch):
-    """One simulated run ran out of memory; the analysis goes on, and a reader sees the run and its failure."""
+    """One simulated run ran out of memory; the analysis goes on, and a reader sees which and why."""
 
     monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
     for name in ("03_energy", "04_pepr"):
-        execute_notebook(
-            CHECKOUT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", {}, cwd=tmp_path
-        )
-        outputs = [
-            cell.outputs
-            for cell in nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells[1:]
-            if cell.cell_type == "code"
+        page = tmp_path / f"{name}.ipynb"
+        execute_notebook(CHECKOUT / "notebooks" / page.name, page, {}, cwd=tmp_path)
+        shown = [
+            output.data.get("text/html", "")
+            for cell in nbformat.read(page, as_version=4).cells
+            for output in cell.get("outputs", [])
+            if "data" in output
         ]
-        tables = [
-            output.data.get("text/html", "") for shown in outputs for output in shown if "data" in output
-        ]
-        assert any("hardcorenas_a" in table and "out of memory" in table for table in tables), name
+        assert any("hardcorenas_a" in table and "out of memory" in table for table in shown), name
