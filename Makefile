@@ -28,7 +28,8 @@ reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|...,
 
 # One thread a worker: threads that wait for each other crawl when another worker has their core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
-	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale" --numprocesses logical --dist loadfile $(TESTS)
+	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale and not alone" -n logical --dist loadfile $(TESTS)
+	@$(if $(TESTS),,python -m pytest -q -m alone)
 
 test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale

@@ -78,7 +78,7 @@ def test_pretraining_helps_the_model_that_was_repeated(table):
     assert means[True] > means[False]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monkeypatch):
     """From its record alone. On other hardware floating point sums differ, and the record says so."""
     record = min(RESULTS.records(), key=lambda record: record["train_time_s"])
