@@ -16,7 +16,7 @@ setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinn
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
-	@echo "Installing into $(VENV): a few minutes, about 6 GB with the CUDA build of torch (the README says how to take less)."
+	@echo "Installing into $(VENV). The CUDA libraries of torch are most of it; the README says how to leave them out."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
 	  | { grep --line-buffered -E '^ *Downloading .*\([0-9]{2,}[0-9.]* [MG]B\)|^Installing|ERROR' | cut -c1-100 || true; }
