@@ -1,5 +1,7 @@
 """Datasets: checked, split, reduced, cached; shares of the training images; unsound files refused."""
 
+import dataclasses
+import io
 import os
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import given
 
 from pepr import datasets
-from pepr.errors import DataUnavailable, InputError
+from pepr.errors import InputError
 
+LICENCES = Path(__file__).parents[1] / "DATA_LICENSES.md"
 CHEST_XRAYS = Path(os.environ.get("PEPR_DATA", "")) / "medmnist" / "pneumoniamnist.npz"
 
 
@@ -78,6 +81,11 @@ def test_an_unknown_dataset_is_answered_with_the_known_ones():
         datasets.find("elvp")
 
 
+def test_a_set_with_several_labels_an_image_is_refused_with_the_reason():
+    with pytest.raises(InputError, match="dataset chestmnist cannot be used: it has several labels an image"):
+        datasets.find("chestmnist")
+
+
 def test_altered_pixels_are_found_before_they_are_trained_on(elpv):
     path = datasets.cache_folder("elpv", 32) / "images.npy"
     sound = path.read_bytes()
@@ -92,72 +100,44 @@ def test_altered_pixels_are_found_before_they_are_trained_on(elpv):
         path.write_bytes(sound)
 
 
-def write_medmnist(folder, **changes):
-    """A file of the shape of PneumoniaMNIST, filled with noise."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 4708), ("val", 524), ("test", 624)):
-        arrays[f"{part}_images"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        arrays[f"{part}_labels"] = rng.integers(0, 2, (count, 1), dtype=np.uint8)
-    arrays.update(changes)
-    (folder / "medmnist").mkdir()
-    path = folder / "medmnist" / "pneumoniamnist.npz"
-    np.savez(path, **arrays)
-    return path
-
-
-@pytest.fixture
-def supplied(tmp_path, monkeypatch):
-    monkeypatch.setenv("PEPR_DATA", str(tmp_path))
-    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
-    return tmp_path
-
-
-def test_a_sound_file_with_another_checksum_is_unofficial(supplied):
-    write_medmnist(supplied)
-    prepared = datasets.prepare("pneumoniamnist", 64)
-    assert prepared.card["status"] == "unofficial"
-    assert prepared.images.shape == (5856, 28, 28), "enlarging is done on the device"
-    assert "**unofficial**" in datasets.describe(prepared.card)
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"test_images": np.zeros((600, 28, 28), np.uint8)}, "test_images has 600 images"),
-        ({"test_images": np.zeros((624, 30, 30), np.uint8)}, r"test_images is uint8 \(624, 30, 30\)"),
-        ({"val_images": np.zeros((524, 28, 28), np.float32)}, "val_images is float32"),
-        ({"train_labels": np.full((4708, 1), 7, np.uint8)}, r"labels outside 0\.\.1"),
-        ({"train_labels": np.array([["x"]] * 4708, dtype=object)}, "not a sound .npz file"),
-    ],
-)
-def test_an_unsound_file_is_refused_with_its_reason(supplied, changes, reason):
-    write_medmnist(supplied, **changes)
-    with pytest.raises(InputError, match=reason):
-        datasets.prepare("pneumoniamnist", 64)
-
-
-def test_a_truncated_file_is_refused(supplied):
-    path = write_medmnist(supplied)
-    path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(InputError, match=r"not a sound .npz file"):
-        datasets.prepare("pneumoniamnist", 64)
-
-
-def test_a_failed_download_says_from_where_and_how_to_supply_the_file(supplied, monkeypatch):
-    import pooch
-
-    def refuse(*args, **kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(DataUnavailable, match=r"zenodo.*put it at .*medmnist/pneumoniamnist.npz"):
-        datasets.prepare("pneumoniamnist", 64)
-
-
 @pytest.mark.skipif(not CHEST_XRAYS.exists(), reason="PneumoniaMNIST is not at hand (PEPR_DATA)")
-def test_the_supplied_chest_x_rays_are_complete(tmp_path, monkeypatch):
+def test_the_supplied_chest_x_rays_are_complete_and_prepared_as_ever(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     prepared = datasets.prepare("pneumoniamnist", 64)
     assert [len(prepared.indices(part)) for part in datasets.SPLITS] == [4708, 524, 624]
     assert prepared.card["counts"]["test"] == {"normal": 234, "pneumonia": 390}
+    if prepared.card["sha256"].startswith("d0bfa3330f26554c"):
+        assert prepared.card["images_sha256"].startswith("95988abe658bc64d"), "records name these pixels"
+
+
+def test_the_cached_arrays_are_what_numpy_itself_writes(elpv):
+    folder = datasets.cache_folder("elpv", 32)
+    for name, array in (("images", elpv.images), ("labels", elpv.labels), ("split", elpv.split)):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        assert (folder / f"{name}.npy").read_bytes() == buffer.getvalue()
+
+
+def test_a_source_that_breaks_off_leaves_no_cache(tmp_path, monkeypatch):
+    def blocks():
+        yield np.zeros((2, 8, 8), np.uint8)
+        raise InputError("the rest is missing")
+
+    labels, split = np.array([0, 1, 1]), np.array(["train", "val", "test"])
+    loaded = datasets.Loaded(blocks(), labels, split, "official", "0" * 64, 8, "x.npz")
+    broken = dataclasses.replace(datasets.DATASETS["elpv"], name="broken", load=lambda size: loaded)
+    monkeypatch.setitem(datasets.DATASETS, "broken", broken)
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    with pytest.raises(InputError, match="the rest is missing"):
+        datasets.prepare("broken", 8)
+    assert list(datasets.cache_folder("broken", 8).iterdir()) == []
+
+
+def test_every_dataset_is_in_the_list_of_licences_with_its_terms():
+    rows = [line for line in LICENCES.read_text().splitlines() if line.startswith("|")]
+    for dataset in datasets.DATASETS.values():
+        (row,) = [row for row in rows if f"`{dataset.name}`" in row]
+        terms = dataset.licence.partition(" (")[0].removeprefix("terms of ")
+        assert terms in row, dataset.name
+        for author in dataset.attribution.split("; "):
+            assert author.removeprefix("DeepDRiD, ").split(" ")[0] in row, (dataset.name, author)
