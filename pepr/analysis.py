@@ -1,7 +1,7 @@
 """From a results table and its predictions to PePR tables, ranges, curves, peaks and their intervals.
 
-A *set* is what is normalised together: one dataset, setting, fidelity, precision and hardware of a profile,
-`ok` rows only, seeds averaged. Resources go by their letter: E energy, C carbon, T training time, M memory;
+A *set* is what is normalised together: one dataset, setting, way of training (fidelity, precision, image
+size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources go by their letter: E energy, C carbon, T training time, M memory;
 D, data, is scored over the training fractions of one model.
 """
 
@@ -17,8 +17,9 @@ from pepr import stats
 from pepr.runs import Results
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, pepr_peak, resource_range_of
 
-SET = ["dataset", "setting", "fidelity", "precision", "hardware"]
-MACHINE = ["fidelity", "precision", "hardware"]
+ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
+"""What settings must share to be scored over one pooled range."""
+SET = ["dataset", "setting", *ALIKE]
 RESOURCES = {"E": "energy_kwh", "C": "co2eq_g", "T": "train_time_s", "M": "peak_memory_bytes"}
 MEASURES = {
     "accuracy": "test_accuracy",
@@ -142,7 +143,7 @@ def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]
             letter: resource_range_of(_array(group["accuracy"]), _array(group[letter]))
             for letter in RESOURCES
         }
-        for key, group in means.groupby(MACHINE, dropna=False)
+        for key, group in means.groupby(ALIKE, dropna=False)
     }
 
 
@@ -188,7 +189,7 @@ def seed_scores(table: pd.DataFrame) -> pd.DataFrame:
     table = with_sets(table)
     pooled = pooled_ranges(model_means(table))
     parts = []
-    for key, group in table[table["status"] == "ok"].groupby(MACHINE, dropna=False):
+    for key, group in table[table["status"] == "ok"].groupby(ALIKE, dropna=False):
         quiet = ~group["contended"].fillna(False).astype(bool)
         for letter, column in RESOURCES.items():
             lo, hi = pooled[key][letter]
@@ -215,7 +216,7 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
     means = model_means(table)
     means = means[means["status"] == "ok"]
     rows = []
-    same = ["dataset", "fidelity", "precision", "hardware", "pretrained", "model"]
+    same = ["dataset", *ALIKE, "pretrained", "model"]
     for _, group in means.groupby(same, dropna=False):
         if group["train_fraction"].nunique() < 2:
             continue

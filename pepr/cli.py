@@ -28,6 +28,14 @@ app.add_typer(step, name="step", hidden=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 ProfileOption = Annotated[str, typer.Option(help="A profile's name, or the path of its YAML file.")]
+ModelsOption = Annotated[str | None, typer.Option(help="Only these models of the profile, by commas.")]
+SettingsOption = Annotated[str | None, typer.Option(help="Only these settings of the profile, by commas.")]
+SeedsOption = Annotated[str | None, typer.Option(help="These seeds instead of the profile's, by commas.")]
+EpochsOption = Annotated[int | None, typer.Option(help="This many epochs instead of the profile's.")]
+PretrainedOption = Annotated[
+    str | None, typer.Option(help="`no` starts every setting from scratch, `yes` from pretrained weights.")
+]
+FidelityOption = Annotated[str | None, typer.Option(help="`study` or `paper`, instead of the profile's.")]
 
 
 def print_json(value: Any) -> None:
@@ -71,12 +79,52 @@ def models(
         )
 
 
+def _restricted(
+    profile: str,
+    models: str | None,
+    settings: str | None,
+    seeds: str | None,
+    epochs: int | None,
+    pretrained: str | None,
+    fidelity: str | None,
+) -> Any:
+    """The profile with the flags of `plan` and `reproduce` applied; an empty flag is no flag."""
+    from pepr import study
+
+    def several(text: str | None) -> list[str] | None:
+        return [part.strip() for part in text.split(",")] if text else None
+
+    if pretrained not in (None, "", "yes", "no"):
+        raise InputError(f"--pretrained {pretrained!r}: expected 'yes' or 'no'")
+    numbers = several(seeds)
+    if numbers and not all(number.isdecimal() for number in numbers):
+        raise InputError(f"--seeds {seeds!r}: expected whole numbers, separated by commas")
+    return study.restrict(
+        study.load(profile),
+        models=several(models),
+        settings=several(settings),
+        seeds=numbers and [int(number) for number in numbers],
+        epochs=epochs,
+        pretrained={"yes": True, "no": False}.get(pretrained or ""),
+        fidelity=fidelity or None,
+    )
+
+
 @app.command()
-def plan(profile: ProfileOption = "pocket", as_json: JsonOption = False) -> None:
+def plan(
+    profile: ProfileOption = "pocket",
+    models: ModelsOption = None,
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    epochs: EpochsOption = None,
+    pretrained: PretrainedOption = None,
+    fidelity: FidelityOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """What a profile will take, before anything starts."""
     from pepr import execution, machine, study
 
-    loaded = study.load(profile)
+    loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
     specs = study.grid(loaded, machine.default_device())
     if as_json:
         print_json(dataclasses.asdict(study.forecast(loaded, specs)))
@@ -129,12 +177,48 @@ def audit(
 
 
 @app.command()
+def verify(
+    target: Annotated[str, typer.Argument(help="A results folder, or the name of a shipped reference.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute table, measures and analysis from the records. Exit status 1 if a number does not hold."""
+    from pepr.verification import verify as recompute
+
+    done = recompute(target)
+    typer.echo(done.as_json() if as_json else done.report())
+    raise typer.Exit(not done.holds)
+
+
+@app.command()
+def submit(
+    target: Annotated[str, typer.Argument(help="A results folder, such as results/pocket.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write into; default: results/submission.")
+    ] = None,
+) -> None:
+    """Check results for contribution, and pack what belongs into a pull request."""
+    from pepr import submission
+
+    for folder in submission.submit(target, out):
+        typer.echo(f"Accepted: {folder}. Add it as {submission.PLACE}/{folder.name} in a pull request.")
+
+
+@app.command()
 def reproduce(
     profile: Annotated[str | None, typer.Option(help="Default: paper with a GPU, else pocket.")] = None,
     retry: Annotated[str | None, typer.Option(help="`failed` repeats failed runs.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="`slurm`, or the folder of a Snakemake profile, does the runs.")
+    ] = None,
+    models: ModelsOption = None,
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    epochs: EpochsOption = None,
+    pretrained: PretrainedOption = None,
+    fidelity: FidelityOption = None,
 ) -> None:
     """Do the runs of a profile that are not done yet, and build the book from them."""
-    from pepr import book, execution, study
+    from pepr import book, execution
     from pepr.diagnosis import default_profile
     from pepr.facts import PROFILES
 
@@ -143,8 +227,8 @@ def reproduce(
     name, why = (profile, "asked for") if profile else default_profile()
     typer.echo(f"Profile {name}: {why}.")
     checkout = book.find_checkout()
-    loaded = study.load(name)
-    folder = execution.reproduce(loaded, checkout, retry_failed=retry == "failed")
+    loaded = _restricted(name, models, settings, seeds, epochs, pretrained, fidelity)
+    folder = execution.reproduce(loaded, checkout, retry_failed=retry == "failed", cluster=cluster or None)
     typer.echo(f"Results: {folder / 'results.csv'}")
     if loaded.name in PROFILES:
         book.build(checkout)

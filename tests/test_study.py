@@ -45,6 +45,107 @@ def test_pocket_is_the_designs_grid():
     }
 
 
+def test_the_papers_grid_is_every_model_in_eight_settings_in_an_order_drawn_per_seed():
+    profile = study.load("paper")
+    specs = study.grid(profile)
+    assert len(specs) == 131 * 8 and {spec.model for spec in specs} == set(models.paper_models())
+    assert {(spec.fidelity, spec.image_size, spec.epochs) for spec in specs} == {("paper", 256, 10)}
+    assert {spec.setting for spec in specs if not spec.pretrained} == {"derma"}
+    two_seeds = study.grid(study.restrict(profile, seeds=[1, 0]))
+    assert [spec.seed for spec in two_seeds] == [0] * len(specs) + [1] * len(specs)
+    orders = [[(spec.model, spec.setting) for spec in two_seeds if spec.seed == seed] for seed in (0, 1)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1])
+    assert study.grid(profile) == specs
+
+
+def test_the_pneumonia_profile_spans_the_sizes_with_three_seeds_at_two_fractions():
+    specs = study.grid(study.load("pneumonia"))
+    scratch = [spec for spec in specs if spec.setting == "pneumonia_scratch"]
+    sizes = sorted(models.find(model).num_params for model in {spec.model for spec in scratch})
+    assert len(set(models.paper_models()) & {spec.model for spec in scratch}) >= 8
+    assert sizes[0] < 2e6 and 24e6 < sizes[-1] < 27e6
+    assert {(spec.train_fraction, spec.pretrained) for spec in specs} == {
+        (fraction, start) for fraction in (1.0, 0.1) for start in (True, False)
+    }
+    for setting in {spec.setting for spec in specs}:
+        seeds = {spec.seed for spec in specs if spec.setting == setting}
+        assert seeds == {0, 1, 2}
+
+
+def test_a_profile_is_restricted_to_what_is_asked_for():
+    profile = study.restrict(
+        study.load("paper"),
+        models=["dla46_c", "mobilenetv2_050"],
+        settings=["pneumonia"],
+        seeds=[3],
+        epochs=1,
+        pretrained=False,
+        fidelity="study",
+    )
+    specs = study.grid(profile)
+    assert {spec.model for spec in specs} == {"dla46_c", "mobilenetv2_050"} and len(specs) == 2
+    assert {(spec.setting, spec.pretrained, spec.seed, spec.epochs, spec.fidelity) for spec in specs} == {
+        ("pneumonia_scratch", False, 3, 1, "study")
+    }
+    assert profile.name == "paper"
+
+
+@pytest.mark.parametrize(
+    ("pretrained_name", "scratch_name"),
+    [
+        ("derma_pt", "derma"),
+        ("elpv_pt_small", "elpv_small"),
+    ],
+)
+def test_a_marked_pretrained_setting_loses_its_mark_from_scratch_and_gets_it_back(
+    pretrained_name, scratch_name
+):
+    assert study.other_start(pretrained_name, pretrained=False) == scratch_name
+    assert study.other_start(scratch_name, pretrained=True) == pretrained_name
+
+
+@pytest.mark.parametrize(
+    ("setting", "from_scratch"),
+    [
+        ("pneumonia", "pneumonia_scratch"),
+        ("pneumonia_small", "pneumonia_scratch_small"),
+        ("derma_smallest", "derma_scratch_smallest"),
+    ],
+)
+def test_an_unmarked_pretrained_setting_is_marked_from_scratch_and_loses_the_mark_again(
+    setting, from_scratch
+):
+    assert study.other_start(setting, pretrained=False) == from_scratch
+    assert study.other_start(from_scratch, pretrained=True) == setting
+
+
+def test_settings_that_get_the_same_name_are_done_once():
+    profile = study.restrict(study.load("paper"), models=["dla46_c"], pretrained=False)
+    names = [spec.setting for spec in study.grid(profile)]
+    assert sorted(names) == sorted(set(names)) and "derma" in names and "derma_pt" not in names
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ({"models": ["dla46"]}, "profile pocket has no model dla46; for example dla46_c"),
+        ({"settings": ["lidc"]}, "profile pocket has no setting lidc"),
+        ({"models": ["dla46_c"], "settings": ["elpv_pt"]}, "none of these models in these settings"),
+        ({"epochs": 0}, "epochs: 0 is less than the minimum"),
+        ({"fidelity": "exact"}, "fidelity: 'exact' is not one of"),
+    ],
+)
+def test_a_restriction_that_makes_no_sense_is_an_error(asked, answer):
+    with pytest.raises(InputError, match=answer):
+        study.restrict(study.load("pocket"), **asked)
+
+
+def test_a_restricted_profile_is_the_same_for_other_processes(tmp_path):
+    profile = study.restrict(study.load("pocket"), models=["dla46_c"], seeds=[5])
+    again = study.load(study.save(profile, tmp_path).source)
+    assert study.grid(again) == study.grid(profile) and again.name == "pocket"
+
+
 def test_defaults_are_filled_in(tmp_path):
     (spec,) = study.grid(load(tmp_path))
     assert (spec.batch_size, spec.learning_rate, spec.fidelity, spec.seed) == (32, 5e-4, "study", 0)
@@ -81,7 +182,9 @@ def test_what_is_wrong_is_named_with_file_and_key(tmp_path, changes, where):
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match="unknown profile 'pokket'; known: pocket, smoke"):
+    with pytest.raises(
+        InputError, match="unknown profile 'pokket'; known: gpu, paper, pneumonia, pocket, smoke"
+    ):
         study.load("pokket")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"broken\.yaml: not YAML"):
