@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -198,8 +199,6 @@ class Store:
 
     def write_predictions(self, run_id: str, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Test probabilities [n_test, classes] as float32 and labels [n_test] of one run."""
-        import io
-
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer, probabilities=probabilities.astype(np.float32), labels=labels.astype(np.int64)
@@ -207,7 +206,16 @@ class Store:
         write_atomic(self.predictions_path(run_id), buffer.getvalue())
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Write the record of a run that ended; from then on the run is done."""
+        """Write the record of a run that ended; from then on the run is done.
+
+        It is given a digest of its run's predictions, which are written before it, and one of itself, so
+        that `pepr verify` finds a number that was altered.
+        """
+        record = dict(record)
+        if record["status"] == "ok" and self.predictions_path(record["run_id"]).exists():
+            arrays = _read_predictions(self.predictions_path(record["run_id"]))
+            record["predictions_sha256"] = predictions_digest(*arrays)
+        record["record_sha256"] = record_digest(record)
         text = json.dumps(record, indent=1, sort_keys=False, allow_nan=False)
         write_atomic(self.record_path(record["run_id"]), text + "\n")
 
@@ -226,6 +234,26 @@ class Store:
             record = self.read_record(path.stem)
             if record is not None:
                 yield record
+
+
+def _read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["probabilities"], archive["labels"]
+
+
+def predictions_digest(probabilities: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of probabilities [n_test, classes] and labels [n_test], however they are packed."""
+    digest = hashlib.sha256(repr(probabilities.shape).encode())
+    digest.update(np.ascontiguousarray(probabilities, dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def record_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record without its own digest, however its keys are ordered and its file is laid out."""
+    content = {key: value for key, value in record.items() if key != "record_sha256"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
@@ -285,16 +313,14 @@ class Results:
         if self.origin == "reference":
             lines = (self.folder / "records.jsonl").read_text().splitlines()
             return [json.loads(line) for line in lines if line]
-        return list(Store(self.folder.parent, self.profile).records())
+        return list(Store(self.folder.parent, self.folder.name).records())
 
     def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Test probabilities [n_test, classes] and labels [n_test] of one `ok` run."""
         if self.origin == "reference":
             with np.load(self.folder / "predictions.npz", allow_pickle=False) as archive:
                 return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
-        path = Store(self.folder.parent, self.profile).predictions_path(run_id)
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["probabilities"], archive["labels"]
+        return _read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
 
 
 def results_root() -> Path:
@@ -330,9 +356,9 @@ def find_results(profile: str) -> Results:
     )
 
 
-def write_reference(results: Results, folder: Path) -> None:
-    """Pack this machine's finished profile into the three small files of a shipped reference."""
-    records = results.records()
+def write_reference(results: Results, folder: Path, records: list[dict[str, Any]] | None = None) -> None:
+    """Pack finished runs (default: all) into the three small files of a shipped reference, with checksums."""
+    records = results.records() if records is None else records
     arrays: dict[str, np.ndarray] = {}
     for record in records:
         if record["status"] == "ok":
@@ -343,7 +369,9 @@ def write_reference(results: Results, folder: Path) -> None:
     lines = [json.dumps(record, sort_keys=False, allow_nan=False) for record in records]
     write_atomic(folder / "records.jsonl", "\n".join(lines) + "\n")
     write_atomic(folder / "results.csv", as_table(records).to_csv(index=False))
-    np.savez_compressed(folder / "predictions.npz", **arrays)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(folder / "predictions.npz", buffer.getvalue())
     write_atomic(folder / "checksums.json", json.dumps(checksums(folder), indent=1) + "\n")
 
 
