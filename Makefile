@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-scale book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce test test-scale test-chaos test-slurm book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -23,16 +23,28 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed
-	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY))
+# CLUSTER=slurm, or the folder of a Snakemake profile of your own, hands the runs to a cluster.
+# MODELS= SETTINGS= SEEDS= (lists with commas), EPOCHS=, PRETRAINED=yes|no and FIDELITY=study|paper take a part
+# of a profile or change it.
+SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) $($(flag))))
+lower = $(shell echo $(1) | tr A-Z a-z)
+
+reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed, MODELS=a,b ...
+	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(SUBSET)
 
 # One thread a worker: threads that wait for each other crawl when another worker has their core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
-	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale and not alone" -n logical --dist loadfile $(TESTS)
+	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale and not alone and not chaos and not slurm" -n logical --dist loadfile $(TESTS)
 	@$(if $(TESTS),,python -m pytest -q -m alone)
 
 test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale
+
+test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing counted twice
+	@python -m pytest -q -m chaos
+
+test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and lose a node of it (root, Debian)
+	@python -m pytest -q -m slurm
 
 book: setup  ## Build the book from this machine's results, else from the shipped reference
 	@pepr book
@@ -40,8 +52,8 @@ book: setup  ## Build the book from this machine's results, else from the shippe
 lab: setup  ## Open JupyterLab on the notebooks
 	@jupyter lab notebooks
 
-plan: setup  ## Forecast a profile: PROFILE=...
-	@pepr plan $(if $(PROFILE),--profile $(PROFILE))
+plan: setup  ## Forecast a profile: PROFILE=..., and the same flags
+	@pepr plan $(if $(PROFILE),--profile $(PROFILE)) $(SUBSET)
 
 doctor: setup  ## What this machine can do, what it lacks, what to do about it
 	@pepr doctor
@@ -54,7 +66,7 @@ lint: setup  ## Check style and formatting
 lock: $(VENV)/.installed  ## Renew every pin
 	@python -m pip install --quiet pip-tools
 	@pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
-	  --no-emit-find-links --extra pocket --extra study --extra test --output-file requirements.new pyproject.toml
+	  --no-emit-find-links --extra pocket --extra study --extra cluster --extra test --output-file requirements.new pyproject.toml
 	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
 	  grep -vE '^(nvidia-[^m]|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
 

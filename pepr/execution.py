@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from pepr import machine, models, study
+from pepr import machine, models, recovery, study
 from pepr.errors import InputError, WorkFailed
 from pepr.runs import COLUMNS, RunSpec, Store, results_root
 
+KERNEL_STARTS = 3
+"""How often a kernel is tried that does not come up: its port was taken meanwhile, the disk was slow."""
+
+DID_NOT_START = re.compile(r"Kernel died before replying|Kernel didn't respond")
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
 FAILURE_OF_ERROR = {
     "OutOfMemoryError": "out_of_memory",
@@ -41,23 +45,26 @@ def run_one(profile: study.Profile, run_id: str, notebook: Path, say: Any = prin
     """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
 
     Returns the record. Nothing that the notebook, its kernel or the machine's memory does to the run
-    raises: the record then has status `failed`, the kind of failure and the traceback.
+    raises: the record then has status `failed`, the kind of failure and the traceback. Raises InputError
+    or WorkFailed, and leaves no record, where the run was not possible: no room on the disk, no kernel.
     """
     specs = study.grid(profile, machine.default_device())
     spec = next((spec for spec in specs if spec.run_id == run_id), None)
     if spec is None:
         raise InputError(f"profile {profile.name}: no run {run_id}")
     store = Store(results_root(), profile.name)
-    record = store.read_record(run_id)
-    if record is None:
-        say(_headline(profile, specs, spec, store))
-        began = time.perf_counter()
-        failure = execute_run(spec, profile, notebook, store)
+    with recovery.one_at_a_time(store, run_id):
         record = store.read_record(run_id)
         if record is None:
-            record = failed_record(spec, *(failure or ("error", "the notebook ended without a record")))
-            record["wall_time_s"] = time.perf_counter() - began
-            store.write_record(record)
+            recovery.check_room(store.folder)
+            say(_headline(profile, specs, spec, store))
+            began = time.perf_counter()
+            failure = execute_run(spec, profile, notebook, store)
+            record = store.read_record(run_id)
+            if record is None:
+                record = failed_record(spec, *(failure or ("error", "the notebook ended without a record")))
+                record["wall_time_s"] = time.perf_counter() - began
+                store.write_record(record)
     say(_outcome_line(record))
     return record
 
@@ -65,7 +72,10 @@ def run_one(profile: study.Profile, run_id: str, notebook: Path, say: Any = prin
 def execute_run(
     spec: RunSpec, profile: study.Profile, notebook: Path, store: Store
 ) -> tuple[str, str] | None:
-    """Run 02_finetune for one specification; None, or the kind of failure and its traceback."""
+    """Run 02_finetune for one specification; None, or the kind of failure and its traceback.
+
+    Raises WorkFailed where it is not the run that failed: the disk, the terminal or the kernel's start.
+    """
     from papermill.exceptions import PapermillExecutionError
 
     for name, value in KERNEL_ENVIRONMENT.items():
@@ -80,7 +90,11 @@ def execute_run(
         )
     except PapermillExecutionError as error:
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+            raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
         return classify(error.ename, error.evalue), traceback
+    except (OSError, WorkFailed) as error:
+        raise WorkFailed(f"{spec.run_id}: not recorded: {error}") from None
     except Exception as error:
         return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
     return None
@@ -104,27 +118,39 @@ def execute_notebook(
 ) -> None:
     """Execute a notebook with papermill in a kernel of this Python; `output` appears whole or not at all.
 
-    A cell that fails leaves the notebook as far as it got. Raises what papermill raises.
+    A cell that fails leaves the notebook as far as it got. Raises what papermill raises, and WorkFailed when
+    no kernel comes up.
     """
     import papermill
 
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.part.ipynb")
+    execute = functools.partial(
+        papermill.execute_notebook,
+        notebook,
+        unfinished,
+        parameters=dict(parameters),
+        kernel_name="python3",
+        progress_bar=False,
+        log_output=False,
+        stdout_file=stdout,
+        execution_timeout=None if timeout_s is None else int(timeout_s),
+        iopub_timeout=60,  # a busy machine prints late; that is no reason to give up a run
+        cwd=cwd,
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
+        shutdown_kernel="immediate",
+    )
     try:
-        papermill.execute_notebook(
-            notebook,
-            unfinished,
-            parameters=dict(parameters),
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=False,
-            stdout_file=stdout,
-            execution_timeout=None if timeout_s is None else int(timeout_s),
-            cwd=cwd,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
-            shutdown_kernel="immediate",
-        )
+        for attempt in range(1, KERNEL_STARTS + 1):
+            try:
+                execute()
+                break
+            except RuntimeError as error:
+                if not DID_NOT_START.search(str(error)):
+                    raise
+                if attempt == KERNEL_STARTS:
+                    raise WorkFailed(f"no kernel came up in {attempt} attempts: {error}") from None
     finally:
         if unfinished.exists():
             unfinished.replace(output)
@@ -156,6 +182,8 @@ def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, sa
     try:
         execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
     except PapermillExecutionError as error:
+        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+            raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
         say(f"data: {dataset} could not be prepared: {error.evalue}")
 
 
@@ -186,34 +214,56 @@ def duration(seconds: float) -> str:
 
 
 def reproduce(
-    profile: study.Profile, checkout: Path, *, retry_failed: bool = False, say: Any = print
-) -> None:
+    profile: study.Profile,
+    checkout: Path,
+    *,
+    retry_failed: bool = False,
+    cluster: str | None = None,
+    say: Any = print,
+) -> Path:
     """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
 
-    Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Raises InputError when another
-    process works on the same results, and RuntimeError when Snakemake itself fails.
+    The runs are done here, or where `cluster` says: see `cluster_profile`. Output goes to the terminal and to
+    `<results>/<profile>/reproduce.log`. Returns the folder of the results. Raises InputError when another
+    process works on the same results or the folder cannot be written, and WorkFailed when Snakemake fails.
     """
+    placement = cluster_profile(checkout, cluster) if cluster else None
     store = Store(results_root(), profile.name)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(store.folder):
+    with recovery.only_one(store.folder) as lock:
+        recovery.check_room(store.folder)
+        profile = study.save(profile, store.folder)
         specs = study.grid(profile, machine.default_device())
-        for spec in specs:
-            record = store.read_record(spec.run_id)
-            if retry_failed and record is not None and record["status"] == "failed":
-                store.record_path(spec.run_id).unlink()
-        _remove_unfinished(store.folder)
-        say(announcement(profile, specs, store))
-        _snakemake(profile, checkout, store)
+        for sentence in recovery.tidy(store, [spec.run_id for spec in specs]):
+            say(sentence)
+        if retry_failed:
+            _forget_failed(store, specs)
+        say(announcement(profile, specs, store, cluster))
+        _snakemake(profile, checkout, store, placement, lock)
     return store.folder
 
 
-def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> str:
+def cluster_profile(checkout: Path, cluster: str) -> Path:
+    """The folder of Snakemake's profile for a cluster: a name in `workflow/profiles`, or a path.
+
+    Raises InputError where there is none.
+    """
+    shipped = checkout / "workflow" / "profiles"
+    for folder in (shipped / cluster, Path(cluster).expanduser()):
+        if (folder / "config.yaml").exists():
+            return folder.resolve()
+    known = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.yaml")))
+    raise InputError(f"cluster {cluster!r}: known are {known}, or a folder that holds a config.yaml")
+
+
+def announcement(
+    profile: study.Profile, specs: list[RunSpec], store: Store, cluster: str | None = None
+) -> str:
     """What is about to happen, what it will cost, and how to take less."""
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
     expected = study.forecast(profile, specs)
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
-        f"{len(specs)} runs on {machine.hardware(specs[0].device)}, {done} of them done.",
+        f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
     ]
     if expected.hours is not None:
         lines.append(
@@ -229,15 +279,40 @@ def announcement(profile: study.Profile, specs: list[RunSpec], store: Store) -> 
     return "\n".join(lines)
 
 
-def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
+def _place(device: str, cluster: str | None) -> str:
+    return f"the nodes of {cluster} ({device})" if cluster else machine.hardware(device)
+
+
+def _forget_failed(store: Store, specs: list[RunSpec]) -> None:
+    """Failed runs, and the data that could not be had for them, are tried again."""
+    for spec in specs:
+        record = store.read_record(spec.run_id)
+        if record is not None and record["status"] == "failed":
+            store.record_path(spec.run_id).unlink()
+            if record["failure"] == "data_unavailable":
+                data_notebook = f"01_data-{spec.dataset}-{spec.image_size}.ipynb"
+                (store.folder / "notebooks" / data_notebook).unlink(missing_ok=True)
+
+
+def _snakemake(
+    profile: study.Profile, checkout: Path, store: Store, placement: Path | None, lock: int
+) -> None:
     snakefile = checkout / "workflow" / "Snakefile"
-    options = {"profile": profile.source, "device": machine.default_device(), "checkout": checkout}
+    cores = str(machine.cores())
+    options = {
+        "profile": profile.source,
+        "device": machine.default_device(),
+        "checkout": checkout,
+        "results": store.root,
+        "cores": cores,
+    }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
-        *("--cores", str(machine.cores()), "--keep-going", "--quiet", "all"),
+        *(("--workflow-profile", str(placement)) if placement else ("--cores", cores)),
+        *("--keep-going", "--quiet", "all"),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
-        *("--rerun-triggers", "mtime", "--ignore-incomplete", "--nolock"),
+        *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
         *("--config", *(f"{name}={value}" for name, value in options.items())),
     ]
     environment = {
@@ -254,13 +329,12 @@ def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
             text=True,
             env=environment,
             cwd=checkout,
+            pass_fds=(lock,),  # Snakemake holds the folder too, should it outlive this process
         )
         try:
             for line in process.stdout:
-                sys.stdout.write(line)
-                sys.stdout.flush()
-                log.write(line)
-                log.flush()
+                for stream in (sys.stdout, log):
+                    _pass_on(line, stream)
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -269,24 +343,8 @@ def _snakemake(profile: study.Profile, checkout: Path, store: Store) -> None:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
 
 
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it when the last process of a study is gone."""
-    path = folder / ".lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        os.set_inheritable(handle, True)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another `make reproduce` is at work here; wait for it") from None
-        yield
-    finally:
-        os.close(handle)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Temporary files of processes that were killed while writing; under the lock nobody writes."""
-    for path in folder.rglob(".*"):
-        if path.is_file() and path.name not in (".lock",) and ".snakemake" not in path.parts:
-            path.unlink()
+def _pass_on(line: str, stream: TextIO) -> None:
+    """A closed terminal or a full disk costs the line, not the study."""
+    with contextlib.suppress(OSError):
+        stream.write(line)
+        stream.flush()

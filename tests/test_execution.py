@@ -140,11 +140,3 @@ def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
 def test_each_error_has_its_kind_of_failure(name, message, failure):
     assert classify(name, message) == failure
     assert failure in runs.FAILURES
-
-
-def test_two_studies_do_not_work_on_one_folder(tmp_path):
-    refused = pytest.raises(InputError, match="another `make reproduce` is at work here")
-    with execution._only_one(tmp_path), refused, execution._only_one(tmp_path):
-        pass
-    with execution._only_one(tmp_path):
-        pass
