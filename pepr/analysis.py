@@ -1,8 +1,9 @@
 """From a results table and its predictions to PePR tables, ranges, curves, peaks and their intervals.
 
 A *set* is what is normalised together: one dataset, setting, way of training (fidelity, precision, image
-size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources go by their letter: E energy, C carbon, T training time, M memory;
-D, data, is scored over the training fractions of one model.
+size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources
+go by their letter: E energy, C carbon, T training time, M memory; D, data, is scored over the training
+fractions of one model.
 """
 
 from __future__ import annotations

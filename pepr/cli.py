@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pepr.cost_commands import register
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
 
 # jsonschema loads, where it is installed, a checker of internationalised web addresses that compiles a
@@ -206,7 +207,7 @@ def submit(
 @app.command()
 def reproduce(
     profile: Annotated[str | None, typer.Option(help="Default: paper with a GPU, else pocket.")] = None,
-    retry: Annotated[str | None, typer.Option(help="`failed` repeats failed runs.")] = None,
+    retry: Annotated[str | None, typer.Option(help="`failed` or `contended` repeats such runs.")] = None,
     cluster: Annotated[
         str | None, typer.Option(help="`slurm`, or the folder of a Snakemake profile, does the runs.")
     ] = None,
@@ -222,13 +223,13 @@ def reproduce(
     from pepr.diagnosis import default_profile
     from pepr.facts import PROFILES
 
-    if retry not in (None, "", "failed"):
-        raise InputError(f"--retry {retry!r}: expected 'failed'")
+    if retry and retry not in execution.RETRIES:
+        raise InputError(f"--retry {retry!r}: expected one of {', '.join(execution.RETRIES)}")
     name, why = (profile, "asked for") if profile else default_profile()
     typer.echo(f"Profile {name}: {why}.")
     checkout = book.find_checkout()
     loaded = _restricted(name, models, settings, seeds, epochs, pretrained, fidelity)
-    folder = execution.reproduce(loaded, checkout, retry_failed=retry == "failed", cluster=cluster or None)
+    folder = execution.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None)
     typer.echo(f"Results: {folder / 'results.csv'}")
     if loaded.name in PROFILES:
         book.build(checkout)
@@ -287,6 +288,9 @@ def reference(profile: str) -> None:
     from pepr import runs
 
     runs.write_reference(runs.find_results(profile), runs.reference_folder(profile))
+
+
+register(app, step)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -213,17 +213,25 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "failed": lambda record: record["status"] == "failed",
+    "contended": lambda record: bool(record["contended"]),
+}
+"""Which finished runs `reproduce` repeats when it is asked to."""
+
+
 def reproduce(
     profile: study.Profile,
     checkout: Path,
     *,
-    retry_failed: bool = False,
+    retry: str | None = None,
     cluster: str | None = None,
     say: Any = print,
 ) -> Path:
     """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
 
-    The runs are done here, or where `cluster` says: see `cluster_profile`. Output goes to the terminal and to
+    The runs are done here, or where `cluster` says: see `cluster_profile`. `retry` repeats finished runs that
+    `failed`, or that were `contended`, so that they can be ranked. Output goes to the terminal and to
     `<results>/<profile>/reproduce.log`. Returns the folder of the results. Raises InputError when another
     process works on the same results or the folder cannot be written, and WorkFailed when Snakemake fails.
     """
@@ -235,8 +243,8 @@ def reproduce(
         specs = study.grid(profile, machine.default_device())
         for sentence in recovery.tidy(store, [spec.run_id for spec in specs]):
             say(sentence)
-        if retry_failed:
-            _forget_failed(store, specs)
+        if retry:
+            _forget(store, specs, RETRIES[retry])
         say(announcement(profile, specs, store, cluster))
         _snakemake(profile, checkout, store, placement, lock)
     return store.folder
@@ -283,11 +291,11 @@ def _place(device: str, cluster: str | None) -> str:
     return f"the nodes of {cluster} ({device})" if cluster else machine.hardware(device)
 
 
-def _forget_failed(store: Store, specs: list[RunSpec]) -> None:
-    """Failed runs, and the data that could not be had for them, are tried again."""
+def _forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Finished runs that are to be done `again`, and the data that could not be had for them."""
     for spec in specs:
         record = store.read_record(spec.run_id)
-        if record is not None and record["status"] == "failed":
+        if record is not None and again(record):
             store.record_path(spec.run_id).unlink()
             if record["failure"] == "data_unavailable":
                 data_notebook = f"01_data-{spec.dataset}-{spec.image_size}.ipynb"

@@ -63,7 +63,7 @@ def test_plan_is_in_the_designs_shape():
     [
         (["plan", "--profile", "pokket"], "pepr: unknown profile 'pokket'; known: "),
         (["models", "--family", "x"], "pepr: no architecture of family 'x'"),
-        (["reproduce", "--retry", "all"], "pepr: --retry 'all': expected 'failed'"),
+        (["reproduce", "--retry", "all"], "pepr: --retry 'all': expected one of failed, contended"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_2(arguments, told):

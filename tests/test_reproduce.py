@@ -38,9 +38,21 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
     before = finished.stat().st_mtime_ns
 
     monkeypatch.delenv("PYTHONPATH")
-    execution.reproduce(loaded, CHECKOUT, retry_failed=True, say=lambda line: None)
+    execution.reproduce(loaded, CHECKOUT, retry="failed", say=lambda line: None)
     assert (runs.read_table(folder / "results.csv")["status"] == "ok").all()
     assert finished.stat().st_mtime_ns == before
+
+
+def test_contended_runs_can_be_repeated_and_others_are_left(results):
+    store = runs.Store(results, "smoke")
+    specs = study.grid(study.load("smoke"))
+    for spec, contended in zip(specs, (True, False), strict=True):
+        record = execution.failed_record(spec, "error", "made by hand")
+        store.write_record(record | {"status": "ok", "failure": None, "contended": contended})
+    execution._forget(store, specs, execution.RETRIES["failed"])
+    assert [store.record_path(spec.run_id).exists() for spec in specs] == [True, True]
+    execution._forget(store, specs, execution.RETRIES["contended"])
+    assert [store.record_path(spec.run_id).exists() for spec in specs] == [False, True]
 
 
 def start_study(results, profile_name="smoke"):
