@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import html
+import json
 import os
 import re
 import shutil
@@ -17,9 +19,12 @@ from typing import Any
 
 import yaml
 
+from pepr.book_data import as_script
+from pepr.book_facts import record_files
 from pepr.errors import InputError, WorkFailed
 from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
+from pepr.launch import find_repository, theme_options, with_address
 from pepr.links import check_site, remove_stale_pages
 from pepr.numbers import FILE_NAME, read_numbers, substitutions
 from pepr.runs import find_results, results_root, write_atomic
@@ -33,15 +38,25 @@ This chapter is made from results that are not at hand in this copy of the book:
 
 Everything else in the book stands without it.
 """
+NUMBERS_FILE = "book/_static/numbers.json"
+DATA_SCRIPT = "book/_static/study.js"
 TRAINING = "notebooks/02_finetune.ipynb"
 UNEXECUTED = """```{note}
 This page shows the notebook before it is run: building the book never trains a model. Download it with the
 button above, or open it with `make lab`.
 ```"""
 CONDITION = re.compile(
-    r"^<!-- if (?P<keys>[\w. ]+) -->\n(?P<body>.*?)^<!-- end -->\n", re.MULTILINE | re.DOTALL
+    r"^<!-- if (?P<keys>[\w. ]+) -->\n(?P<body>.*?)(?:^<!-- else -->\n(?P<other>.*?))?^<!-- end -->\n",
+    re.MULTILINE | re.DOTALL,
 )
+FIGURE_FILE = re.compile(r"""["'](\w+\.svg)["']""")
 LEFT_OUT = "*Left out in this copy: the runs that this part needs did not finish, or were not made.*\n"
+FRONT_DOOR = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="description" content="{description}">
+<meta http-equiv="refresh" content="0; url={first}"></head>
+<body><main><h1>{title}</h1><p><a href="{first}">{description}</a></p></main></body></html>
+"""
 MISSING = {
     "published": (
         "the authors' published tables. They are fetched from the authors' repository when there is a "
@@ -176,8 +191,9 @@ def title_of(text: str) -> str:
 def chapter(text: str, namespaces: Mapping[str, Mapping[str, str]]) -> str:
     """A chapter ready for Sphinx, or a notice under its title when the results that it requires are missing.
 
-    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers exist; else a
-    sentence says that its runs are missing. So a failed run costs the parts that need it, not the book.
+    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers exist; else
+    what follows `<!-- else -->` in it, or a sentence that says that its runs are missing. So a failed run
+    costs the parts that need it, not the book.
     """
     required = front_matter(text).get("requires")
     if required is None or namespaces.get(required):
@@ -192,6 +208,8 @@ def _part(found: re.Match[str], namespaces: Mapping[str, Mapping[str, str]]) -> 
     keys = [key.split(".", 1) for key in found["keys"].split()]
     if all(key in namespaces.get(namespace, {}) for namespace, key in keys):
         return found["body"]
+    if found["other"] is not None:
+        return found["other"]
     return ("- " if found["body"].startswith("- ") else "") + LEFT_OUT
 
 
@@ -267,39 +285,61 @@ def with_profiles(toc: dict[str, Any], pages: list[Page]) -> dict[str, Any]:
     return {**toc, "parts": [*toc["parts"], *extra]}
 
 
-def namespaces_as_markdown(folders: Mapping[str, Path]) -> dict[str, dict[str, str]]:
-    """What `{{ namespace.key }}` stands for: the numbers of each results folder that has some."""
+def numbers_of(folders: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The numbers of each results folder that has some, by namespace and key."""
     entries = {name: read_numbers(folder) for name, folder in folders.items()}
-    return substitutions({name: numbers for name, numbers in entries.items() if numbers})
+    return {name: numbers for name, numbers in entries.items() if numbers}
+
+
+def figure_sources(root: Path, pages: list[Page]) -> dict[str, str]:
+    """Which document drew each figure, by `namespace/file`: the notebook whose code names the file."""
+    import nbformat
+
+    sources = {}
+    for page in pages:
+        if page.namespace is None:
+            continue
+        cells = nbformat.read(root / page.notebook, as_version=4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        for name in FIGURE_FILE.findall(code):
+            sources[f"{page.namespace}/{name}"] = str(Path(page.path).with_suffix(""))
+    return sources
 
 
 def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     """Fill the source folder from the checkout and the results. Returns the documents of the book."""
     profiles = profiles_with_results()
     pages = pages_of(profiles)
+    repository = find_repository(root)
     mirror = Mirror(source)
     for profile in profiles:
         say(f"{profile}: results of {find_results(profile).origin}")
     for page, output, note in execute_all(root, pages, source.parent / "executed"):
         say(f"{page.path}: {note if output else 'left out: ' + note}")
-        mirror.write(
-            page.path, output.read_bytes() if output else notice_notebook(root / page.notebook, note)
-        )
-    mirror.write(TRAINING, unexecuted_notebook(root / TRAINING))
+        text = output.read_text() if output else notice_notebook(root / page.notebook, note)
+        mirror.write(page.path, with_address(text, repository))
+    mirror.write(TRAINING, with_address(unexecuted_notebook(root / TRAINING), repository))
 
-    folders = {name: results_root() / name for name in (*profiles, "published")}
-    namespaces = namespaces_as_markdown(folders)
-    for name in namespaces:
+    numbers = numbers_of({name: results_root() / name for name in (*profiles, "published")})
+    for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):
             mirror.write(f"_figures/{name}/{figure.name}", figure.read_bytes())
     for path in sorted((root / "book").rglob("*")):
         if path.suffix == ".md":
-            mirror.write(path.relative_to(root), chapter(path.read_text(), namespaces))
+            mirror.write(path.relative_to(root), chapter(path.read_text(), numbers))
         elif path.is_file() and "__pycache__" not in path.parts:
             mirror.write(path.relative_to(root), path.read_bytes())
 
+    mirror.write(NUMBERS_FILE, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    for path, content in record_files(profiles).items():
+        mirror.write(path, content)
+    mirror.write(DATA_SCRIPT, as_script(find_results("pocket"), numbers))
+
     config = yaml.safe_load((root / "_config.yml").read_text())
-    config["parse"]["myst_substitutions"] = {"study": study_facts(profiles), **namespaces}
+    config["parse"]["myst_substitutions"] = {"study": study_facts(profiles), **substitutions(numbers)}
+    options = config["sphinx"]["config"]
+    options |= {"pepr_numbers": numbers, "pepr_figures": figure_sources(root, pages)}
+    options["html_theme_options"] |= theme_options(repository)
     toc = with_profiles(yaml.safe_load((root / "_toc.yml").read_text()), pages)
     mirror.write("_config.yml", yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
     mirror.write("_toc.yml", yaml.safe_dump(toc, sort_keys=False, allow_unicode=True))
@@ -337,14 +377,23 @@ def build(root: Path | None = None, say: Any = print) -> Path:
         source = root / BUILD_FOLDER / "source"
         names = assemble(root, source, say)
         render(source, root)
-        html = root / BUILD_FOLDER / "html"
-        remove_stale_pages(html, names)
-        problems = check_site(html, names)
+        built = root / BUILD_FOLDER / "html"
+        remove_stale_pages(built, names)
+        problems = check_site(built, names)
         if problems:
             raise BookError("\n".join(problems) + f"\n{len(problems)} problems in the built pages")
-    index = html / "index.html"
+    index = built / "index.html"
+    index.write_text(FRONT_DOOR.format(**front_matter_of_root(root)))
     say(f"Book: {index}")
     return index
+
+
+def front_matter_of_root(root: Path) -> dict[str, str]:
+    """The title and the description of the book's first chapter, and where its page is."""
+    first = yaml.safe_load((root / "_toc.yml").read_text())["root"]
+    text = (root / f"{first}.md").read_text()
+    words = {"title": title_of(text), "description": front_matter(text)["description"]}
+    return {name: html.escape(value) for name, value in words.items()} | {"first": f"{first}.html"}
 
 
 def clean(root: Path | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -31,11 +30,12 @@ def profiles_with_results() -> list[str]:
     return found
 
 
-def study_facts(profiles: Iterable[str]) -> dict[str, str]:
+def study_facts(profiles: list[str]) -> dict[str, str]:
     """The texts behind `{{ study.key }}`, as MyST; `profiles` are those that have results.
 
     Raises InputError when `pocket` has none: the book leans on it.
     """
+    from pepr import book_facts
     from pepr.run_numbers import where_from
 
     pocket = find_results("pocket").table
@@ -48,6 +48,7 @@ def study_facts(profiles: Iterable[str]) -> dict[str, str]:
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
+        **book_facts.facts(profiles),
     }
 
 

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sklearn.isotonic import isotonic_regression
 
 from pepr.runs import write_atomic
@@ -116,11 +116,11 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     crossed = rows["contended"].astype(bool)
     axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
     for which in ("x", "y"):
-        _log_axis(axes, which)
+        log_axis(axes, which)
     axes.margins(0.07)
     axes.set(xlabel="Parameters (millions)", ylabel=label)
-    extra = [_handle("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
-    _legend_below(figure, _style_handles(rows) + extra)
+    extra = [legend_entry("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
+    legend_below(figure, _style_handles(rows) + extra)
     named = _worth_naming(rows)
     _side_labels(axes, x[named.index], y[named.index], named["model"])
     return figure
@@ -175,9 +175,9 @@ def performance_vs_resource(
     handles = [
         *_style_handles(rows),
         Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR"),
-        _handle("o", PALETTE["black"], "best PePR", hollow=True, size=10),
+        legend_entry("o", PALETTE["black"], "best PePR", hollow=True, size=10),
     ]
-    _legend_below(figure, handles)
+    legend_below(figure, handles)
     named = _worth_naming(rows)
     _side_labels(axes, named["resource_value"] * factor, named["performance"], named["model"])
     return figure
@@ -221,13 +221,13 @@ def pepr_curve(
         xlim=(-0.02, 1.02),
     )
     handles = [
-        _handle("o", PALETTE["grey"], "one model"),
+        legend_entry("o", PALETTE["grey"], "one model"),
         Line2D([], [], color=PALETTE["blue"], lw=1.8, ls=style, label="best within a budget"),
         Line2D([], [], color=PALETTE["vermillion"], lw=2.2, ls=style, label="its PePR"),
         Line2D([], [], color=PALETTE["black"], lw=1, ls="-.", label="peak"),
         Patch(color=PALETTE["yellow"], alpha=0.45, label="95% interval of its place"),
     ]
-    _legend_below(figure, handles if len(peak) else handles[:3])
+    legend_below(figure, handles if len(peak) else handles[:3])
     if estimated:
         axes.set_title("the resource is an estimate", fontsize=10, style="italic")
     return figure
@@ -254,93 +254,8 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     for axes in (left, right):
         axes.set_xlim(-0.25, 1.25)
         axes.grid(axis="x", visible=False)
-    handles = [_handle(marker, colour, text, line="-") for marker, colour, text in STYLES.values()]
-    _legend_below(figure, handles)
-    return figure
-
-
-def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure: str = "val_auroc") -> Figure:
-    """Validation performance after each epoch, a panel a setting; the highlighted model stands out.
-
-    `epochs` from `footprint.learning_curves`.
-    """
-    theme()
-    settings = sorted(epochs["setting"].unique())
-    columns = min(2, len(settings))
-    rows = -(-len(settings) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(WIDTH_IN, 2.3 * rows + 0.6), sharex=True, sharey=True, squeeze=False
-    )
-    for axes, setting in zip(grid.flat, settings, strict=False):
-        for _, run in epochs[epochs["setting"] == setting].groupby("run_id"):
-            chosen = run["model"].iloc[0] == highlight
-            colour, marker = (PALETTE["blue"], "o") if chosen else (PALETTE["grey"], None)
-            axes.plot(
-                run["epoch"], run[measure], color=colour, marker=marker, ms=5,
-                lw=2 if chosen else 1, zorder=3 if chosen else 2,
-            )  # fmt: skip
-        axes.set_title(setting)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in list(grid.flat)[len(settings) :]:
-        axes.set_visible(False)
-    for axes in grid[-1]:
-        axes.set_xlabel("Epoch")
-    for axes in grid[:, 0]:
-        axes.set_ylabel(MEASURE_LABELS[measure])
-    handles = [Line2D([], [], color=PALETTE["grey"], lw=1, label="other models")]
-    if highlight:
-        handles.insert(0, _handle("o", PALETTE["blue"], highlight, line="-"))
-    _legend_below(figure, handles)
-    return figure
-
-
-def energy_by_component(components: pd.DataFrame, setting: str) -> Figure:
-    """Training energy of each model of a setting, stacked by component; estimates are hatched.
-
-    `components` from `footprint.by_component`; seeds are averaged.
-    """
-    rows = components[components["setting"] == setting]
-    colours = {"cpu": PALETTE["orange"], "gpu": PALETTE["blue"], "ram": PALETTE["sky"]}
-    names = {"cpu": "CPU", "gpu": "GPU", "ram": "memory"}
-    return _stacked_bars(rows, "component", colours, names, ~rows["measured"].astype(bool))
-
-
-def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
-    """Energy of training, validation and one pass over the test set, a bar a model; estimates are hatched.
-
-    `windows` from `footprint.by_window`; seeds are averaged.
-    """
-    rows = windows[windows["setting"] == setting].dropna(subset=["energy_wh"])
-    colours = {
-        "training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["green"]
-    }  # fmt: skip
-    names = {"training": "training", "validation": "validation", "inference": "test pass"}
-    return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool))
-
-
-def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int = 14) -> Figure:
-    """The same energy on different grids: grams of CO2e in countries spread over the whole range.
-
-    `grids` from `footprint.carbon_across_countries`; all of it is estimated, so every marker is hollow, and
-    the chosen country is also ringed.
-    """
-    theme()
-    spread = np.unique(np.linspace(0, len(grids) - 1, n_countries).round().astype(int))
-    chosen = grids["country_code"] == country
-    rows = pd.concat([grids.iloc[spread], grids[chosen]]).drop_duplicates("country_code")
-    rows = rows.sort_values("co2eq_g", ascending=False, ignore_index=True)
-    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.29 * len(rows) + 1.3))
-    axes.hlines(rows.index, 0, rows["co2eq_g"], color="#D0D0D0", lw=1, ls="--", zorder=1)
-    axes.plot(rows["co2eq_g"], rows.index, "o", mfc="white", mec=PALETTE["blue"], mew=1.6, ms=7)
-    here = rows[rows["country_code"] == country]
-    axes.plot(here["co2eq_g"], here.index, "o", mfc="none", mec=PALETTE["vermillion"], mew=1.8, ms=13)
-    axes.set_yticks(rows.index, rows["country"])
-    axes.set(xlabel="Carbon (g CO2e), estimated", xlim=(0, None))
-    axes.grid(axis="y", visible=False)
-    handles = [_handle("o", PALETTE["blue"], "estimate: energy times the grid's yearly average", hollow=True)]
-    if len(here):
-        handles.append(_handle("o", PALETTE["vermillion"], here["country"].iloc[0], hollow=True, size=10))
-    _legend_below(figure, handles, columns=1)
+    handles = [legend_entry(marker, colour, text, line="-") for marker, colour, text in STYLES.values()]
+    legend_below(figure, handles)
     return figure
 
 
@@ -396,10 +311,10 @@ def rank_comparison(
     axes.grid(visible=False)
     axes.tick_params(length=0)
     handles = [
-        _handle("o", PALETTE["vermillion"], "changes rank", line="-"),
-        _handle("o", PALETTE["grey"], "keeps its rank", line="-"),
+        legend_entry("o", PALETTE["vermillion"], "changes rank", line="-"),
+        legend_entry("o", PALETTE["grey"], "keeps its rank", line="-"),
     ]
-    _legend_below(figure, handles)
+    legend_below(figure, handles)
     return figure
 
 
@@ -428,13 +343,13 @@ def _style_handles(rows: pd.DataFrame) -> list[Line2D]:
     for pretrained, (marker, colour, text) in STYLES.items():
         kinds = set(rows.loc[rows["pretrained"].astype(bool) == pretrained, "kind"])
         if kinds - {"estimated"}:
-            handles.append(_handle(marker, colour, text))
+            handles.append(legend_entry(marker, colour, text))
         if "estimated" in kinds:
-            handles.append(_handle(marker, colour, f"{text} (estimated)", hollow=True))
+            handles.append(legend_entry(marker, colour, f"{text} (estimated)", hollow=True))
     return handles
 
 
-def _handle(
+def legend_entry(
     marker: str, colour: str, text: str, hollow: bool = False, size: float = 7, line: str = ""
 ) -> Line2D:
     return Line2D(
@@ -443,14 +358,14 @@ def _handle(
     )  # fmt: skip
 
 
-def _legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
+def legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
     """A legend under the axes, in as many columns as its longest entry lets fit into the width."""
     longest = max(len(handle.get_label()) for handle in handles)
     fitting = min(len(handles), 3, max(1, LEGEND_CHARACTERS // (longest + 7)))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
 
 
-def _log_axis(axes: Axes, which: str) -> None:
+def log_axis(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -531,33 +446,3 @@ def _slopes(axes: Axes, rows: pd.DataFrame, side: str, values: tuple, pair: list
         for position, height in enumerate(heights):
             marker, colour, _ = STYLES[bool(position) if pretrained is None else pretrained]
             axes.plot(position, height, marker, color=colour, ms=6.5, mec="white", mew=0.6)
-
-
-def _stacked_bars(
-    rows: pd.DataFrame, by: str, colours: dict[str, str], names: dict[str, str], estimated: pd.Series
-) -> Figure:
-    theme()
-    means = rows.assign(estimated=estimated).groupby(["model", by])[["energy_wh", "estimated"]].mean()
-    totals = means["energy_wh"].groupby("model").sum().sort_values(ascending=False)
-    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(totals) + 1.4))
-    start = pd.Series(0.0, index=totals.index)
-    handles = []
-    for part, colour in colours.items():
-        if part not in means.index.get_level_values(by):
-            continue
-        block = means.xs(part, level=by).reindex(totals.index)
-        guessed = bool(block["estimated"].max() > 0)
-        fill = {"facecolor": _lighter(colour), "hatch": "////"} if guessed else {"facecolor": colour}
-        style = {**fill, "edgecolor": colour, "linewidth": 1.0, "linestyle": "--" if guessed else "-"}
-        axes.barh(totals.index, block["energy_wh"].fillna(0), left=start, height=0.68, **style)
-        start = start + block["energy_wh"].fillna(0)
-        handles.append(Patch(**style, label=f"{names[part]}{' (estimated)' if guessed else ''}"))
-    axes.set(xlabel="Energy (Wh)")
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
-    _legend_below(figure, handles)
-    return figure
-
-
-def _lighter(colour: str) -> tuple[float, float, float]:
-    return tuple(0.25 * channel + 0.75 for channel in mpl.colors.to_rgb(colour))

@@ -74,15 +74,12 @@ def escaped(text: str) -> str:
     return MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
-def as_markdown(entry: Mapping[str, Any]) -> str:
-    """The words of a number as MyST: special characters escaped, an estimate marked as one."""
-    text = escaped(entry["text"])
-    return f"[{text}]{{.estimated}}" if entry.get("estimate") else text
-
-
 def substitutions(namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, str]]:
-    """Entries by namespace and key, as the texts behind `{{ namespace.key }}` in the book's prose."""
+    """What `{{ namespace.key }}` in the book's prose becomes: the role that shows the entry of that key.
+
+    The role (`pepr.book_extension`) marks an estimate and leads to the notebook that made the number.
+    """
     return {
-        namespace: {key: as_markdown(entry) for key, entry in entries.items()}
+        namespace: {key: f"{{number}}`{namespace}.{key}`" for key in entries}
         for namespace, entries in namespaces.items()
     }

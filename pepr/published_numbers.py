@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepr import carbon
 from pepr import reproduction as rep
 from pepr.audit import GPU_POWER_LIMIT_W
 from pepr.audit_checks import HOST_POWER_W, LARGEST_PUE
@@ -46,6 +47,7 @@ def published_numbers(
         **_reproduction(tables, runs),
         **_findings(tables, runs, findings),
         **_corrections(runs),
+        **_energy(runs),
         **_sensitivity(runs, sensitivity, stability),
         **_peaks(peaks),
         **_claims(claims),
@@ -80,6 +82,12 @@ def _study(tables: Published, runs: rep.Versions) -> Numbers:
             estimate=True,
         ),
     }
+
+
+def _energy(runs: rep.Versions) -> Numbers:
+    """The energy of all published runs, in four countries: with the corrected table, so an estimate."""
+    total = float(runs.corrected["energy"].sum())
+    return {"energy_total": number(total, f"{total:.0f} kWh", True), **carbon.grid_numbers(total)}
 
 
 def _reproduction(tables: Published, runs: rep.Versions) -> Numbers:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepr import footprint, run_claims
+from pepr import carbon, footprint, run_claims
 from pepr.analysis import (
     MEASURES,
     RESOURCES,
@@ -56,7 +56,7 @@ def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
         return f"<p>{html.escape(empty)}</p>"
     words = {name: [_cell_text(value, digits) for value in rows[name]] for name in rows.columns}
     named = pd.DataFrame(words).rename(columns=_heading)
-    return f'<div style="overflow-x: auto">{named.to_html(index=False, border=0)}</div>'
+    return f'<div style="overflow-x: auto" tabindex="0">{named.to_html(index=False, border=0)}</div>'
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
@@ -103,7 +103,8 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     full = energies[energies["n_train"] == energies["n_train"].max()]
     median = float(full["inferences_to_outweigh_training"].median())
     out["break_even_inferences"] = number(median, count(median), estimated)
-    return out | _grid_numbers(bill, country) | _target_numbers(records, estimated)
+    grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
+    return out | grids | _target_numbers(records, estimated)
 
 
 def pepr_numbers(

@@ -1,5 +1,6 @@
 """The book: chapters without results become notices, notebooks rerun only when needed, errors are told."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from conftest import write_synthetic
 
 from pepr import book
 from pepr.errors import InputError
-from pepr.numbers import number, update_numbers
+from pepr.numbers import number, substitutions, update_numbers
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,6 +45,12 @@ PART = "# Runs\n\n<!-- if pocket.a pocket.b -->\n- {{ pocket.a }} and {{ pocket.
 def test_a_part_whose_numbers_exist_stays_without_its_markers():
     text = book.chapter(PART, {"pocket": {"a": "1", "b": "2"}})
     assert text == "# Runs\n\n- {{ pocket.a }} and {{ pocket.b }}\n\nEnd.\n"
+
+
+def test_a_part_can_say_what_stands_there_without_its_numbers():
+    text = PART.replace("<!-- end -->", "<!-- else -->\nNothing yet.\n<!-- end -->")
+    assert book.chapter(text, {"pocket": {"a": "1"}}) == "# Runs\n\nNothing yet.\n\nEnd.\n"
+    assert "Nothing yet" not in book.chapter(text, {"pocket": {"a": "1", "b": "2"}})
 
 
 def test_a_part_whose_runs_are_missing_says_so():
@@ -188,7 +195,7 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     (checkout / "book/index.md").write_text("---\ndescription: x\n---\n# Front\n\n{{ pocket.seen }}\n")
     (checkout / "_toc.yml").write_text("format: jb-book\nroot: book/index\nparts: []\n")
     shutil.copy(ROOT / "_config.yml", checkout / "_config.yml")
-    quote = "from pathlib import Path\nfrom pepr.numbers import number, update_numbers\n"
+    quote = "from pathlib import Path\nfrom pepr.numbers import number, substitutions, update_numbers\n"
     quote += "update_numbers(Path('results/pocket'), '04_pepr', {'seen': number(1, 'one')});"
     for page in book.PAGES:
         write_notebook(checkout / page.notebook, quote if "04" in page.notebook else "1")
@@ -201,7 +208,11 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
     assert (source / "notebooks/04_pepr.ipynb").exists()
     given = yaml.safe_load((source / "_config.yml").read_text())["parse"]["myst_substitutions"]
-    assert given["pocket"] == {"seen": "one"}
+    assert given["pocket"] == {"seen": "{number}`pocket.seen`"}
+    numbers = json.loads((source / book.NUMBERS_FILE).read_text())
+    assert numbers["pocket"]["seen"] == {**number(1, "one"), "source": "04_pepr"}
+    assert (source / book.DATA_SCRIPT).read_text().startswith("window.peprStudy = {")
+    assert (source / "book/_records/pocket-results.csv").exists()
     assert "this machine" in given["study"]["results_origin"]
 
 
@@ -210,29 +221,58 @@ def test_outside_a_checkout_the_book_says_so(tmp_path):
         book.find_checkout(tmp_path)
 
 
-def render(folder: Path, text: str, substitutions: dict) -> str:
-    """Build a book of one page and return its HTML."""
+def test_a_figure_is_traced_to_the_notebook_whose_code_names_its_file(checkout):
+    page = book.Page("notebooks/04_pepr.ipynb", {}, "pneumonia", "notebooks/pneumonia/04_pepr.ipynb")
+    write_notebook(checkout / page.notebook, "figures.save(figure, folder / 'figures' / 'curve.svg')")
+    assert book.figure_sources(checkout, [page]) == {"pneumonia/curve.svg": "notebooks/pneumonia/04_pepr"}
+
+
+def render(folder: Path, text: str, numbers: dict) -> str:
+    """Build a book of a chapter and the notebook that its numbers come from; returns the chapter's HTML."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["parse"]["myst_substitutions"] = substitutions
-    config["sphinx"]["config"]["html_static_path"] = []
-    config["sphinx"]["config"]["html_css_files"] = []
-    config.pop("bibtex_bibfiles")
-    config["sphinx"]["config"]["bibtex_bibfiles"] = []
+    config["parse"]["myst_substitutions"] = substitutions(numbers)
+    options = config["sphinx"]["config"]
+    options |= {"html_static_path": [], "html_css_files": [], "html_js_files": [], "bibtex_bibfiles": []}
+    options |= {"pepr_numbers": numbers, "pepr_figures": {"pocket/curve.svg": "notebooks/04_pepr"}}
+    del options["templates_path"], options["html_favicon"], config["bibtex_bibfiles"]
     source = folder / "source"
-    source.mkdir(parents=True, exist_ok=True)
+    (source / "_figures/pocket").mkdir(parents=True, exist_ok=True)
+    (source / "_figures/pocket/curve.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (source / "_config.yml").write_text(yaml.safe_dump(config))
-    (source / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (source / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: notebooks/04_pepr}]\n")
     (source / "index.md").write_text(text)
+    write_notebook(source / "notebooks/04_pepr.ipynb")
     book.render(source, folder)
-    return (folder / "_build/html/index.html").read_text()
+    return re.sub(r"\s+", " ", (folder / "_build/html/index.html").read_text())
+
+
+FULL_CHAPTER = """---
+description: What a page can hold.
+---
+
+# A page
+
+It took {{ pocket.energy }}, $\\frac{1}{2}$.
+
+```{figure} /_figures/pocket/curve.svg
+:alt: A curve.
+
+A curve.
+```
+"""
 
 
 @pytest.mark.slow
-def test_a_number_reaches_the_page_and_an_undefined_one_stops_the_build(tmp_path):
+def test_a_number_and_a_figure_lead_to_their_notebook_and_an_undefined_number_stops_the_build(tmp_path):
     update_numbers(tmp_path / "results", "04_pepr", {"energy": number(1.5, "1.5 Wh", estimate=True)})
-    substitutions = book.namespaces_as_markdown({"pocket": tmp_path / "results"})
-    page = render(tmp_path, "# A page\n\nIt took {{ pocket.energy }}, $\\frac{1}{2}$.\n", substitutions)
-    assert '<span class="estimated">1.5 Wh</span>' in re.sub(r"\s+", " ", page)
+    numbers = book.numbers_of({"pocket": tmp_path / "results"})
+    page = render(tmp_path, FULL_CHAPTER, numbers)
+    assert (
+        '<a class="number estimated" data-number="pocket.energy" href="notebooks/04_pepr.html" '
+        'title="Estimated by the notebook 04_pepr">1.5 Wh</a>' in page
+    )
+    assert '<a href="notebooks/04_pepr.html">drawn by this notebook</a>' in page
+    assert '<meta name="description" content="What a page can hold." />' in page
     assert "<mfrac>" in page
     with pytest.raises(book.BookError, match="gone"):
-        render(tmp_path, "# A page\n\nIt took {{ pocket.gone }}.\n", substitutions)
+        render(tmp_path, "# A page\n\nIt took {{ pocket.gone }}.\n", numbers)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr import analysis, figures, footprint
+from pepr import analysis, carbon, energy_figures, figures, footprint
 
 mpl.use("agg")
 
@@ -44,10 +44,12 @@ def every_figure(tables):
     yield "curve", figures.pepr_curve(scores, tables["curves"], tables["peaks"], "elpv")
     yield "one_model", figures.pepr_curve(scores, tables["curves"], tables["peaks"], "elpv_small")
     yield "slopes", figures.paired_slopes(table)
-    yield "learning", figures.learning_curves(tables["epochs"], "tf_efficientnet_lite0")
-    yield "components", figures.energy_by_component(footprint.by_component(table), "elpv")
-    yield "windows", figures.energy_by_window(footprint.by_window(table), "elpv")
-    yield "carbon", figures.carbon_across_countries(footprint.carbon_across_countries(0.002), "DNK")
+    yield "learning", energy_figures.learning_curves(tables["epochs"], "tf_efficientnet_lite0")
+    yield "components", energy_figures.energy_by_component(footprint.by_component(table), "elpv")
+    yield "windows", energy_figures.energy_by_window(footprint.by_window(table), "elpv")
+    yield "carbon", energy_figures.carbon_across_countries(footprint.carbon_across_countries(0.002), "DNK")
+    grams = carbon.grams_by_country(table)
+    yield "carbon_of_models", energy_figures.carbon_of_models(grams, carbon.country_names())
     yield "profile", figures.pepr_profile()
     yield "ranks", figures.rank_comparison(scores, "elpv", measure="balanced_accuracy")
 
@@ -126,7 +128,7 @@ def test_the_curve_is_drawn_through_the_best_score_at_the_peak(tables):
 def test_estimated_energy_is_hatched_and_measured_energy_is_not(tables):
     components = footprint.by_component(tables["table"])
     for measured, hatch in ((False, "////"), (True, None)):
-        figure = figures.energy_by_component(components.assign(measured=measured), "elpv")
+        figure = energy_figures.energy_by_component(components.assign(measured=measured), "elpv")
         assert {bar.get_hatch() for bar in figure.axes[0].patches} == {hatch}
         assert all(("(estimated)" in text) is not measured for text in legend_texts(figure))
 
@@ -141,7 +143,7 @@ def test_a_contended_model_is_crossed_out(tables):
 
 def test_the_chosen_country_is_ringed(tables):
     grids = footprint.carbon_across_countries(0.002)
-    figure = figures.carbon_across_countries(grids, "POL")
+    figure = energy_figures.carbon_across_countries(grids, "POL")
     assert "Poland" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert "Poland" in legend_texts(figure)
 

@@ -1,6 +1,9 @@
 """The notebooks: parameterised, committed without outputs, at home in an empty folder with only the wheel."""
 
+import contextlib
+import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from papermill.parameterize import parameterize_notebook
 
 from pepr.execution import execute_notebook
 from pepr.runs import RunSpec
@@ -44,13 +48,69 @@ def test_a_notebook_has_its_parameters_and_no_outputs(name):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code[0].metadata.tags == ["parameters"]
+    assert [cell.metadata.get("tags") for cell in code[:2]] == [["install", "remove-cell"], ["parameters"]]
     assert all(cell.execution_count is None and cell.outputs == [] for cell in code)
     assert max(len(cell.source.splitlines()) for cell in code) <= 14
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_parameters_are_a_form_and_what_papermill_injects_replaces_them(name):
+    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    (form,) = [cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"]]
+    lines = form.source.splitlines()
+    assert {line.split(" = ")[0] for line in lines} == PARAMETERS[name]
+    assert all("# @param " in line for line in lines)
+    injected = parameterize_notebook(notebook, dict.fromkeys(PARAMETERS[name], "seen"))
+    tags = [cell.metadata.get("tags") for cell in injected.cells]
+    after = injected.cells[tags.index(["parameters"]) + 1]
+    assert after.metadata.tags == ["injected-parameters"]
+    assert all(f'{parameter} = "seen"' in after.source for parameter in PARAMETERS[name])
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_first_cell_installs_only_where_the_package_is_missing(name, monkeypatch):
+    """The cell is run with the package there, with none, and with none and the address of a repository."""
+    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code").source
+    magic = '%pip install --quiet "pepr[pocket] @ git+{repository}"'
+    assert magic in cell
+    code = cell.replace(magic, "installed.append(repository)")
+    installed: list[str] = []
+    exec(code, {"installed": installed})
+    assert installed == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="address"):
+        exec(code, {"installed": installed})
+    exec(code.replace('repository = ""', 'repository = "https://a.b/c"'), {"installed": installed})
+    assert installed == ["https://a.b/c"]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_notebook_ends_with_things_to_try_and_describes_its_figures(name):
+    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    assert notebook.cells[-1].source.startswith("## Try this")
+    assert notebook.cells[-1].source.lower().count("expect") >= 3
+    drawn = [cell for cell in notebook.cells if re.search(r"^figure = ", cell.source, re.MULTILINE)]
+    assert drawn or name == "02_finetune"
+    for cell in drawn:
+        assert len(cell.metadata.mystnb.image.alt) > 30, cell.source
+
+
 def test_what_papermill_injects_are_the_fields_of_a_run():
     assert set(RunSpec("m", "d", "s").as_dict()) == PARAMETERS["02_finetune"] - {"profile"}
+
+
+@functools.cache
+def cut_off() -> tuple[str, ...]:
+    """What to put before a command so that it sees no network but the machine's own loopback.
+
+    Empty where the system does not allow it; there, a proxy that does not exist keeps downloads away.
+    """
+    alone = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    with contextlib.suppress(OSError):
+        if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode == 0:
+            return alone
+    return ()
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +131,11 @@ def wheel(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wheel, tmp_path):
-    """A fresh kernel, an empty working directory and home, the notebook's defaults, no PEPR variable set."""
+    """A fresh kernel, an empty folder and home, no network, the notebook's defaults, no PEPR variable set."""
     (tmp_path / "work").mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PEPR_")}
-    environment |= {"PYTHONPATH": str(wheel), "HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
+    environment |= {"PYTHONPATH": str(wheel), "HOME": str(tmp_path / "home"), **nowhere}
     if name == "05_published" and "PEPR_DATA" in os.environ:
         environment["PEPR_DATA"] = os.environ["PEPR_DATA"]
     script = (
@@ -85,7 +146,7 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
         "print(notebook.cells[-1].outputs[0].text)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, CHECKOUT / "notebooks" / f"{name}.ipynb"],
+        [*cut_off(), sys.executable, "-c", script, CHECKOUT / "notebooks" / f"{name}.ipynb"],
         cwd=tmp_path / "work",
         env=environment,
         capture_output=True,

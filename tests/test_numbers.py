@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pepr.errors import InputError
-from pepr.numbers import as_markdown, number, read_numbers, substitutions, update_numbers
+from pepr.numbers import escaped, number, read_numbers, substitutions, update_numbers
 
 
 def test_a_number_keeps_value_words_and_nature():
@@ -63,10 +63,10 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path):
     assert list(json.loads((tmp_path / "a/numbers.json").read_text())) == ["x", "y"]
 
 
-def test_an_estimate_is_marked_and_special_characters_are_escaped():
-    assert as_markdown(number(1, "1 Wh", estimate=True)) == "[1 Wh]{.estimated}"
-    assert as_markdown(number(1, "a_b < *c*")) == r"a\_b \< \*c\*"
+def test_special_characters_are_escaped():
+    assert escaped("a_b < *c*") == r"a\_b \< \*c\*"
 
 
-def test_substitutions_are_texts_by_namespace():
-    assert substitutions({"pocket": {"n_runs": number(40, "40")}}) == {"pocket": {"n_runs": "40"}}
+def test_what_prose_quotes_is_shown_by_the_role_of_generated_numbers():
+    entries = {"pocket": {"n_runs": number(40, "40")}}
+    assert substitutions(entries) == {"pocket": {"n_runs": "{number}`pocket.n_runs`"}}

@@ -1,0 +1,93 @@
+"""The same study on other electricity grids: grams follow from energy and intensity, ranks stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pepr.errors import InputError
+from pepr.footprint import grid_intensities, study_bill
+from pepr.numbers import number
+
+COUNTRIES = ("DNK", "IND", "KEN", "BRA")
+"""The grids that the book compares: wind and its neighbours' power, coal, geothermal, and water."""
+GRAMS_PER = {"t": 1e6, "kg": 1e3, "g": 1.0}
+
+
+def intensities(codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
+    """CodeCarbon's yearly averages for some countries, in their order; see `footprint.grid_intensities`.
+
+    Raises InputError for a code that CodeCarbon's table does not have.
+    """
+    table, codes = grid_intensities().set_index("country_code"), list(codes)
+    missing = [code for code in codes if code not in table.index]
+    if missing:
+        raise InputError(f"CodeCarbon has no intensity for {', '.join(missing)}; use codes such as DNK")
+    return table.loc[codes]
+
+
+def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
+    """Countries by their three-letter code."""
+    return intensities(codes)["country"].to_dict()
+
+
+def energy_of_models(table: pd.DataFrame) -> pd.Series:
+    """Mean training energy of each model in kWh, over its runs with all training data.
+
+    `table` is a results table; a model without a metered run is left out.
+    """
+    done = table[(table["status"] == "ok") & (table["train_fraction"] == 1.0)]
+    return done.groupby("model")["energy_kwh"].mean().dropna()
+
+
+def grams_by_country(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
+    """Grams of CO2e of one training of each model, one column a country: always an estimate."""
+    energy = energy_of_models(table)
+    return pd.DataFrame(
+        {code: energy * intensity for code, intensity in intensities(codes)["carbon_intensity"].items()}
+    )
+
+
+def ranks_that_differ(grams: pd.DataFrame) -> int:
+    """How many models have another rank in some country than in the first column's."""
+    ranks = grams.rank()
+    return int((ranks.ne(ranks.iloc[:, 0], axis=0)).any(axis=1).sum())
+
+
+def mass(value_g: float) -> str:
+    """Grams in the unit that reads best, to two digits."""
+    unit = next((unit for unit, size in GRAMS_PER.items() if value_g >= size), "g")
+    scaled = value_g / GRAMS_PER[unit]
+    return f"{scaled:,.0f} {unit}" if scaled >= 100 else f"{scaled:.2g} {unit}"
+
+
+def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+    """An energy on several grids, as numbers for prose: intensity, year and grams, and their ratio."""
+    rows = intensities(codes)
+    out = {}
+    for code, row in rows.iterrows():
+        key, intensity = f"carbon_{code.lower()}", float(row["carbon_intensity"])
+        out[f"{key}_country"] = number(row["country"], row["country"])
+        out[f"{key}_intensity"] = number(intensity, f"{intensity:.0f} g/kWh", True)
+        out[f"{key}_year"] = number(int(row["year"]), str(int(row["year"])))
+        out[f"{key}_co2"] = number(energy_kwh * intensity, mass(energy_kwh * intensity), True)
+    ratio = float(rows["carbon_intensity"].max() / rows["carbon_intensity"].min())
+    return out | {"carbon_grid_ratio": number(ratio, f"{ratio:.1f}", True)}
+
+
+def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+    """What prose may quote of a study on several grids: `grid_numbers` of its bill, and what place cannot do.
+
+    `carbon_model_ratio` is how much more energy the dearest model took than the thriftiest;
+    `carbon_ranks_moved` how many models change rank between the grids.
+    """
+    bill, energy = study_bill(table), energy_of_models(table)
+    ratio = float(energy.max() / energy.min())
+    moved = ranks_that_differ(grams_by_country(table, codes))
+    return grid_numbers(bill["total_wh"] / 1000, codes) | {
+        "carbon_model_ratio": number(ratio, f"{ratio:.1f}", bill["estimated"]),
+        "carbon_models": number(len(energy), str(len(energy))),
+        "carbon_ranks_moved": number(moved, str(moved) if moved else "none"),
+    }

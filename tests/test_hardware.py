@@ -1,0 +1,56 @@
+"""Machines that ran the same profile are compared by model, and never pooled."""
+
+import shutil
+
+import pytest
+
+from pepr import book_facts, hardware, runs
+
+
+@pytest.fixture
+def two_machines(synthetic_results, tmp_path, monkeypatch):
+    """The simulated study on its machine, and contributed from another one that is twice as slow."""
+    monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
+    shipped = tmp_path / "reference"
+    monkeypatch.setattr(hardware, "reference_folder", lambda name: shipped / name)
+    folder = shipped / "contributed" / "pocket-slow-machine"
+    folder.mkdir(parents=True)
+    table = synthetic_results.table
+    table["train_time_s"] *= 2
+    table["hardware"] = "a slow machine"
+    table.to_csv(folder / "results.csv", index=False)
+    return folder
+
+
+def test_a_machine_alone_is_named_and_not_compared(synthetic_results, tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
+    monkeypatch.setattr(hardware, "reference_folder", lambda name: tmp_path / name)
+    assert len(hardware.machines("pocket")) == 1
+    assert book_facts.machines_table("pocket").startswith(
+        "So far one machine has run `pocket`: simulated CPU"
+    )
+
+
+def test_a_slower_machine_that_ranks_alike_is_told_so(two_machines):
+    rows = hardware.compare(hardware.machines("pocket"))
+    assert rows["origin"].tolist() == ["this machine", "contributed"]
+    assert rows["times_as_long"].tolist() == [1.0, pytest.approx(2.0)]
+    assert rows["spearman"].tolist() == [pytest.approx(1.0), pytest.approx(1.0)]
+    table = book_facts.machines_table("pocket")
+    assert "| a slow machine | contributed |" in table
+    assert "2.00 times | 1.00 |" in table
+
+
+def test_a_machine_with_two_models_in_common_has_no_rank_correlation(two_machines):
+    table = runs.read_table(two_machines / "results.csv")
+    few = table[table["setting"] == "elpv"].drop_duplicates("model").head(2)
+    few.to_csv(two_machines / "results.csv", index=False)
+    rows = hardware.compare(hardware.machines("pocket"))
+    assert rows["compared"].tolist()[1] == 2
+    assert rows["spearman"].isna().tolist() == [False, True]
+    assert "too few models" in book_facts.machines_table("pocket")
+
+
+def test_results_of_another_profile_are_left_out(two_machines):
+    shutil.copytree(two_machines, two_machines.parent / "pneumonia-slow-machine")
+    assert len(hardware.machines("pocket")) == 2
