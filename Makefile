@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-scale test-chaos test-slurm book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce test test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -29,7 +29,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) $($(flag))))
 lower = $(shell echo $(1) | tr A-Z a-z)
 
-reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed, MODELS=a,b ...
+reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, MODELS=a,b ...
 	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(SUBSET)
 
 # One thread a worker: threads that wait for each other crawl when another worker has their core.
@@ -49,6 +49,10 @@ test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and l
 book: setup  ## Build the book from this machine's results, else from the shipped reference
 	@pepr book
 
+check-book: setup  ## Build the book and check every page in Chromium: links, numbers, accessibility, weight
+	@pepr book
+	@python -m pepr.check_book
+
 lab: setup  ## Open JupyterLab on the notebooks
 	@jupyter lab notebooks
 
@@ -66,7 +70,7 @@ lint: setup  ## Check style and formatting
 lock: $(VENV)/.installed  ## Renew every pin
 	@python -m pip install --quiet pip-tools
 	@pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
-	  --no-emit-find-links --extra pocket --extra study --extra cluster --extra test --output-file requirements.new pyproject.toml
+	  --no-emit-find-links --extra pocket --extra study --extra cluster --extra test --extra check --output-file requirements.new pyproject.toml
 	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
 	  grep -vE '^(nvidia-[^m]|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
 
