@@ -79,6 +79,13 @@ def wait_for_line(process, words: str) -> str:
     raise AssertionError(f"it ended without saying {words!r}:\n{told}")
 
 
+def rest_of(process) -> str:
+    """Read a study's output to its end."""
+    told = process.stdout.read()
+    process.wait(timeout=60)
+    return told
+
+
 def kill_tree(process) -> None:
     """SIGKILL a process and all that descend from it."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -110,3 +117,8 @@ def assert_same_results(folder: Path, undisturbed: Path) -> None:
 
 def predictions(folder: Path, run_id: str) -> tuple[np.ndarray, np.ndarray]:
     return runs.Results(folder.name, "this machine", folder).predictions(run_id)
+
+
+def row(folder: Path, run_id: str) -> pd.Series:
+    """One run's row of a study's table."""
+    return runs.read_table(folder / "results.csv").set_index("run_id").loc[run_id]

@@ -1,0 +1,171 @@
+"""A study on a Slurm cluster of two nodes, made on this machine, that loses one of them on the way."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pepr import machine
+from tests.whole_studies import (
+    CHECKOUT,
+    assert_same_results,
+    finish_study,
+    kill_tree,
+    rest_of,
+    start_study,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slurm
+
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
+CONFIGURATION = Path("/etc/slurm/slurm.conf")  # where Slurm's programs look, the jobs' too
+MARK = "# Made by a test of the PePR study; the test removes it."
+NODES = ("pepr1", "pepr2")
+
+
+def need(condition, what):
+    if not condition:
+        pytest.fail(f"make test-slurm starts a cluster on this machine and needs {what}", pytrace=False)
+
+
+def install():
+    """Slurm and munge from Debian, where they are missing."""
+    need(os.geteuid() == 0, "root")
+    if all(shutil.which(program) for program in ("slurmctld", "slurmd", "squeue", "munged")):
+        return
+    need(shutil.which("apt-get"), f"apt-get, or {', '.join(PACKAGES)} installed")
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for attempt in (["apt-get", "update"], command):
+        done = subprocess.run(attempt, env=environment, capture_output=True, text=True, check=False)
+        need(done.returncode == 0, f"{' '.join(attempt)}, which failed: {done.stderr[-500:]}")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def configuration(folder):
+    """A controller and two nodes, all on this host; see `man slurm.conf`."""
+    host = socket.gethostname()
+    cores = machine.cores()
+    here = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000"
+    nodes = [f"NodeName={node} {here} Port={free_port()}" for node in NODES]
+    return "\n".join(
+        [
+            MARK,
+            "ClusterName=pepr",
+            f"SlurmctldHost={host}(127.0.0.1)",
+            f"SlurmctldPort={free_port()}",
+            "SlurmUser=root",
+            f"StateSaveLocation={folder}/controller",
+            f"SlurmctldPidFile={folder}/controller.pid",
+            f"SlurmdSpoolDir={folder}/%n",
+            f"SlurmdPidFile={folder}/%n.pid",
+            "SlurmdParameters=config_overrides",
+            "SlurmdTimeout=10",
+            "ProctrackType=proctrack/linuxproc",
+            "TaskPlugin=task/none",
+            "JobAcctGatherType=jobacct_gather/none",
+            "SelectType=select/cons_tres",
+            "SelectTypeParameters=CR_Core",
+            "MpiDefault=none",
+            *nodes,
+            f"PartitionName=main Nodes={','.join(NODES)} Default=YES State=UP",
+            "",
+        ]
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The folder of a running cluster: its logs, and a file with the process of each node's daemon."""
+    install()
+    if CONFIGURATION.exists():
+        need(
+            CONFIGURATION.read_text().startswith(MARK),
+            f"{CONFIGURATION} not to exist: is this a cluster?",
+        )
+    folder = tmp_path / "slurm"
+    for name in ("controller", *NODES):
+        (folder / name).mkdir(parents=True)
+    CONFIGURATION.parent.mkdir(exist_ok=True)
+    CONFIGURATION.write_text(configuration(folder))
+    started = []
+
+    def start(name, *command):
+        with (folder / f"{name}.log").open("w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+    if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
+        subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "/run/munge"], check=True)
+        start("munge", "runuser", "-u", "munge", "--", "munged", "--foreground")
+        wait_until(Path("/run/munge/munge.socket.2").exists, "munged", 20)
+    start("controller", "slurmctld", "-D")
+    for node in NODES:
+        start(node, "slurmd", "-D", "-N", node)
+    wait_until(lambda: ask("sinfo", "-h", "-t", "idle", "-o", "%D") == "2", "two idle nodes", 60)
+    yield folder
+    for process in reversed(started):
+        kill_tree(process)
+    CONFIGURATION.unlink()
+
+
+def ask(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def lose(node, folder):
+    """Kill a node's daemon and everything that it started, as when its power fails."""
+    daemon = psutil.Process(int((folder / f"{node}.pid").read_text()))
+    jobs = [process for process in psutil.process_iter() if is_job_of(process, node)]
+    stewards = {
+        parent for job in jobs for parent in job.parents() if "slurmstepd" in " ".join(parent.cmdline())
+    }
+    assert jobs and stewards
+    for process in (daemon, *stewards, *jobs):
+        process.kill()
+
+
+def is_job_of(process, node):
+    try:
+        return process.environ().get("SLURMD_NODENAME") == node
+    except psutil.Error:
+        return False
+
+
+def snakemake_profile(folder):
+    """The shipped profile, with what is this cluster's own: its cores, and a pace for two small runs."""
+    values = yaml.safe_load((CHECKOUT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
+    values["set-threads"]["finetune"] = machine.cores()
+    values["slurm-init-seconds-before-status-checks"] = 5
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder
+
+
+def test_a_study_on_a_cluster_that_loses_a_node_equals_one_made_here(cluster, tmp_path):
+    finish_study(tmp_path / "here")
+    process = start_study(
+        tmp_path / "cluster", "smoke", "--cluster", str(snakemake_profile(tmp_path)), PYTHONUNBUFFERED="1"
+    )
+    runs_folder = tmp_path / "cluster" / "smoke" / "runs"
+    wait_until(lambda: list(runs_folder.glob(".*.lock")), "a run at work on a node", 180)
+    node = ask("squeue", "-h", "-t", "running", "-o", "%N").split()[0]
+    lose(node, cluster)
+    began = time.monotonic()
+    told = rest_of(process)
+    log = (cluster / "controller.log").read_text()
+    assert process.returncode == 0, told + log
+    assert f"due to failure of node {node}" in log
+    assert node in ask("sinfo", "-h", "-t", "down", "-o", "%N")
+    assert time.monotonic() - began < 400
+    assert_same_results(tmp_path / "cluster" / "smoke", tmp_path / "here" / "smoke")
