@@ -101,7 +101,8 @@ def hooked(folder, code, **environment):
     """The environment in which every Python process starts with `code`."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(folder), **environment}
+    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path), **environment}
 
 
 def test_killed_at_twenty_random_moments_it_goes_on_where_it_was(whole, tmp_path, data_cache):
