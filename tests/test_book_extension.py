@@ -1,0 +1,78 @@
+"""What the book's Sphinx extension makes of numbers, figures, descriptions and icons."""
+
+from types import SimpleNamespace
+
+import pytest
+from docutils import nodes
+
+from pepr import book_extension as extension
+
+SCRIPT = (
+    'var a={bars:[448,512,["navicon"],"f0c9","M0 96z"],"arrow-up":[384,512,[8593],"f062","M214 41z"],'
+    '"arrow-up-wide":[576,512,[],"f161","M1 1z"]}'
+)
+
+
+@pytest.fixture
+def env():
+    return SimpleNamespace(
+        found_docs={"notebooks/04_pepr", "notebooks/pneumonia/04_pepr"},
+        metadata={"book/a": {"description": "What it is about."}},
+    )
+
+
+def test_a_number_leads_to_the_notebook_of_its_profile_else_to_the_common_one(env):
+    assert extension.notebook_of("pneumonia/04_pepr", env) == "notebooks/pneumonia/04_pepr"
+    assert extension.notebook_of("pocket/04_pepr", env) == "notebooks/04_pepr"
+    assert extension.notebook_of("pocket/09_none", env) is None
+
+
+def test_a_page_is_described_by_its_front_matter_else_by_its_first_paragraph(env):
+    app = SimpleNamespace(env=env)
+    page = nodes.document(None, None)
+    page += nodes.paragraph("", "word " * 100)
+    assert extension.description_of(app, "book/a", page) == "What it is about."
+    assert extension.description_of(app, "search", None).startswith("Search")
+    found = extension.description_of(app, "book/b", page)
+    assert found.endswith("word …") and len(found) <= extension.DESCRIPTION_LENGTH + 2
+    assert extension.description_of(app, "book/c", None) == ""
+
+
+def test_launch_buttons_stay_away_from_notebooks_that_the_repository_does_not_have(env):
+    app = SimpleNamespace(env=env)
+    for name, left in (("notebooks/04_pepr", 2), ("notebooks/pneumonia/04_pepr", 1)):
+        context = {"header_buttons": [{"label": "launch-buttons"}, {"label": "download"}]}
+        extension.complete_page(app, name, "page.html", context, None)
+        assert len(context["header_buttons"]) == left
+
+
+def test_a_description_cannot_break_out_of_its_tag(env):
+    env.metadata["book/a"]["description"] = 'Models & "costs" <now>'
+    context: dict = {}
+    extension.complete_page(SimpleNamespace(env=env), "book/a", "page.html", context, None)
+    assert 'content="Models &amp; &quot;costs&quot; &lt;now&gt;"' in context["metatags"]
+
+
+def test_a_caption_names_the_notebook_that_drew_the_figure():
+    page = nodes.document(None, None)
+    for name in ("curve", "other"):
+        figure = nodes.figure(
+            "", nodes.image(uri=f"_figures/pocket/{name}.svg"), nodes.caption("", "A curve.")
+        )
+        page += figure
+    app = SimpleNamespace(config=SimpleNamespace(pepr_figures={"pocket/curve.svg": "notebooks/04_pepr"}))
+    extension.name_sources(app, page, "book/a")
+    (line,) = page.findall(extension.drawn_by)
+    assert line["source"] == "notebooks/04_pepr"
+    assert line.parent.astext().startswith("A curve.")
+
+
+def test_only_the_icons_that_pages_use_are_kept(tmp_path):
+    assert set(extension.used_icons(SCRIPT, ['<i class="fa-solid fa-arrow-up"></i>'])) == {"arrow-up"}
+    scripts = tmp_path / "_static/scripts"
+    scripts.mkdir(parents=True)
+    (scripts / "fontawesome.js").write_text(SCRIPT)
+    (tmp_path / "one.html").write_text('<i class="fas fa-bars"></i>')
+    extension.lighten_icons(SimpleNamespace(outdir=tmp_path), None)
+    kept = (scripts / "fontawesome.js").read_text()
+    assert '{"bars": [448, 512, "M0 96z"]}' in kept and "M214" not in kept
