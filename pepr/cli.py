@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -294,7 +295,11 @@ register(app, step)
 
 
 def main() -> None:
-    """Entry point: exit status 2 for input that cannot be used, with one line on stderr."""
+    """Entry point: exit status 2 for input that cannot be used, with one line on stderr.
+
+    A request to end (SIGTERM: a cluster, a service manager, `kill`) is taken like Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(standalone_mode=True)
     except (InputError, DataUnavailable, ModelUnavailable) as error:

@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
+
+import psutil
 
 from pepr import machine, models, recovery, study
 from pepr.errors import InputError, WorkFailed
@@ -90,6 +92,8 @@ def execute_run(
         )
     except PapermillExecutionError as error:
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
         if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
         return classify(error.ename, error.evalue), traceback
@@ -317,7 +321,8 @@ def _snakemake(
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
         *(("--workflow-profile", str(placement)) if placement else ("--cores", cores)),
-        *("--keep-going", "--quiet", "all"),
+        # Any order does, and solving for the best one takes seconds before each run of a large grid.
+        *("--scheduler", "greedy", "--keep-going", "--quiet", "all"),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
@@ -329,7 +334,7 @@ def _snakemake(
         "PYTHONUNBUFFERED": "1",
         "PEPR_RESULTS": str(store.root),
     }
-    with (store.folder / "reproduce.log").open("a", encoding="utf-8") as log:
+    with (store.folder / "reproduce.log").open("ab", buffering=0) as log:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -341,18 +346,28 @@ def _snakemake(
         )
         try:
             for line in process.stdout:
-                for stream in (sys.stdout, log):
-                    _pass_on(line, stream)
+                _pass_on(line, log)
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
+            _interrupt(process)
             process.wait()
             raise
         if process.wait():
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
 
 
-def _pass_on(line: str, stream: TextIO) -> None:
+def _pass_on(line: str, log: BinaryIO) -> None:
     """A closed terminal or a full disk costs the line, not the study."""
     with contextlib.suppress(OSError):
-        stream.write(line)
-        stream.flush()
+        log.write(line.encode())
+    with contextlib.suppress(OSError):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Stop Snakemake and the run that it would wait for. Where Ctrl-C reached them before, nothing changes."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        workflow = psutil.Process(process.pid)
+        for one in (workflow, *workflow.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGINT)

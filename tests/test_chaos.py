@@ -146,14 +146,20 @@ def test_its_front_process_killed_alone_it_is_not_started_a_second_time_beside_i
     assert_same_results(store.folder, undisturbed)
 
 
-@pytest.mark.parametrize("told_to_stop", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_by_a_signal_it_leaves_no_row_of_the_run_it_was_at(begun, told_to_stop):
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(lambda pid: os.killpg(pid, signal.SIGINT), id="ctrl-c"),
+        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), id="kill"),
+    ],
+)
+def test_stopped_by_a_person_it_leaves_no_row_of_the_run_it_was_at(begun, stop):
     store, profile, undisturbed, (first, _) = begun
     forget(store, first)
     process = start_study(store.root, profile)
     wait_for_line(process, "[4/4")
     time.sleep(2)
-    os.killpg(process.pid, told_to_stop)
+    stop(process.pid)
     rest_of(process)
     assert process.returncode != 0
     assert not store.record_path(first).exists()

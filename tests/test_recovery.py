@@ -148,11 +148,16 @@ def test_errors_of_the_disk_are_told_from_errors_of_the_work(text, storage):
     assert recovery.is_storage_error(text) == storage
 
 
-def test_a_closed_terminal_costs_a_line_and_not_the_study():
+def test_a_closed_terminal_and_a_full_log_cost_a_line_and_not_the_study(tmp_path, monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     terminal = os.fdopen(writer, "w")
-    execution._pass_on("a line\n", terminal)
+    monkeypatch.setattr("sys.stdout", terminal)
+    with (tmp_path / "log").open("ab", buffering=0) as log:
+        execution._pass_on("a line\n", log)
+    assert (tmp_path / "log").read_text() == "a line\n"
+    with open("/dev/full", "ab", buffering=0) as log:
+        execution._pass_on("a line\n", log)
     with pytest.raises(BrokenPipeError):
         terminal.close()
 
