@@ -57,13 +57,12 @@ FRONT_DOOR = """<!DOCTYPE html>
 <meta http-equiv="refresh" content="0; url={first}"></head>
 <body><main><h1>{title}</h1><p><a href="{first}">{description}</a></p></main></body></html>
 """
-MISSING = {
-    "published": (
-        "the authors' published tables. They are fetched from the authors' repository when there is a "
-        "network; without one, put the seven files into a folder `published` and set `PEPR_DATA` to the "
-        "folder that holds it. Then run `make book` again."
-    ),
-}
+NO_TABLES = (
+    "the authors' published tables. They are fetched from the authors' repository when there is a "
+    "network; without one, put the seven files into a folder `published` and set `PEPR_DATA` to the "
+    "folder that holds it. Then run `make book` again."
+)
+MISSING = {"published": NO_TABLES, "costs": NO_TABLES}
 
 
 class BookError(WorkFailed):
@@ -93,6 +92,7 @@ PAGES = (
     Page("notebooks/03_energy.ipynb", {}, "pocket"),
     Page("notebooks/04_pepr.ipynb", {}, "pocket"),
     Page("notebooks/05_published.ipynb", {}, "published"),
+    Page("notebooks/06_costs.ipynb", {}, "costs"),
 )
 
 
@@ -120,6 +120,7 @@ def _digest(root: Path, page: Page) -> str:
     """What a page depends on: the notebook, its parameters, the package, the results, the data folder."""
     package = Path(__file__).parent
     files = [root / page.notebook, *sorted(package.glob("*.py")), *sorted(package.glob("profiles/*.yaml"))]
+    files += sorted(path for path in (package / "reference").iterdir() if path.is_file())
     if page.namespace in PROFILES:
         files.append(find_results(page.namespace).folder / "results.csv")
     digest = hashlib.sha256(repr((sorted(page.parameters.items()), os.environ.get("PEPR_DATA"))).encode())
@@ -320,7 +321,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
         mirror.write(page.path, with_address(text, repository))
     mirror.write(TRAINING, with_address(unexecuted_notebook(root / TRAINING), repository))
 
-    numbers = numbers_of({name: results_root() / name for name in (*profiles, "published")})
+    numbers = numbers_of({name: results_root() / name for name in (*profiles, "published", "costs")})
     for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):
             mirror.write(f"_figures/{name}/{figure.name}", figure.read_bytes())

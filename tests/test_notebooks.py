@@ -38,7 +38,9 @@ PARAMETERS = {
     "03_energy": {"profile", "country"},
     "04_pepr": {"profile"},
     "05_published": {"source"},
+    "06_costs": {"source"},
 }
+NEED_TABLES = ("05_published", "06_costs")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -136,7 +138,7 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PEPR_")}
     nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
     environment |= {"PYTHONPATH": str(wheel), "HOME": str(tmp_path / "home"), **nowhere}
-    if name == "05_published" and "PEPR_DATA" in os.environ:
+    if name in NEED_TABLES and "PEPR_DATA" in os.environ:
         environment["PEPR_DATA"] = os.environ["PEPR_DATA"]
     script = (
         "import nbclient, nbformat, sys\n"
@@ -154,7 +156,7 @@ def test_a_notebook_runs_by_hand_in_an_empty_folder_with_only_the_wheel(name, wh
         check=False,
         timeout=300,
     )
-    if name == "05_published" and "PEPR_DATA" not in environment and done.returncode:
+    if name in NEED_TABLES and "PEPR_DATA" not in environment and done.returncode:
         assert "DataUnavailable: the published table" in done.stderr and "set PEPR_DATA" in done.stderr
         return
     assert done.returncode == 0, done.stderr[-3000:]
