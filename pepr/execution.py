@@ -365,7 +365,7 @@ def _pass_on(line: str, log: BinaryIO) -> None:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Stop Snakemake and the run that it would wait for. Where Ctrl-C reached them before, nothing changes."""
+    """Stop Snakemake and the run that it would wait for. Ctrl-C reaches them twice, without harm."""
     with contextlib.suppress(psutil.NoSuchProcess):
         workflow = psutil.Process(process.pid)
         for one in (workflow, *workflow.children(recursive=True)):

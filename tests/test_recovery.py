@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ def test_a_closed_terminal_and_a_full_log_cost_a_line_and_not_the_study(tmp_path
     with (tmp_path / "log").open("ab", buffering=0) as log:
         execution._pass_on("a line\n", log)
     assert (tmp_path / "log").read_text() == "a line\n"
-    with open("/dev/full", "ab", buffering=0) as log:
+    with Path("/dev/full").open("ab", buffering=0) as log:
         execution._pass_on("a line\n", log)
     with pytest.raises(BrokenPipeError):
         terminal.close()
