@@ -21,6 +21,7 @@ import yaml
 
 from pepr.book_data import as_script
 from pepr.book_facts import record_files
+from pepr.drawings import lighter, lighter_notebook
 from pepr.errors import InputError, WorkFailed
 from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
@@ -318,13 +319,13 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     for page, output, note in execute_all(root, pages, source.parent / "executed"):
         say(f"{page.path}: {note if output else 'left out: ' + note}")
         text = output.read_text() if output else notice_notebook(root / page.notebook, note)
-        mirror.write(page.path, with_address(text, repository))
+        mirror.write(page.path, with_address(lighter_notebook(text), repository))
     mirror.write(TRAINING, with_address(unexecuted_notebook(root / TRAINING), repository))
 
     numbers = numbers_of({name: results_root() / name for name in (*profiles, "published", "costs")})
     for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):
-            mirror.write(f"_figures/{name}/{figure.name}", figure.read_bytes())
+            mirror.write(f"_figures/{name}/{figure.name}", lighter(figure.read_text()))
     for path in sorted((root / "book").rglob("*")):
         if path.suffix == ".md":
             mirror.write(path.relative_to(root), chapter(path.read_text(), numbers))

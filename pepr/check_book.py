@@ -143,9 +143,6 @@ def look_at(
         wider = page.evaluate(IN_VIEW)
         if wider > 1:
             found.append(f"{wider} pixels wider than the screen")
-        painted = page.evaluate(PAINTED)
-        if painted is not None and painted > FIRST_PAINT_MS:
-            found.append(f"first readable after {painted / 1000:.1f} s")
         response = Axe().run(page, options=AXE_OPTIONS).response
         for kind in ("passes", "violations", "incomplete", "inapplicable"):
             rules |= {entry["id"] for entry in response[kind]}
@@ -153,6 +150,20 @@ def look_at(
         problems += [f"{path.relative_to(html)} ({scheme}, {width} px): {one}" for one in found]
     context.close()
     return problems, rules
+
+
+def time_first_page(browser: Any, html: Path, page: Path) -> list[str]:
+    """Whether the book's first page can be read soon after it was opened: the quickest of three times."""
+    times = []
+    for _ in range(3):
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.goto(page.resolve().as_uri(), wait_until="load")
+        times.append(tab.evaluate(PAINTED))
+        context.close()
+    quickest = min((time for time in times if time is not None), default=0)
+    late = f"{page.relative_to(html)}: first readable after {quickest / 1000:.1f} s"
+    return [late] if quickest > FIRST_PAINT_MS else []
 
 
 def look_from_a_server(browser: Any, html: Path, pages: list[Path]) -> list[str]:
@@ -193,6 +204,7 @@ def check(html: Path, names: list[str] | None = None) -> str:
         for look in LOOKS:
             found, rules = look_at(browser, html, shown, look)
             problems, tried = problems + found, tried | rules
+        problems += time_first_page(browser, html, shown[0]) if shown else []
         problems += look_from_a_server(browser, html, shown)
         browser.close()
     if problems:
