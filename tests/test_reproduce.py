@@ -1,19 +1,13 @@
-"""Whole studies through the workflow: a failing model costs a row, a killed study goes on where it was."""
+"""Whole studies through the workflow: a failing model costs a row, a failing workflow says where to look."""
 
-import contextlib
-import json
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 
-import psutil
 import pytest
+import yaml
 
 from pepr import execution, runs, study
-from pepr.errors import WorkFailed
+from pepr.errors import InputError, WorkFailed
 from tests.test_execution import CHECKOUT, broken_timm, profile
 
 
@@ -55,54 +49,32 @@ def test_contended_runs_can_be_repeated_and_others_are_left(results):
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [False, True]
 
 
-def start_study(results, profile_name="smoke"):
-    environment = {**os.environ, "PEPR_RESULTS": str(results)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", profile_name],
-        cwd=CHECKOUT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def kill_tree(process):
-    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs([psutil.Process(pid) for pid in family if psutil.pid_exists(pid)], timeout=10)
-
-
-@pytest.mark.slow
-def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(results):
-    """Kill the whole tree once the first record is there, at a random moment of the second run; go on."""
-    first = start_study(results)
-    folder = results / "smoke" / "runs"
-    deadline = time.monotonic() + 180
-    while not list(folder.glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(random.uniform(0, 4))
-    kill_tree(first)
-    finished = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.json")}
-    assert finished, first.stdout.read()
-    assert all(json.loads(content) for _, content in finished.values())
-
-    second = start_study(results)
-    told, _ = second.communicate(timeout=240)
-    assert second.returncode == 0, told
-    expected = {f"{spec.run_id}.json" for spec in study.grid(study.load("smoke"))}
-    assert {path.name for path in folder.iterdir()} == expected
-    for name, (when, content) in finished.items():
-        assert ((folder / name).stat().st_mtime_ns, (folder / name).read_bytes()) == (when, content)
-    table = runs.read_table(results / "smoke" / "results.csv")
-    assert len(table) == len(expected) and (table["status"] == "ok").all()
-
-
 def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
     loaded = study.load("smoke")
     with pytest.raises(WorkFailed, match=r"reproduce\.log"):
         execution.reproduce(loaded, tmp_path, say=lambda line: None)
+
+
+def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):
+    shipped = execution.cluster_profile(CHECKOUT, "slurm")
+    assert yaml.safe_load((shipped / "config.yaml").read_text())["executor"] == "slurm"
+    (tmp_path / "config.yaml").write_text("executor: slurm")
+    assert execution.cluster_profile(CHECKOUT, str(tmp_path)) == tmp_path
+    with pytest.raises(InputError, match=r"cluster 'nimbus': known are slurm, or a folder"):
+        execution.cluster_profile(CHECKOUT, "nimbus")
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", "runtime=20,"), ("cuda", "gpu=1,")])
+def test_snakemake_understands_the_profile_for_slurm(tmp_path, device, asked):
+    config = {"profile": "smoke", "device": device, "checkout": CHECKOUT, "results": tmp_path, "cores": 2}
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "workflow" / "Snakefile")),
+        *("--directory", str(tmp_path), "--dry-run", "--nolock", "--workflow-profile"),
+        *(str(CHECKOUT / "workflow" / "profiles" / "slurm"), "--config"),
+        *(f"{key}={value}" for key, value in config.items()),
+    ]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    jobs = [line for line in told.splitlines() if "slurm_extra=--exclusive" in line]
+    assert len(jobs) == 2 and all(asked in line for line in jobs)
