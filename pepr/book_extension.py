@@ -36,9 +36,10 @@ const draw = () => document.querySelectorAll("i[class*='fa-']").forEach((mark) =
   if (!name) return;
   const [width, height, path] = icons[name];
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  [...mark.attributes].forEach(({ name, value }) => svg.setAttribute(name, value));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("class", `svg-inline--fa ${mark.className}`);
   svg.setAttribute("aria-hidden", "true");
+  svg.classList.add("svg-inline--fa");
   svg.innerHTML = `<path fill="currentColor" d="${path}"></path>`;
   mark.replaceWith(svg);
 });

@@ -80,7 +80,7 @@ def provenance(profile: str) -> str:
         f"Every run: {{download}}`the table <_records/{profile}-results.csv>`, "
         f"{{download}}`the full records <_records/{profile}-records.jsonl>`."
     )
-    return "\n".join([f"**Profile `{profile}`**", "", "| | |", "| --- | --- |", *lines, "", links])
+    return "\n".join([f"**Profile `{profile}`**", "", "| What | Value |", "| --- | --- |", *lines, "", links])
 
 
 def estimates(profile: str) -> str:
@@ -99,9 +99,9 @@ def estimates(profile: str) -> str:
             rows.append((f"Energy, {component.upper()}", how, how in MEASURED_KINDS))
     rows.append(("Carbon", "energy times a yearly average of the grid", False))
     lines = [
-        f"| {what} | {escaped(how)} | {'measured' if sure else '**estimated**'} |" for what, how, sure in rows
+        f"| {what} | {'measured' if sure else '**estimated**'} | {escaped(how)} |" for what, how, sure in rows
     ]
-    head = [f"**Profile `{profile}`**", "", "| Quantity | How it is known | Nature |", "| --- | --- | --- |"]
+    head = [f"**Profile `{profile}`**", "", "| Quantity | Nature | How it is known |", "| --- | --- | --- |"]
     return "\n".join([*head, *lines])
 
 

@@ -24,9 +24,9 @@ def test_the_provenance_names_machine_versions_hashes_and_bill(synthetic_results
 
 def test_every_estimate_is_listed_with_how_it_is_known():
     text = book_facts.estimates("pocket")
-    assert "| Energy, CPU | load\\_model | **estimated** |" in text
-    assert "| Training time | a clock | measured |" in text
-    assert "| Carbon | energy times a yearly average of the grid | **estimated** |" in text
+    assert "| Energy, CPU | **estimated** | load\\_model |" in text
+    assert "| Training time | measured | a clock |" in text
+    assert "| Carbon | **estimated** | energy times a yearly average of the grid |" in text
 
 
 def test_the_records_that_are_offered_are_those_of_the_runs(synthetic_results):
@@ -60,5 +60,7 @@ def test_the_script_for_the_drawings_is_data_and_nothing_else(synthetic_results)
     bill = {"value": 8.4, "text": "8.4 Wh", "estimate": True}
     text = book_data.as_script(synthetic_results, {"pocket": {"bill_total": bill}})
     data = json.loads(text.removeprefix("window.peprStudy = ").removesuffix(";\n"))
-    assert data["energies"] == [{"what": "The study pocket", "kwh": 0.0084, "text": "8.4 Wh (estimated)"}]
+    (energy,) = data["energies"]
+    assert energy["kwh"] == pytest.approx(0.0084)
+    assert (energy["what"], energy["text"]) == ("The study pocket", "8.4 Wh (estimated)")
     assert {"DNK", "IND", "KEN", "BRA"} <= {code for code, *_ in data["grids"]}

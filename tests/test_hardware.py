@@ -43,7 +43,7 @@ def test_a_slower_machine_that_ranks_alike_is_told_so(two_machines):
 
 def test_a_machine_with_two_models_in_common_has_no_rank_correlation(two_machines):
     table = runs.read_table(two_machines / "results.csv")
-    few = table[table["setting"] == "elpv"].drop_duplicates("model").head(2)
+    few = table.query("setting == 'elpv' and model in ['dla46_c', 'resnet18d']")
     few.to_csv(two_machines / "results.csv", index=False)
     rows = hardware.compare(hardware.machines("pocket"))
     assert rows["compared"].tolist()[1] == 2

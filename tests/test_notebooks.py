@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from pepr.execution import execute_notebook
@@ -57,7 +58,7 @@ def test_a_notebook_has_its_parameters_and_no_outputs(name):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_parameters_are_a_form_and_what_papermill_injects_replaces_them(name):
-    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook = load_notebook_node(str(CHECKOUT / "notebooks" / f"{name}.ipynb"))
     (form,) = [cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"]]
     lines = form.source.splitlines()
     assert {line.split(" = ")[0] for line in lines} == PARAMETERS[name]

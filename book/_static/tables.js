@@ -43,7 +43,7 @@ function makeSortable(table) {
       cell.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       sort(table, column, ascending);
     });
-    cell.append(button);
+    (cell.querySelector("p") || cell).append(button);
   });
 }
 
