@@ -6,19 +6,27 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
+from pepr import gpu, machine
 from pepr.errors import InputError, MeterError
+from pepr.runs import write_atomic
 
 CONTENTION_LIMIT = 0.1
 """Share of the machine's CPU that others may use during a window before a run counts as contended."""
+IDLE_S = 60.0
+IDLE_VALID_S = 24 * 3600.0
+"""How long idle power is measured, and for how long that measurement stands for a machine."""
 
+JOULES_PER_KWH = 3.6e6
 WORLD = "WORLD"
 
 CPU_SOURCES = {
@@ -73,11 +81,15 @@ class Meter:
     A window may be opened many times under one name; `windows` holds the sums. `synchronise` is called
     at both edges of a window, so that work queued on a device is inside. `sources` names how each
     component's energy came about: `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`.
+    `gpu` reads the energy of the run's own GPU. Where `runs_at_once` runs share a machine, each on a GPU of
+    its own, each is charged an equal share of what its CPU and memory take.
     """
 
     tracker: Tracker
     sources: dict[str, str]
     synchronise: Callable[[], None] = lambda: None
+    gpu: gpu.EnergyReader | None = None
+    runs_at_once: int = 1
     power_limit_w: float | None = None
     idle_power_w: float | None = None
     windows: dict[str, Window] = field(default_factory=dict)
@@ -90,6 +102,8 @@ class Meter:
         self._openings += 1
         self.synchronise()
         self.tracker.start_task(f"{name}-{self._openings}")
+        if self.gpu is not None:
+            self.gpu.start()
         busy, own, began = _busy_cpu_time(), _own_cpu_time(), time.perf_counter()
         part = Window()
         try:
@@ -99,10 +113,13 @@ class Meter:
             part.time_s = time.perf_counter() - began
             part.cpu_time_s = _own_cpu_time() - own
             part.other_cpu_time_s = max(_busy_cpu_time() - busy - part.cpu_time_s, 0.0)
+            if self.gpu is not None:
+                part.energy_gpu_kwh = self.gpu.stop()
             measured = self.tracker.stop_task()
-            for component in ("cpu", "gpu", "ram"):
-                if component in self.sources:
-                    setattr(part, f"energy_{component}_kwh", float(getattr(measured, f"{component}_energy")))
+            if "cpu" in self.sources:
+                part.energy_cpu_kwh = float(measured.cpu_energy) / self.runs_at_once
+            if "ram" in self.sources:
+                part.energy_ram_kwh = float(measured.ram_energy) / self.runs_at_once
             part.energy_kwh = sum(
                 value
                 for value in (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
@@ -116,9 +133,11 @@ class Meter:
         return ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources))
 
     def contended(self, name: str) -> bool:
-        """Whether other work used more than a tenth of the machine's CPU during a window."""
+        """Whether other work used more than a tenth of the machine's CPU during a window, beyond the shares
+        of the runs that it is meant to carry out at once."""
         window = self.windows[name]
-        return window.other_cpu_time_s > CONTENTION_LIMIT * window.time_s * (os.cpu_count() or 1)
+        allowed = 1 - 1 / self.runs_at_once + CONTENTION_LIMIT
+        return window.other_cpu_time_s > allowed * window.time_s * (os.cpu_count() or 1)
 
     def check(self, name: str) -> Window:
         """The window, if its energy is a measurement. Raises MeterError where a metered component of a
@@ -150,14 +169,15 @@ def _busy_cpu_time() -> float:
 
 
 def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: None) -> Meter:
-    """A meter of this machine: CodeCarbon in offline mode, nothing written, no network.
+    """A meter of this machine: CodeCarbon in offline mode for CPU and memory, nothing written, no network.
 
-    On a `cuda` device only that GPU is metered, beside the CPU and the memory.
+    On a `cuda` device NVML is asked for the energy of that one GPU, by its counter or its power. Raises
+    MeterError where the GPU does not answer. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from
+    whoever started the run.
     """
     logging.getLogger("codecarbon").disabled = True
     from codecarbon import OfflineEmissionsTracker
 
-    gpu_index = int(device.partition(":")[2] or 0) if device.startswith("cuda") else None
     tracker = OfflineEmissionsTracker(
         country_iso_code="DNK",  # required; grid intensity is applied afterwards, see `carbon_intensity`
         output_methods=[],
@@ -165,17 +185,33 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
         tracking_mode="machine",
         allow_multiple_runs=True,
         log_level="critical",
-        gpu_ids=[gpu_index] if gpu_index is not None else [],
+        gpu_ids=[],
     )
     tracker._ensure_hardware_ready()
-    sources, limit = _describe(tracker._hardware, gpu_index)
+    sources, limit = _describe(tracker._hardware)
+    reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
+    if reader is not None:
+        sources["gpu"] = reader.source
+        limit += reader.power_limit_w or 0.0
+    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
+    if runs_at_once > 1:
+        sources |= dict.fromkeys(("cpu", "ram"), "assumed")
+    idle = os.environ.get("PEPR_IDLE_POWER_W")
     tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
     tracker.stop_task()
-    return Meter(tracker, sources, synchronise, power_limit_w=limit)
+    return Meter(
+        tracker,
+        sources,
+        synchronise,
+        reader,
+        runs_at_once,
+        power_limit_w=limit or None,
+        idle_power_w=float(idle) if idle else None,
+    )
 
 
-def _describe(hardware: list[Any], gpu_index: int | None) -> tuple[dict[str, str], float | None]:
-    """How each component's energy comes about, and the sum of the power limits in watts, as far as known."""
+def _describe(hardware: list[Any]) -> tuple[dict[str, str], float]:
+    """How the energy of CPU and memory comes about, and the sum of their known power limits in watts."""
     sources: dict[str, str] = {}
     limit = 0.0
     for part in hardware:
@@ -186,27 +222,37 @@ def _describe(hardware: list[Any], gpu_index: int | None) -> tuple[dict[str, str
         elif kind == "RAM":
             sources["ram"] = "assumed"
             limit += float(part.total_power().W)
-        elif kind == "GPU" and gpu_index is not None:
-            sources["gpu"], gpu_limit = _gpu_source(gpu_index)
-            limit += gpu_limit or 0.0
-    return sources, limit or None
+    return sources, limit
 
 
-def _gpu_source(index: int) -> tuple[str, float | None]:
-    """`counter` where NVML counts energy (Volta and newer), else `sampled_power`; and the limit in watts."""
-    import pynvml
+def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) -> float | None:
+    """Power of the idle machine in watts, all metered components together; None where nothing is metered.
 
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    try:
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        source = "counter"
-    except pynvml.NVMLError:
-        source = "sampled_power"
-    try:
-        return source, pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-    except pynvml.NVMLError:
-        return source, None
+    Measured for a minute, once a day for each machine and GPU, and kept in `folder`. The caller holds the
+    GPU. None, too, where other work kept the machine from being idle.
+    """
+    on_gpu = device.startswith("cuda")
+    if not on_gpu and not machine.readable_cpu_counters():
+        return None
+    name = f"idle-{platform.node()}-{gpu.current(device).uuid if on_gpu else 'cpu'}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads((folder / name).read_text())
+        if 0 <= time.time() - known["measured_at"] < IDLE_VALID_S:
+            return known["idle_power_w"]
+    say(f"Measuring the power of the idle machine for {IDLE_S:.0f} s.")
+    meter = open_meter(device)
+    with meter.window("idle") as window:
+        time.sleep(IDLE_S)
+    meter.check("idle")
+    watts = None if meter.contended("idle") else window.energy_kwh * JOULES_PER_KWH / window.time_s
+    found = {
+        "idle_power_w": watts,
+        "seconds": window.time_s,
+        "source": meter.source,
+        "measured_at": time.time(),
+    }
+    write_atomic(folder / name, json.dumps(found, indent=1) + "\n")
+    return watts
 
 
 def carbon_intensity(country: str | None = None) -> tuple[float, str]:

@@ -16,6 +16,10 @@ class ModelUnavailable(RuntimeError):
     """Pretrained weights that are neither at hand nor downloadable here."""
 
 
+class OutOfMemory(RuntimeError):
+    """The device has no room for the run. The message says which batch size would have found some."""
+
+
 class Diverged(RuntimeError):
     """Training stopped learning: the loss is no longer a finite number."""
 

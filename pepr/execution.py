@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import psutil
 
-from pepr import machine, models, recovery, study
-from pepr.errors import InputError, WorkFailed
+from pepr import energy, gpu, machine, models, recovery, study
+from pepr.errors import InputError, MeterError, WorkFailed
 from pepr.runs import COLUMNS, RunSpec, Store, results_root
 
 KERNEL_STARTS = 3
@@ -25,7 +25,9 @@ KERNEL_STARTS = 3
 
 DID_NOT_START = re.compile(r"Kernel died before replying|Kernel didn't respond")
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
+LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
 FAILURE_OF_ERROR = {
+    "OutOfMemory": "out_of_memory",
     "OutOfMemoryError": "out_of_memory",
     "MemoryError": "out_of_memory",
     "Diverged": "diverged",
@@ -60,15 +62,48 @@ def run_one(profile: study.Profile, run_id: str, notebook: Path, say: Any = prin
         if record is None:
             recovery.check_room(store.folder)
             say(_headline(profile, specs, spec, store))
-            began = time.perf_counter()
-            failure = execute_run(spec, profile, notebook, store)
-            record = store.read_record(run_id)
-            if record is None:
-                record = failed_record(spec, *(failure or ("error", "the notebook ended without a record")))
-                record["wall_time_s"] = time.perf_counter() - began
-                store.write_record(record)
+            with _circumstances(spec, profile, store, say):
+                began = time.perf_counter()
+                failure = execute_run(spec, profile, notebook, store)
+                record = store.read_record(run_id)
+                if record is None:
+                    record = failed_record(
+                        spec, *(failure or ("error", "the notebook ended without a record"))
+                    )
+                    record["wall_time_s"] = time.perf_counter() - began
+                    store.write_record(record)
     say(_outcome_line(record))
     return record
+
+
+@contextlib.contextmanager
+def _circumstances(
+    spec: RunSpec, profile: study.Profile, store: Store, say: Callable[[str], None]
+) -> Iterator[None]:
+    """What a run's kernel finds in its environment: a GPU of its own where it needs one, held until the run
+    ends; the power of the idle machine, where it can be measured; and the command that repeats the run."""
+    found = {"PEPR_COMMAND": f"pepr step finetune {profile.name} {spec.run_id} notebooks/02_finetune.ipynb"}
+    before = dict(os.environ)
+    with contextlib.ExitStack() as held:
+        if spec.device.startswith("cuda"):
+            own = held.enter_context(gpu.reserved())
+            found |= {"CUDA_VISIBLE_DEVICES": own.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        os.environ |= found
+        try:
+            idle = _idle_power_w(spec.device, store, say)
+            os.environ |= {} if idle is None else {"PEPR_IDLE_POWER_W": str(idle)}
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before
+
+
+def _idle_power_w(device: str, store: Store, say: Callable[[str], None]) -> float | None:
+    try:
+        return energy.idle_power_w(device, store.root / "machines", say)
+    except MeterError as error:
+        say(f"The power of the idle machine is not known: {error}")
+        return None
 
 
 def execute_run(
@@ -97,6 +132,8 @@ def execute_run(
         if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
         return classify(error.ename, error.evalue), traceback
+    except TimeoutError as error:  # the wall limit's error is an OSError too
+        return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
     except (OSError, WorkFailed) as error:
         raise WorkFailed(f"{spec.run_id}: not recorded: {error}") from None
     except Exception as error:
@@ -170,10 +207,12 @@ def failed_record(spec: RunSpec, failure: str, traceback: str) -> dict[str, Any]
         "status": "failed",
         "failure": failure,
         "traceback": traceback,
+        "largest_batch_size": int(fitting[1]) if (fitting := LARGEST_BATCH.search(traceback)) else None,
         "software": machine.software(),
-        "hardware": machine.hardware(),
+        "hardware": machine.hardware(spec.device),
         "history": [],
         "meter": {},
+        "environment": machine.environment(spec.device),
     }
     return record
 
@@ -254,6 +293,13 @@ def reproduce(
     return store.folder
 
 
+def runs_at_once(device: str) -> int:
+    """How many runs one machine does side by side: one a GPU that it shows, and one on a CPU."""
+    if not device.startswith("cuda"):
+        return 1
+    return max(min(len(gpu.visible()), machine.cores()), 1)
+
+
 def cluster_profile(checkout: Path, cluster: str) -> Path:
     """The folder of Snakemake's profile for a cluster: a name in `workflow/profiles`, or a path.
 
@@ -310,17 +356,17 @@ def _snakemake(
     profile: study.Profile, checkout: Path, store: Store, placement: Path | None, lock: int
 ) -> None:
     snakefile = checkout / "workflow" / "Snakefile"
-    cores = str(machine.cores())
+    cores, at_once = machine.cores(), 1 if placement else runs_at_once(machine.default_device())
     options = {
         "profile": profile.source,
         "device": machine.default_device(),
         "checkout": checkout,
         "results": store.root,
-        "cores": cores,
+        "cores": max(cores // at_once, 1),
     }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
-        *(("--workflow-profile", str(placement)) if placement else ("--cores", cores)),
+        *(("--workflow-profile", str(placement)) if placement else ("--cores", str(cores))),
         # Any order does, and solving for the best one takes seconds before each run of a large grid.
         *("--scheduler", "greedy", "--keep-going", "--quiet", "all"),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
@@ -333,7 +379,10 @@ def _snakemake(
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
         "PEPR_RESULTS": str(store.root),
+        "PEPR_RUNS_AT_ONCE": str(at_once),
     }
+    if at_once > 1:
+        environment["OMP_NUM_THREADS"] = str(options["cores"])
     with (store.folder / "reproduce.log").open("ab", buffering=0) as log:
         process = subprocess.Popen(
             command,

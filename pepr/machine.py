@@ -13,7 +13,12 @@ from typing import Any
 
 import psutil
 
+from pepr import gpu
+
 PACKAGES = ("pepr", "torch", "timm", "codecarbon", "numpy", "scikit-learn", "pandas", "medmnist", "papermill")
+
+
+RAPL = Path("/sys/class/powercap/intel-rapl/subsystem")
 
 
 def cpu_model() -> str:
@@ -61,22 +66,24 @@ def hardware(device: str = "cpu") -> str:
 
 
 def gpu_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device)
+    """Name of the GPU that torch calls `device`, asked of the driver: no CUDA context is made."""
+    return gpu.current(device).name
 
 
 @functools.cache
 def gpu_names() -> tuple[str, ...]:
-    """NVIDIA GPUs that the driver reports, found without torch; empty where there is no driver."""
-    import pynvml
+    """NVIDIA GPUs that this process may use, found without torch; empty where there are none."""
+    return tuple(one.name for one in gpu.visible())
 
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        return tuple(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count))
-    except pynvml.NVMLError:
-        return ()
+
+def cpu_counters() -> list[Path]:
+    """The files of the processor's energy counters (RAPL); none in most virtual machines."""
+    return sorted(RAPL.glob("*:*/energy_uj")) if RAPL.exists() else []
+
+
+def readable_cpu_counters() -> list[Path]:
+    """Those energy counters that this user may read."""
+    return [path for path in cpu_counters() if os.access(path, os.R_OK)]
 
 
 def default_device() -> str:
@@ -102,9 +109,8 @@ def git_revision() -> tuple[str | None, bool | None]:
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Everything about machine and software that a record keeps."""
-    import torch
-
+    """Everything about machine and software that a record keeps; `threads` only where torch is at work."""
+    torch = sys.modules.get("torch")
     revision, dirty = git_revision()
     return {
         "packages": versions(),
@@ -112,10 +118,17 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu_model": cpu_model(),
         "cores": cores(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if torch else None,
         "memory_bytes": psutil.virtual_memory().total,
-        "gpu": gpu_name(device) if device.startswith("cuda") else None,
+        **_gpu_facts(device),
         "git_revision": revision,
         "git_dirty": dirty,
-        "command": " ".join(sys.argv),
+        "command": os.environ.get("PEPR_COMMAND") or " ".join(sys.argv),
     }
+
+
+def _gpu_facts(device: str) -> dict[str, Any]:
+    if not device.startswith("cuda"):
+        return {"gpu": None}
+    used = gpu.current(device)
+    return {"gpu": used.name, "gpu_uuid": used.uuid, "driver": gpu.driver_version()}

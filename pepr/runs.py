@@ -76,8 +76,12 @@ COLUMNS = (
     "wall_time_s",
     "data_status",
     "weights",
+    "largest_batch_size",
 )
 """Columns of `results.csv`, in order. Empty means not measured; it never means zero."""
+
+LATER_COLUMNS = ("largest_batch_size",)
+"""Columns that tables written before them lack: empty there."""
 
 TEXT_COLUMNS = (
     "run_id",
@@ -108,6 +112,7 @@ COUNT_COLUMNS = (
     "n_test",
     "best_epoch",
     "peak_memory_bytes",
+    "largest_batch_size",
 )
 
 FAILURES = (
@@ -286,6 +291,9 @@ def collect(store: Store) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """A `results.csv`, typed. Raises InputError naming the file and the columns that are missing."""
     table = pd.read_csv(path, engine="python")  # the engine whose floats come back to the last digit
+    for column in LATER_COLUMNS:
+        if column not in table.columns:
+            table[column] = None
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{path}: columns missing: {', '.join(missing)}")

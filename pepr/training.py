@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import datetime
+import gc
 import importlib
 import os
 import resource
@@ -22,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pepr import datasets, energy, machine, metrics, models
-from pepr.errors import Diverged, InputError
+from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.runs import COLUMNS, RunSpec
 
 WARM_UP_STEPS = 2
@@ -90,8 +92,55 @@ def fine_tune(
     inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
 
     Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
-    (the meter measured nothing), and torch's out-of-memory errors.
+    (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit.
     """
+    try:
+        return _fine_tune(spec, meter, progress)
+    except torch.OutOfMemoryError as error:
+        told = str(error).splitlines()[0]
+    # Only here is the failed network gone: the error held it.
+    size = largest_batch(lambda size: _fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
+    raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
+
+
+def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
+    """The largest batch size from 2 to below `failed` that fits, by halving; None where none does."""
+    low, high = 1, failed
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low if low > 1 else None
+
+
+def _fits(spec: RunSpec) -> bool:
+    """Whether two steps of training find room on the device."""
+    device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size)
+    fitted = True
+    try:
+        _, network, batches = _set_up(spec, data, device)
+        _warm_up(network, batches, data.train_indices(spec.train_fraction, spec.seed), spec)
+    except torch.OutOfMemoryError:
+        fitted = False
+    network = batches = None
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return fitted
+
+
+def _set_up(
+    spec: RunSpec, data: datasets.Prepared, device: torch.device
+) -> tuple[models.Created, nn.Module, Batches]:
+    """The model, its network on the device, and the batches that it takes."""
+    created = models.create(
+        spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
+    )
+    network = created.network.to(device, memory_format=torch.channels_last)
+    mean, std = _channelwise(created.mean, device), _channelwise(created.std, device)
+    return created, network, Batches(data, spec.image_size, mean, std, device)
+
+
+def _fine_tune(spec: RunSpec, meter: energy.Meter | None, progress: Callable[[str], None]) -> Outcome:
     began, started_at = time.perf_counter(), _now()
     check(spec)
     device = torch.device(spec.device)
@@ -104,20 +153,14 @@ def fine_tune(
 
     meter = meter or _open_meter_and_libraries(device)
     memory = _memory_gauge(device)
-    created = models.create(
-        spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
-    )
-    network = created.network.to(device, memory_format=torch.channels_last)
-    batches = Batches(
-        data, spec.image_size, _channelwise(created.mean, device), _channelwise(created.std, device), device
-    )
+    created, network, batches = _set_up(spec, data, device)
     _warm_up(network, batches, train, spec)
     memory.reset()
 
     run = _Run(spec, network, batches, meter, progress)
     for epoch in range(spec.epochs):
         run.epoch(epoch, train, val, test)
-    peak = memory.peak()
+    peak, reserved = memory.peak(), memory.reserved()
     last, chosen = run.predict_test(test)
     labels = data.labels[test]
 
@@ -138,6 +181,7 @@ def fine_tune(
     record |= _costs(run, meter)
     record |= {
         "peak_memory_bytes": peak,
+        "peak_memory_reserved_bytes": reserved,
         "memory_source": memory.source,
         "software": machine.software(),
         "hardware": machine.hardware(spec.device),
@@ -367,6 +411,10 @@ class _CudaMemory:
     def peak(self) -> int:
         return torch.cuda.max_memory_allocated(self.device)
 
+    def reserved(self) -> int:
+        """Peak of what the allocator held, which is what the paper's PePR-M counts."""
+        return torch.cuda.max_memory_reserved(self.device)
+
 
 class _ResidentMemory:
     """Peak resident memory of this process above what it held before the model was built.
@@ -390,6 +438,9 @@ class _ResidentMemory:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024 - self.baseline
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self.baseline
+
+    def reserved(self) -> None:
+        """A CPU's memory has no allocator that reserves."""
 
 
 def _memory_gauge(device: torch.device) -> _CudaMemory | _ResidentMemory:

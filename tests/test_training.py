@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from pepr import datasets, energy, footprint, runs, training
-from pepr.errors import Diverged, InputError, MeterError
+from pepr.errors import Diverged, InputError, MeterError, OutOfMemory
 from tests.test_energy import SOURCES, FakeTracker
 
 SPEC = runs.RunSpec("mobilenetv2_050", "elpv", "elpv_small", train_fraction=0.1, image_size=32, epochs=2)
@@ -36,7 +36,7 @@ def outcome(results_folder):
 
 def test_the_record_fills_every_column_that_this_machine_can(outcome):
     empty = {name for name in runs.COLUMNS if outcome.record[name] is None}
-    assert empty == {"failure", "energy_gpu_kwh", "idle_power_w"}
+    assert empty == {"failure", "energy_gpu_kwh", "idle_power_w", "largest_batch_size"}
     assert outcome.record["status"] == "ok" and outcome.record["run_id"] == SPEC.run_id
     assert outcome.record["n_train"] == 157 and outcome.record["num_params"] == 1_968_680
 
@@ -184,3 +184,25 @@ def test_warming_up_changes_no_weight_and_no_random_state():
     training._warm_up(network, batches, data.indices("train"), SPEC)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_largest_batch_that_fits_is_found_by_halving():
+    tried = []
+    assert training.largest_batch(lambda size: tried.append(size) or size <= 13, 32) == 13
+    assert len(tried) == 5
+    assert training.largest_batch(lambda size: True, 32) == 31
+    assert training.largest_batch(lambda size: False, 32) is None
+
+
+def test_out_of_memory_says_which_batch_would_fit(monkeypatch):
+    def small_device(network, batches, train, spec):
+        sizes.append(spec.batch_size)
+        if spec.batch_size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nmore words")
+
+    sizes = []
+    monkeypatch.setattr(training, "_warm_up", small_device)
+    told = r"^CUDA out of memory\. Tried to allocate 1 GiB\.; largest batch size that fits: 12$"
+    with pytest.raises(OutOfMemory, match=told):
+        run()
+    assert sizes[0] == SPEC.batch_size == 32 and max(sizes[1:]) < 32

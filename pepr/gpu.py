@@ -1,0 +1,240 @@
+"""NVIDIA GPUs through NVML: which there are, one held at a time by a run, and the energy that one takes.
+
+NVML numbers GPUs by their place on the PCI bus. CUDA may number them otherwise, so a GPU is known here by its
+UUID, which both understand.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pepr.errors import InputError, MeterError
+
+MILLIJOULES_PER_KWH = 3.6e9
+SAMPLE_INTERVAL_S = 0.05
+"""Time between two readings of the power of a GPU that has no energy counter."""
+COUNTER_TICK_S = 1.0
+"""How long to wait for the energy counter to move on; drivers advance it every tenth of a second or so."""
+WAIT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU: its NVML index, its UUID (`GPU-...`) and its name."""
+
+    index: int
+    uuid: str
+    name: str
+
+
+def all_gpus() -> list[Gpu]:
+    """Every GPU that answers, in NVML's order; none where there is no driver."""
+    nvml = _nvml()
+    if nvml is None:
+        return []
+    found = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLError:
+            continue
+        found.append(Gpu(index, _text(uuid), _text(name)))
+    return found
+
+
+def visible() -> list[Gpu]:
+    """The GPUs that `CUDA_VISIBLE_DEVICES` leaves to this process, in the order in which it names them.
+
+    As in CUDA, a GPU is named by its number or by the beginning of its UUID, and the list ends at the first
+    name that is none. Raises InputError for a slice of a GPU (MIG), whose energy nothing tells apart.
+    """
+    gpus, named = all_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return gpus
+    chosen: list[Gpu] = []
+    for name in (part.strip() for part in named.split(",")):
+        if name.startswith("MIG-"):
+            raise InputError(
+                f"CUDA_VISIBLE_DEVICES={named}: the energy of a slice of a GPU cannot be measured"
+            )
+        found = [gpu for gpu in gpus if name == str(gpu.index) or (name and gpu.uuid.startswith(name))]
+        if len(found) != 1:
+            break
+        chosen += found
+    return chosen
+
+
+def current(device: str) -> Gpu:
+    """The GPU that torch calls `cuda` or `cuda:1` in this process. Raises InputError where there is none."""
+    # Without this, CUDA counts the fastest GPU first; it has effect until CUDA is used for the first time.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    gpus, index = visible(), int(device.partition(":")[2] or 0)
+    if index >= len(gpus):
+        raise InputError(f"device {device}: NVML shows {len(gpus)} GPUs to this process")
+    return gpus[index]
+
+
+@contextmanager
+def reserved() -> Iterator[Gpu]:
+    """Hold one visible GPU; waits while all are held by other runs on this machine.
+
+    The lock is a file in the temporary folder, released by the system when the process is gone. Processes
+    with separate temporary folders, as in containers, do not see each other's.
+    """
+    while True:
+        gpus = visible()
+        if not gpus:
+            raise InputError("no GPU is visible to this process: see CUDA_VISIBLE_DEVICES and `pepr doctor`")
+        for gpu in gpus:
+            handle = _open_lock(gpu)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            try:
+                yield gpu
+            finally:
+                os.close(handle)
+            return
+        time.sleep(WAIT_S)
+
+
+def _open_lock(gpu: Gpu) -> int:
+    path = Path(tempfile.gettempdir()) / f"pepr-{gpu.uuid}.lock"
+    try:
+        # In a folder that all may write, Linux lets nobody create over a file of another user.
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+
+
+class EnergyReader:
+    """The energy of one GPU between `start` and `stop`, by its counter where it has one (Volta and newer),
+    else by power readings every `SAMPLE_INTERVAL_S`, joined by straight lines.
+
+    `source` is `counter` or `sampled_power`; `power_limit_w` is the limit that the driver enforces, None
+    where it tells none. The caller synchronises the GPU at both edges.
+    """
+
+    def __init__(self, gpu: Gpu):
+        self._nvml = _nvml()
+        if self._nvml is None:
+            raise MeterError(f"{gpu.name}: NVML is not available, so its energy cannot be read")
+        self._gpu = gpu
+        self._handle = self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        self.source = (
+            "sampled_power"
+            if self._try(self._nvml.nvmlDeviceGetTotalEnergyConsumption) is None
+            else "counter"
+        )
+        limit = self._try(self._nvml.nvmlDeviceGetEnforcedPowerLimit)
+        self.power_limit_w = None if limit is None else limit / 1000
+        self._before_mj = 0
+        self._sampler: _Sampler | None = None
+
+    def start(self) -> None:
+        """Begin to measure. Raises MeterError where the GPU does not answer."""
+        if self.source == "counter":
+            self._before_mj = self._counter_mj()
+        else:
+            self._sampler = _Sampler(self._power_w)
+
+    def stop(self) -> float:
+        """Energy since `start`, in kWh.
+
+        The counter moves in steps. Work that took less than one waits for the next, so that it is charged too
+        much rather than nothing. Raises MeterError where the GPU does not answer or its counter ran back.
+        """
+        if self._sampler is not None:
+            sampler, self._sampler = self._sampler, None
+            return sampler.stop() * 1000 / MILLIJOULES_PER_KWH
+        used = self._counter_mj() - self._before_mj
+        limit = time.perf_counter() + COUNTER_TICK_S
+        while used == 0 and time.perf_counter() < limit:
+            time.sleep(0.005)
+            used = self._counter_mj() - self._before_mj
+        if used < 0:
+            raise MeterError(f"{self._gpu.name}: its energy counter ran back by {-used} mJ")
+        return used / MILLIJOULES_PER_KWH
+
+    def _counter_mj(self) -> int:
+        return self._read(self._nvml.nvmlDeviceGetTotalEnergyConsumption)
+
+    def _power_w(self) -> float:
+        return self._read(self._nvml.nvmlDeviceGetPowerUsage) / 1000
+
+    def _read(self, ask: Any) -> int:
+        try:
+            return ask(self._handle)
+        except self._nvml.NVMLError as error:
+            raise MeterError(f"{self._gpu.name}: {ask.__name__}: {error}") from error
+
+    def _try(self, ask: Any) -> int | None:
+        try:
+            return ask(self._handle)
+        except self._nvml.NVMLError:
+            return None
+
+
+class _Sampler:
+    """Reads a power again and again in a thread, and integrates it by the trapezoidal rule."""
+
+    def __init__(self, power_w: Any):
+        self._power_w = power_w
+        self._readings = [(time.perf_counter(), power_w())]
+        self._error: MeterError | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        while not self._ended.wait(SAMPLE_INTERVAL_S):
+            try:
+                self._readings.append((time.perf_counter(), self._power_w()))
+            except MeterError as error:
+                self._error = error
+                return
+
+    def stop(self) -> float:
+        """Energy in joules."""
+        self._ended.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        self._readings.append((time.perf_counter(), self._power_w()))
+        pairs = itertools.pairwise(self._readings)
+        return sum((t1 - t0) * (p0 + p1) / 2 for (t0, p0), (t1, p1) in pairs)
+
+
+def driver_version() -> str | None:
+    """Version of the NVIDIA driver; None where there is none."""
+    nvml = _nvml()
+    return _text(nvml.nvmlSystemGetDriverVersion()) if nvml else None
+
+
+def _nvml() -> ModuleType | None:
+    """NVML, ready to be asked; None where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return pynvml
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
