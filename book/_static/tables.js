@@ -52,6 +52,7 @@ function makeScrollable(box) {
   wide.forEach((one) => {
     if (one.tabIndex >= 0) return;
     one.tabIndex = 0;
+    if (one.tagName === "FIGURE") return;
     one.setAttribute("role", "region");
     one.setAttribute("aria-label", "Scrolls sideways");
   });
@@ -59,5 +60,8 @@ function makeScrollable(box) {
 
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(".bd-article table").forEach(makeSortable);
-  document.querySelectorAll(".bd-article .output, .bd-article .math, .bd-article .pst-scrollable-table-container").forEach(makeScrollable);
+});
+window.addEventListener("load", () => {
+  const boxes = [".output", ".cell_output", ".math", "figure", ".pst-scrollable-table-container"];
+  document.querySelectorAll(boxes.map((one) => `.bd-article ${one}`).join(", ")).forEach(makeScrollable);
 });
