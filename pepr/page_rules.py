@@ -16,7 +16,7 @@ from pepr.links import is_external, loaded_by, parse
 NUMBERS_FILE = "_static/numbers.json"
 """Where a built book keeps every number that its prose may quote: namespace, key, entry."""
 LARGEST_PAGE_BYTES = 1_500_000
-LARGE_PAGES: Mapping[str, int] = {"book/choosing.html": 2_000_000}
+LARGE_PAGES: Mapping[str, int] = {"book/picker.html": 2_000_000}
 """Pages that may weigh more: the model picker brings its charts along."""
 UNFILLED = re.compile(r"\{\{|\}\}|<!-- (?:if|else|end)")
 
