@@ -148,17 +148,18 @@ def snakemake_profile(folder):
     values = yaml.safe_load((CHECKOUT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
     values["set-threads"]["finetune"] = machine.cores()
     values["slurm-init-seconds-before-status-checks"] = 5
+    folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     return folder
 
 
 def test_a_study_on_a_cluster_that_loses_a_node_equals_one_made_here(cluster, tmp_path):
     finish_study(tmp_path / "here")
-    process = start_study(
-        tmp_path / "cluster", "smoke", "--cluster", str(snakemake_profile(tmp_path)), PYTHONUNBUFFERED="1"
-    )
+    profile = snakemake_profile(tmp_path / "profile")
+    process = start_study(tmp_path / "cluster", "smoke", "--cluster", str(profile))
     runs_folder = tmp_path / "cluster" / "smoke" / "runs"
-    wait_until(lambda: list(runs_folder.glob(".*.lock")), "a run at work on a node", 180)
+    wait_until(lambda: process.poll() is not None or list(runs_folder.glob(".*.lock")), "a run at work", 240)
+    assert process.poll() is None, rest_of(process)
     node = ask("squeue", "-h", "-t", "running", "-o", "%N").split()[0]
     lose(node, cluster)
     began = time.monotonic()
