@@ -1,23 +1,26 @@
-"""What this machine can do for the study, what it lacks, and what to do about it."""
+"""What this machine can do for the study, what it lacks, what to do about it, and what would happen now."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlparse
 
 import psutil
 
-from pepr import machine, study
-from pepr.runs import results_root
+from pepr import downloads, execution, gpu, machine, medmnist_source, models, study
+from pepr.errors import MeterError
+from pepr.runs import RunSpec, Store, results_root
 
 HOSTS = {
     "pretrained weights": "https://huggingface.co",
     "medical images": "https://zenodo.org",
     "the authors' tables": "https://raw.githubusercontent.com",
 }
-RAPL = Path("/sys/class/powercap/intel-rapl/subsystem")
+"""What comes from the network, and from where."""
 
 
 def default_profile() -> tuple[str, str]:
@@ -29,19 +32,112 @@ def default_profile() -> tuple[str, str]:
 
 
 def report() -> str:
-    """One line a finding; a line that starts with `-` names something missing and what to do about it."""
-    profile, why = default_profile()
+    """One line a finding, then what `make reproduce` would do here.
+
+    A line that starts with `-` names something missing and what to do about it.
+    """
+    reached = {what: _reached(url) for what, url in HOSTS.items()}
     lines = [
         f"+ {machine.cores()} CPU cores: {machine.cpu_model()}",
         _memory_line(),
         *_gpu_lines(),
         *_energy_lines(),
-        *(_network_line(what, url) for what, url in HOSTS.items()),
+        *(_network_line(what, reached[what]) for what in HOSTS),
         *_data_lines(),
         f"+ results go to {results_root()}",
-        f"`make reproduce` would run profile {profile}: {why}.",
+        "",
+        *consequences(reached),
     ]
     return "\n".join(lines)
+
+
+def consequences(reached: dict[str, bool]) -> list[str]:
+    """What `make reproduce` would do on this machine: profile, cost, energy, weights, data.
+
+    `reached` says of each entry of `HOSTS` whether its host answers.
+    """
+    name, why = default_profile()
+    device = machine.default_device()
+    profile = study.load(name)
+    specs = study.grid(profile, device)
+    announced = execution.announcement(profile, specs, Store(results_root(), name)).splitlines()
+    return [
+        f"`make reproduce` would run profile {name}: {why}.",
+        f"  {len(specs):,} runs, {_at_once(device)}.",
+        *(f"  {line}" for line in announced[1:-1]),
+        f"  Energy: {_energy_words(device)}",
+        *_weights_words(specs, reached["pretrained weights"]),
+        *_images_words(specs, reached["medical images"]),
+    ]
+
+
+def _at_once(device: str) -> str:
+    count = execution.runs_at_once(device)
+    return "one at a time" if count == 1 else f"{count} at a time, each on a GPU of its own"
+
+
+def _energy_words(device: str) -> str:
+    host = (
+        "of the CPU measured by its counter, of the memory assumed"
+        if machine.readable_cpu_counters()
+        else "of the CPU estimated from its load, of the memory assumed"
+    )
+    if not device.startswith("cuda"):
+        measured = bool(machine.readable_cpu_counters())
+        ranked = "PePR-E leads." if measured else "PePR-T leads, since estimated energy is nearly time."
+        return f"{host}. {ranked}"
+    try:
+        source = gpu.EnergyReader(gpu.current(device)).source
+    except MeterError as error:
+        return f"not to be had: {error}"
+    how = "its counter" if source == "counter" else "readings of its power"
+    return f"of the GPU measured by {how}, {host}. Idle power is measured for a minute before the first run."
+
+
+def _weights_words(specs: list[RunSpec], reached: bool) -> list[str]:
+    pretrained = [spec for spec in specs if spec.pretrained]
+    packaged = [spec for spec in pretrained if spec.model in models.OFFLINE_WEIGHTS]
+    others = len(pretrained) - len(packaged)
+    if not pretrained:
+        return ["  Weights: every run starts from random ones."]
+    words = f"  Weights: {len(packaged):,} runs take ImageNet weights from packages"
+    if not others:
+        return [f"{words}; none needs a network."]
+    if reached:
+        return [f"{words}, {others:,} download them."]
+    return [
+        f"{words}. {others:,} need weights from a host that is not reached: where its cache has none, they "
+        "become rows that say `model_unavailable`. PRETRAINED=no trains them from scratch instead."
+    ]
+
+
+def _images_words(specs: list[RunSpec], reached: bool) -> list[str]:
+    lines = []
+    for dataset, runs in Counter(spec.dataset for spec in specs).items():
+        at_hand, downloadable = images_at_hand(dataset)
+        if at_hand:
+            fate = "at hand"
+        elif downloadable and reached:
+            fate = "to be downloaded, and checked"
+        else:
+            fate = f"not at hand: {runs:,} runs become rows that say `data_unavailable`"
+        lines.append(f"  Images: {dataset}, {runs:,} runs: {fate}.")
+    return lines
+
+
+def images_at_hand(dataset: str) -> tuple[bool, bool]:
+    """Whether a dataset's files are on this machine, and whether they could be downloaded."""
+    if dataset == "elpv":
+        return importlib.util.find_spec("elpv_dataset") is not None, False
+    if dataset == "lidc":
+        folder = downloads.supplied("lidc")
+        return bool(folder and list(folder.glob("*.npz"))), False
+    files = medmnist_source.files_of(dataset)
+    here = any(
+        downloads.supplied("medmnist", file.name) or (downloads.cache() / file.name).exists()
+        for file in files
+    )
+    return here, any(file.url for file in files)
 
 
 def _memory_line() -> str:
@@ -56,19 +152,15 @@ def _gpu_lines() -> list[str]:
     gpus = machine.gpu_names()
     if gpus:
         return [f"+ GPU: {name}" for name in gpus]
-    return [
-        "- no NVIDIA GPU: the paper's grid would take weeks here; pocket is made for this"
-    ]
+    return ["- no NVIDIA GPU: the paper's grid is made for one, pocket for machines without"]
 
 
 def _energy_lines() -> list[str]:
-    counters = sorted(RAPL.glob("*:*/energy_uj")) if RAPL.exists() else []
-    readable = [path for path in counters if os.access(path, os.R_OK)]
-    if readable:
+    if machine.readable_cpu_counters():
         return ["+ CPU energy counter (RAPL): energy is measured"]
-    if counters:
+    if machine.cpu_counters():
         return [
-            f"- CPU energy counter not readable: `sudo chmod -R a+r {RAPL}/*/energy_uj`; until then CPU "
+            f"- CPU energy counter not readable: `sudo chmod a+r {machine.RAPL}/*/energy_uj`; until then CPU "
             "energy is an estimate from load"
         ]
     return [
@@ -77,11 +169,17 @@ def _energy_lines() -> list[str]:
     ]
 
 
-def _network_line(what: str, url: str) -> str:
-    host = urlparse(url).hostname
+def _reached(url: str) -> bool:
     try:
-        socket.create_connection((host, 443), timeout=3).close()
+        socket.create_connection((urlparse(url).hostname, 443), timeout=3).close()
     except OSError:
+        return False
+    return True
+
+
+def _network_line(what: str, reached: bool) -> str:
+    host = urlparse(HOSTS[what]).hostname
+    if not reached:
         return f"- {host} not reached ({what}): pocket does not need it; else put files into $PEPR_DATA"
     return f"+ {host} reached ({what})"
 

@@ -91,6 +91,13 @@ def published_files(flag: str) -> list[Published]:
     ]
 
 
+def files_of(name: str) -> list[Published]:
+    """The published files of a dataset of this source, by the name that the study gives it."""
+    if name == "dermamnist_c":
+        return [Published(file, size, md5, None) for size, (file, md5) in CORRECTED_DERMA.items()]
+    return published_files("nodulemnist3d" if name == "nodule" else name)
+
+
 def choose(name: str, files: list[Published], image_size: int) -> tuple[Published, Path, str]:
     """The file for images of `image_size` pixels: the smallest that need not be enlarged, else the largest.
 
@@ -121,14 +128,13 @@ def choose(name: str, files: list[Published], image_size: int) -> tuple[Publishe
 
 def _load(
     name: str,
-    files: list[Published],
     counts: Mapping[str, int],
     classes: tuple[str, ...],
     channels: int,
     dimensions: int,
     image_size: int,
 ) -> Loaded:
-    file, path, note = choose(name, files, image_size)
+    file, path, note = choose(name, files_of(name), image_size)
     found = npz.headers(path)
     check_names(path, found, [f"{part}_{kind}" for part in SPLITS for kind in ("images", "labels")])
     labels = []
@@ -170,9 +176,7 @@ def _flat(flag: str) -> Dataset:
         attribution=f"{images_of}; Yang et al. 2023",
         source="package medmnist (Zenodo)",
         caution=" ".join(filter(None, [NOT_CLINICAL, CAUTIONS.get(flag)])),
-        load=functools.partial(
-            _load, flag, published_files(flag), entry["n_samples"], classes, entry["n_channels"], 2
-        ),
+        load=functools.partial(_load, flag, entry["n_samples"], classes, entry["n_channels"], 2),
     )
 
 
@@ -188,15 +192,12 @@ def _nodule() -> Dataset:
         source="package medmnist (Zenodo)",
         caution=f"{NOT_CLINICAL} The three channels are three planes, not colours. Part of LIDC-IDRI with "
         "other labels and another split than the paper's LIDC: not to be compared with it.",
-        load=functools.partial(
-            _load, "nodule", published_files("nodulemnist3d"), entry["n_samples"], classes, 1, 3
-        ),
+        load=functools.partial(_load, "nodule", entry["n_samples"], classes, 1, 3),
     )
 
 
 def _corrected_derma() -> Dataset:
     classes = tuple(info()["dermamnist"]["label"].values())
-    files = [Published(name, size, md5, None) for size, (name, md5) in CORRECTED_DERMA.items()]
     return Dataset(
         name="dermamnist_c",
         title="DermaMNIST-C: DermaMNIST with each lesion on one side of the split",
@@ -205,7 +206,7 @@ def _corrected_derma() -> Dataset:
         attribution="Tschandl et al. 2018; Codella et al. 2019; Abhishek et al. 2025",
         source="Zenodo, DOI 10.5281/zenodo.11101337; supplied by you in $PEPR_DATA/medmnist",
         caution=NOT_CLINICAL,
-        load=functools.partial(_load, "dermamnist_c", files, CORRECTED_DERMA_COUNTS, classes, 3, 2),
+        load=functools.partial(_load, "dermamnist_c", CORRECTED_DERMA_COUNTS, classes, 3, 2),
     )
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pepr import cli, diagnosis, machine
+from pepr import cli
 
 
 def call(*arguments):
@@ -69,18 +69,3 @@ def test_plan_is_in_the_designs_shape():
 def test_bad_input_is_one_line_on_stderr_and_status_2(arguments, told):
     status, out, err = call(*arguments)
     assert status == 2 and out == "" and err.startswith(told) and err.count("\n") == 1
-
-
-def test_the_doctor_says_what_would_run_and_what_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "gpu_names", lambda: ())
-    monkeypatch.delenv("PEPR_DATA", raising=False)
-    monkeypatch.setattr(diagnosis, "HOSTS", {"weights": "https://localhost"})
-    told = diagnosis.report()
-    assert "`make reproduce` would run profile pocket" in told
-    assert "- no NVIDIA GPU" in told and "- PEPR_DATA is not set" in told
-    assert "- localhost not reached (weights)" in told
-    (tmp_path / "medmnist").mkdir()
-    (tmp_path / "medmnist" / "x.npz").touch()
-    monkeypatch.setenv("PEPR_DATA", str(tmp_path))
-    monkeypatch.setattr(machine, "gpu_names", lambda: ("A GPU",))
-    assert "+ in PEPR_DATA: medmnist/x.npz" in diagnosis.report() and "+ GPU: A GPU" in diagnosis.report()
