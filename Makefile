@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce bench test test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing
 
 test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and lose a node of it (root, Debian)
 	@python -m pytest -q -m slurm
+
+bench: setup  ## Measure the study's own speed against its limits, about a quarter of an hour
+	@python -m benchmarks
 
 book: setup  ## Build the book from this machine's results, else from the shipped reference
 	@pepr book

@@ -125,11 +125,12 @@ def plan(
 ) -> None:
     """What a profile will take, before anything starts."""
     from pepr import execution, machine, study
+    from pepr import forecast as forecasting
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
     specs = study.grid(loaded, machine.default_device())
     if as_json:
-        print_json(dataclasses.asdict(study.forecast(loaded, specs)))
+        print_json(dataclasses.asdict(forecasting.forecast(loaded, specs)))
         return
     from pepr.runs import Store, results_root
 

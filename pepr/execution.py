@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 
 import psutil
 
-from pepr import energy, gpu, machine, models, recovery, study
+from pepr import energy, forecast, gpu, machine, models, recovery, study
 from pepr.errors import InputError, MeterError, WorkFailed
 from pepr.runs import COLUMNS, RunSpec, Store, results_root
 
@@ -233,7 +233,7 @@ def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, sa
 def _headline(profile: study.Profile, specs: list[RunSpec], spec: RunSpec, store: Store) -> str:
     done = {record["run_id"]: record for record in store.records()}
     finished = sum(other.run_id in done for other in specs)
-    left = study.seconds_left(specs, done, study.reference_records(profile.name))
+    left = forecast.seconds_left(specs, done, forecast.reference_records(profile.name))
     remaining = f", about {duration(left)} left" if left is not None else ""
     return f"[{finished + 1}/{len(specs)}{remaining}] {spec.setting} · {spec.model} · seed {spec.seed}"
 
@@ -318,23 +318,34 @@ def announcement(
 ) -> str:
     """What is about to happen, what it will cost, and how to take less."""
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
-    expected = study.forecast(profile, specs)
+    expected = forecast.forecast(profile, specs)
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
     ]
     if expected.hours is not None:
+        low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
+        between = f" ({low} to {high})" if low != high else ""
         lines.append(
-            f"All of them together: about {duration(3600 * expected.hours)} of runs, "
-            f"{1000 * expected.energy_kwh:.1f} Wh, {expected.co2eq_g:.1f} g CO2-eq "
-            f"(estimate from {expected.basis})."
+            f"All of them together: about {duration(3600 * expected.hours)} of runs{between}, "
+            f"{_energy(expected.energy_kwh)}, {_mass(expected.co2eq_g)} CO2-eq, "
+            f"{expected.disk_bytes / 1e6:.1f} MB on disk."
         )
+        lines.append(f"That is an estimate: {expected.basis}.")
     else:
         lines.append(f"What it will cost is not known: {expected.basis}.")
     lines.append(
         "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
     )
     return "\n".join(lines)
+
+
+def _energy(kwh: float) -> str:
+    return f"{kwh:.1f} kWh" if kwh >= 1 else f"{1000 * kwh:.1f} Wh"
+
+
+def _mass(grams: float) -> str:
+    return f"{grams / 1000:.1f} kg" if grams >= 1000 else f"{grams:.1f} g"
 
 
 def _place(device: str, cluster: str | None) -> str:

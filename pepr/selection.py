@@ -149,9 +149,7 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def selection_numbers(
-    results: Results, ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame | None
-) -> dict[str, dict]:
+def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame | None) -> dict[str, dict]:
     """What prose may quote of `standings`, `choice` and `agreement` (None without the authors' tables)."""
     out = {
         "chosen_model": number(chosen.model, chosen.model),

@@ -1,4 +1,4 @@
-"""A study profile: read and validated, turned into the grid of runs, and forecast before it starts."""
+"""A study profile: read and validated, restricted on request, turned into the grid of runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import difflib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from pepr import models
 from pepr.errors import InputError
-from pepr.runs import RunSpec, reference_folder, write_atomic
+from pepr.runs import RunSpec, write_atomic
 
 SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
 
@@ -212,113 +212,3 @@ def _shuffled(specs: list[RunSpec]) -> list[RunSpec]:
         random.Random(seed).shuffle(those)
         ordered += those
     return ordered
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a grid is expected to take, before it starts: hours, kWh and grams of CO2-eq of the whole runs,
-    bytes on disk; None where nothing was ever measured. `basis` says where it comes from."""
-
-    profile: str
-    runs: int
-    runs_per_seed: int
-    hours: float | None
-    energy_kwh: float | None
-    co2eq_g: float | None
-    disk_bytes: int
-    basis: str
-
-
-DISK_BYTES_PER_RUN = 21_000
-"""Record (3.9 kB), predictions (4.4 kB) and executed notebook (12.5 kB) of a run of `smoke`, as written.
-Predictions grow with the test images and the classes, so other profiles may take more."""
-
-
-def forecast(profile: Profile, specs: Iterable[RunSpec]) -> Forecast:
-    """Expect of each run what the shipped reference took for it, on the hardware that the basis names."""
-    specs = list(specs)
-    first_seed = min(spec.seed for spec in specs)
-    measured = reference_records(profile.name)
-    known = [measured[key(spec)] for spec in specs if key(spec) in measured]
-    common: dict[str, Any] = {
-        "profile": profile.name,
-        "runs": len(specs),
-        "runs_per_seed": sum(spec.seed == first_seed for spec in specs),
-        "disk_bytes": DISK_BYTES_PER_RUN * len(specs),
-    }
-    if not known:
-        return Forecast(
-            **common,
-            hours=None,
-            energy_kwh=None,
-            co2eq_g=None,
-            basis="no run of this profile was measured yet",
-        )
-    scale = len(specs) / len(known)
-    return Forecast(
-        **common,
-        hours=scale * sum(record["wall_time_s"] for record in known) / 3600,
-        energy_kwh=scale * sum(whole_energy_kwh(record) for record in known),
-        co2eq_g=scale
-        * sum(whole_energy_kwh(record) * record["carbon_intensity_g_per_kwh"] for record in known),
-        basis=f"{len(known)} of {len(specs)} runs measured on {known[0]['hardware']}; "
-        f"energy by {known[0]['energy_source']}",
-    )
-
-
-def whole_energy_kwh(record: Mapping[str, Any]) -> float:
-    """Energy of all windows of a run, in kWh: training, validation and inference."""
-    return sum(window["energy_kwh"] for window in record["meter"].values())
-
-
-def key(run: RunSpec | Mapping[str, Any]) -> tuple:
-    """What makes two runs cost the same: everything of a specification but the device."""
-    values = run.as_dict() if isinstance(run, RunSpec) else run
-    names = (
-        "model",
-        "setting",
-        "seed",
-        "train_fraction",
-        "image_size",
-        "batch_size",
-        "epochs",
-        "precision",
-        "fidelity",
-    )
-    return tuple(values[name] for name in names)
-
-
-def reference_records(profile: str) -> dict[tuple, dict[str, Any]]:
-    """The finished records of a shipped reference by `key`; empty where none ships."""
-    path = reference_folder(profile) / "records.jsonl"
-    if not path.exists():
-        return {}
-    records = (json.loads(line) for line in path.read_text().splitlines() if line)
-    return {key(record): record for record in records if record["status"] == "ok"}
-
-
-def seconds_left(
-    specs: Iterable[RunSpec],
-    done: Mapping[str, Mapping[str, Any]],
-    measured: Mapping[tuple, Mapping[str, Any]],
-) -> float | None:
-    """Seconds that the runs not yet in `done` (run_id to record) will take.
-
-    The reference's time of each run, scaled by how much faster or slower this machine was so far; without
-    a reference, the mean of the runs done here. None before anything is known.
-    """
-    specs = list(specs)
-    left = [spec for spec in specs if spec.run_id not in done]
-    timed = [record for record in done.values() if record.get("wall_time_s")]
-    if measured:
-        pairs = [
-            (record["wall_time_s"], measured[key(record)]["wall_time_s"])
-            for record in timed
-            if key(record) in measured
-        ]
-        ratio = sum(a for a, _ in pairs) / sum(b for _, b in pairs) if pairs else 1.0
-        typical = sum(record["wall_time_s"] for record in measured.values()) / len(measured)
-        return ratio * sum(measured.get(key(spec), {"wall_time_s": typical})["wall_time_s"] for spec in left)
-    if not timed:
-        return None
-    return len(left) * sum(record["wall_time_s"] for record in timed) / len(timed)

@@ -107,7 +107,7 @@ def test_agreement_is_the_rank_correlation_with_the_same_models_of_the_paper():
 
 def test_the_numbers_for_prose_are_those_of_the_tables():
     ranked, chosen = selection.standings(SHIPPED, n_resamples=200), selection.choice(SHIPPED, 200)
-    numbers = selection.selection_numbers(SHIPPED, ranked, chosen, None)
+    numbers = selection.selection_numbers(ranked, chosen, None)
     assert numbers["chosen_model"]["value"] == chosen.model
     assert numbers["chosen_over_smallest"]["value"] == chosen.over_smallest.estimate
     assert isinstance(chosen.accuracy, stats.Interval)

@@ -1,7 +1,5 @@
 """Profiles: validated before anything starts, turned into a grid, forecast from measured runs."""
 
-import dataclasses
-
 import pytest
 import yaml
 
@@ -189,49 +187,3 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"broken\.yaml: not YAML"):
         study.load(str(tmp_path / "broken.yaml"))
-
-
-def reference(specs, wall_time_s):
-    return {
-        study.key(spec): {
-            **spec.as_dict(),
-            "wall_time_s": wall_time_s,
-            "carbon_intensity_g_per_kwh": 100.0,
-            "hardware": "a machine",
-            "energy_source": "cpu:counter",
-            "meter": {"train": {"energy_kwh": 0.002}, "inference": {"energy_kwh": 0.001}},
-        }
-        for spec in specs
-    }
-
-
-def test_a_forecast_adds_up_what_the_reference_took(monkeypatch):
-    profile = study.load("pocket")
-    specs = study.grid(profile)
-    monkeypatch.setattr(study, "reference_records", lambda name: reference(specs, 36.0))
-    forecast = study.forecast(profile, specs)
-    assert forecast.runs == len(specs) and forecast.runs_per_seed == len(specs) - 8
-    assert forecast.hours == pytest.approx(0.01 * len(specs))
-    assert forecast.energy_kwh == pytest.approx(0.003 * len(specs))
-    assert forecast.co2eq_g == pytest.approx(0.3 * len(specs))
-    assert "a machine" in forecast.basis and dataclasses.asdict(forecast)["disk_bytes"] > 0
-
-
-def test_a_forecast_from_some_runs_is_scaled_and_from_none_is_empty(monkeypatch):
-    profile = study.load("pocket")
-    specs = study.grid(profile)
-    monkeypatch.setattr(study, "reference_records", lambda name: reference(specs[:5], 36.0))
-    assert study.forecast(profile, specs).hours == pytest.approx(0.01 * len(specs))
-    monkeypatch.setattr(study, "reference_records", lambda name: {})
-    empty = study.forecast(profile, specs)
-    assert empty.hours is None and empty.basis == "no run of this profile was measured yet"
-
-
-def test_time_left_follows_the_speed_of_this_machine():
-    specs = study.grid(study.load("pocket"))
-    measured = reference(specs, 10.0)
-    assert study.seconds_left(specs, {}, measured) == pytest.approx(10.0 * len(specs))
-    twice_as_slow = {spec.run_id: {**spec.as_dict(), "wall_time_s": 20.0} for spec in specs[:4]}
-    assert study.seconds_left(specs, twice_as_slow, measured) == pytest.approx(20.0 * (len(specs) - 4))
-    assert study.seconds_left(specs, twice_as_slow, {}) == pytest.approx(20.0 * (len(specs) - 4))
-    assert study.seconds_left(specs, {}, {}) is None

@@ -1,0 +1,155 @@
+"""`python -m benchmarks`: measure everything side by side on this machine, and write `results.json`.
+
+Ratios compare two pieces of work in one run, in alternating rounds, so they hold on a slow day too; seconds
+are of this machine. `goals` beside each figure say what was aimed at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import analysis, loops, runs
+from benchmarks.timing import summary
+from pepr import machine
+from pepr.runs import find_results, write_atomic
+
+RESULTS = Path(__file__).with_name("results.json")
+GOALS = {
+    "loop_vs_bare": (">=", 0.97),
+    "loop_vs_authors_fp32": (">=", 1.25),
+    "loop_vs_authors_bf16": (">=", 2.0),
+    "host_memory_vs_authors": ("<=", 0.1),
+    "meter_overhead": ("<=", 0.01),
+    "startup_vs_bare": ("<=", 1.4),
+    "startup_share": ("<=", 0.2),
+    "score_1e6_seconds": ("<=", 0.5),
+    "bootstrap_seconds": ("<=", 3.0),
+    "book_build_seconds": ("<=", 60.0),
+}
+METER_SECONDS = 30.0
+
+
+class Report:
+    """What was measured so far: medians, spreads, reasons for what is missing, and details."""
+
+    def __init__(self) -> None:
+        self.medians: dict[str, float | None] = {}
+        self.spread: dict[str, list[float]] = {}
+        self.why: dict[str, str] = {}
+        self.details: dict[str, Any] = {}
+
+    def add(self, name: str, values: Iterable[float]) -> None:
+        median, spread = summary(list(values))
+        self.medians[name], self.spread[name] = median, spread
+        relation, goal = GOALS[name]
+        met = median >= goal if relation == ">=" else median <= goal
+        print(
+            f"{name:<24}{median:>10.3f}   [{spread[0]:.3f}, {spread[1]:.3f}]   "
+            f"goal {relation} {goal:g}: {'met' if met else 'MISSED'}",
+            flush=True,
+        )
+
+    def leave_out(self, name: str, reason: str) -> None:
+        self.medians[name], self.why[name] = None, reason
+        print(f"{name:<24}{'none':>10}   {reason}", flush=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **self.medians,
+            "spread": self.spread,
+            "why": self.why,
+            "goals": {name: f"{relation} {goal:g}" for name, (relation, goal) in GOALS.items()},
+            "details": self.details,
+        }
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The mean that treats a halving and a doubling alike."""
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def combined(rounds: Iterable[list[float]]) -> list[float]:
+    """Geometric means over cases, one for each round; `rounds` holds a list of rounds for each case."""
+    return [geometric_mean(values) for values in zip(*rounds, strict=True)]
+
+
+def measure_loops(report: Report) -> None:
+    ratios = {}
+    for size, steps in ((64, 6), (128, 2)):
+        for model in loops.MODELS:
+            ratios[f"{model}, {size} px"] = loops.against_bare(model, size, steps, rounds=4)
+    report.details["loop_vs_bare"] = ratios
+    report.add("loop_vs_bare", combined(ratios.values()))
+    for precision, models in (("fp32", loops.MODELS), ("bf16", loops.RESNETS)):
+        name = f"loop_vs_authors_{precision}"
+        if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
+            report.leave_out(name, "this processor has no AMX")
+            continue
+        found = {model: loops.against_authors(model, 128, precision, 3, rounds=3) for model in models}
+        report.details[name] = {model: comparison.seconds for model, comparison in found.items()}
+        report.add(name, combined(comparison.ratios("authors", "ours") for comparison in found.values()))
+    report.details["loss_difference"] = {
+        str(dtype): {model: loops.loss_difference(model, dtype) for model in loops.MODELS}
+        for dtype in (torch.float32, torch.float64)
+    }
+
+
+def measure_runs(report: Report) -> None:
+    held = runs.host_memory()
+    report.details["host_memory_bytes"] = held
+    report.add("host_memory_vs_authors", [held["ours"] / held["authors"]])
+    metered = runs.meter(METER_SECONDS, rounds=3)
+    report.details["meter_seconds"] = metered.seconds
+    report.add("meter_overhead", [ratio - 1 for ratio in metered.ratios("on", "off")])
+    started = runs.startup(rounds=3)
+    report.details["startup_seconds"] = started.seconds
+    report.add("startup_vs_bare", started.ratios("run", "bare"))
+    shipped = find_results("pocket")
+    records = [record for record in shipped.records() if record["status"] == "ok"]
+    startup_s = started.median("run")
+    report.details["pocket"] = {
+        "origin": shipped.origin,
+        "runs": len(records),
+        "startup_s": startup_s,
+        "energy_wh": runs.energy_split(records, startup_s),
+    }
+    report.add("startup_share", [runs.startup_share(records, s) for s in started.seconds["run"]])
+
+
+def measure_analysis(report: Report) -> None:
+    scored = analysis.scoring(rounds=3)
+    report.details["score_seconds"] = {
+        name: {size: comparison.median(size) for size in comparison.seconds}
+        for name, comparison in scored.items()
+    }
+    report.add("score_1e6_seconds", scored["pepr"].seconds["1000000"])
+    report.add("bootstrap_seconds", analysis.bootstrap(rounds=3).seconds["bootstrap"])
+    built = analysis.book_build()
+    report.details["book_build_seconds"] = built
+    report.add("book_build_seconds", [built["whole"]])
+
+
+def main() -> int:
+    """Measure, print a table, write `results.json`."""
+    torch.set_flush_denormal(True)
+    report, began = Report(), time.perf_counter()
+    for part in (measure_loops, measure_runs, measure_analysis):
+        part(report)
+    report.details["took_seconds"] = time.perf_counter() - began
+    report.details["hardware"], report.details["software"] = machine.hardware(), machine.software()
+    write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
+    print(f"Written to {RESULTS}, after {report.details['took_seconds'] / 60:.1f} minutes.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Whole runs: what starting one costs, what metering one costs, and what images need of the host's memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timing import Comparison, compare
+from pepr import energy, runs, study
+
+CHECKOUT = Path(__file__).parents[1]
+DERMA = {"images": 7007, "size": 256}
+"""DermaMNIST's training images at the paper's size."""
+
+
+def startup(rounds: int) -> Comparison:
+    """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
+    that imports torch and timm and no more (`bare`)."""
+    profile = study.load("smoke")
+    spec = study.grid(profile)[0]
+    inside: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PEPR_RESULTS": folder}
+        data = [sys.executable, "-m", "pepr.cli", "step", "data", spec.dataset, str(spec.image_size)]
+        notebooks = CHECKOUT / "notebooks"
+        _quietly([*data, str(notebooks / "01_data.ipynb"), f"{folder}/data.ipynb"], environment)
+        store = runs.Store(Path(folder), "smoke")
+
+        def run() -> None:
+            store.record_path(spec.run_id).unlink(missing_ok=True)
+            step = [sys.executable, "-m", "pepr.cli", "step", "finetune", "smoke", spec.run_id]
+            _quietly([*step, str(notebooks / "02_finetune.ipynb")], environment)
+            record = store.read_record(spec.run_id)
+            inside.append(sum(window["time_s"] for window in record["meter"].values()))
+
+        def bare() -> None:
+            output = f"{folder}/startup.ipynb"
+            notebook = str(CHECKOUT / "benchmarks" / "startup.ipynb")
+            _quietly([sys.executable, "-m", "papermill", "-k", "python3", notebook, output], environment)
+
+        found = compare({"run": run, "bare": bare}, rounds)
+    outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[1:], strict=True)]
+    return Comparison({"run": outside, "bare": found.seconds["bare"]})
+
+
+def _quietly(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+
+
+def meter(seconds: float, rounds: int) -> Comparison:
+    """Seconds of the same training steps with an energy window open (`on`) and without (`off`), about
+    `seconds` each."""
+    from benchmarks.loops import Bench
+
+    loop = Bench("mobilenetv2_050", 64).ours()
+    loop(10)
+    began = time.perf_counter()
+    loop(20)
+    steps = max(int(20 * seconds / (time.perf_counter() - began)), 1)
+    opened = energy.open_meter()
+
+    def on() -> None:
+        with opened.window("train"):
+            loop(steps)
+
+    return compare({"on": on, "off": lambda: loop(steps)}, rounds, warm_up=0)
+
+
+HOLD_OURS = """
+images = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(n, size, size, 3))
+for start in range(0, n, 32):
+    batch = torch.from_numpy(images[start : start + 32].copy()).permute(0, 3, 1, 2).float().div_(255)
+"""
+HOLD_AUTHORS = """
+images = torch.from_numpy(numpy.fromfile(path, dtype=numpy.uint8).reshape(n, size, size, 3))
+images = images.permute(0, 3, 1, 2).float().div_(255).contiguous()
+for batch, in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), batch_size=32):
+    pass
+"""
+
+
+def host_memory() -> dict[str, int]:
+    """Bytes of a process's own memory at its peak, above torch's, while one pass is made over images of
+    DermaMNIST's number and size: as our memory map, and as float32 images in memory.
+
+    Pages of the map are the system's cache of a file: it takes them back when memory is short, and they are
+    counted apart (`ours_cached`).
+    """
+    n, size = DERMA["images"], DERMA["size"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.bin"
+        with path.open("wb") as stream:
+            for _ in range(n):
+                stream.write(os.urandom(size * size * 3))
+        measured = {
+            name: _peak_of(f"path, n, size = {str(path)!r}, {n}, {size}\n{body}")
+            for name, body in (("ours", HOLD_OURS), ("authors", HOLD_AUTHORS))
+        }
+    return {
+        "ours": measured["ours"]["own"],
+        "ours_cached": measured["ours"]["cached"],
+        "authors": measured["authors"]["own"],
+    }
+
+
+def _peak_of(body: str) -> dict[str, int]:
+    """Peak of a process's anonymous and of its file-backed memory above the start, sampled each 20 ms."""
+    program = f"""
+import json, threading, time
+import numpy, torch
+KEYS = ("own", "RssAnon"), ("cached", "RssFile")
+def held():
+    lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith("Rss"))
+    return {{name: 1024 * int(lines[key].split()[0]) for name, key in KEYS}}
+start, peak, going = held(), {{"own": 0, "cached": 0}}, True
+def watch():
+    while going:
+        now = held()
+        for name in peak:
+            peak[name] = max(peak[name], now[name] - start[name])
+        time.sleep(0.02)
+watcher = threading.Thread(target=watch); watcher.start()
+{body}
+going = False; watcher.join(); print(json.dumps(peak))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def startup_share(records: list[dict], startup_s: float) -> float:
+    """Share of a study's runs that is start-up: `startup_s` a run, against that and the metered windows."""
+    windows = sum(window["time_s"] for record in records for window in record["meter"].values())
+    return len(records) * startup_s / (len(records) * startup_s + windows)
+
+
+def energy_split(records: list[dict], startup_s: float) -> dict[str, float]:
+    """Watt hours of a study's runs as recorded, by window; the overhead is an estimate: `startup_s` a run at
+    the runs' mean power."""
+    split = {
+        name: 1000 * sum(record["meter"][name]["energy_kwh"] for record in records)
+        for name in ("train", "validation", "inference")
+    }
+    seconds = sum(window["time_s"] for record in records for window in record["meter"].values())
+    split["overhead_estimated"] = sum(split.values()) / seconds * startup_s * len(records)
+    return split

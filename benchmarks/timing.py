@@ -1,0 +1,43 @@
+"""Compare pieces of work fairly: a warm-up, then rounds in alternating order; medians, and their spread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of each piece of work, one value a round, in the order of the rounds."""
+
+    seconds: Mapping[str, Sequence[float]]
+
+    def median(self, name: str) -> float:
+        """Median seconds of one piece of work."""
+        return statistics.median(self.seconds[name])
+
+    def ratios(self, above: str, below: str) -> list[float]:
+        """Seconds of `above` over seconds of `below`, round by round: what both share in a round, such as
+        a machine that slows down, is not in it."""
+        return [a / b for a, b in zip(self.seconds[above], self.seconds[below], strict=True)]
+
+
+def compare(work: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> Comparison:
+    """Time each piece of work `rounds` times, after `warm_up` untimed times, every other round backwards."""
+    names = list(work)
+    for name in names * warm_up:
+        work[name]()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names if turn % 2 == 0 else reversed(names):
+            began = time.perf_counter()
+            work[name]()
+            seconds[name].append(time.perf_counter() - began)
+    return Comparison(seconds)
+
+
+def summary(values: Sequence[float]) -> tuple[float, list[float]]:
+    """Median, and [least, greatest]."""
+    return statistics.median(values), [min(values), max(values)]

@@ -1,0 +1,46 @@
+"""The training loop costs no more than its arithmetic, and a run starts no slower than its libraries.
+
+Ratios within one run, so that a slow machine does not fail them.
+"""
+
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import loops, runs, timing
+
+
+def test_work_is_timed_in_alternating_order_after_a_warm_up():
+    order = []
+    found = timing.compare({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
+    assert order == ["a", "b", "a", "b", "b", "a"]
+    assert len(found.seconds["a"]) == 2 and found.median("a") >= 0
+    assert timing.Comparison({"a": [2.0, 9.0], "b": [1.0, 3.0]}).ratios("a", "b") == [2.0, 3.0]
+    assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
+
+
+def test_both_loops_do_the_same_arithmetic():
+    assert loops.loss_difference("mobilenetv2_050", torch.float64, image_size=32, steps=6) < 1e-5
+
+
+def test_shares_follow_from_the_records():
+    meter = {
+        "train": {"time_s": 60.0, "energy_kwh": 0.003},
+        "validation": {"time_s": 15.0, "energy_kwh": 0.0},
+    }
+    records = [{"meter": {**meter, "inference": {"time_s": 5.0, "energy_kwh": 0.001}}}] * 4
+    assert runs.startup_share(records, 20.0) == pytest.approx(0.2)
+    split = runs.energy_split(records, 20.0)
+    assert split["train"] == pytest.approx(12) and split["overhead_estimated"] == pytest.approx(4)
+
+
+@pytest.mark.alone
+def test_the_loop_keeps_up_with_the_bare_loop():
+    assert np.median(loops.against_bare("mobilenetv2_050", 64, steps=10, rounds=5)) > 0.9
+
+
+@pytest.mark.alone
+def test_a_run_starts_in_less_than_twice_the_time_of_its_libraries():
+    assert statistics.median(runs.startup(rounds=2).ratios("run", "bare")) < 2.8
