@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from pepr import picker
 from pepr.book_data import as_script
 from pepr.book_facts import record_files
 from pepr.drawings import lighter, lighter_notebook
@@ -41,6 +42,7 @@ Everything else in the book stands without it.
 """
 NUMBERS_FILE = "book/_static/numbers.json"
 DATA_SCRIPT = "book/_static/study.js"
+PICKER = "book/_static/picker.html"
 TRAINING = "notebooks/02_finetune.ipynb"
 UNEXECUTED = """```{note}
 This page shows the notebook before it is run: building the book never trains a model. Download it with the
@@ -336,6 +338,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     for path, content in record_files(profiles).items():
         mirror.write(path, content)
     mirror.write(DATA_SCRIPT, as_script(find_results("pocket"), numbers))
+    mirror.write(PICKER, picker.page())
 
     config = yaml.safe_load((root / "_config.yml").read_text())
     config["parse"]["myst_substitutions"] = {"study": study_facts(profiles), **substitutions(numbers)}

@@ -18,6 +18,8 @@ from pepr.figures import PALETTE, WIDTH_IN, legend_below, theme
 GB = 1e9
 BAND = 0.10
 NAMED = 5
+ROOM = (110, 14)
+"""Width and height that a name takes, in pixels of the figure as it is first laid out."""
 TERM_LABELS = {
     "conv_flops": "convolutions (FLOPs)",
     "pointwise_flops": "1x1 convolutions (FLOPs)",
@@ -216,10 +218,14 @@ def _name_worst(
 
 
 def _label(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series) -> None:
-    """Names beside points, to the left of those in the right half; one moves down where two would meet."""
-    middle = np.sqrt(axes.get_xlim()[0] * axes.get_xlim()[1])
+    """Names beside points, to the left of those in the right half; a name that would meet one is left out."""
+    placed: list[np.ndarray] = []
     for at, name, value in zip(x, names, y, strict=True):
-        right = at > middle
+        where = axes.transData.transform((at, value))
+        if any(abs(where[1] - other[1]) < ROOM[1] and abs(where[0] - other[0]) < ROOM[0] for other in placed):
+            continue
+        placed.append(where)
+        right = axes.transAxes.inverted().transform(where)[0] > 0.5
         axes.annotate(
             name, (at, value), xytext=(-6 if right else 6, -2), textcoords="offset points",
             ha="right" if right else "left", va="top", fontsize=7.5, color="#444444",

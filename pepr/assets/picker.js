@@ -1,0 +1,216 @@
+"use strict";
+const COSTS = {
+  energy: { title: "Training energy (Wh)", unit: "Wh", option: "--max-energy-wh", of: (row, at) => row.energy[at] },
+  memory: { title: "Peak GPU memory (GB)", unit: "GB", option: "--max-memory-gb", of: (row, at) => row.memory[at] },
+  time: { title: "Training time (minutes)", unit: "min", option: "--max-minutes", of: (row, at) => row.time[at] / 60 },
+  carbon: { title: "Carbon (g CO2e)", unit: "g", option: "--max-co2-g",
+    of: (row, at) => (row.energy[at] / 1000) * row.g_per_kwh },
+};
+const [VALUE, LOW, HIGH] = [0, 1, 2];
+const STEPS = 200;
+const element = (id) => document.getElementById(id);
+const number = (value, digits = 3) => Number(value.toPrecision(digits));
+const percent = (value) => (100 * value).toFixed(1) + "%";
+const measured = (row, cost) => row.measured.includes(cost === "carbon" ? "energy" : cost);
+const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+const state = { setting: Object.keys(study.settings)[0], resource: "energy", risk: "expected", limits: {}, compare: [] };
+if ("lidc" in study.settings) state.setting = "lidc";
+let table = null;
+
+function readLink() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (given.get("setting") in study.settings) state.setting = given.get("setting");
+  if (given.get("resource") in COSTS) state.resource = given.get("resource");
+  if (["expected", "cautious"].includes(given.get("risk"))) state.risk = given.get("risk");
+  for (const cost in COSTS) if (Number(given.get(cost)) > 0) state.limits[cost] = Number(given.get(cost));
+  state.compare = (given.get("compare") || "").split(",").filter(Boolean).slice(0, 3);
+}
+function writeLink() {
+  const link = new URLSearchParams({ setting: state.setting, resource: state.resource, risk: state.risk, ...state.limits });
+  if (state.compare.length) link.set("compare", state.compare.join(","));
+  history.replaceState(null, "", "#" + link);
+}
+
+/* The same rules as pepr.recommendation: costs, or their upper bounds, within every limit; then the highest
+   accuracy, or its lower bound; equals by energy, then by name. */
+function ranked() {
+  const rows = study.settings[state.setting];
+  const end = state.risk === "cautious" ? HIGH : VALUE;
+  const by = state.risk === "cautious" ? LOW : VALUE;
+  const within = (row) => Object.entries(state.limits).every(([cost, limit]) => COSTS[cost].of(row, end) <= limit);
+  const needs = rows.map((row) => COSTS[state.resource].of(row, VALUE));
+  const [least, most] = [Math.min(...needs), Math.max(...needs)];
+  const scored = rows.map((row, at) => ({ ...row, within: within(row), need: needs[at],
+    pepr: row.performance[VALUE] / (1 + (most > least ? (needs[at] - least) / (most - least) : 0)) }));
+  scored.sort((a, b) => b.within - a.within || b.performance[by] - a.performance[by] ||
+    a.energy[VALUE] - b.energy[VALUE] || (a.model < b.model ? -1 : 1));
+  return { scored, least, most };
+}
+function limitsOf(cost) {
+  const values = study.settings[state.setting].map((row) => COSTS[cost].of(row, HIGH));
+  const lows = study.settings[state.setting].map((row) => COSTS[cost].of(row, VALUE));
+  return [Math.min(...lows), Math.max(...values)];
+}
+function limitAt(cost, step) {
+  const [low, high] = limitsOf(cost);
+  return number(low * (high / low) ** (step / STEPS));
+}
+
+function buildControls() {
+  element("setting").innerHTML = Object.keys(study.settings).map((name) => `<option>${escaped(name)}</option>`).join("");
+  element("origin").textContent = study.origin + " Predictions and costs are for " + study.hardware + ".";
+  element("sliders").innerHTML = Object.entries(COSTS).map(([cost, { title }]) =>
+    `<label for="limit-${cost}">${title.replace(/ \(.*/, "")} at most <output id="shown-${cost}"></output>
+     <input type="range" id="limit-${cost}" min="0" max="${STEPS}" step="1"></label>`).join("");
+  for (const name of ["setting", "resource", "risk"]) element(name).addEventListener("change", (event) => {
+    state[name] = event.target.value;
+    if (name === "setting") { state.limits = {}; state.compare = []; }
+    show();
+  });
+  for (const cost in COSTS) element(`limit-${cost}`).addEventListener("input", (event) => {
+    const step = Number(event.target.value);
+    if (step >= STEPS) delete state.limits[cost]; else state.limits[cost] = limitAt(cost, step);
+    show();
+  });
+}
+function showControls() {
+  for (const name of ["setting", "resource", "risk"]) element(name).value = state[name];
+  for (const cost in COSTS) {
+    const [low, high] = limitsOf(cost);
+    const limit = state.limits[cost];
+    const step = limit ? Math.round((STEPS * Math.log(limit / low)) / Math.log(high / low)) : STEPS;
+    element(`limit-${cost}`).value = Math.max(0, Math.min(STEPS, step));
+    const words = limit ? `${limit} ${COSTS[cost].unit}` : "no limit";
+    element(`shown-${cost}`).textContent = words;
+    element(`limit-${cost}`).setAttribute("aria-valuetext", words);
+  }
+}
+
+function costText(row, cost) {
+  return `${number(COSTS[cost].of(row, VALUE))} ${COSTS[cost].unit}${measured(row, cost) ? "" : " (predicted)"}`;
+}
+function showAdvice({ scored }) {
+  const fit = scored.filter((row) => row.within);
+  element("verdict").textContent = fit.length
+    ? `${fit.length} of ${scored.length} models fit the budget. The best by ${state.risk === "cautious" ? "the lower bound of accuracy" : "accuracy"}:`
+    : "No model fits this budget: move a limit to the right.";
+  element("best").innerHTML = fit.slice(0, 5).map((row) =>
+    `<li><strong>${escaped(row.model)}</strong> ${percent(row.performance[VALUE])} <span class="cost">` +
+    `(${percent(row.performance[LOW])} to ${percent(row.performance[HIGH])}); ` +
+    `${costText(row, "energy")}, ${costText(row, "memory")}, ${costText(row, "time")}</span></li>`).join("");
+  const limits = Object.entries(state.limits).map(([cost, limit]) => `${COSTS[cost].option} ${limit}`);
+  element("command").textContent = ["pepr recommend", `--setting ${state.setting}`, ...limits,
+    ...(state.risk === "cautious" ? ["--risk cautious"] : [])].join(" ");
+}
+function showChart({ scored, least, most }) {
+  const best = scored.filter((row) => row.within).slice(0, 5).map((row) => row.model);
+  const points = scored.map((row) => ({ model: row.model, x: row.need, performance: row.performance[VALUE],
+    low: row.performance[LOW], high: row.performance[HIGH], within: row.within, pepr: row.pepr,
+    kind: measured(row, state.resource) ? "cost measured" : "cost predicted", named: best.slice(0, innerWidth < 600 ? 1 : 3).includes(row.model),
+    chosen: best.includes(row.model), cost: costText(row, state.resource), accuracy: percent(row.performance[VALUE]) }));
+  const front = [];
+  for (const point of points.filter((p) => p.within).sort((a, b) => a.x - b.x || b.performance - a.performance))
+    if (!front.length || point.performance > front[front.length - 1].performance) front.push(point);
+  const scores = points.map((point) => point.pepr).sort((a, b) => a - b);
+  const contours = [0.5, 0.8, 0.95].map((share) => scores[Math.floor(share * (scores.length - 1))]).flatMap((level) =>
+    Array.from({ length: 40 }, (_, at) => least * (most / least) ** (at / 39)).map((x) =>
+      ({ level, x, performance: level * (1 + (x - least) / (most - least || 1)) })))
+    .filter((point) => point.performance <= Math.max(...points.map((p) => p.high)));
+  const spec = JSON.parse(JSON.stringify(chart).replaceAll('"title":"cost"', `"title":"${COSTS[state.resource].title}"`));
+  spec.datasets = { points, front, contours };
+  vegaEmbed("#plot", spec, { actions: false, renderer: "svg" });
+}
+function cell(row, cost) {
+  return `<span class="${measured(row, cost) ? "measured" : "predicted"}">${number(COSTS[cost].of(row, VALUE))}</span>`;
+}
+function tableColumns() {
+  const costs = Object.keys(COSTS).map((cost) => ({ title: COSTS[cost].title, data: null,
+    render: (row, kind) => (kind === "display" ? cell(row, cost) : COSTS[cost].of(row, VALUE)) }));
+  const check = (row, kind) => (kind === "display" ? `<input type="checkbox" data-model="${escaped(row.model)}"
+    aria-label="compare ${escaped(row.model)}" ${state.compare.includes(row.model) ? "checked" : ""}>` : "");
+  return [
+    { title: "Model", data: "model", className: "model" }, { title: "Compare", data: null, orderable: false, render: check },
+    { title: "Accuracy", data: null, render: (row, kind) => kind === "display" ? percent(row.performance[VALUE]) : row.performance[VALUE] },
+    ...costs, { title: "PePR", data: null, render: (row, kind) => kind === "display" ? row.pepr.toFixed(3) : row.pepr },
+    { title: "Parameters (M)", data: null, render: (row, kind) => kind === "display" ? number(row.params / 1e6) : row.params },
+    { title: "Family", data: "family" },
+    { title: "Fits", data: null, render: (row) => (row.within ? "yes" : "no") },
+  ];
+}
+function showTable({ scored }) {
+  if (!window.DataTable) return;
+  if (!table) {
+    table = new DataTable("#table", { data: scored, columns: tableColumns(), order: [], pageLength: 15, lengthMenu: [15, 50, 150],
+      createdRow: (line, row) => line.classList.toggle("beyond", !row.within) });
+    element("table").addEventListener("change", (event) => {
+      const model = event.target.dataset.model;
+      if (!model) return;
+      state.compare = state.compare.filter((name) => name !== model);
+      if (event.target.checked) state.compare = [...state.compare, model].slice(-3);
+      show();
+    });
+  } else { table.clear().rows.add(scored).draw(false); }
+}
+function showComparison({ scored }) {
+  const rows = state.compare.map((model) => scored.find((row) => row.model === model)).filter(Boolean);
+  if (!rows.length) { element("compare").textContent = "Tick two or three models in the table."; return; }
+  const span = (triple, each) => `${each(triple[VALUE])} (${each(triple[LOW])} to ${each(triple[HIGH])})`;
+  const lines = [["Accuracy", (row) => span(row.performance, percent)],
+    ...Object.keys(COSTS).map((cost) => [COSTS[cost].title, (row) => measured(row, cost) ? cell(row, cost)
+      : span([VALUE, LOW, HIGH].map((at) => COSTS[cost].of(row, at)), (value) => String(number(value))) + " predicted"]),
+    ["PePR for the chosen resource", (row) => row.pepr.toFixed(3)], ["Parameters (M)", (row) => number(row.params / 1e6)],
+    ["Family", (row) => escaped(row.family)], ["Within the budget", (row) => (row.within ? "yes" : "no")]];
+  element("compare").innerHTML = `<table><thead><tr><th></th>${rows.map((row) => `<th>${escaped(row.model)}</th>`).join("")}</tr></thead>` +
+    `<tbody>${lines.map(([name, text]) => `<tr><th>${name}</th>${rows.map((row) => `<td>${text(row)}</td>`).join("")}</tr>`).join("")}</tbody></table>`;
+}
+
+function records() {
+  return ranked().scored.map((row, at) => {
+    const flat = { rank: row.within ? at + 1 : null, model: row.model, setting: state.setting, within_budget: row.within,
+      accuracy: row.performance[VALUE], accuracy_low: row.performance[LOW], accuracy_high: row.performance[HIGH] };
+    for (const cost in COSTS) {
+      flat[cost] = COSTS[cost].of(row, VALUE);
+      flat[cost + "_measured"] = measured(row, cost);
+    }
+    return { ...flat, pepr: row.pepr, resource: state.resource, num_params: row.params };
+  });
+}
+function download(name, kind, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+function buildDownloads() {
+  element("json").addEventListener("click", () => download("models.json", "application/json", JSON.stringify(records(), null, 1)));
+  element("csv").addEventListener("click", () => {
+    const rows = records();
+    const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map((value) => value ?? ""))];
+    download("models.csv", "text/csv", lines.map((line) => line.join(",")).join("\n") + "\n");
+  });
+  element("link").addEventListener("click", async () => {
+    try { await navigator.clipboard.writeText(location.href); element("copied").textContent = "Copied."; }
+    catch { element("copied").textContent = "The address of this page holds your choice."; }
+  });
+}
+
+function show() {
+  const found = ranked();
+  showControls();
+  showAdvice(found);
+  showChart(found);
+  showTable(found);
+  showComparison(found);
+  writeLink();
+}
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
+readLink();
+buildControls();
+buildDownloads();
+window.addEventListener("table-library", show);
+window.addEventListener("hashchange", () => { state.limits = {}; readLink(); show(); });
+show();
