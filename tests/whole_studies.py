@@ -56,7 +56,10 @@ def start_study(results: Path, profile: str | Path = "smoke", *options: str, **e
 def finish_study(results: Path, profile: str | Path = "smoke", *options: str, **environment: str) -> str:
     """Run a study to its end; what it said."""
     process = start_study(results, profile, *options, **environment)
-    told, _ = process.communicate(timeout=600)
+    try:
+        told, _ = process.communicate(timeout=600)
+    finally:
+        kill_tree(process)
     assert process.returncode == 0, told
     return told
 
