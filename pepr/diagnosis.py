@@ -63,8 +63,8 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     announced = execution.announcement(profile, specs, Store(results_root(), name)).splitlines()
     return [
         f"`make reproduce` would run profile {name}: {why}.",
-        f"  {len(specs):,} runs, {_at_once(device)}.",
         *(f"  {line}" for line in announced[1:-1]),
+        f"  Runs go {_at_once(device)}.",
         f"  Energy: {_energy_words(device)}",
         *_weights_words(specs, reached["pretrained weights"]),
         *_images_words(specs, reached["medical images"]),

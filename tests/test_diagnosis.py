@@ -42,7 +42,8 @@ def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
     )
     assert "- huggingface.co not reached (pretrained weights): pocket does not need it" in told
     count = len(study.grid(study.load("pocket")))
-    assert f"  {count} runs, one at a time." in told and "All of them together: about" in told
+    assert f"  {count} runs on " in told and "  Runs go one at a time." in told
+    assert "All of them together: about" in told
     assert "estimate" in told
     assert "of the CPU estimated from its load, of the memory assumed. PePR-T leads" in told
     assert "none needs a network" in told and f"Images: elpv, {count} runs: at hand." in told
@@ -54,7 +55,7 @@ def test_a_gpu_without_network_and_data_is_told_which_rows_would_be_empty(bare, 
     assert (
         "would run profile paper: this machine has a GPU (Fake 3090)." in told and "+ GPU: Fake 3090" in told
     )
-    assert "  1,048 runs, one at a time." in told
+    assert "  1048 runs on Fake 3090; " in told and "Runs go one at a time." in told
     assert "of the GPU measured by its counter, of the CPU estimated" in told
     assert "917 need weights from a host that is not reached" in told and "`model_unavailable`" in told
     for dataset, runs in (("dermamnist", 524), ("lidc", 262), ("pneumoniamnist", 262)):
@@ -71,7 +72,7 @@ def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, mo
         (bare / name).touch()
     monkeypatch.setenv("PEPR_DATA", str(bare))
     told = diagnosis.report()
-    assert "2 at a time, each on a GPU of its own" in told and "+ CPU energy counter (RAPL)" in told
+    assert "Runs go 2 at a time, each on a GPU of its own" in told and "+ CPU energy counter (RAPL)" in told
     assert "of the GPU measured by readings of its power, of the CPU measured by its counter" in told
     assert "917 download them" in told and "+ zenodo.org reached (medical images)" in told
     assert "Images: lidc, 262 runs: at hand." in told and "Images: pneumoniamnist, 262 runs: at hand." in told
