@@ -379,7 +379,9 @@ def _snakemake(
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
         *(("--workflow-profile", str(placement)) if placement else ("--cores", str(cores))),
         # Any order does, and solving for the best one takes seconds before each run of a large grid.
-        *("--scheduler", "greedy", "--keep-going", "--quiet", "all"),
+        *("--scheduler", "greedy", "--keep-going"),
+        # Here each run tells of itself; on a cluster Snakemake says how many are done.
+        *("--quiet", *(("rules", "host", "reason") if placement else ("all",))),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
