@@ -51,7 +51,7 @@ def test_a_row_computed_again_is_the_shipped_row(model):
 def test_any_timm_name_and_any_size_can_be_looked_up():
     entry = atlas.look_up("resnet10t", 96)
     assert ("resnet10t", 96) not in atlas.read()
-    assert entry.num_params == 5_435_720 or entry.num_params > 5e6
+    assert 5.4e6 < entry.num_params < 5.5e6
     assert entry.flops > 0
 
 
