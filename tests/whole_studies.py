@@ -25,6 +25,7 @@ MEASURED = [
     "energy_validation_kwh",
     "energy_inference_kwh",
     "idle_power_w",
+    "power_limit_w",  # of what the meter finds: on a cluster, the job's share of the memory
     "co2eq_g",
     "train_time_s",
     "train_cpu_time_s",
