@@ -33,7 +33,7 @@ TERM_LABELS = {
     "parameters": "updating parameters",
     "epoch": "starting an epoch",
 }
-HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oooo", "||||", "**", "")
+HATCHES = ("", "////", "/|/|", "\\\\\\\\", "xxxx", "----", "++++", "\\-\\-", "||||", "/-/-", "")
 
 
 def memory(rows: pd.DataFrame, setting: str = "lidc") -> Figure:
