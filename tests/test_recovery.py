@@ -170,6 +170,6 @@ def test_failed_runs_and_the_data_they_lacked_are_tried_again(store):
     data = store.folder / "notebooks" / f"01_data-elpv-{spec.image_size}.ipynb"
     data.parent.mkdir(exist_ok=True)
     data.write_text(json.dumps({}))
-    execution._forget_failed(store, [spec])
+    execution._forget(store, [spec], execution.RETRIES["failed"])
     assert not data.exists() and not store.record_path(spec.run_id).exists()
     assert len(run_ids(store)) == 23
