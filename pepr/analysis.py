@@ -31,6 +31,10 @@ SHARED_CPU_CHANGES = ("E", "C", "T")
 """Resources that a contended run cannot be ranked by."""
 DATA_RANGE: Range = (0.01, 1.0)
 """Fractions of the training split between which PePR-D is normalised: the 1% and 100% of the paper."""
+PEAK_COLUMNS = (
+    "model", "performance", "score", "score_low", "score_high", "location_norm", "location_norm_low",
+    "location_norm_high", "location", "location_low", "location_high", "probability", "n_models",
+)  # fmt: skip
 MEASURED_KINDS = ("counter", "sampled_power")
 N_RESAMPLES = 2_000
 
@@ -88,9 +92,10 @@ def primary_resource(table: pd.DataFrame) -> str:
 
 
 def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
-    """The setting with most models among those with all training data, from scratch or pretrained."""
-    done = table[(table["status"] == "ok") & (table["train_fraction"] == 1.0)]
-    done = done[done["pretrained"].astype(bool) == pretrained]
+    """The setting with most models among those from scratch, or pretrained, on the largest share of the
+    training data that any of them had; None where there is none."""
+    done = table[(table["status"] == "ok") & (table["pretrained"].astype("boolean") == pretrained)]
+    done = done[done["train_fraction"] == done["train_fraction"].max()]
     return None if done.empty else str(done.groupby("setting")["model"].nunique().idxmax())
 
 
@@ -354,7 +359,7 @@ def peak_locations(
 
 def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
     """Peaks as a table, one row each; `probability` is that of the model that peaks in the data."""
-    return pd.DataFrame(
+    rows = [
         {
             **dict(zip(SET, peak.key, strict=True)),
             "resource": peak.resource,
@@ -374,7 +379,9 @@ def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
             "n_models": peak.n_models,
         }
         for peak in peaks
-    )
+    ]
+    columns = [*SET, "resource", "measure", *PEAK_COLUMNS]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def curves(scores: pd.DataFrame) -> pd.DataFrame:

@@ -34,11 +34,12 @@ def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
 
 
 def energy_of_models(table: pd.DataFrame) -> pd.Series:
-    """Mean training energy of each model in kWh, over its runs with all training data.
+    """Mean training energy of each model in kWh, over its runs on the most training data that was used.
 
     `table` is a results table; a model without a metered run is left out.
     """
-    done = table[(table["status"] == "ok") & (table["train_fraction"] == 1.0)]
+    done = table[table["status"] == "ok"]
+    done = done[done["train_fraction"] == done["train_fraction"].max()]
     return done.groupby("model")["energy_kwh"].mean().dropna()
 
 

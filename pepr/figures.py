@@ -100,14 +100,15 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
-    """Size of each model against what its training needs, on two log axes.
+    """Size of each model against what its training needs, on two log axes, on the most data that was used.
 
     `scores` is a table of `analysis.pepr_table`: one point a model and setting, shape and colour by
     pretraining, hollow where the resource is an estimate, crossed out where the run shared the CPU.
     """
     theme()
     rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
-    rows = rows[(rows["train_fraction"] == 1.0)].dropna(subset=["resource_value", "num_params"])
+    rows = rows.dropna(subset=["resource_value", "num_params"])
+    rows = rows[rows["train_fraction"] == rows["train_fraction"].max()]
     _, label, factor = RESOURCE_AXES[resource]
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor

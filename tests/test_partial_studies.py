@@ -1,0 +1,58 @@
+"""A study of which only a part was run is analysed as far as it goes: every figure, claim and number."""
+
+import pytest
+
+from pepr import analysis, carbon, energy_figures, figures, footprint, run_claims, run_numbers, selection
+
+
+class Part:
+    """The rows of some results that `where` keeps, read as results are."""
+
+    def __init__(self, whole, where):
+        self.profile, self.origin, self.folder = whole.profile, whole.origin, whole.folder
+        self.table = whole.table.query(where)
+        self.predictions = whole.predictions
+        kept = set(self.table["run_id"])
+        self._records = [record for record in whole.records() if record["run_id"] in kept]
+
+    def records(self):
+        return self._records
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "setting == 'elpv_small'",
+        "setting == 'elpv_pt_small' and seed == 0",
+        "setting in ['elpv_small', 'elpv_pt_small']",
+        "setting == 'elpv_pt'",
+        "setting == 'elpv' and model == 'dla46_c'",
+    ],
+)
+def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, where):
+    part = Part(synthetic_results, where)
+    table, letter = part.table, analysis.primary_resource(part.table)
+    setting = analysis.main_setting(table) or analysis.main_setting(table, pretrained=True)
+    scores = analysis.pepr_table(table)
+    peaks = analysis.peak_locations(part, n_resamples=50)
+    changes, claims = analysis.rank_differences(scores), run_claims.claims(part)
+    drawn = [
+        figures.model_space(scores, letter),
+        figures.performance_vs_resource(
+            scores, analysis.performance_intervals(part, n_resamples=50), setting, letter
+        ),
+        figures.pepr_curve(scores, analysis.curves(scores), analysis.peak_table(peaks), setting, letter),
+        figures.rank_comparison(scores, setting, letter),
+        figures.paired_slopes(table),
+        energy_figures.energy_by_component(footprint.by_component(table), setting),
+        energy_figures.energy_by_window(footprint.by_window(table), setting),
+        energy_figures.carbon_of_models(carbon.grams_by_country(table), carbon.country_names()),
+    ]
+    assert all(figure.axes for figure in drawn)
+    numbers = run_numbers.pepr_numbers(part, scores, peaks, claims, changes)
+    numbers |= run_numbers.energy_numbers(part, "DNK")
+    numbers |= selection.selection_numbers(
+        selection.standings(part, n_resamples=50), selection.choice(part, n_resamples=50), None
+    )
+    assert numbers["runs_ok"]["value"] == len(table)
+    assert numbers["chosen_setting"]["value"] in set(table["setting"])
