@@ -22,11 +22,7 @@ ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learnin
 """What settings must share to be scored over one pooled range."""
 SET = ["dataset", "setting", *ALIKE]
 RESOURCES = {"E": "energy_kwh", "C": "co2eq_g", "T": "train_time_s", "M": "peak_memory_bytes"}
-MEASURES = {
-    "accuracy": "test_accuracy",
-    "balanced_accuracy": "test_balanced_accuracy",
-    "auroc": "test_auroc",
-}
+MEASURES = {measure: f"test_{measure}" for measure in ("accuracy", "balanced_accuracy", "auroc")}
 SHARED_CPU_CHANGES = ("E", "C", "T")
 """Resources that a contended run cannot be ranked by."""
 DATA_RANGE: Range = (0.01, 1.0)
