@@ -95,8 +95,10 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
     from pepr import datasets
 
     for name, setting in values["settings"].items():
-        if setting["dataset"] not in datasets.DATASETS:
-            raise InputError(f"{path}: settings.{name}.dataset: unknown dataset {setting['dataset']!r}")
+        try:
+            datasets.find(setting["dataset"])
+        except InputError as error:
+            raise InputError(f"{path}: settings.{name}.dataset: {error}") from None
     for number, block in enumerate(values["runs"]):
         for setting in block["settings"]:
             if setting not in values["settings"]:

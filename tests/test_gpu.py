@@ -100,6 +100,14 @@ def test_torchs_name_of_a_gpu_is_looked_up_among_the_visible_ones(driver, monkey
         gpu.current("cuda:2")
 
 
+def test_a_driver_that_names_in_bytes_and_tells_no_limit_is_understood(driver):
+    driver(FakeGpu(b"GPU-aaaa", name=b"Old GPU", limit_w=None))
+    sys.modules["pynvml"].nvmlDeviceGetHandleByUUID = lambda uuid: sys.modules["pynvml"].gpus[0]
+    assert gpu.current("cuda") == gpu.Gpu(0, "GPU-aaaa", "Old GPU")
+    assert reader().power_limit_w is None
+    assert energy.open_meter("cuda").power_limit_w > 0, "that of the host is known"
+
+
 @pytest.mark.parametrize("counter", [True, False])
 def test_energy_is_power_times_time(driver, counter):
     driver(FakeGpu(watts=250.0, counter=counter))
