@@ -31,11 +31,16 @@ def test_every_number_is_plausible():
         assert entry.backward_ops > 0.5 * entry.forward_ops > 0, key
 
 
+RESIZES = "crossvit_9_240"
+"""Brings every image to 240 pixels itself."""
+
+
 def test_larger_images_need_more():
     rows = atlas.read()
+    assert rows[RESIZES, 64].flops == rows[RESIZES, 256].flops
     for model, size in rows:
         larger = rows.get((model, 256))
-        if size < 256 and larger:
+        if size < 256 and larger and model != RESIZES:
             assert larger.flops > rows[model, size].flops, model
             assert larger.activation_bytes > rows[model, size].activation_bytes, model
 
