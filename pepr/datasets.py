@@ -69,24 +69,20 @@ class Prepared:
 
 
 def stratified_share(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Sorted positions of floor(fraction * n) items with the classes in proportion, at least one of each.
+    """Sorted positions of floor(fraction * n) items with the classes in proportion, and at least one of each.
 
-    Each class is shuffled once by `seed` and a prefix of it taken, so that shares are nested.
-    Raises InputError for a fraction outside (0, 1].
+    Each class is shuffled once by `seed`; the classes are then dealt into one line by Webster's method (the
+    k-th item of a class of m stands at (k + 1/2) / m), and a share is the front of that line, so that shares
+    are nested. Raises InputError for a fraction outside (0, 1].
     """
     if not 0 < fraction <= 1:
         raise InputError(f"train_fraction {fraction}: expected a number in (0, 1]")
     rng = np.random.default_rng(seed)
-    classes, counts = np.unique(labels, return_counts=True)
-    quota = counts * fraction
-    take = np.maximum(np.floor(quota).astype(int), 1)
-    spare = max(int(np.floor(fraction * len(labels))) - int(take.sum()), 0)
-    take[np.argsort(-(quota - np.floor(quota)), kind="stable")[:spare]] += 1
-    chosen = [
-        rng.permutation(np.flatnonzero(labels == value))[:count]
-        for value, count in zip(classes, take, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
+    shuffled = [rng.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
+    place = np.concatenate([(np.arange(len(members)) + 0.5) / len(members) for members in shuffled])
+    line = np.concatenate(shuffled)[np.argsort(place, kind="stable")]
+    front = line[: int(np.floor(fraction * len(labels)))]
+    return np.unique(np.concatenate([front, [members[0] for members in shuffled]]))
 
 
 def cache_folder(name: str, image_size: int) -> Path:
