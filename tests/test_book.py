@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import write_synthetic
 
-from pepr import book
+from pepr import book, facts
 from pepr.errors import InputError
 from pepr.numbers import number, substitutions, update_numbers
 
@@ -203,7 +203,11 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     said: list[str] = []
     names = book.assemble(checkout, checkout / "_build/source", said.append)
     source = checkout / "_build/source"
-    assert names == ["book/index"]
+    further = [profile for profile in facts.profiles_with_results() if profile != "pocket"]
+    assert names == [
+        "book/index",
+        *(f"notebooks/{profile}/{stem}" for profile in further for stem in ("03_energy", "04_pepr")),
+    ]
     assert "pocket: results of this machine" in said
     assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
     assert (source / "notebooks/04_pepr.ipynb").exists()
