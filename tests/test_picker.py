@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 
@@ -36,6 +37,8 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
+    if not any(shutil.which(name) for name in check_book.BROWSERS):
+        pytest.skip("Chromium is not installed")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
