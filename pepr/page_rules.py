@@ -16,8 +16,6 @@ from pepr.links import is_external, loaded_by, parse
 NUMBERS_FILE = "_static/numbers.json"
 """Where a built book keeps every number that its prose may quote: namespace, key, entry."""
 LARGEST_PAGE_BYTES = 1_500_000
-LARGE_PAGES: Mapping[str, int] = {"book/picker.html": 2_000_000}
-"""Pages that may weigh more: the model picker brings its charts along."""
 UNFILLED = re.compile(r"\{\{|\}\}|<!-- (?:if|else|end)")
 
 
@@ -120,15 +118,10 @@ def is_light(page: Page) -> list[str]:
         local = (page.path.parent / unquote(urlsplit(address).path)).resolve()
         if not is_external(address) and local.is_file():
             files.add(local)
-    weight, allowed = (
-        sum(path.stat().st_size for path in files),
-        LARGE_PAGES.get(page.name, LARGEST_PAGE_BYTES),
-    )
-    return (
-        []
-        if weight <= allowed
-        else [f"weighs {weight / 1e6:.2f} MB, at most {allowed / 1e6:.1f} MB is allowed"]
-    )
+    weight = sum(path.stat().st_size for path in files)
+    if weight <= LARGEST_PAGE_BYTES:
+        return []
+    return [f"weighs {weight / 1e6:.2f} MB, at most {LARGEST_PAGE_BYTES / 1e6:.1f} MB is allowed"]
 
 
 RULES: Mapping[str, Callable[[Page], list[str]]] = {
