@@ -77,9 +77,13 @@ def escaped(text: str) -> str:
 def substitutions(namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, str]]:
     """What `{{ namespace.key }}` in the book's prose becomes: the role that shows the entry of that key.
 
-    The role (`pepr.book_extension`) marks an estimate and leads to the notebook that made the number.
+    The role (`pepr.book_extension`) marks an estimate and leads to the notebook that made the number. An
+    entry whose text is a Markdown table stands as it is.
     """
     return {
-        namespace: {key: f"{{number}}`{namespace}.{key}`" for key in entries}
+        namespace: {
+            key: entry["text"] if entry["text"].startswith("|") else f"{{number}}`{namespace}.{key}`"
+            for key, entry in entries.items()
+        }
         for namespace, entries in namespaces.items()
     }

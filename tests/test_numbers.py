@@ -70,3 +70,8 @@ def test_special_characters_are_escaped():
 def test_what_prose_quotes_is_shown_by_the_role_of_generated_numbers():
     entries = {"pocket": {"n_runs": number(40, "40")}}
     assert substitutions(entries) == {"pocket": {"n_runs": "{number}`pocket.n_runs`"}}
+
+
+def test_a_table_stands_in_the_prose_as_it_is():
+    table = "| Model |\n| --- |\n| dla46_c |"
+    assert substitutions({"pneumonia": {"standings": number(None, table)}})["pneumonia"]["standings"] == table
