@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from pepr import elpv_source, lidc_source, medmnist_source
 from pepr.errors import InputError
 from pepr.raw_data import SPLITS, Dataset, Loaded
-from pepr.runs import results_root, write_atomic
+from pepr.runs import results_root, whole_file, write_atomic
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -152,7 +148,7 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
         "images_sha256": images_sha256,
     }
     for name, array in (("labels", labels), ("split", split)):
-        with _whole_file(folder / f"{name}.npy") as stream:
+        with whole_file(folder / f"{name}.npy") as stream:
             np.save(stream, array, allow_pickle=False)
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
@@ -160,7 +156,7 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
 def _write_images(path: Path, loaded: Loaded, image_size: int) -> tuple[tuple[int, ...], str]:
     """Reduce and write the images block by block; their shape, and the SHA-256 of their pixels."""
     digest, written, shape = hashlib.sha256(), 0, None
-    with _whole_file(path) as stream:
+    with whole_file(path) as stream:
         for block in loaded.blocks:
             pixels = _reduced(block, image_size)
             if shape is None:
@@ -173,22 +169,6 @@ def _write_images(path: Path, loaded: Loaded, image_size: int) -> tuple[tuple[in
         if written != len(loaded.labels):
             raise InputError(f"{loaded.file}: {written} images and {len(loaded.labels)} labels")
     return shape, digest.hexdigest()
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a large file that appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _reduced(images: np.ndarray, size: int) -> np.ndarray:

@@ -93,28 +93,14 @@ def test_a_profile_is_restricted_to_what_is_asked_for():
     [
         ("derma_pt", "derma"),
         ("elpv_pt_small", "elpv_small"),
-    ],
-)
-def test_a_marked_pretrained_setting_loses_its_mark_from_scratch_and_gets_it_back(
-    pretrained_name, scratch_name
-):
-    assert study.other_start(pretrained_name, pretrained=False) == scratch_name
-    assert study.other_start(scratch_name, pretrained=True) == pretrained_name
-
-
-@pytest.mark.parametrize(
-    ("setting", "from_scratch"),
-    [
         ("pneumonia", "pneumonia_scratch"),
         ("pneumonia_small", "pneumonia_scratch_small"),
         ("derma_smallest", "derma_scratch_smallest"),
     ],
 )
-def test_an_unmarked_pretrained_setting_is_marked_from_scratch_and_loses_the_mark_again(
-    setting, from_scratch
-):
-    assert study.other_start(setting, pretrained=False) == from_scratch
-    assert study.other_start(from_scratch, pretrained=True) == setting
+def test_a_setting_changes_its_name_with_its_start_and_gets_it_back(pretrained_name, scratch_name):
+    assert study.other_start(pretrained_name, pretrained=False) == scratch_name
+    assert study.other_start(scratch_name, pretrained=True) == pretrained_name
 
 
 def test_settings_that_get_the_same_name_are_done_once():
