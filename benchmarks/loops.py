@@ -47,14 +47,26 @@ def create(model: str, image_size: int) -> torch.nn.Module:
     return models.create(model, 2, image_size=image_size).network
 
 
+def cells(image_size: int) -> datasets.Prepared:
+    """Real images, for losses like those of a study: the first training images of ELPV."""
+    data = datasets.prepare("elpv", image_size)
+    chosen = data.indices("train")[:N_IMAGES]
+    return datasets.Prepared(data.images[chosen], data.labels[chosen], data.split[chosen], data.card)
+
+
 class Bench:
     """One model at one size: its loops start from the same weights and see the same batches in one order."""
 
     def __init__(
-        self, model: str, image_size: int, precision: str = "fp32", dtype: torch.dtype = torch.float32
+        self,
+        model: str,
+        image_size: int,
+        precision: str = "fp32",
+        dtype: torch.dtype = torch.float32,
+        data: datasets.Prepared | None = None,
     ):
         self.spec = RunSpec(model, "elpv", "elpv", image_size=image_size, precision=precision)
-        self.data = images(image_size)
+        self.data = data or images(image_size)
         self.device = torch.device("cpu")
         self.channel = torch.full((1, 3, 1, 1), 0.5, dtype=dtype)
         self.start = create(model, image_size).to(dtype)
@@ -138,11 +150,22 @@ def against_authors(model: str, image_size: int, precision: str, steps: int, rou
 
 def loss_difference(model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20) -> float:
     """Greatest difference of the loss of a step between our loop and the paper's way, over the same batches
-    from the same weights.
+    of real images from the same weights.
 
     Layers in another memory layout round otherwise, and Adam turns a gradient's last digit into a step of
     full length; in double precision what is left is a difference of the loops.
     """
-    bench = Bench(model, image_size, dtype=dtype)
+    bench = Bench(model, image_size, dtype=dtype, data=cells(image_size))
     ours, authors = bench.ours(), bench.authors()
     return max(abs(ours(1)[0] - authors(1)[0]) for _ in range(steps))
+
+
+def busiest(model: str, image_size: int, n: int = 4) -> dict[str, float]:
+    """The `n` operations that take most of a step of our loop, each with its share of the step's CPU time."""
+    loop = Bench(model, image_size).ours()
+    loop(1)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        loop(2)
+    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    whole = sum(times.values())
+    return {name: times[name] / whole for name in sorted(times, key=times.get, reverse=True)[:n]}

@@ -14,6 +14,7 @@ from benchmarks.timing import Comparison, compare
 from pepr import energy, runs, study
 
 CHECKOUT = Path(__file__).parents[1]
+IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training")
 DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
@@ -46,6 +47,16 @@ def startup(rounds: int) -> Comparison:
         found = compare({"run": run, "bare": bare}, rounds)
     outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[1:], strict=True)]
     return Comparison({"run": outside, "bare": found.seconds["bare"]})
+
+
+def import_seconds() -> dict[str, float]:
+    """Seconds that a fresh Python takes to import what a run needs, each in a process of its own."""
+    seconds = {}
+    for package in IMPORTED:
+        command = [sys.executable, "-c", f"import {package}"]
+        found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, rounds=3)
+        seconds[package] = found.median(package)
+    return seconds
 
 
 def _quietly(command: list[str], environment: dict[str, str]) -> None:

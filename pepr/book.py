@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from pepr import picker
+from pepr import bench_numbers, picker
 from pepr.book_data import as_script
 from pepr.book_facts import record_files
 from pepr.drawings import lighter, lighter_notebook
@@ -65,7 +65,12 @@ NO_TABLES = (
     "network; without one, put the seven files into a folder `published` and set `PEPR_DATA` to the "
     "folder that holds it. Then run `make book` again."
 )
-MISSING = {"published": NO_TABLES, "costs": NO_TABLES}
+BENCHMARKS = "benchmarks/results.json"
+MISSING = {
+    "published": NO_TABLES,
+    "costs": NO_TABLES,
+    "bench": f"the measurements of `make bench`, `{BENCHMARKS}`. Run `make bench`, then `make book`.",
+}
 
 
 class BookError(WorkFailed):
@@ -325,6 +330,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     mirror.write(TRAINING, with_address(unexecuted_notebook(root / TRAINING), repository))
 
     numbers = numbers_of({name: results_root() / name for name in (*profiles, "published", "costs")})
+    numbers["bench"] = bench_numbers.numbers(bench_numbers.read(root / BENCHMARKS))
     for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):
             mirror.write(f"_figures/{name}/{figure.name}", lighter(figure.read_text()))

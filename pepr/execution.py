@@ -378,7 +378,7 @@ def _snakemake(
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
         *(("--workflow-profile", str(placement)) if placement else ("--cores", str(cores))),
-        # Any order does, and solving for the best one takes seconds before each run of a large grid.
+        # The runs have an order, and solving for a better one takes seconds before each run of a large grid.
         *("--scheduler", "greedy", "--keep-going"),
         # Here each run tells of itself; on a cluster Snakemake says how many are done.
         *("--quiet", *(("rules", "host", "reason") if placement else ("all",))),

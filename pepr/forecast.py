@@ -252,23 +252,39 @@ def seconds_left(
     done: Mapping[str, Mapping[str, Any]],
     measured: Mapping[tuple, Mapping[str, Any]],
 ) -> float | None:
-    """Seconds that the runs not yet in `done` (run_id to record) will take.
+    """Seconds that the runs not yet in `done` (run_id to record) will take. None before anything is known.
 
-    The reference's time of each run, scaled by how much faster or slower this machine was so far; without
-    a reference, the mean of the runs done here. None before anything is known.
+    A run is expected to take what it took in the reference, `measured`; else what the cost model predicts, as
+    the runs of the reference and of `done` teach it; else the mean of those runs. All of it is scaled by how
+    much faster or slower than expected this machine was so far.
     """
     specs = list(specs)
-    left = [spec for spec in specs if spec.run_id not in done]
-    timed = [record for record in done.values() if record.get("wall_time_s")]
-    if measured:
-        pairs = [
-            (record["wall_time_s"], measured[key(record)]["wall_time_s"])
-            for record in timed
-            if key(record) in measured
-        ]
-        ratio = sum(a for a, _ in pairs) / sum(b for _, b in pairs) if pairs else 1.0
-        typical = sum(record["wall_time_s"] for record in measured.values()) / len(measured)
-        return ratio * sum(measured.get(key(spec), {"wall_time_s": typical})["wall_time_s"] for spec in left)
-    if not timed:
+    ended = {spec: done[spec.run_id] for spec in specs if done.get(spec.run_id, {}).get("wall_time_s")}
+    known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
+    if not known:
         return None
-    return len(left) * sum(record["wall_time_s"] for record in timed) / len(timed)
+    taught = _taught(known)
+    usual = statistics.fmean(record["wall_time_s"] for record in known.values())
+
+    def expected(spec: RunSpec) -> float:
+        if key(spec) in measured:
+            return measured[key(spec)]["wall_time_s"]
+        predicted = taught and _predicted(spec, cost.reference_hardware())
+        return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
+
+    took = sum(record["wall_time_s"] for record in ended.values())
+    ratio = took / sum(map(expected, ended)) if ended else 1.0
+    return ratio * sum(expected(spec) for spec in specs if spec.run_id not in done)
+
+
+def _taught(known: Mapping[RunSpec, Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Seconds of a run outside its training, and how many times its prediction the training took: medians."""
+    pairs = [
+        (record, predicted.seconds[0])
+        for spec, record in known.items()
+        if record.get("train_time_s") and (predicted := _predicted(spec, cost.reference_hardware()))
+    ]
+    if not pairs:
+        return None
+    outside = statistics.median(record["wall_time_s"] - record["train_time_s"] for record, _ in pairs)
+    return outside, statistics.median(record["train_time_s"] / predicted for record, predicted in pairs)

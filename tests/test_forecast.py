@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pepr import forecast, runs, study
+from pepr import cost, forecast, runs, study
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +111,22 @@ def test_time_left_follows_the_speed_of_this_machine():
     assert forecast.seconds_left(specs, twice_as_slow, measured) == pytest.approx(20.0 * (len(specs) - 4))
     assert forecast.seconds_left(specs, twice_as_slow, {}) == pytest.approx(20.0 * (len(specs) - 4))
     assert forecast.seconds_left(specs, {}, {}) is None
+
+
+def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
+    profile = study.load("pneumonia")
+    specs = study.grid(profile)
+    short = [spec for spec in specs if spec.train_fraction < 1]
+    trained = {
+        spec.run_id: 2 * forecast._predicted(spec, cost.reference_hardware()).seconds[0] for spec in specs
+    }
+    done = {
+        spec.run_id: {
+            **spec.as_dict(),
+            "train_time_s": trained[spec.run_id],
+            "wall_time_s": 10 + trained[spec.run_id],
+        }
+        for spec in short
+    }
+    left = sum(10 + trained[spec.run_id] for spec in specs if spec.run_id not in done)
+    assert forecast.seconds_left(specs, done, {}) == pytest.approx(left)

@@ -1,5 +1,6 @@
 """Whole studies through the workflow: a failing model costs a row, a failing workflow says where to look."""
 
+import os
 import subprocess
 import sys
 
@@ -62,6 +63,42 @@ def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):
     assert execution.cluster_profile(CHECKOUT, str(tmp_path)) == tmp_path
     with pytest.raises(InputError, match=r"cluster 'nimbus': known are slurm, or a folder"):
         execution.cluster_profile(CHECKOUT, "nimbus")
+
+
+STAND_IN = """#!/bin/sh
+# For `pepr step`: leaves what the workflow waits for, and says which runs it was asked for.
+case $2 in
+  data) touch "$6" ;;
+  finetune) echo "$4" >> order; touch "runs/$4.json" ;;
+  collect) touch results.csv ;;
+esac
+"""
+
+
+def test_runs_start_in_the_order_of_the_grid(tmp_path, monkeypatch):
+    models = ["dla46_c", "mobilenetv2_050", "resnet18d", "ghostnet_100", "mnasnet_100", "convnext_atto"]
+    loaded = profile(
+        tmp_path, shuffle_models=True, runs=[{"models": models, "settings": ["elpv_small"], "seeds": [0, 1]}]
+    )
+    grid = [spec.run_id for spec in study.grid(loaded)]
+    assert grid != sorted(grid)
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "pepr").write_text(STAND_IN)
+    (commands / "pepr").chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    results = tmp_path / "study"
+    for folder in ("runs", "notebooks"):
+        (results / folder).mkdir(parents=True)
+    config = {"profile": loaded.source, "device": "cpu", "checkout": CHECKOUT, "results": results, "cores": 2}
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "workflow" / "Snakefile")),
+        *("--directory", str(results), "--cores", "2", "--scheduler", "greedy", "--nolock", "--config"),
+        *(f"{key}={value}" for key, value in config.items()),
+    ]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (results / "order").read_text().split() == grid
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", "runtime=20,"), ("cuda", "gpu=1,")])

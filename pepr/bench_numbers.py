@@ -1,0 +1,180 @@
+"""What `make bench` measured, as the numbers and tables that the book quotes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pepr.errors import InputError
+from pepr.numbers import number
+
+SOURCE = "benchmarks"
+WORDS = {
+    "loop_vs_bare": "Images a second of the training loop, over those of the bare loop",
+    "loop_vs_authors_fp32": "Speed of the loop over that of the paper's way, in single precision",
+    "loop_vs_authors_bf16": "The same in bfloat16, for the ResNets",
+    "host_memory_vs_authors": "Memory that holds the images, over that of the paper's way",
+    "meter_overhead": "Training time that the energy meter adds",
+    "startup_vs_bare": "Start-up of a run, over that of a notebook that only imports",
+    "startup_share": "Start-up's share of all runs of `pocket`",
+    "score_1e6_seconds": "PePR of a million models",
+    "bootstrap_seconds": "10,000 resamples of 131 models in eight settings",
+    "book_build_seconds": "The book, from executed notebooks",
+}
+"""Each measure in words, in the order of the table."""
+PERCENT = {"host_memory_vs_authors", "meter_overhead", "startup_share"}
+SECONDS = {"score_1e6_seconds", "bootstrap_seconds", "book_build_seconds"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `make bench` wrote; empty where it was never run. Raises InputError for a damaged file."""
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not what `make bench` writes ({error}); run it again") from error
+
+
+def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The entries of the namespace `bench` by key: `value`, `text`, `estimate`, `source`; none of no report.
+
+    Of each measure the median, its least and greatest round, and whether its goal was met; of the details
+    their tables.
+    """
+    if not report:
+        return {}
+    details = report["details"]
+    entries = {
+        "table": number(None, _table(report)),
+        "goals_met": number(sum(_met(report, name) is True for name in WORDS), str(_count(report, True))),
+        "goals_missed": number(
+            sum(_met(report, name) is False for name in WORDS), str(_count(report, False))
+        ),
+        "goals": number(len(WORDS), str(len(WORDS))),
+        "took": number(details["took_seconds"], f"{details['took_seconds'] / 60:.0f} minutes"),
+        "made_on": number(details["made_at"], details["made_at"][:10]),
+        "hardware": number(details["hardware"], details["hardware"]),
+        "software": number(details["software"], details["software"]),
+        "loops_table": number(None, _loops(details)),
+        "losses_table": number(None, _losses(details["loss_difference"])),
+        "busiest_table": number(None, _busiest(details["busiest"])),
+        "imports_table": number(None, _imports(details["import_seconds"])),
+        **_energy(details["pocket"]),
+    }
+    startup = {name: sorted(values)[len(values) // 2] for name, values in details["startup_seconds"].items()}
+    for name, seconds in startup.items():
+        entries[f"startup_{name}"] = number(seconds, f"{seconds:.1f} s")
+    incremental = details["book_build_seconds"]["incremental"]
+    entries["book_incremental"] = number(incremental, f"{incremental:.0f} s")
+    double = max(details["loss_difference"]["float64"].values())
+    entries["loss_difference_double"] = number(double, f"{double:.1g}")
+    for name in WORDS:
+        if report[name] is not None:
+            entries[name] = number(report[name], _text(name, report[name]))
+    return {key: {**entry, "source": SOURCE} for key, entry in entries.items()}
+
+
+def _count(report: Mapping[str, Any], met: bool) -> int:
+    return sum(_met(report, name) is met for name in WORDS)
+
+
+def _met(report: Mapping[str, Any], name: str) -> bool | None:
+    if report[name] is None:
+        return None
+    relation, goal = report["goals"][name].split()
+    return report[name] >= float(goal) if relation == ">=" else report[name] <= float(goal)
+
+
+def _text(name: str, value: float) -> str:
+    if name in PERCENT:
+        return f"{100 * value:.2g}%"
+    if name in SECONDS:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    return f"{value:.2f} times"
+
+
+def _table(report: Mapping[str, Any]) -> str:
+    lines = []
+    for name, words in WORDS.items():
+        relation, goal = report["goals"][name].split()
+        aim = f"{'at least' if relation == '>=' else 'at most'} {_text(name, float(goal))}"
+        if report[name] is None:
+            lines.append((words, "not measured", report["why"][name], aim, "–"))
+            continue
+        low, high = (_text(name, value) for value in report["spread"][name])
+        verdict = "met" if _met(report, name) else "**missed**"
+        lines.append((words, _text(name, report[name]), f"{low} to {high}", aim, verdict))
+    return _markdown(("Measure", "Median", "Rounds", "Goal", ""), lines)
+
+
+def _loops(details: Mapping[str, Any]) -> str:
+    against = {name: details.get(f"loop_vs_authors_{name}", {}) for name in ("fp32", "bf16")}
+    lines = []
+    for model in against["fp32"]:
+        bare = [_middle(details["loop_vs_bare"][f"{model}, {size} px"]) for size in (64, 128)]
+        theirs = [_speed(found.get(model)) for found in against.values()]
+        lines.append((f"`{model}`", *(f"{value:.2f}" for value in bare), *theirs))
+    heads = ("Model", "Bare loop, 64 px", "128 px", "Paper's way, single", "bfloat16")
+    return _markdown(heads, lines)
+
+
+def _speed(seconds: Mapping[str, list[float]] | None) -> str:
+    if seconds is None:
+        return "–"
+    ratios = [theirs / ours for theirs, ours in zip(seconds["authors"], seconds["ours"], strict=True)]
+    return f"{_middle(ratios):.2f}"
+
+
+def _middle(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def _losses(differences: Mapping[str, Mapping[str, float]]) -> str:
+    double = differences["float64"]
+    lines = [
+        (f"`{model}`", f"{single:.1g}", f"{double[model]:.1g}" if model in double else "–")
+        for model, single in differences["float32"].items()
+    ]
+    return _markdown(("Model", "Single precision", "Double precision"), lines)
+
+
+def _busiest(operations: Mapping[str, Mapping[str, float]]) -> str:
+    lines = [
+        (f"`{model}`", ", ".join(f"`{name}` {100 * share:.0f}%" for name, share in shares.items()))
+        for model, shares in operations.items()
+    ]
+    return _markdown(("Model", "Where a step's processor time goes"), lines)
+
+
+def _imports(seconds: Mapping[str, float]) -> str:
+    words = {"sys": "nothing: Python itself", "pepr.training": "`pepr.training`, with torch"}
+    lines = [(words.get(name, f"`{name}`"), f"{value:.1f} s") for name, value in seconds.items()]
+    return _markdown(("A fresh process imports", "Seconds"), lines)
+
+
+def _energy(pocket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Watt-hours of all runs of `pocket`, by window; all of it is as little a measurement as its meter is."""
+    split = pocket["energy_wh"]
+    whole = sum(split.values())
+    names = {name: name.removesuffix("_estimated") for name in split}
+    return {
+        "pocket_runs": number(pocket["runs"], str(pocket["runs"])),
+        "pocket_origin": number(pocket["origin"], pocket["origin"]),
+        "pocket_energy": number(whole, f"{whole:.1f} Wh", estimate=True),
+        **{
+            f"pocket_energy_{names[name]}": number(
+                value, f"{value:.2g} Wh ({100 * value / whole:.0f}%)", estimate=True
+            )
+            for name, value in split.items()
+        },
+    }
+
+
+def _markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

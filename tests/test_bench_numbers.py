@@ -1,0 +1,72 @@
+"""The numbers of the chapter on speed: from the benchmark's report, goal by goal."""
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import GOALS, Report
+from pepr import bench_numbers
+from pepr.errors import InputError
+
+
+@pytest.fixture
+def report():
+    made = Report()
+    for name, (relation, goal) in GOALS.items():
+        made.add(name, [goal * (0.9 if relation == ">=" else 1.1)] * 3)
+    made.add("loop_vs_bare", [0.97, 1.0, 1.1])
+    made.leave_out("loop_vs_authors_bf16", "this processor has no AMX")
+    made.details = {
+        "took_seconds": 600.0,
+        "made_at": "2026-01-02T03:04:05+00:00",
+        "hardware": "a machine",
+        "software": "torch 2",
+        "loop_vs_bare": {"resnet50, 64 px": [0.98, 0.99, 1.0], "resnet50, 128 px": [0.9, 1.0, 1.1]},
+        "loop_vs_authors_fp32": {"resnet50": {"ours": [1.0, 1.0, 2.0], "authors": [1.5, 2.0, 5.0]}},
+        "loss_difference": {"float32": {"resnet50": 0.5}, "float64": {"resnet50": 2e-13}},
+        "busiest": {"resnet50": {"convolution": 0.75}},
+        "import_seconds": {"sys": 0.01, "torch": 1.5},
+        "startup_seconds": {"run": [9.0, 8.0, 10.0], "bare": [5.0, 6.0, 7.0]},
+        "book_build_seconds": {"whole": 66.0, "incremental": 12.0},
+        "pocket": {
+            "runs": 25,
+            "origin": "reference",
+            "startup_s": 9.0,
+            "energy_wh": {"train": 6.0, "validation": 1.0, "inference": 1.0, "overhead_estimated": 2.0},
+        },
+    }
+    return json.loads(json.dumps(made.as_dict()))
+
+
+def test_each_measure_has_its_median_its_rounds_and_its_verdict(report):
+    entries = bench_numbers.numbers(report)
+    assert entries["loop_vs_bare"]["value"] == 1.0
+    lines = entries["table"]["text"].splitlines()
+    assert len(lines) == 2 + len(GOALS)
+    met, missing = (next(line for line in lines if bench_numbers.WORDS[name] in line)
+                    for name in ("loop_vs_bare", "loop_vs_authors_bf16"))  # fmt: skip
+    assert "| 1.00 times | 0.97 times to 1.10 times | at least 0.97 times | met |" in met
+    assert "not measured" in missing and "no AMX" in missing
+    assert entries["goals_met"]["value"] == 1 and entries["goals_missed"]["value"] == len(GOALS) - 2
+    assert sum("**missed**" in line for line in lines) == len(GOALS) - 2
+
+
+def test_the_details_are_tables_and_what_is_estimated_says_so(report):
+    entries = bench_numbers.numbers(report)
+    assert "| `resnet50` | 0.99 | 1.00 | 2.00 | – |" in entries["loops_table"]["text"]
+    assert "| `resnet50` | 0.5 | 2e-13 |" in entries["losses_table"]["text"]
+    assert entries["startup_run"]["text"] == "9.0 s"
+    assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"
+    assert entries["pocket_energy"]["estimate"] and not entries["loop_vs_bare"]["estimate"]
+
+
+def test_every_measure_has_words_and_a_goal():
+    assert set(bench_numbers.WORDS) == set(GOALS)
+
+
+def test_no_report_makes_no_numbers_and_a_damaged_one_is_named(tmp_path):
+    path = tmp_path / "results.json"
+    assert bench_numbers.numbers(bench_numbers.read(path)) == {}
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"results\.json: not what `make bench` writes"):
+        bench_numbers.read(path)
