@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce bench test test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -34,8 +34,11 @@ reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|...,
 
 # One thread a worker: threads that wait for each other crawl when another worker has their core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
-	@OMP_NUM_THREADS=1 python -m pytest -q -m "not scale and not alone and not chaos and not slurm" -n logical --dist loadfile $(TESTS)
+	@OMP_NUM_THREADS=1 python -m pytest -q -m "$(if $(TESTS),,not slow and) not scale and not alone and not chaos and not slurm" -n logical --dist loadfile $(TESTS)
 	@$(if $(TESTS),,python -m pytest -q -m alone)
+
+test-slow: setup  ## Run the tests of whole notebooks and studies, and of pages in a browser
+	@OMP_NUM_THREADS=1 python -m pytest -q -m slow -n logical --dist loadfile
 
 test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale

@@ -21,7 +21,8 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
     assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
 
 
-def test_both_loops_do_the_same_arithmetic():
+def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(data_cache.parents[1]))
     assert loops.loss_difference("mobilenetv2_050", torch.float64, image_size=32, steps=6) < 1e-5
 
 
@@ -38,7 +39,7 @@ def test_shares_follow_from_the_records():
 
 @pytest.mark.alone
 def test_the_loop_keeps_up_with_the_bare_loop():
-    assert np.median(loops.against_bare("mobilenetv2_050", 64, steps=10, rounds=5)) > 0.9
+    assert np.median(loops.against_bare("mobilenetv2_050", 64, steps=10, rounds=3)) > 0.9
 
 
 @pytest.mark.alone

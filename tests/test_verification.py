@@ -209,6 +209,7 @@ def analysed(tmp_path_factory):
     return store, made
 
 
+@pytest.mark.slow
 def test_the_analysis_is_made_again_and_holds(analysed):
     store, _ = analysed
     done = verification.verify(str(store.folder))
@@ -218,6 +219,7 @@ def test_the_analysis_is_made_again_and_holds(analysed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numbers.json", "claims.json", "peaks.csv"])
 def test_any_number_of_the_analysis_that_is_altered_is_found(analysed, monkeypatch, name):
     store, made = analysed
