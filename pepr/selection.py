@@ -17,6 +17,8 @@ MEAN_COLUMNS = {
     "sensitivity": "test_sensitivity",
     "specificity": "test_specificity",
 }
+PAPER = "paper_"
+"""How the keys of numbers begin that stand beside the authors' tables."""
 PUBLISHED_SETTINGS = {
     ("pneumoniamnist", 1.0): "pneumonia",
     ("pneumoniamnist", 0.1): "pneumonia_small",
@@ -177,10 +179,11 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame
             float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
         )
     for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
-        key = f"paper_{row['setting']}_{row['quantity'].lower()}"
+        key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
         out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
         for name in ("rho", "low", "high"):
-            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}")
+            known = np.isfinite(row[name])
+            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else "not known")
     return out
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepr import metrics, runs
+from pepr import metrics, published, runs, selection
 from pepr.errors import InputError
 from pepr.numbers import FILE_NAME, read_numbers
 from pepr.runs import COLUMNS, Results, RunSpec
@@ -366,7 +366,12 @@ def _compare_analysis(done: Verification, table: pd.DataFrame) -> None:
         done.notes.append("There is no analysis here to recompute (numbers.json).")
         return
     stored = read_numbers(folder)
-    made = recompute(done.results, stored.get("grid_country", {}).get("value") or DEFAULT_COUNTRY)
+    authors = any(key.startswith(selection.PAPER) for key in stored)
+    if authors and not published.at_hand():
+        authors = False
+        stored = {key: entry for key, entry in stored.items() if not key.startswith(selection.PAPER)}
+        done.notes.append("The comparison with the authors' tables was not recomputed: they are not at hand.")
+    made = recompute(done.results, stored.get("grid_country", {}).get("value") or DEFAULT_COUNTRY, authors)
     for name, make in made.tables.items():
         if (folder / name).exists():
             expected = make()
@@ -412,8 +417,9 @@ class Analysis:
     numbers: Mapping[str, Callable[[], Mapping[str, Any]]]
 
 
-def recompute(results: Results, country: str) -> Analysis:
-    """The analysis of the notebooks 03 and 04, made again where it is asked for."""
+def recompute(results: Results, country: str, authors: bool = False) -> Analysis:
+    """The analysis of the notebooks 03 and 04, made again where it is asked for; `authors`, whether it was
+    compared with their tables."""
     import functools
 
     from pepr import analysis, footprint, run_claims, run_numbers
@@ -421,18 +427,25 @@ def recompute(results: Results, country: str) -> Analysis:
     scores = functools.cache(lambda: analysis.pepr_table(results.table))
     peaks = functools.cache(lambda: analysis.peak_locations(results))
     claims = functools.cache(lambda: run_claims.claims(results))
+    standings = functools.cache(lambda: selection.standings(results))
+
+    def scored_and_chosen() -> dict[str, Any]:
+        agreed = selection.agreement(results, published.load().results) if authors else None
+        return run_numbers.pepr_numbers(
+            results, scores(), peaks(), claims(), analysis.rank_differences(scores())
+        ) | selection.selection_numbers(standings(), selection.choice(results), agreed)
+
     return Analysis(
         tables={
             "energy.csv": lambda: footprint.energy_table(results.table),
             "pepr.csv": scores,
             "peaks.csv": lambda: analysis.peak_table(peaks()),
+            "standings.csv": standings,
         },
         claims=claims,
         numbers={
             "03_energy": lambda: run_numbers.energy_numbers(results, country),
-            "04_pepr": lambda: run_numbers.pepr_numbers(
-                results, scores(), peaks(), claims(), analysis.rank_differences(scores())
-            ),
+            "04_pepr": scored_and_chosen,
         },
     )
 

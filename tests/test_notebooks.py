@@ -14,6 +14,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from pepr import verification
 from pepr.execution import execute_notebook
 from pepr.runs import RunSpec
 
@@ -179,3 +180,7 @@ def test_the_pages_show_the_runs_that_failed(synthetic_results, tmp_path, monkey
             if "data" in output
         ]
         assert any("hardcorenas_a" in table and "out of memory" in table for table in shown), name
+    done = verification.Verification(synthetic_results)
+    verification._compare_analysis(done, synthetic_results.table)
+    assert {"numbers of 03_energy", "numbers of 04_pepr", "cells of standings.csv"} <= set(done.compared)
+    assert done.mismatches == []

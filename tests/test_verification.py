@@ -223,7 +223,7 @@ def test_the_analysis_is_made_again_and_holds(analysed):
 @pytest.mark.parametrize("name", ["numbers.json", "claims.json", "peaks.csv"])
 def test_any_number_of_the_analysis_that_is_altered_is_found(analysed, monkeypatch, name):
     store, made = analysed
-    monkeypatch.setattr(verification, "recompute", lambda results, country: made)
+    monkeypatch.setattr(verification, "recompute", lambda results, country, authors: made)
     path = store.folder / name
     sound = path.read_text()
     if name == "peaks.csv":
