@@ -11,6 +11,7 @@ import math
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ class Report:
         self.spread: dict[str, list[float]] = {}
         self.why: dict[str, str] = {}
         self.details: dict[str, Any] = {}
+        self.failed = ""
 
     def add(self, name: str, values: Iterable[float]) -> None:
         median, spread = summary(list(values))
@@ -104,16 +106,17 @@ def measure_loops(report: Report) -> None:
         "float32": {model: loops.loss_difference(model, torch.float32) for model in loops.MODELS},
         "float64": {model: loops.loss_difference(model, torch.float64) for model in LOSSES_IN_DOUBLE},
     }
-    report.details["busiest"] = {model: loops.busiest(model, 64) for model in loops.MODELS}
+    report.details["busiest"] = {
+        **{f"{model}, single": loops.busiest(model, "fp32") for model in loops.MODELS},
+        **{f"{model}, bfloat16": loops.busiest(model, "bf16") for model in loops.RESNETS},
+    }
 
 
 def measure_runs(report: Report) -> None:
     held = runs.host_memory()
     report.details["host_memory_bytes"] = held
     report.add("host_memory_vs_authors", [held["ours"] / held["authors"]])
-    metered = runs.meter(METER_SECONDS, rounds=3)
-    report.details["meter_seconds"] = metered.seconds
-    report.add("meter_overhead", [ratio - 1 for ratio in metered.ratios("on", "off")])
+    report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=3))
     started = runs.startup(rounds=3)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
@@ -144,17 +147,25 @@ def measure_analysis(report: Report) -> None:
 
 
 def main() -> int:
-    """Measure, print a table, write `results.json`."""
+    """Measure, print a table, write `results.json`; what cannot be measured is left out with its reason."""
     torch.set_flush_denormal(True)
     report, began = Report(), time.perf_counter()
+    failed = 0
     for part in (measure_loops, measure_runs, measure_analysis):
-        part(report)
+        try:
+            part(report)
+        except Exception as error:
+            failed = 1
+            traceback.print_exc()
+            report.failed = f"{part.__name__} failed: {error}"
+    for name in GOALS.keys() - report.medians.keys():
+        report.leave_out(name, report.failed)
     report.details["took_seconds"] = time.perf_counter() - began
     report.details["made_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     report.details["hardware"], report.details["software"] = machine.hardware(), machine.software()
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
     print(f"Written to {RESULTS}, after {report.details['took_seconds'] / 60:.1f} minutes.")
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -160,9 +160,10 @@ def loss_difference(model: str, dtype: torch.dtype, image_size: int = 64, steps:
     return max(abs(ours(1)[0] - authors(1)[0]) for _ in range(steps))
 
 
-def busiest(model: str, image_size: int, n: int = 4) -> dict[str, float]:
-    """The `n` operations that take most of a step of our loop, each with its share of the step's CPU time."""
-    loop = Bench(model, image_size).ours()
+def busiest(model: str, precision: str, n: int = 4) -> dict[str, float]:
+    """The `n` operations that take most of a step of our loop at 128 px, each with its share of the step's
+    processor time."""
+    loop = Bench(model, 128, precision).ours()
     loop(1)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         loop(2)

@@ -25,6 +25,8 @@ CHECKED = {
     "supplied": "your own: complete and sound; nobody publishes a checksum of it",
 }
 """What a card's `status` means, in words."""
+CARD_FORMAT = 2
+"""Counted up when a card gains or loses a key."""
 
 
 def find(name: str) -> Dataset:
@@ -94,9 +96,17 @@ def prepare(name: str, image_size: int) -> Prepared:
     """
     dataset = find(name)
     folder = cache_folder(name, image_size)
-    if not (folder / "card.json").exists():
+    if not _is_current(folder / "card.json"):
         _write_cache(dataset, folder, image_size)
     return load_prepared(name, image_size)
+
+
+def _is_current(card_path: Path) -> bool:
+    """Whether there is a card, and of today's shape: a cache of an older version is made again."""
+    try:
+        return json.loads(card_path.read_text()).get("format") == CARD_FORMAT
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
 
 
 def load_prepared(name: str, image_size: int) -> Prepared:
@@ -134,6 +144,7 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     }
     described = {key: value for key, value in asdict(dataset).items() if key != "load"}
     card = {
+        "format": CARD_FORMAT,
         **described,
         "native_size": loaded.native_size,
         "image_size": image_size,

@@ -152,7 +152,8 @@ made on {hardware} with {software}.
 - **Pretraining**: {repeated_model} over {repeated_seeds} seeds had a test accuracy of
   {repeated_pretrained_full_accuracy} pretrained and {repeated_scratch_full_accuracy} from scratch.
   The difference is {effect} (95% interval {low} to {high}).
-  On its own that has p {p}; Holm's correction for all claims makes it {p_holm}, hence the verdict: *{verdict}*.
+  On its own that has p {p}; Holm's correction for all claims makes it {p_holm}.
+  Hence the verdict: *{verdict}*.
   Always giving the more common answer is right in {majority_rate} of the cases.
 - **From scratch**: {scratch_best_auroc_model} had the highest AUROC ({scratch_best_auroc}),
   {scratch_peak_auroc_model} the highest {primary_score} ({scratch_peak_auroc_score},

@@ -24,7 +24,7 @@ def report():
         "loop_vs_bare": {"resnet50, 64 px": [0.98, 0.99, 1.0], "resnet50, 128 px": [0.9, 1.0, 1.1]},
         "loop_vs_authors_fp32": {"resnet50": {"ours": [1.0, 1.0, 2.0], "authors": [1.5, 2.0, 5.0]}},
         "loss_difference": {"float32": {"resnet50": 0.5}, "float64": {"resnet50": 2e-13}},
-        "busiest": {"resnet50": {"convolution": 0.75}},
+        "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
         "startup_seconds": {"run": [9.0, 8.0, 10.0], "bare": [5.0, 6.0, 7.0]},
         "book_build_seconds": {"whole": 66.0, "incremental": 12.0},
@@ -62,6 +62,11 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
 
 def test_every_measure_has_words_and_a_goal():
     assert set(bench_numbers.WORDS) == set(GOALS)
+
+
+def test_a_benchmark_that_broke_off_makes_no_numbers(report):
+    del report["details"]["startup_seconds"]
+    assert bench_numbers.numbers(report) == {}
 
 
 def test_no_report_makes_no_numbers_and_a_damaged_one_is_named(tmp_path):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+import json
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -38,6 +40,17 @@ def test_the_label_is_the_experts_probability_above_one_half(elpv):
     table = Path(elpv_dataset.__file__).parent / "data" / "labels.csv"
     probabilities = np.array([float(line.split()[1]) for line in table.read_text().splitlines()])
     np.testing.assert_array_equal(elpv.labels, probabilities > 0.5)
+
+
+def test_a_cache_of_an_older_version_is_made_again(data_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    folder = datasets.cache_folder("elpv", 32)
+    shutil.copytree(data_cache, folder)
+    sound = json.loads((folder / "card.json").read_text())
+    older = {key: value for key, value in sound.items() if key not in ("format", "note")}
+    (folder / "card.json").write_text(json.dumps(older))
+    assert datasets.prepare("elpv", 32).card == sound
+    assert json.loads((folder / "card.json").read_text()) == sound
 
 
 def test_images_are_a_memory_map_that_nobody_can_write(elpv):
