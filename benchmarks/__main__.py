@@ -1,5 +1,7 @@
 """`python -m benchmarks`: measure everything side by side on this machine, and write `results.json`.
 
+`python -m benchmarks memory meter` measures parts of it anew.
+
 Ratios compare two pieces of work in one run, in alternating rounds, so they hold on a slow day too; seconds
 are of this machine. `goals` beside each figure say what was aimed at.
 """
@@ -12,7 +14,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,16 +47,18 @@ LOSSES_IN_DOUBLE = ("mobilenetv2_050", "resnet18d")
 class Report:
     """What was measured so far: medians, spreads, reasons for what is missing, and details."""
 
-    def __init__(self) -> None:
-        self.medians: dict[str, float | None] = {}
-        self.spread: dict[str, list[float]] = {}
-        self.why: dict[str, str] = {}
-        self.details: dict[str, Any] = {}
+    def __init__(self, earlier: Mapping[str, Any] | None = None) -> None:
+        earlier = earlier or {}
+        self.medians: dict[str, float | None] = {name: earlier[name] for name in GOALS if name in earlier}
+        self.spread: dict[str, list[float]] = earlier.get("spread", {})
+        self.why: dict[str, str] = earlier.get("why", {})
+        self.details: dict[str, Any] = earlier.get("details", {"took_seconds": {}})
         self.failed = ""
 
     def add(self, name: str, values: Iterable[float]) -> None:
         median, spread = summary(list(values))
         self.medians[name], self.spread[name] = median, spread
+        self.why.pop(name, None)
         relation, goal = GOALS[name]
         met = median >= goal if relation == ">=" else median <= goal
         print(
@@ -112,11 +116,17 @@ def measure_loops(report: Report) -> None:
     }
 
 
-def measure_runs(report: Report) -> None:
+def measure_memory(report: Report) -> None:
     held = runs.host_memory()
     report.details["host_memory_bytes"] = held
     report.add("host_memory_vs_authors", [held["ours"] / held["authors"]])
+
+
+def measure_meter(report: Report) -> None:
     report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=3))
+
+
+def measure_startup(report: Report) -> None:
     started = runs.startup(rounds=3)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
@@ -146,27 +156,42 @@ def measure_analysis(report: Report) -> None:
     report.add("book_build_seconds", [built["whole"]])
 
 
-def main() -> int:
-    """Measure, print a table, write `results.json`; what cannot be measured is left out with its reason."""
+PARTS = {
+    "loops": measure_loops,
+    "memory": measure_memory,
+    "meter": measure_meter,
+    "startup": measure_startup,
+    "analysis": measure_analysis,
+}
+
+
+def main(asked: list[str]) -> int:
+    """Measure every part, or those `asked` for, which take the place of what `results.json` has of them.
+
+    What cannot be measured is left out with its reason.
+    """
     torch.set_flush_denormal(True)
-    report, began = Report(), time.perf_counter()
-    failed = 0
-    for part in (measure_loops, measure_runs, measure_analysis):
+    if unknown := set(asked) - PARTS.keys():
+        sys.exit(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    report, failed = Report(json.loads(RESULTS.read_text()) if asked and RESULTS.exists() else {}), 0
+    for name in asked or PARTS:
+        began = time.perf_counter()
         try:
-            part(report)
+            PARTS[name](report)
         except Exception as error:
             failed = 1
             traceback.print_exc()
-            report.failed = f"{part.__name__} failed: {error}"
+            report.failed = f"{name} failed: {error}"
+        report.details["took_seconds"][name] = time.perf_counter() - began
     for name in GOALS.keys() - report.medians.keys():
         report.leave_out(name, report.failed)
-    report.details["took_seconds"] = time.perf_counter() - began
     report.details["made_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     report.details["hardware"], report.details["software"] = machine.hardware(), machine.software()
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
-    print(f"Written to {RESULTS}, after {report.details['took_seconds'] / 60:.1f} minutes.")
+    minutes = sum(report.details["took_seconds"].values()) / 60
+    print(f"Written to {RESULTS}; all parts took {minutes:.1f} minutes.")
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -84,8 +84,8 @@ def meter(seconds: float, rounds: int) -> list[float]:
 
 HOLD_OURS = """
 images = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(n, size, size, 3))
-for start in range(0, n, 32):
-    batch = torch.from_numpy(images[start : start + 32].copy()).permute(0, 3, 1, 2).float().div_(255)
+for first in range(0, n, 32):
+    batch = torch.from_numpy(images[first : first + 32].copy()).permute(0, 3, 1, 2).float().div_(255)
 """
 HOLD_AUTHORS = """
 images = torch.from_numpy(numpy.fromfile(path, dtype=numpy.uint8).reshape(n, size, size, 3))
@@ -137,6 +137,7 @@ def watch():
         time.sleep(0.02)
 watcher = threading.Thread(target=watch); watcher.start()
 {body}
+assert watcher.is_alive()
 going = False; watcher.join(); print(json.dumps(peak))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
