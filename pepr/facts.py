@@ -48,6 +48,7 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
+        "pneumonia_planned": str(len(study.grid(study.load("pneumonia")))),
         **book_facts.facts(profiles),
     }
 
