@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,13 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "imports_table": number(None, _imports(details["import_seconds"])),
         **_energy(details["pocket"]),
     }
-    startup = {name: sorted(values)[len(values) // 2] for name, values in details["startup_seconds"].items()}
-    for name, seconds in startup.items():
+    for name, values in details["startup_seconds"].items():
+        seconds = statistics.median(values)
         entries[f"startup_{name}"] = number(seconds, f"{seconds:.1f} s")
     incremental = details["book_build_seconds"]["incremental"]
     entries["book_incremental"] = number(incremental, f"{incremental:.0f} s")
     double = max(details["loss_difference"]["float64"].values())
-    entries["loss_difference_double"] = number(double, f"{double:.1g}")
+    entries["loss_difference_double"] = number(double, f"{double:.2g}")
     for name in WORDS:
         if report[name] is not None:
             entries[name] = number(report[name], _text(name, report[name]))
@@ -116,7 +117,7 @@ def _loops(details: Mapping[str, Any]) -> str:
     against = {name: details.get(f"loop_vs_authors_{name}", {}) for name in ("fp32", "bf16")}
     lines = []
     for model in against["fp32"]:
-        bare = [_middle(details["loop_vs_bare"][f"{model}, {size} px"]) for size in (64, 128)]
+        bare = [statistics.median(details["loop_vs_bare"][f"{model}, {size} px"]) for size in (64, 128)]
         theirs = [_speed(found.get(model)) for found in against.values()]
         lines.append((f"`{model}`", *(f"{value:.2f}" for value in bare), *theirs))
     heads = ("Model", "Bare loop, 64 px", "128 px", "Paper's way, single", "bfloat16")
@@ -127,18 +128,13 @@ def _speed(seconds: Mapping[str, list[float]] | None) -> str:
     if seconds is None:
         return "–"
     ratios = [theirs / ours for theirs, ours in zip(seconds["authors"], seconds["ours"], strict=True)]
-    return f"{_middle(ratios):.2f}"
-
-
-def _middle(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
+    return f"{statistics.median(ratios):.2f}"
 
 
 def _losses(differences: Mapping[str, Mapping[str, float]]) -> str:
     double = differences["float64"]
     lines = [
-        (f"`{model}`", f"{single:.1g}", f"{double[model]:.1g}" if model in double else "–")
+        (f"`{model}`", f"{single:.2g}", f"{double[model]:.2g}" if model in double else "–")
         for model, single in differences["float32"].items()
     ]
     return _markdown(("Model", "Single precision", "Double precision"), lines)

@@ -448,8 +448,8 @@ def test_runs_that_all_failed_are_one_clear_error(tmp_path):
 
 
 def test_an_unknown_country_is_an_error(synthetic_results):
-    with pytest.raises(KeyError, match="XXX"):
-        run_numbers.energy_numbers(synthetic_results, "XXX")
+    with pytest.raises(KeyError, match="ZZZ"):
+        run_numbers.energy_numbers(synthetic_results, "ZZZ")
 
 
 def test_a_table_for_a_page_has_no_index_and_says_when_it_is_empty():

@@ -122,5 +122,5 @@ def test_intensities_are_codecarbons_and_the_world_is_the_default(monkeypatch):
     assert energy.carbon_intensity()[1] == "world average"
     monkeypatch.setenv("PEPR_COUNTRY", "ken")
     assert energy.carbon_intensity() == (table["KEN"]["carbon_intensity"], table["KEN"]["country_name"])
-    with pytest.raises(InputError, match="'XXX'"):
-        energy.carbon_intensity("XXX")
+    with pytest.raises(InputError, match="'ZZZ'"):
+        energy.carbon_intensity("ZZZ")
