@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from pepr import execution, runs, study
+from pepr import book, execution, runs, study
 from pepr.errors import InputError, WorkFailed
 from tests.test_execution import CHECKOUT, broken_timm, profile
 
@@ -66,39 +66,64 @@ def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):
 
 
 STAND_IN = """#!/bin/sh
-# For `pepr step`: leaves what the workflow waits for, and says which runs it was asked for.
+# For `pepr step`: leaves what the workflow waits for, and says what it was asked for.
 case $2 in
   data) touch "$6" ;;
   finetune) echo "$4" >> order; touch "runs/$4.json" ;;
   collect) touch results.csv ;;
+  analyse) echo "$4 $5" >> analysed; touch "$3/_build/executed/$5" ;;
 esac
 """
 
 
-def test_runs_start_in_the_order_of_the_grid(tmp_path, monkeypatch):
+@pytest.fixture
+def stood_in(tmp_path, monkeypatch):
+    """Carries a profile through the workflow with a stand-in for every step; returns the results folder."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "pepr").write_text(STAND_IN)
+    (commands / "pepr").chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+
+    def carry_out(loaded):
+        folder = tmp_path / "study"
+        for name in ("runs", "notebooks"):
+            (folder / name).mkdir(parents=True)
+        config = {
+            "profile": study.save(loaded, folder).source,  # as `reproduce` hands it over
+            "device": "cpu",
+            "checkout": tmp_path / "checkout",
+            "results": tmp_path,
+            "cores": 2,
+        }
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "workflow" / "Snakefile")),
+            *("--directory", str(folder), "--cores", "2", "--scheduler", "greedy", "--nolock", "--config"),
+            *(f"{key}={value}" for key, value in config.items()),
+        ]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    return carry_out
+
+
+def test_runs_start_in_the_order_of_the_grid(tmp_path, stood_in):
     models = ["dla46_c", "mobilenetv2_050", "resnet18d", "ghostnet_100", "mnasnet_100", "convnext_atto"]
     loaded = profile(
         tmp_path, shuffle_models=True, runs=[{"models": models, "settings": ["elpv_small"], "seeds": [0, 1]}]
     )
     grid = [spec.run_id for spec in study.grid(loaded)]
     assert grid != sorted(grid)
-    commands = tmp_path / "commands"
-    commands.mkdir()
-    (commands / "pepr").write_text(STAND_IN)
-    (commands / "pepr").chmod(0o755)
-    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
-    results = tmp_path / "study"
-    for folder in ("runs", "notebooks"):
-        (results / folder).mkdir(parents=True)
-    config = {"profile": loaded.source, "device": "cpu", "checkout": CHECKOUT, "results": results, "cores": 2}
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "workflow" / "Snakefile")),
-        *("--directory", str(results), "--cores", "2", "--scheduler", "greedy", "--nolock", "--config"),
-        *(f"{key}={value}" for key, value in config.items()),
-    ]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (results / "order").read_text().split() == grid
+    assert (stood_in(loaded) / "order").read_text().split() == grid
+
+
+@pytest.mark.parametrize("name", ["pocket", "pneumonia"])
+def test_the_analysis_of_a_part_of_a_profile_makes_the_pages_that_the_book_has_of_it(name, stood_in):
+    part = study.restrict(study.load(name), models=["dla46_c"], seeds=[0])
+    asked = [line.split() for line in (stood_in(part) / "analysed").read_text().splitlines()]
+    pages = [page.path for page in book.pages_of([name]) if page.namespace == name]
+    assert sorted(asked) == sorted([name, page] for page in pages)
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", "runtime=20,"), ("cuda", "gpu=1,")])
