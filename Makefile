@@ -32,7 +32,7 @@ lower = $(shell echo $(1) | tr A-Z a-z)
 reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, MODELS=a,b ...
 	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(SUBSET)
 
-# One thread a worker: threads that wait for each other crawl when another worker has their core.
+# One thread a worker, which tests/conftest.py keeps on one core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
 	@OMP_NUM_THREADS=1 python -m pytest -q -m "$(if $(TESTS),,not slow and) not scale and not alone and not chaos and not slurm" -n logical --dist loadfile $(TESTS)
 	@$(if $(TESTS),,python -m pytest -q -m alone)
@@ -44,7 +44,7 @@ test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all archit
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale
 
 test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing counted twice
-	@python -m pytest -q -m chaos
+	@OMP_NUM_THREADS=1 python -m pytest -q -m chaos -n logical --dist worksteal
 
 test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and lose a node of it (root, Debian)
 	@python -m pytest -q -m slurm

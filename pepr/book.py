@@ -28,7 +28,7 @@ from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
 from pepr.launch import find_repository, theme_options, with_address
 from pepr.links import check_site, remove_stale_pages
-from pepr.numbers import FILE_NAME, read_numbers, substitutions
+from pepr.numbers import FILE_NAME, read_numbers
 from pepr.runs import find_results, results_root, write_atomic
 
 BUILD_FOLDER = "_build"
@@ -344,12 +344,12 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     for path, content in record_files(profiles).items():
         mirror.write(path, content)
     mirror.write(DATA_SCRIPT, as_script(find_results("pocket"), numbers))
-    mirror.write(PICKER, picker.page())
+    mirror.write(PICKER, picker.page(source.parent))
 
     config = yaml.safe_load((root / "_config.yml").read_text())
-    config["parse"]["myst_substitutions"] = {"study": study_facts(profiles), **substitutions(numbers)}
+    config["parse"]["myst_substitutions"] = {"study": study_facts(profiles)}
     options = config["sphinx"]["config"]
-    options |= {"pepr_numbers": numbers, "pepr_figures": figure_sources(root, pages)}
+    options |= {"pepr_numbers_file": NUMBERS_FILE, "pepr_figures": figure_sources(root, pages)}
     options["html_theme_options"] |= theme_options(repository)
     toc = with_profiles(yaml.safe_load((root / "_toc.yml").read_text()), pages)
     mirror.write("_config.yml", yaml.safe_dump(config, sort_keys=True, allow_unicode=True))

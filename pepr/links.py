@@ -46,10 +46,15 @@ def parse(path: Path) -> BeautifulSoup:
     return _soup(path, path.stat().st_mtime_ns)
 
 
-def anchors(path: Path) -> set[str]:
+@cache
+def _anchors(path: Path, modified: int) -> frozenset[str]:
+    soup = _soup(path, modified)
+    return frozenset(tag[key] for key in ("id", "name") for tag in soup.find_all(attrs={key: True}))
+
+
+def anchors(path: Path) -> frozenset[str]:
     """The ids and names in a page that a link can point at."""
-    soup = parse(path)
-    return {tag[key] for key in ("id", "name") for tag in soup.find_all(attrs={key: True})}
+    return _anchors(path, path.stat().st_mtime_ns)
 
 
 def _loads(tag: Tag, attribute: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from pepr import cost, recommendation
 from pepr.errors import DataUnavailable, InputError
 from pepr.models import model_space
+from pepr.runs import write_atomic
 
 COSTS = {"energy": "energy_wh", "memory": "peak_memory_gb", "time": "train_time_s"}
 DIGITS = 6
@@ -21,9 +22,12 @@ EXPORTS = re.compile(r"export\{(?P<names>[^}]*)\}")
 """How the table library's module hands out its parts; inline, the page takes the part it needs."""
 
 
-def page() -> str:
-    """The picker as one HTML page. Raises InputError naming the packages that it is made with, if missing."""
-    chart, bundle = chart_specification(), vega_bundle()
+def page(cache: Path) -> str:
+    """The picker as one HTML page; `cache` is a folder for what is the same at each build.
+
+    Raises InputError naming the packages that it is made with, if missing.
+    """
+    chart, bundle = chart_specification(), vega_bundle(cache)
     script, style = table_library()
     template = _asset("picker.html")
     filled = {
@@ -140,12 +144,18 @@ def chart_specification() -> dict[str, Any]:
     return chart.to_dict(format="vega-lite")
 
 
-def vega_bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which ships in a Python package."""
-    _needed("vl_convert")
-    import vl_convert
+def vega_bundle(cache: Path) -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, which ships in a Python package.
 
-    return vl_convert.javascript_bundle()
+    Bundling takes seconds, so a version's script is kept in the folder `cache`.
+    """
+    _needed("vl_convert")
+    kept = cache / f"vega-of-vl-convert-{metadata.version('vl-convert-python')}.js"
+    if not kept.exists():
+        import vl_convert
+
+        write_atomic(kept, vl_convert.javascript_bundle())
+    return kept.read_text(encoding="utf-8")
 
 
 def table_library() -> tuple[str, str]:

@@ -14,6 +14,16 @@ from pepr import datasets, runs, stats
 hypothesis.settings.register_profile("pepr", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("pepr")
 
+
+def pytest_configure() -> None:
+    """Keep each of several workers, and all that it starts, on a core of its own: threads that wait for each
+    other crawl when another worker has their core."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 SCRATCH_MODELS = {
     "dla46_c": (1_301_400, 4.6, 0.62),
     "mobilenetv2_050": (1_968_680, 3.4, 0.55),

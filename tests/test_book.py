@@ -211,13 +211,13 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     assert "pocket: results of this machine" in said
     assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
     assert (source / "notebooks/04_pepr.ipynb").exists()
-    given = yaml.safe_load((source / "_config.yml").read_text())["parse"]["myst_substitutions"]
-    assert given["pocket"] == {"seen": "{number}`pocket.seen`"}
-    numbers = json.loads((source / book.NUMBERS_FILE).read_text())
+    config = yaml.safe_load((source / "_config.yml").read_text())
+    numbers = json.loads((source / config["sphinx"]["config"]["pepr_numbers_file"]).read_text())
+    assert substitutions(numbers)["pocket"] == {"seen": "{number}`pocket.seen`"}
     assert numbers["pocket"]["seen"] == {**number(1, "one"), "source": "04_pepr"}
     assert (source / book.DATA_SCRIPT).read_text().startswith("window.peprStudy = {")
     assert (source / "book/_records/pocket-results.csv").exists()
-    assert "this machine" in given["study"]["results_origin"]
+    assert "this machine" in config["parse"]["myst_substitutions"]["study"]["results_origin"]
 
 
 def test_outside_a_checkout_the_book_says_so(tmp_path):
@@ -234,15 +234,15 @@ def test_a_figure_is_traced_to_the_notebook_whose_code_names_its_file(checkout):
 def render(folder: Path, text: str, numbers: dict) -> str:
     """Build a book of a chapter and the notebook that its numbers come from; returns the chapter's HTML."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["parse"]["myst_substitutions"] = substitutions(numbers)
     options = config["sphinx"]["config"]
     options |= {"html_static_path": [], "html_css_files": [], "html_js_files": [], "bibtex_bibfiles": []}
-    options |= {"pepr_numbers": numbers, "pepr_figures": {"pocket/curve.svg": "notebooks/04_pepr"}}
+    options["pepr_figures"] = {"pocket/curve.svg": "notebooks/04_pepr"}
     del options["templates_path"], options["html_favicon"], config["bibtex_bibfiles"]
     source = folder / "source"
     (source / "_figures/pocket").mkdir(parents=True, exist_ok=True)
     (source / "_figures/pocket/curve.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (source / "_config.yml").write_text(yaml.safe_dump(config))
+    (source / "numbers.json").write_text(json.dumps(numbers))
     (source / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: notebooks/04_pepr}]\n")
     (source / "index.md").write_text(text)
     write_notebook(source / "notebooks/04_pepr.ipynb")

@@ -31,7 +31,7 @@ def test_nothing_inline_ends_its_element():
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("picker") / "picker.html"
-    path.write_text(picker.page(), encoding="utf-8")
+    path.write_text(picker.page(path.parent), encoding="utf-8")
     return path
 
 
