@@ -28,7 +28,7 @@ from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
 from pepr.launch import find_repository, theme_options, with_address
 from pepr.links import check_site, remove_stale_pages
-from pepr.numbers import FILE_NAME, read_numbers
+from pepr.numbers import FILE_NAME, UNKNOWN, read_numbers
 from pepr.runs import find_results, results_root, write_atomic
 
 BUILD_FOLDER = "_build"
@@ -197,10 +197,10 @@ def title_of(text: str) -> str:
     raise InputError("a chapter without a title: its first heading must be of level one")
 
 
-def chapter(text: str, namespaces: Mapping[str, Mapping[str, str]]) -> str:
+def chapter(text: str, namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """A chapter ready for Sphinx, or a notice under its title when the results that it requires are missing.
 
-    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers exist; else
+    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers are known; else
     what follows `<!-- else -->` in it, or a sentence that says that its runs are missing. So a failed run
     costs the parts that need it, not the book.
     """
@@ -213,9 +213,10 @@ def chapter(text: str, namespaces: Mapping[str, Mapping[str, str]]) -> str:
     return NOTICE.format(title=title_of(text), why=why)
 
 
-def _part(found: re.Match[str], namespaces: Mapping[str, Mapping[str, str]]) -> str:
+def _part(found: re.Match[str], namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     keys = [key.split(".", 1) for key in found["keys"].split()]
-    if all(key in namespaces.get(namespace, {}) for namespace, key in keys):
+    entries = [namespaces.get(namespace, {}).get(key) for namespace, key in keys]
+    if all(entry is not None and entry["text"] != UNKNOWN for entry in entries):
         return found["body"]
     if found["other"] is not None:
         return found["other"]

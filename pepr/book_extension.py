@@ -75,7 +75,12 @@ def number_role(
     if entry is None:
         message = inliner.reporter.warning(f"no notebook made a number {text}", line=lineno)
         return [inliner.problematic(rawtext, rawtext, message)], [message]
-    node = generated_number("", nodes.Text(entry["text"]), number=text, support_smartquotes=False)
+    # Text between backticks is code, as elsewhere in a chapter.
+    parts = [
+        nodes.literal(part, part) if at % 2 else nodes.Text(part)
+        for at, part in enumerate(entry["text"].split("`"))
+    ]
+    node = generated_number("", *parts, number=text, support_smartquotes=False)
     node["source"] = f"{namespace}/{entry['source']}"
     node["estimated"] = bool(entry["estimate"])
     return [node], []

@@ -17,6 +17,10 @@ KEY = re.compile(r"[a-z][a-z0-9_]*")
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>$|])")
 
 
+UNKNOWN = "not known"
+"""The words of a number that could not be computed."""
+
+
 def number(value: Any, text: str, estimate: bool = False) -> dict[str, Any]:
     """One entry of `numbers.json`: the raw value, the words for it (unit included), and its nature.
 

@@ -18,11 +18,10 @@ from pepr.analysis import (
     primary_resource,
 )
 from pepr.errors import InputError
-from pepr.numbers import number
+from pepr.numbers import UNKNOWN, number
 from pepr.runs import FAILURES, Results
 
 Numbers = dict[str, dict[str, Any]]
-UNKNOWN = "not known"
 ORIGINS = {"this machine": "this machine", "reference": "the project's own reference run"}
 UNITS = {"wh": "Wh", "s": "s", "w": "W", "mb": "MB", "g": "g"}
 SPOKEN = {*MEASURES, *FAILURES, "not_supported"}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import MEASURES, N_RESAMPLES, SET, model_draws, model_means, run_draws, with_sets
-from pepr.numbers import number
+from pepr.numbers import UNKNOWN, number
 from pepr.runs import Results
 
 MEAN_COLUMNS = {
@@ -183,7 +183,7 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame
         out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
         for name in ("rho", "low", "high"):
             known = np.isfinite(row[name])
-            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else "not known")
+            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
     return out
 
 
