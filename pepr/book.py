@@ -144,14 +144,14 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     The file is None where the notebook says that its data are not at hand. Raises BookError with the
     cell's error for any other failure; the notebook as far as it got is kept beside.
     """
-    from papermill.exceptions import PapermillExecutionError
-
     output = executed / page.path
     stamp = output.with_suffix(".sha256")
     digest = _digest(root, page)
     made = page.namespace is None or (results_root() / page.namespace / FILE_NAME).exists()
     if made and output.exists() and stamp.exists() and stamp.read_text() == digest:
         return output, "unchanged"
+    from papermill.exceptions import PapermillExecutionError  # papermill takes seconds to load
+
     stamp.unlink(missing_ok=True)
     try:
         execute_notebook(root / page.notebook, output, page.parameters, cwd=root)
@@ -200,9 +200,9 @@ def title_of(text: str) -> str:
 def chapter(text: str, namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """A chapter ready for Sphinx, or a notice under its title when the results that it requires are missing.
 
-    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers are known; else
-    what follows `<!-- else -->` in it, or a sentence that says that its runs are missing. So a failed run
-    costs the parts that need it, not the book.
+    A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers are known;
+    else what follows `<!-- else -->` in it, or a sentence that says that its runs are missing. So a failed
+    run costs the parts that need it, not the book.
     """
     required = front_matter(text).get("requires")
     if required is None or namespaces.get(required):

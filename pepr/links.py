@@ -10,12 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
-LOADING = (
-    ("script", "src"), ("img", "src"), ("img", "srcset"), ("iframe", "src"), ("frame", "src"),
-    ("embed", "src"), ("object", "data"), ("source", "src"), ("source", "srcset"), ("video", "src"),
-    ("video", "poster"), ("audio", "src"), ("track", "src"), ("input", "src"), ("image", "href"),
-    ("image", "xlink:href"), ("use", "href"), ("use", "xlink:href"), ("link", "href"),
-)  # fmt: skip
+LOADING = {
+    "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",), "frame": ("src",), "embed": ("src",),
+    "object": ("data",), "source": ("src", "srcset"), "video": ("src", "poster"), "audio": ("src",),
+    "track": ("src",), "input": ("src",), "image": ("href", "xlink:href"), "use": ("href", "xlink:href"),
+    "link": ("href",),
+}  # fmt: skip
+"""Attributes that make a browser load something, by element."""
 POINTING_RELATIONS = {
     "canonical",
     "next",
@@ -74,16 +75,13 @@ def _loads(tag: Tag, attribute: str) -> list[str]:
 def loaded_by(page: Path) -> list[str]:
     """Every address that a page makes the browser load, styles written into the page included."""
     soup = parse(page)
-    found = [
-        address
-        for name, attribute in LOADING
-        for tag in soup.find_all(name)
-        for address in _loads(tag, attribute)
-    ]
-    for style in soup.find_all("style"):
-        found += CSS_LOAD.findall(style.get_text())
-    for tag in soup.find_all(style=True):
-        found += CSS_LOAD.findall(tag["style"])
+    found = []
+    for tag in soup.find_all(True):
+        for attribute in LOADING.get(tag.name, ()):
+            found += _loads(tag, attribute)
+        if tag.name == "style":
+            found += CSS_LOAD.findall(tag.get_text())
+        found += CSS_LOAD.findall(tag.get("style", ""))
     return found
 
 

@@ -1,6 +1,7 @@
 """The book: chapters without results become notices, notebooks rerun only when needed, errors are told."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from conftest import write_synthetic
 
 from pepr import book, facts
 from pepr.errors import InputError
-from pepr.numbers import number, substitutions, update_numbers
+from pepr.numbers import UNKNOWN, number, substitutions, update_numbers
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,20 +44,25 @@ PART = "# Runs\n\n<!-- if pocket.a pocket.b -->\n- {{ pocket.a }} and {{ pocket.
 
 
 def test_a_part_whose_numbers_exist_stays_without_its_markers():
-    text = book.chapter(PART, {"pocket": {"a": "1", "b": "2"}})
+    text = book.chapter(PART, {"pocket": {"a": number(1, "1"), "b": number(2, "2")}})
     assert text == "# Runs\n\n- {{ pocket.a }} and {{ pocket.b }}\n\nEnd.\n"
 
 
 def test_a_part_can_say_what_stands_there_without_its_numbers():
     text = PART.replace("<!-- end -->", "<!-- else -->\nNothing yet.\n<!-- end -->")
-    assert book.chapter(text, {"pocket": {"a": "1"}}) == "# Runs\n\nNothing yet.\n\nEnd.\n"
-    assert "Nothing yet" not in book.chapter(text, {"pocket": {"a": "1", "b": "2"}})
+    assert book.chapter(text, {"pocket": {"a": number(1, "1")}}) == "# Runs\n\nNothing yet.\n\nEnd.\n"
+    assert "Nothing yet" not in book.chapter(text, {"pocket": {"a": number(1, "1"), "b": number(2, "2")}})
 
 
 def test_a_part_whose_runs_are_missing_says_so():
-    text = book.chapter(PART, {"pocket": {"a": "1"}})
+    text = book.chapter(PART, {"pocket": {"a": number(1, "1")}})
     assert "{{" not in text and "<!--" not in text
     assert "- *Left out" in text and text.endswith("End.\n")
+
+
+def test_a_part_with_a_number_that_could_not_be_computed_is_left_out():
+    text = book.chapter(PART, {"pocket": {"a": number(1, "1"), "b": number(math.nan, UNKNOWN)}})
+    assert "{{" not in text and "- *Left out" in text
 
 
 def test_the_markers_of_the_chapters_are_paired_and_name_numbers_that_the_part_quotes():
@@ -195,7 +201,9 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     (checkout / "book/index.md").write_text("---\ndescription: x\n---\n# Front\n\n{{ pocket.seen }}\n")
     (checkout / "_toc.yml").write_text("format: jb-book\nroot: book/index\nparts: []\n")
     shutil.copy(ROOT / "_config.yml", checkout / "_config.yml")
-    quote = "from pathlib import Path\nfrom pepr.numbers import number, substitutions, update_numbers\n"
+    quote = (
+        "from pathlib import Path\nfrom pepr.numbers import UNKNOWN, number, substitutions, update_numbers\n"
+    )
     quote += "update_numbers(Path('results/pocket'), '04_pepr', {'seen': number(1, 'one')});"
     for page in book.PAGES:
         write_notebook(checkout / page.notebook, quote if "04" in page.notebook else "1")
@@ -256,7 +264,7 @@ description: What a page can hold.
 
 # A page
 
-It took {{ pocket.energy }}, $\\frac{1}{2}$.
+It took {{ pocket.energy }}, $\\frac{1}{2}$, with {{ pocket.model }}.
 
 ```{figure} /_figures/pocket/curve.svg
 :alt: A curve.
@@ -268,13 +276,15 @@ A curve.
 
 @pytest.mark.slow
 def test_a_number_and_a_figure_lead_to_their_notebook_and_an_undefined_number_stops_the_build(tmp_path):
-    update_numbers(tmp_path / "results", "04_pepr", {"energy": number(1.5, "1.5 Wh", estimate=True)})
+    made = {"energy": number(1.5, "1.5 Wh", estimate=True), "model": number("dla46_c", "`dla46_c` (best)")}
+    update_numbers(tmp_path / "results", "04_pepr", made)
     numbers = book.numbers_of({"pocket": tmp_path / "results"})
     page = render(tmp_path, FULL_CHAPTER, numbers)
     assert (
         '<a class="number estimated" data-number="pocket.energy" href="notebooks/04_pepr.html" '
         'title="Estimated by the notebook 04_pepr">1.5 Wh</a>' in page
     )
+    assert re.search(r'data-number="pocket.model"[^>]*><code[^>]*>.*?dla46_c.*?</code> \(best\)</a>', page)
     assert '<a href="notebooks/04_pepr.html">drawn by this notebook</a>' in page
     assert '<meta name="description" content="What a page can hold." />' in page
     assert "<mfrac>" in page
