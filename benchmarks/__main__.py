@@ -93,7 +93,7 @@ def combined(rounds: Iterable[list[float]]) -> list[float]:
 
 def measure_loops(report: Report) -> None:
     ratios = {}
-    for size, steps in ((64, 6), (128, 2)):
+    for size, steps in ((64, 4), (128, 2)):
         for model in loops.MODELS:
             ratios[f"{model}, {size} px"] = loops.against_bare(model, size, steps, rounds=3)
     report.details["loop_vs_bare"] = ratios
@@ -123,7 +123,7 @@ def measure_memory(report: Report) -> None:
 
 
 def measure_meter(report: Report) -> None:
-    report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=3))
+    report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=2))
 
 
 def measure_startup(report: Report) -> None:

@@ -54,7 +54,7 @@ def import_seconds() -> dict[str, float]:
     seconds = {}
     for package in IMPORTED:
         command = [sys.executable, "-c", f"import {package}"]
-        found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, rounds=3)
+        found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, rounds=1)
         seconds[package] = found.median(package)
     return seconds
 
