@@ -27,6 +27,9 @@ COSTS = ("flops", "bytes_moved", "operations", "parameters")
 BATCH_SIZE = 32
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
 WARM_UP_STEPS = 3
+SHIPPED = "shipped"
+"""The machine of the shipped pocket runs, see `of_shipped_runs`."""
+BUILT_IN = ("rtx3090", SHIPPED)
 WINDOW_S = 8.0
 """How long each model is trained for, at least, after warming up."""
 FEWEST_STEPS = 5
@@ -74,8 +77,10 @@ def calibrate(
     """
     from pepr import energy, machine
 
-    if name == "rtx3090" or not name.replace("-", "").replace("_", "").isalnum():
-        raise InputError(f"--name {name!r}: expected letters, digits, - or _, and not 'rtx3090'")
+    if name in BUILT_IN or not name.replace("-", "").replace("_", "").isalnum():
+        raise InputError(
+            f"--name {name!r}: expected letters, digits, - or _, and not {' or '.join(BUILT_IN)}"
+        )
     device = device or machine.default_device()
     image_size = IMAGE_SIZE["cuda" if device.startswith("cuda") else "cpu"]
     if measure is None:
@@ -85,17 +90,41 @@ def calibrate(
     else:
         source = "given"
         runs = [measure(model, device, image_size) for model in MODELS]
-    result = Calibration(
+    result = _calibration(name, machine.hardware(device), source, runs)
+    _save(result, folder)
+    return result
+
+
+def of_shipped_runs() -> Calibration:
+    """Two CPU cores, as the shipped runs of `pocket` show them: the same fit to the mean steps of those of
+    `MODELS` that were trained from scratch on all images while nothing else used the CPU."""
+    from pepr.runs import Results, reference_folder
+
+    runs = Results("pocket", "reference", reference_folder("pocket")).table
+    runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool) & (runs["setting"] == "elpv")]
+    runs = runs[runs["model"].isin(MODELS)]
+    steps = runs["epochs"] * runs["n_train"] / runs["batch_size"]
+    seconds, wh = runs["train_time_s"] / steps, 1000 * runs["energy_kwh"] / steps
+    table = runs.assign(steps=steps, seconds=seconds, wh=wh).groupby("model", sort=False)
+    means = table.agg({"image_size": "first", "steps": "first", "seconds": "mean", "wh": "mean"})
+    measured = [
+        Measured(model, int(row["image_size"]), round(row["steps"]), row["seconds"], row["wh"], False)
+        for model, row in means.iterrows()
+    ]
+    hardware, source = runs["hardware"].iloc[0], runs["energy_source"].iloc[0]
+    return _calibration(SHIPPED, f"{hardware}, by the shipped pocket runs", source, measured)
+
+
+def _calibration(name: str, hardware: str, source: str, runs: Sequence[Measured]) -> Calibration:
+    return Calibration(
         name=name,
-        hardware=machine.hardware(device),
+        hardware=hardware,
         energy_source=source,
         costs=fit_costs(runs),
         power_w=float(np.mean([3600 * run.step_energy_wh / run.step_time_s for run in runs])),
         worst_factor=worst_factor(runs),
         measured=[dataclasses.asdict(run) for run in runs],
     )
-    _save(result, folder)
-    return result
 
 
 def fit_costs(runs: Sequence[Measured]) -> dict[str, float]:
@@ -172,13 +201,18 @@ def _save(result: Calibration, folder: Path | None) -> None:
 
 
 def saved(name: str, folder: Path | None = None) -> cost.Hardware:
-    """A calibrated machine by its name. Raises InputError that says how to calibrate one."""
+    """A calibrated machine by its name, `shipped` being that of the shipped runs.
+
+    Raises InputError that says how to calibrate one.
+    """
     folder = folder or calibrations_folder()
+    if name == SHIPPED:
+        return as_hardware(of_shipped_runs())
     path = folder / f"{name}.json"
     if not path.exists():
         known = sorted(found.stem for found in folder.glob("*.json")) if folder.exists() else []
         raise InputError(
-            f"hardware {name!r} is not known; known: {', '.join(['rtx3090', *known])}; "
+            f"hardware {name!r} is not known; known: {', '.join([*BUILT_IN, *known])}; "
             "`pepr calibrate --name NAME` measures the machine that it runs on"
         )
     return as_hardware(Calibration(**json.loads(path.read_text())))

@@ -20,7 +20,7 @@ EpochsOption = Annotated[int | None, typer.Option(help="Epochs, in place of the 
 BatchOption = Annotated[int, typer.Option(help="Images in a batch.")]
 SizeOption = Annotated[int, typer.Option(help="Width and height of an image, in pixels.")]
 HardwareOption = Annotated[
-    str, typer.Option(help="`rtx3090`, or the name that `pepr calibrate` gave to a machine.")
+    str, typer.Option(help="`rtx3090`; `shipped`: two CPU cores; or a name that `pepr calibrate` gave.")
 ]
 
 

@@ -69,20 +69,8 @@ def on_this_cpu(published: pd.DataFrame | None = None) -> pd.DataFrame:
     )  # fmt: skip
     entries = {model: atlas.look_up(model, size) for model, size in means["image_size"].items()}
     steps = means["epochs"] * means["n_train"] / means["batch_size"]
-    known = [model for model in calibration.MODELS if model in means.index]
-    costs = calibration.fit_costs(
-        [
-            calibration.Measured(
-                model,
-                means.loc[model, "image_size"],
-                1,
-                means.loc[model, "time_s"] / steps[model],
-                0.0,
-                False,
-            )
-            for model in known
-        ]
-    )
+    shipped = calibration.of_shipped_runs()
+    known = {run["model"] for run in shipped.measured}
     rows = []
     for row in means.reset_index().itertuples():
         entry, done = entries[row.model], steps[row.model]
@@ -91,7 +79,7 @@ def on_this_cpu(published: pd.DataFrame | None = None) -> pd.DataFrame:
             {
                 "model": row.model, "time_s": row.time_s, "flops": entry.flops,
                 "gpu_time_s": cost.predict(entry, job).train_time_s,
-                "calibrated_s": done * cost.step_time_s(entry, row.batch_size, costs),
+                "calibrated_s": done * cost.step_time_s(entry, row.batch_size, shipped.costs),
                 "calibrating": row.model in known, "memory_bytes": row.memory_bytes,
                 "predicted_memory_bytes": cost.peak_memory(entry, job),
             }

@@ -60,7 +60,7 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     device = machine.default_device()
     profile = study.load(name)
     specs = study.grid(profile, device)
-    announced = execution.announcement(profile, specs, Store(results_root(), name)).splitlines()
+    announced = execution.announcement(profile, specs, Store(results_root(), name), here=True).splitlines()
     return [
         f"`make reproduce` would run profile {name}: {why}.",
         *(f"  {line}" for line in announced[1:-1]),

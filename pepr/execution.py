@@ -288,7 +288,7 @@ def reproduce(
             say(sentence)
         if retry:
             _forget(store, specs, RETRIES[retry])
-        say(announcement(profile, specs, store, cluster))
+        say(announcement(profile, specs, store, cluster, here=True))
         _snakemake(profile, checkout, store, placement, lock)
     return store.folder
 
@@ -314,11 +314,20 @@ def cluster_profile(checkout: Path, cluster: str) -> Path:
 
 
 def announcement(
-    profile: study.Profile, specs: list[RunSpec], store: Store, cluster: str | None = None
+    profile: study.Profile,
+    specs: list[RunSpec],
+    store: Store,
+    cluster: str | None = None,
+    *,
+    here: bool = False,
 ) -> str:
-    """What is about to happen, what it will cost, and how to take less."""
+    """What is about to happen, what it will cost, and how to take less.
+
+    `here`: the runs are for this machine and no better one, so that they are predicted for a CPU where it
+    has no GPU.
+    """
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
-    expected = forecast.forecast(profile, specs)
+    expected = forecast.forecast(profile, specs, specs[0].device if here and not cluster else None)
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",

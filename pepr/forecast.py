@@ -57,16 +57,17 @@ class _Cost:
     intensity: float
 
 
-def forecast(profile: Profile, specs: Iterable[RunSpec]) -> Forecast:
+def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = None) -> Forecast:
     """Expect of each run what it took here, or in the shipped reference, or what the cost model predicts.
 
-    Predictions hold for the authors' GPU, or for this machine where `pepr calibrate` has measured it.
+    Predictions hold for this machine where `pepr calibrate` has measured it; else for the authors' GPU, or,
+    where `device` says that the runs will be on a CPU, for the two cores of the shipped runs.
     """
     specs = list(specs)
     reference, own = reference_records(profile.name), own_records(profile.name)
     seen = {**reference, **own}
     measured = {spec: _measured(seen[key(spec)]) for spec in specs if key(spec) in seen}
-    hardware = _hardware()
+    hardware = _hardware(device)
     predicted = {
         spec: found
         for spec in specs
@@ -168,13 +169,13 @@ def _prediction_bytes(spec: RunSpec) -> int:
     return images[1] * len(datasets.find(spec.dataset).classes) * BYTES_PER_PROBABILITY if images else 0
 
 
-def _hardware() -> cost.Hardware:
+def _hardware(device: str | None) -> cost.Hardware:
     from pepr import calibration
 
     try:
         return calibration.saved("here")
     except InputError:
-        return cost.reference_hardware()
+        return calibration.saved(calibration.SHIPPED) if device == "cpu" else cost.reference_hardware()
 
 
 def _basis(
@@ -200,9 +201,14 @@ def _basis(
             "middle, at least and at most"
         )
     elif predicted:
+        sure = (
+            f"which misses models that it was not fitted to by a factor of {hardware.spread:.2f} at worst"
+            if hardware.costs
+            else "90% of runs lying between the low and the high of their own"
+        )
         parts.append(
-            f"{len(predicted)} of {len(specs)} runs predicted for {hardware.described}, 90% of runs lying "
-            "between the low and the high of their own; loading of images and models comes on top"
+            f"{len(predicted)} of {len(specs)} runs predicted for {hardware.described}, {sure}; loading of "
+            "images and models comes on top"
         )
     rest = len(specs) - len(measured) - len(predicted)
     if rest and parts:
@@ -263,13 +269,14 @@ def seconds_left(
     known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
     if not known:
         return None
-    taught = _taught(known)
+    hardware = _hardware(specs[0].device)
+    taught = _taught(known, hardware)
     usual = statistics.fmean(record["wall_time_s"] for record in known.values())
 
     def expected(spec: RunSpec) -> float:
         if key(spec) in measured:
             return measured[key(spec)]["wall_time_s"]
-        predicted = taught and _predicted(spec, cost.reference_hardware())
+        predicted = taught and _predicted(spec, hardware)
         return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
 
     took = sum(record["wall_time_s"] for record in ended.values())
@@ -277,12 +284,14 @@ def seconds_left(
     return ratio * sum(expected(spec) for spec in specs if spec.run_id not in done)
 
 
-def _taught(known: Mapping[RunSpec, Mapping[str, Any]]) -> tuple[float, float] | None:
+def _taught(
+    known: Mapping[RunSpec, Mapping[str, Any]], hardware: cost.Hardware
+) -> tuple[float, float] | None:
     """Seconds of a run outside its training, and how many times its prediction the training took: medians."""
     pairs = [
         (record, predicted.seconds[0])
         for spec, record in known.items()
-        if record.get("train_time_s") and (predicted := _predicted(spec, cost.reference_hardware()))
+        if record.get("train_time_s") and (predicted := _predicted(spec, hardware))
     ]
     if not pairs:
         return None

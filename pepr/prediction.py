@@ -61,7 +61,10 @@ def as_row(
 
 @functools.cache
 def find_hardware(name: str) -> cost.Hardware:
-    """The authors' machine (`rtx3090`), or one that was calibrated. Raises InputError for another name."""
+    """The authors' machine (`rtx3090`), that of the shipped runs (`shipped`), or a calibrated one.
+
+    Raises InputError for another name.
+    """
     if name == "rtx3090":
         return cost.reference_hardware()
     from pepr.calibration import saved

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pepr import atlas, calibration, cli, cost, cost_fit, prediction, published
 from pepr.errors import InputError
+from pepr.runs import Results, reference_folder
 
 needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
@@ -193,6 +194,18 @@ def test_calibration_recovers_a_known_machine_and_predicts_other_models(tmp_path
     assert predicted.energy_wh == pytest.approx(predicted.train_time_s * 40 / 3600)
     row = prediction.as_row("resnet18d", job, "bench")
     assert "calibrated" in row["hardware"] and "RTX 3090" not in row["hardware"]
+
+
+def test_the_shipped_runs_are_a_machine_too(evidence):
+    shipped = calibration.of_shipped_runs()
+    assert {run["model"] for run in shipped.measured} <= set(calibration.MODELS) and len(
+        shipped.measured
+    ) >= 4
+    assert calibration.saved("shipped").costs == shipped.costs and shipped.worst_factor < 1.5
+    row = prediction.as_row("resnet18d", cost.Job("elpv", 1574, 525, 3, 32, 64), "shipped")
+    runs = Results("pocket", "reference", reference_folder("pocket")).table
+    (took,) = runs[(runs["model"] == "resnet18d") & (runs["setting"] == "elpv")]["train_time_s"]
+    assert row["train_time_s"] == pytest.approx(took, rel=0.3)
 
 
 def test_an_unknown_machine_says_how_to_calibrate_one(tmp_path):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pepr import cost, forecast, runs, study
+from pepr import forecast, runs, study
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +94,16 @@ def test_measured_runs_teach_the_predictions_of_the_others(monkeypatch):
     assert "by what the measured ones took" in expected.basis
 
 
+def test_on_a_cpu_that_was_not_calibrated_the_shipped_runs_tell_what_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    profile = study.restrict(study.load("paper"), models=["dla46_c"], settings=["pneumonia"], epochs=1)
+    specs = study.grid(profile)
+    gpu, cpu = forecast.forecast(profile, specs), forecast.forecast(profile, specs, "cpu")
+    assert 3600 * gpu.hours < 60 < 120 < 3600 * cpu.hours < 1200
+    assert "RTX 3090" in gpu.basis and "90% of runs" in gpu.basis
+    assert "shipped pocket runs" in cpu.basis and "at worst" in cpu.basis and "90%" not in cpu.basis
+
+
 def test_the_gpu_profile_fits_into_three_hours_of_the_papers_gpu():
     profile = study.load("gpu")
     specs = study.grid(profile)
@@ -118,7 +128,8 @@ def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
     specs = study.grid(profile)
     short = [spec for spec in specs if spec.train_fraction < 1]
     trained = {
-        spec.run_id: 2 * forecast._predicted(spec, cost.reference_hardware()).seconds[0] for spec in specs
+        spec.run_id: 2 * forecast._predicted(spec, forecast._hardware(spec.device)).seconds[0]
+        for spec in specs
     }
     done = {
         spec.run_id: {
