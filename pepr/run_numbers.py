@@ -61,7 +61,7 @@ def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
 def energy_numbers(results: Results, country: str) -> Numbers:
     """What notebook 03 lets prose quote: the bill, its nature, grids, break-even, energy to a target.
 
-    Raises KeyError for a country code that CodeCarbon's table does not have.
+    Raises InputError for a country code that CodeCarbon's table does not have.
     """
     table, records = results.table, results.records()
     energies, bill = footprint.energy_table(table), footprint.study_bill(table)
@@ -123,7 +123,7 @@ def pepr_numbers(
 def _grid_numbers(bill: Mapping[str, Any], country: str) -> Numbers:
     grids = footprint.carbon_across_countries(bill["total_wh"] / 1000).set_index("country_code")
     if country not in grids.index:
-        raise KeyError(f"country {country!r} is not in CodeCarbon's table; use a code such as DNK")
+        raise InputError(f"country {country!r} is not in CodeCarbon's table; use a code such as DNK")
     chosen, lowest, highest = grids.loc[country], grids.iloc[0], grids.iloc[-1]
     ratio = highest["co2eq_g"] / lowest["co2eq_g"]
     out = {

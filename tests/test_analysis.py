@@ -448,7 +448,7 @@ def test_runs_that_all_failed_are_one_clear_error(tmp_path):
 
 
 def test_an_unknown_country_is_an_error(synthetic_results):
-    with pytest.raises(KeyError, match="ZZZ"):
+    with pytest.raises(InputError, match="ZZZ"):
         run_numbers.energy_numbers(synthetic_results, "ZZZ")
 
 
