@@ -109,19 +109,23 @@ def chart_specification() -> dict[str, Any]:
     x = alt.X("x:Q", title="cost", scale=alt.Scale(type="log", nice=False, padding=12))
     y = alt.Y("performance:Q", title="Test accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format="%"))
     points = alt.Data(name="points")
-    kind = alt.Shape(
-        "kind:N", title=None, legend=alt.Legend(orient="top"),
-        scale=alt.Scale(domain=["cost measured", "cost predicted"], range=["circle", "square"]),
-    )  # fmt: skip
+
+    def kind(channel: Any, *looks: str) -> Any:
+        """How a measured and how a predicted cost look in a channel; equal legends become one."""
+        scale = alt.Scale(domain=["cost measured", "cost predicted"], range=looks)
+        return channel("kind:N", title=None, legend=alt.Legend(orient="top"), scale=scale)
+
     within = alt.condition("datum.within", alt.value(0.95), alt.value(0.18))
     bars = alt.Chart(points).mark_rule(strokeWidth=1).encode(
         x=x, y=alt.Y("low:Q", title="Test accuracy"), y2="high:Q",
         opacity=alt.condition("datum.within", alt.value(0.35), alt.value(0.06)), color=alt.value("#808080"),
     )  # fmt: skip
     marks = alt.Chart(points).mark_point(size=60, strokeWidth=1.6).encode(
-        x=x, y=y, shape=kind, opacity=within,
-        fill=alt.when("datum.kind != 'cost measured'").then(alt.value("transparent"))
-            .when("datum.chosen").then(alt.value("#D55E00")).otherwise(alt.value("#0072B2")),
+        x=x, y=y, shape=kind(alt.Shape, "circle", "square"), opacity=within,
+        fill=alt.condition(
+            "datum.chosen && datum.kind == 'cost measured'",
+            alt.value("#D55E00"), kind(alt.Fill, "#0072B2", "transparent"),
+        ),
         stroke=alt.condition("datum.chosen", alt.value("#D55E00"), alt.value("#0072B2")),
         tooltip=["model:N", "accuracy:N", "cost:N", "kind:N", alt.Tooltip("pepr:Q", format=".3f")],
     )  # fmt: skip

@@ -106,7 +106,7 @@ function showChart({ scored, least, most }) {
   const best = scored.filter((row) => row.within).slice(0, 5).map((row) => row.model);
   const points = scored.map((row) => ({ model: row.model, x: row.need, performance: row.performance[VALUE],
     low: row.performance[LOW], high: row.performance[HIGH], within: row.within, pepr: row.pepr,
-    kind: measured(row, state.resource) ? "cost measured" : "cost predicted", named: best.slice(0, innerWidth < 600 ? 1 : 3).includes(row.model),
+    kind: measured(row, state.resource) ? "cost measured" : "cost predicted", named: row.model === best[0],
     chosen: best.includes(row.model), cost: costText(row, state.resource), accuracy: percent(row.performance[VALUE]) }));
   const front = [];
   for (const point of points.filter((p) => p.within).sort((a, b) => a.x - b.x || b.performance - a.performance))
