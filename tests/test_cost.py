@@ -196,7 +196,7 @@ def test_calibration_recovers_a_known_machine_and_predicts_other_models(tmp_path
     assert "calibrated" in row["hardware"] and "RTX 3090" not in row["hardware"]
 
 
-def test_the_shipped_runs_are_a_machine_too(evidence):
+def test_the_shipped_runs_are_a_machine_too():
     shipped = calibration.of_shipped_runs()
     assert {run["model"] for run in shipped.measured} <= set(calibration.MODELS) and len(
         shipped.measured
