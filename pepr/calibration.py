@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from pepr import atlas, cost
 from pepr.errors import InputError
@@ -129,6 +128,8 @@ def _calibration(name: str, hardware: str, source: str, runs: Sequence[Measured]
 
 def fit_costs(runs: Sequence[Measured]) -> dict[str, float]:
     """Seconds of each of `COSTS`, none negative, by least squares on relative errors."""
+    from scipy.optimize import nnls  # half a second to load, which each run's headline would pay
+
     seconds = np.array([run.step_time_s for run in runs])
     fitted, _ = nnls(_design(runs) / seconds[:, None], np.ones(len(runs)))
     return dict(zip(COSTS, fitted.tolist(), strict=True))

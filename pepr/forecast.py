@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import statistics
 from collections.abc import Iterable, Mapping
@@ -155,9 +156,9 @@ def image_counts(dataset: str) -> tuple[int, int] | None:
     if dataset in PAPER_SETTINGS:
         job = cost.job_of(PAPER_SETTINGS[dataset])
         return job.train_images, job.test_images
-    import medmnist
+    from pepr import medmnist_source
 
-    published = medmnist.INFO.get({"nodule": "nodulemnist3d"}.get(dataset, dataset))
+    published = medmnist_source.info().get({"nodule": "nodulemnist3d"}.get(dataset, dataset))
     return published and (published["n_samples"]["train"], published["n_samples"]["test"])
 
 
@@ -269,13 +270,17 @@ def seconds_left(
     known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
     if not known:
         return None
-    hardware = _hardware(specs[0].device)
-    taught = _taught(known, hardware)
     usual = statistics.fmean(record["wall_time_s"] for record in known.values())
+
+    @functools.cache
+    def lesson() -> tuple[cost.Hardware, tuple[float, float] | None]:
+        hardware = _hardware(specs[0].device)
+        return hardware, _taught(known, hardware)
 
     def expected(spec: RunSpec) -> float:
         if key(spec) in measured:
             return measured[key(spec)]["wall_time_s"]
+        hardware, taught = lesson()
         predicted = taught and _predicted(spec, hardware)
         return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
 
