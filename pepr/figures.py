@@ -195,7 +195,8 @@ def pepr_curve(
     """The PePR curve of one setting: the best performance a budget buys, its score, and where it peaks.
 
     `curves` and `peaks` from `analysis.curves` and `analysis.peak_table`. The band is the 95% interval of the
-    peak's location when test images and seeds are resampled; a setting without a peak has no band.
+    peak's location when test images and seeds are resampled; a setting without a peak has no band, and one
+    whose runs were all contended no curve.
     """
     theme()
     rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
@@ -203,6 +204,15 @@ def pepr_curve(
     estimated = (rows["kind"] == "estimated").any()
     style = "--" if estimated else "-"
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
+    axes.set(
+        xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
+        ylabel=MEASURE_LABELS[measure],
+        xlim=(-0.02, 1.02),
+    )
+    if not len(curve):
+        words = "No run of this setting can be ranked:\nothers used the processor meanwhile."
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+        return figure
     if len(peak):
         low, high = peak["location_norm_low"].iloc[0], peak["location_norm_high"].iloc[0]
         axes.axvspan(low - 0.006, high + 0.006, color=PALETTE["yellow"], alpha=0.45, lw=0, zorder=0)
@@ -216,11 +226,6 @@ def pepr_curve(
     axes.margins(y=0.12)
     if len(peak):
         _name_peak(axes, peak["model"].iloc[0], peak["location_norm"].iloc[0], peak["performance"].iloc[0])
-    axes.set(
-        xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
-        ylabel=MEASURE_LABELS[measure],
-        xlim=(-0.02, 1.02),
-    )
     handles = [
         legend_entry("o", PALETTE["grey"], "one model"),
         Line2D([], [], color=PALETTE["blue"], lw=1.8, ls=style, label="best within a budget"),

@@ -204,7 +204,7 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> tuple[
     means = means[means[letter].notna() & means[measure].notna()]
     performance, resource = (means[name].to_numpy(dtype=np.float64) for name in (measure, letter))
     scored = means.assign(
-        score=pepr(performance, resource), by_resource=performance.mean() / (1 + normalise(resource))
+        score=pepr(performance, resource), by_resource=means[measure].mean() / (1 + normalise(resource))
     )
     small, large, _ = small_and_large(scored)
     gap = _over_models(small, large, "score", stats.welch_test)

@@ -1,5 +1,6 @@
 """A study of which only a part was run is analysed as far as it goes: every figure, claim and number."""
 
+import matplotlib.pyplot as plt
 import pytest
 
 from pepr import analysis, carbon, energy_figures, figures, footprint, run_claims, run_numbers, selection
@@ -8,9 +9,11 @@ from pepr import analysis, carbon, energy_figures, figures, footprint, run_claim
 class Part:
     """The rows of some results that `where` keeps, read as results are."""
 
-    def __init__(self, whole, where):
+    def __init__(self, whole, where, contended=False):
         self.profile, self.origin, self.folder = whole.profile, whole.origin, whole.folder
         self.table = whole.table.query(where)
+        if contended:
+            self.table = self.table.assign(contended=True)
         self.predictions = whole.predictions
         kept = set(self.table["run_id"])
         self._records = [record for record in whole.records() if record["run_id"] in kept]
@@ -29,8 +32,9 @@ class Part:
         "setting == 'elpv' and model == 'dla46_c'",
     ],
 )
-def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, where):
-    part = Part(synthetic_results, where)
+@pytest.mark.parametrize("contended", [False, True])
+def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, where, contended):
+    part = Part(synthetic_results, where, contended)
     table, letter = part.table, analysis.primary_resource(part.table)
     setting = analysis.main_setting(table) or analysis.main_setting(table, pretrained=True)
     scores = analysis.pepr_table(table)
@@ -49,6 +53,7 @@ def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, wher
         energy_figures.carbon_of_models(carbon.grams_by_country(table), carbon.country_names()),
     ]
     assert all(figure.axes for figure in drawn)
+    plt.close("all")
     numbers = run_numbers.pepr_numbers(part, scores, peaks, claims, changes)
     numbers |= run_numbers.energy_numbers(part, "DNK")
     numbers |= selection.selection_numbers(
