@@ -263,7 +263,9 @@ def _best_numbers(
     """The best models of the largest full-data set, from scratch or pretrained."""
     pretrained, fraction = run_claims.CELLS[f"{cell}_full"]
     chosen = scores[
-        (scores["pretrained"].astype(bool) == pretrained) & (scores["train_fraction"] == fraction)
+        (scores["pretrained"].astype(bool) == pretrained)
+        & (scores["train_fraction"] == fraction)
+        & scores["performance"].notna()  # failed runs are in the table too
     ]
     if chosen.empty:
         return {}

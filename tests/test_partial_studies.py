@@ -1,19 +1,36 @@
 """A study of which only a part was run is analysed as far as it goes: every figure, claim and number."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
-from pepr import analysis, carbon, energy_figures, figures, footprint, run_claims, run_numbers, selection
+from pepr import (
+    analysis,
+    carbon,
+    energy_figures,
+    figures,
+    footprint,
+    run_claims,
+    run_numbers,
+    runs,
+    selection,
+)
 
 
 class Part:
     """The rows of some results that `where` keeps, read as results are."""
 
-    def __init__(self, whole, where, contended=False):
+    def __init__(self, whole, where, contended=False, failed=None):
         self.profile, self.origin, self.folder = whole.profile, whole.origin, whole.folder
         self.table = whole.table.query(where)
         if contended:
             self.table = self.table.assign(contended=True)
+        if failed:
+            lost = self.table.eval(failed)
+            for name in runs.COLUMNS:
+                if name.startswith(("test_", "energy_", "train_time", "peak_memory", "contended", "co2eq")):
+                    self.table.loc[lost, name] = pd.NA
+            self.table.loc[lost, ["status", "failure"]] = "failed", "model_unavailable"
         self.predictions = whole.predictions
         kept = set(self.table["run_id"])
         self._records = [record for record in whole.records() if record["run_id"] in kept]
@@ -34,7 +51,18 @@ class Part:
 )
 @pytest.mark.parametrize("contended", [False, True])
 def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, where, contended):
-    part = Part(synthetic_results, where, contended)
+    analysed(Part(synthetic_results, where, contended))
+
+
+def test_a_study_whose_pretrained_weights_could_not_be_had_is_analysed_from_scratch(synthetic_results):
+    part = Part(synthetic_results, "setting in ['elpv', 'elpv_pt']", failed="setting == 'elpv_pt'")
+    numbers = analysed(part)
+    assert numbers["runs_failed"]["value"] > 0 and "scratch_best_auroc" in numbers
+    assert "pretrained_best_auroc" not in numbers
+
+
+def analysed(part):
+    """Everything that the notebooks make of some results; returns the numbers."""
     table, letter = part.table, analysis.primary_resource(part.table)
     setting = analysis.main_setting(table) or analysis.main_setting(table, pretrained=True)
     scores = analysis.pepr_table(table)
@@ -59,5 +87,6 @@ def test_a_part_of_a_study_is_analysed_as_far_as_it_goes(synthetic_results, wher
     numbers |= selection.selection_numbers(
         selection.standings(part, n_resamples=50), selection.choice(part, n_resamples=50), None
     )
-    assert numbers["runs_ok"]["value"] == len(table)
+    assert numbers["runs_ok"]["value"] == (table["status"] == "ok").sum()
     assert numbers["chosen_setting"]["value"] in set(table["setting"])
+    return numbers
