@@ -141,8 +141,8 @@ def _digest(root: Path, page: Page) -> str:
 def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     """Run a notebook unless nothing that it depends on changed. Returns its file and what happened.
 
-    The file is None where the notebook says that its data are not at hand. Raises BookError with the
-    cell's error for any other failure; the notebook as far as it got is kept beside.
+    The file is None where the notebook says that its data are not at hand, or that no run ended well. Raises
+    BookError with the cell's error for any other failure; the notebook as far as it got is kept beside.
     """
     output = executed / page.path
     stamp = output.with_suffix(".sha256")
@@ -156,7 +156,7 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     try:
         execute_notebook(root / page.notebook, output, page.parameters, cwd=root)
     except PapermillExecutionError as error:
-        if error.ename == "DataUnavailable":
+        if error.ename in {"DataUnavailable", "NothingToAnalyse"}:
             return None, error.evalue
         raise BookError(
             f"{page.notebook} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"

@@ -281,7 +281,13 @@ def analyse(checkout: Path, profile: str, page: str) -> None:
 
     chosen = next(entry for entry in book.pages_of([profile]) if entry.path == page)
     typer.echo(f"analysis: {page}")
-    book.execute(checkout, chosen, checkout / book.BUILD_FOLDER / "executed")
+    executed = checkout / book.BUILD_FOLDER / "executed"
+    output, note = book.execute(checkout, chosen, executed)
+    if output is None:
+        from pepr.runs import write_atomic
+
+        typer.echo(f"analysis: {page} is left out: {note}")
+        write_atomic(executed / page, book.notice_notebook(checkout / chosen.notebook, note))
 
 
 @step.command()

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class NothingToAnalyse(InputError):
+    """A study without one run that ended well."""
+
+
 class DataUnavailable(RuntimeError):
     """A dataset that is neither at hand nor downloadable here. The message says how to supply it."""
 

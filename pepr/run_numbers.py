@@ -17,7 +17,7 @@ from pepr.analysis import (
     model_means,
     primary_resource,
 )
-from pepr.errors import InputError
+from pepr.errors import InputError, NothingToAnalyse
 from pepr.numbers import UNKNOWN, number
 from pepr.runs import FAILURES, Results
 
@@ -32,12 +32,13 @@ RESOURCE_NAMES = {"E": "energy", "C": "carbon", "T": "training time", "M": "peak
 def where_from(results: Results) -> str:
     """One sentence: whose runs these are, on which hardware, with which software.
 
-    Raises InputError when no run ended well: then there is nothing to analyse.
+    Raises NothingToAnalyse when no run ended well.
     """
     done = results.table.query("status == 'ok'")
     if done.empty:
         kinds = ", ".join(sorted(results.table["failure"].dropna().unique())) or "no run at all"
-        raise InputError(f"{results.folder / 'results.csv'}: no run is ok ({kinds}); see runs/*.json for why")
+        path = results.folder / "results.csv"
+        raise NothingToAnalyse(f"{path}: no run is ok ({kinds}); see runs/*.json for why")
     hardware = "; ".join(sorted(done["hardware"].dropna().unique())) or UNKNOWN
     software = "; ".join(sorted(done["software"].dropna().unique())) or UNKNOWN
     return (

@@ -1,13 +1,15 @@
 """Whole studies through the workflow: a failing model costs a row, a failing workflow says where to look."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from pepr import book, execution, runs, study
+from pepr import book, cli, execution, facts, runs, study
 from pepr.errors import InputError, WorkFailed
 from tests.test_execution import CHECKOUT, broken_timm, profile
 
@@ -36,6 +38,21 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
     execution.reproduce(loaded, CHECKOUT, retry="failed", say=lambda line: None)
     assert (runs.read_table(folder / "results.csv")["status"] == "ok").all()
     assert finished.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_study_without_one_good_run_has_a_notice_for_a_page_and_ends_well(tmp_path, results):
+    store = runs.Store(results, "paper")
+    (spec,) = study.grid(study.restrict(study.load("paper"), models=["dla46_c"], settings=["derma"]))
+    store.write_record(execution.failed_record(spec, "model_unavailable", "no weights"))
+    runs.collect(store)
+    shutil.copytree(CHECKOUT / "notebooks", tmp_path / "checkout" / "notebooks")
+    page = "notebooks/paper/04_pepr.ipynb"
+    done = CliRunner().invoke(cli.app, ["step", "analyse", str(tmp_path / "checkout"), "paper", page])
+    assert done.exit_code == 0, done.output
+    assert "is left out" in done.output and "no run is ok (model_unavailable)" in done.output
+    assert "no run is ok" in (tmp_path / "checkout/_build/executed" / page).read_text()
+    assert "paper" not in facts.profiles_with_results()
 
 
 def test_contended_runs_can_be_repeated_and_others_are_left(results):
