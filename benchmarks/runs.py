@@ -19,7 +19,7 @@ DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
 
-def startup(rounds: int) -> Comparison:
+def startup(rounds: int, warm_up: int = 1) -> Comparison:
     """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
     that imports torch and timm and no more (`bare`)."""
     profile = study.load("smoke")
@@ -44,8 +44,8 @@ def startup(rounds: int) -> Comparison:
             notebook = str(CHECKOUT / "benchmarks" / "startup.ipynb")
             _quietly([sys.executable, "-m", "papermill", "-k", "python3", notebook, output], environment)
 
-        found = compare({"run": run, "bare": bare}, rounds)
-    outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[1:], strict=True)]
+        found = compare({"run": run, "bare": bare}, rounds, warm_up)
+    outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[warm_up:], strict=True)]
     return Comparison({"run": outside, "bare": found.seconds["bare"]})
 
 

@@ -135,12 +135,11 @@ def test_runs_start_in_the_order_of_the_grid(tmp_path, stood_in):
     assert (stood_in(loaded) / "order").read_text().split() == grid
 
 
-@pytest.mark.parametrize("name", ["pocket", "pneumonia"])
-def test_the_analysis_of_a_part_of_a_profile_makes_the_pages_that_the_book_has_of_it(name, stood_in):
-    part = study.restrict(study.load(name), models=["dla46_c"], seeds=[0])
+def test_the_analysis_of_a_part_of_a_profile_makes_the_pages_that_the_book_has_of_it(stood_in):
+    part = study.restrict(study.load("pneumonia"), models=["dla46_c"], seeds=[0])
     asked = [line.split() for line in (stood_in(part) / "analysed").read_text().splitlines()]
-    pages = [page.path for page in book.pages_of([name]) if page.namespace == name]
-    assert sorted(asked) == sorted([name, page] for page in pages)
+    pages = [page.path for page in book.pages_of(["pneumonia"]) if page.namespace == "pneumonia"]
+    assert len(pages) == 2 and sorted(asked) == sorted(["pneumonia", page] for page in pages)
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", "runtime=20,"), ("cuda", "gpu=1,")])
