@@ -87,8 +87,10 @@ def configuration(folder):
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path, monkeypatch):
     """The folder of a running cluster: its logs, and a file with the process of each node's daemon."""
+    # Where daemons are, which is not on every root's path.
+    monkeypatch.setenv("PATH", os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
     install()
     if CONFIGURATION.exists():
         need(
