@@ -196,7 +196,7 @@ def pepr_curve(
 
     `curves` and `peaks` from `analysis.curves` and `analysis.peak_table`. The band is the 95% interval of the
     peak's location when test images and seeds are resampled; a setting without a peak has no band, and one
-    whose runs were all contended no curve.
+    without a run that can be ranked, as when all were contended, no curve.
     """
     theme()
     rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
@@ -210,7 +210,7 @@ def pepr_curve(
         xlim=(-0.02, 1.02),
     )
     if not len(curve):
-        words = "No run of this setting can be ranked:\nothers used the processor meanwhile."
+        words = "No run of this setting can be ranked\nby this resource."
         axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
         return figure
     if len(peak):

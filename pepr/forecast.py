@@ -203,7 +203,8 @@ def _basis(
         )
     elif predicted:
         sure = (
-            f"which misses models that it was not fitted to by a factor of {hardware.spread:.2f} at worst"
+            f"whose own models, each left out in turn, are missed by a factor of {hardware.spread:.2f} at "
+            "worst, others and other image sizes by more"
             if hardware.costs
             else "90% of runs lying between the low and the high of their own"
         )

@@ -198,9 +198,8 @@ def test_calibration_recovers_a_known_machine_and_predicts_other_models(tmp_path
 
 def test_the_shipped_runs_are_a_machine_too():
     shipped = calibration.of_shipped_runs()
-    assert {run["model"] for run in shipped.measured} <= set(calibration.MODELS) and len(
-        shipped.measured
-    ) >= 4
+    assert {run["model"] for run in shipped.measured} <= set(calibration.MODELS)
+    assert len(shipped.measured) >= 4
     assert calibration.saved("shipped").costs == shipped.costs and shipped.worst_factor < 1.5
     row = prediction.as_row("resnet18d", cost.Job("elpv", 1574, 525, 3, 32, 64), "shipped")
     runs = Results("pocket", "reference", reference_folder("pocket")).table
