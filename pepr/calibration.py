@@ -13,12 +13,15 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pepr import atlas, cost
 from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODELS = ("mobilenetv2_050", "dla46_c", "resnet18d", "mnasnet_100", "ghostnet_100")
 """Small models of unlike kinds: cheap arithmetic with many operations, and dense arithmetic with few."""
@@ -94,13 +97,17 @@ def calibrate(
     return result
 
 
-def of_shipped_runs() -> Calibration:
-    """Two CPU cores, as the shipped runs of `pocket` show them: the same fit to the mean steps of those of
-    `MODELS` that were trained from scratch on all images while nothing else used the CPU."""
+def shipped_runs() -> pd.DataFrame:
+    """The shipped runs of `pocket` from scratch on all images, made while nothing else used the CPU."""
     from pepr.runs import Results, reference_folder
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
-    runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool) & (runs["setting"] == "elpv")]
+    return runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool) & (runs["setting"] == "elpv")]
+
+
+def of_shipped_runs() -> Calibration:
+    """Two CPU cores, as the shipped runs show them: the same fit to the mean steps of those of `MODELS`."""
+    runs = shipped_runs()
     runs = runs[runs["model"].isin(MODELS)]
     steps = runs["epochs"] * runs["n_train"] / runs["batch_size"]
     seconds, wh = runs["train_time_s"] / steps, 1000 * runs["energy_kwh"] / steps

@@ -9,7 +9,6 @@ from pepr import atlas, calibration, cost, recommendation, stats
 from pepr.cost_fit import Evidence, sound_rows, test_images
 from pepr.published import EPOCHS, SETTINGS, TEST_COLUMNS, Published
 from pepr.reproduction import Versions
-from pepr.runs import Results, reference_folder
 from pepr.score import pepr
 
 FINAL = TEST_COLUMNS[-1]
@@ -60,9 +59,7 @@ def on_this_cpu(published: pd.DataFrame | None = None) -> pd.DataFrame:
     `calibration.MODELS`; `published_wh` the authors' LIDC energy, where they ran the model; `flops` of a
     forward pass; `memory_bytes` measured as resident memory, `predicted_memory_bytes` as on a GPU.
     """
-    runs = Results("pocket", "reference", reference_folder("pocket")).table
-    runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool) & (runs["setting"] == "elpv")]
-    means = runs.groupby("model").agg(
+    means = calibration.shipped_runs().groupby("model").agg(
         time_s=("train_time_s", "mean"), memory_bytes=("peak_memory_bytes", "mean"),
         n_train=("n_train", "first"), epochs=("epochs", "first"),
         image_size=("image_size", "first"), batch_size=("batch_size", "first"),
