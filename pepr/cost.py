@@ -30,9 +30,6 @@ PER_STEP = ("operations", "parameters")
 PER_EPOCH = ("epoch",)
 TERMS = PER_IMAGE + PER_STEP + PER_EPOCH
 """What time and energy are made of; see `terms`."""
-FEW_IMAGES = 1000
-"""Below so many training images an epoch takes seconds, and what is not training weighs: wider intervals."""
-
 LEAST_SEEN = 0.5
 """However short a run, at least this share of its energy is counted."""
 
@@ -238,20 +235,22 @@ def predict(entry: Entry, job: Job, hardware: Hardware | None = None) -> Predict
     """
     hardware = hardware or reference_hardware()
     peak = peak_memory(entry, job)
-    memory = model()["memory"]
     if hardware.costs is None:
         time_s, energy_wh = sum(parts(entry, job, "time_s")), energy_seen(entry, job)
+        time_low, time_high = _interval(time_s, "time_s")
+        energy_low, energy_high = _interval(energy_wh, "energy_wh")
     else:
         steps = job.epochs * equivalent_images(job) / job.batch_size
         time_s = steps * step_time_s(entry, job.batch_size, hardware.costs)
         energy_wh = time_s * hardware.power_w / 3600
-    time_low, time_high = _interval(time_s, "time_s", job, hardware)
-    energy_low, energy_high = _interval(energy_wh, "energy_wh", job, hardware)
+        time_low, time_high = time_s / hardware.spread, time_s * hardware.spread
+        energy_low, energy_high = energy_wh / hardware.spread, energy_wh * hardware.spread
+    memory_low, memory_high = _interval(peak, "memory")
     return Prediction(
         peak_memory_bytes=round(peak),
-        peak_memory_bytes_low=round(peak * memory["interval"][0]),
-        peak_memory_bytes_high=round(peak * memory["interval"][1]),
-        reserved_memory_bytes=round(peak * memory["reserved_ratio"]),
+        peak_memory_bytes_low=round(memory_low),
+        peak_memory_bytes_high=round(memory_high),
+        reserved_memory_bytes=round(peak * model()["memory"]["reserved_ratio"]),
         energy_wh=energy_wh,
         energy_wh_low=energy_low,
         energy_wh_high=energy_high,
@@ -261,12 +260,10 @@ def predict(entry: Entry, job: Job, hardware: Hardware | None = None) -> Predict
     )
 
 
-def _interval(value: float, target: str, job: Job, hardware: Hardware) -> tuple[float, float]:
-    if hardware.costs is not None:
-        return value / hardware.spread, value * hardware.spread
-    group = "few_images" if job.train_images < FEW_IMAGES else "many_images"
-    low, high = model()[target]["interval"][group]
-    return value * low, value * high
+def _interval(value: float, target: str) -> tuple[float, float]:
+    spread = model()[target]["interval"]
+    scale = value + spread["absolute"]
+    return max(value + spread["low"] * scale, 0.0), value + spread["high"] * scale
 
 
 def basis(entry: Entry, job: Job, hardware: Hardware) -> str:

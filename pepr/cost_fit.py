@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ COVERAGE = 0.90
 ITERATIONS = 20
 RELATIVE_FLOOR = 0.03
 """Residuals below this share count as equal, so that a few perfect rows do not decide a robust fit."""
+CANDIDATES = 40
+"""Values tried for the absolute part of an interval."""
 TARGETS = ("time_s", "energy_wh")
 
 
@@ -108,24 +110,62 @@ def cross_validated(
     return predicted
 
 
-def interval(ratios: FloatArray) -> tuple[float, float]:
-    """Bounds on observed / predicted that hold for the stated share of new rows (split conformal)."""
-    n = len(ratios)
+def interval(scores: FloatArray) -> tuple[float, float]:
+    """Bounds that hold for the stated share of new scores (split conformal), whatever is scored."""
+    n = len(scores)
     tail = (1 - COVERAGE) / 2
-    ordered = np.sort(ratios)
+    ordered = np.sort(scores)
     low = ordered[max(int(np.floor(tail * (n + 1))) - 1, 0)]
     high = ordered[min(int(np.ceil((1 - tail) * (n + 1))) - 1, n - 1)]
     return float(low), float(high)
 
 
-def covered(ratios: FloatArray, families: FloatArray, groups: FloatArray) -> NDArray[np.bool_]:
-    """Whether each row lies in an interval made without its family, [rows], within its group."""
-    inside = np.zeros(len(ratios), dtype=bool)
+@dataclass(frozen=True)
+class Spread:
+    """How far observations lie from predictions: `low` to `high` times (prediction + `absolute`).
+
+    Errors grow with a job, but not from nothing: of a short run, what a meter or a clock misses in absolute
+    terms is most of the error (locally weighted conformal intervals, Lei et al. 2018, section 5.2).
+    """
+
+    absolute: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, observed: FloatArray, predicted: FloatArray, absolute: float) -> Spread:
+        """The interval of these rows, with a given `absolute` part in their unit."""
+        return cls(absolute, *interval((observed - predicted) / (predicted + absolute)))
+
+    @classmethod
+    def chosen(cls, observed: FloatArray, predicted: FloatArray) -> Spread:
+        """The one, over candidates of `absolute`, whose intervals score best."""
+        candidates = [0.0, *np.geomspace(predicted.min() / 4, np.median(predicted), CANDIDATES).tolist()]
+        spreads = [cls.of(observed, predicted, absolute) for absolute in candidates]
+        return min(spreads, key=lambda spread: np.mean(spread.interval_score(observed, predicted)))
+
+    def bounds(self, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper bound of each prediction."""
+        scale = predicted + self.absolute
+        return predicted + self.low * scale, predicted + self.high * scale
+
+    def interval_score(self, observed: FloatArray, predicted: FloatArray) -> FloatArray:
+        """Width plus what an observation outside costs, relative to the prediction; less is better.
+
+        The interval score of Gneiting and Raftery 2007 (equation 43): no interval but the true quantiles
+        is expected to score better, so it cannot be won by width or by narrowness.
+        """
+        low, high = self.bounds(predicted)
+        outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+        return (high - low + 2 / (1 - COVERAGE) * outside) / predicted
+
+
+def covered(observed: FloatArray, predicted: FloatArray, families: FloatArray) -> NDArray[np.bool_]:
+    """Whether each row lies in an interval made, and its form chosen, without its family, [rows]."""
+    inside = np.zeros(len(observed), dtype=bool)
     for out in left_out(families):
-        for group in np.unique(groups[out]):
-            rows = out & (groups == group)
-            low, high = interval(ratios[~out & (groups == group)])
-            inside[rows] = (ratios[rows] >= low) & (ratios[rows] <= high)
+        low, high = Spread.chosen(observed[~out], predicted[~out]).bounds(predicted[out])
+        inside[out] = (observed[out] >= low) & (observed[out] <= high)
     return inside
 
 
@@ -173,7 +213,6 @@ def evidence(tables: Published, runs: Versions | None = None) -> Evidence:
     runs = runs or versions(tables.results)
     rows, share = sound_rows(runs), inference_share(runs.published)
     terms, families = design(rows, share), rows["family"].to_numpy()
-    few = np.where(rows["dataset"].map(TRAIN_IMAGES) < cost.FEW_IMAGES, "few_images", "many_images")
     fitted: dict = {
         "made_by": "pepr step fit-costs",
         "source": f"saintslab/PePR at {COMMIT}, audited: {len(rows)} of {len(runs.published)} rows are sound",
@@ -192,18 +231,17 @@ def evidence(tables: Published, runs: Versions | None = None) -> Evidence:
         observed = rows[target].to_numpy(np.float64)
         unseen = meter_blind_wh(runs) if target == "energy_wh" else 0.0
         predicted = cross_validated(terms, observed, families, unseen)
-        ratio = observed / predicted
         fitted[target] = {
             "coefficients": dict(zip(cost.TERMS, fit(terms, observed, unseen).tolist(), strict=True)),
             "unseen": unseen,
-            "interval": {group: interval(ratio[few == group]) for group in np.unique(few)},
+            "interval": asdict(Spread.chosen(observed, predicted)),
         }
         parts.append(
             pd.DataFrame(
                 {
                     "target": target, "setting": rows["dataset"], "model": rows["model"], "family": families,
                     "observed": observed, "predicted": predicted,
-                    "covered": covered(ratio, families, few),
+                    "covered": covered(observed, predicted, families),
                 }
             )
         )  # fmt: skip
@@ -239,12 +277,11 @@ def memory_evidence(results: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
     for out in left_out(families):
         workspace[out] = left[lidc & ~out].median()
     table["predicted"] = table["shapes"] + workspace
-    ratio = (table["observed"] / table["predicted"]).to_numpy()
-    table["covered"] = covered(ratio, families, np.zeros(len(table)))
+    table["covered"] = covered(table["observed"].to_numpy(), table["predicted"].to_numpy(), families)
     reserved = (table["reserved"] / table["observed"])[lidc].to_numpy()
     fitted = {
         "workspace_bytes": round(float(left[lidc].median())),
-        "interval": interval(ratio[lidc]),
+        "interval": asdict(Spread.chosen(*table.loc[lidc, ["observed", "predicted"]].to_numpy().T)),
         "reserved_ratio": float(np.median(reserved)),
         "reserved_ratio_high": float(np.quantile(reserved, 0.95)),
     }

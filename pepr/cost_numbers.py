@@ -92,6 +92,9 @@ def _fits(evidence: Evidence) -> Numbers:
         if not 0.85 <= row["coverage"] <= 0.95
     ]
     found["coverage_outside"] = number(len(outside), ", ".join(outside) or "none")
+    time, energy = (evidence.fitted[target]["interval"] for target in ("time_s", "energy_wh"))
+    found["interval_seconds"] = _estimate(time["absolute"], f"{time['absolute']:.0f} s")
+    found["interval_wh"] = _estimate(energy["absolute"], f"{energy['absolute']:.1f} Wh")
     lidc = rows[rows["setting"] == "lidc"].assign(factor=lambda r: r["observed"] / r["predicted"])
     order = np.log(lidc["factor"]).abs().sort_values(ascending=False).index
     worst = lidc.loc[order[:5]]

@@ -136,6 +136,24 @@ def test_a_conformal_interval_covers_what_it_promises():
     assert np.mean((fresh >= low) & (fresh <= high)) == pytest.approx(0.90, abs=0.03)
 
 
+def test_an_intervals_fixed_part_is_found_where_errors_have_one_and_only_there():
+    rng = np.random.default_rng(2)
+    predicted = rng.uniform(1, 200, size=4000)
+    noise = rng.normal(size=4000)
+    proportional = cost_fit.Spread.chosen(predicted * (1 + 0.1 * noise), predicted)
+    assert proportional.absolute < 2
+    both = cost_fit.Spread.chosen(predicted + 0.1 * (predicted + 30) * noise, predicted)
+    assert 20 < both.absolute < 45
+    low, high = both.bounds(np.array([1.0, 200.0]))
+    assert (high - low) / [31, 230] == pytest.approx([0.33, 0.33], rel=0.1)
+
+
+def test_the_interval_score_is_width_and_what_an_escape_costs():
+    spread = cost_fit.Spread(absolute=0.0, low=-0.5, high=0.5)
+    scores = spread.interval_score(np.array([2.0, 3.5, 0.5]), np.array([2.0, 2.0, 2.0]))
+    assert scores == pytest.approx([1.0, 1.0 + 20 * 0.5 / 2, 1.0 + 20 * 0.5 / 2])
+
+
 @needs_tables
 def test_the_shipped_model_is_what_a_refit_gives(evidence):
     assert _near(json.loads(cost_fit.as_json(evidence.fitted)), cost.model())
@@ -162,6 +180,13 @@ def test_memory_meets_its_aims(evidence, setting):
 def test_energy_of_unseen_families_meets_its_aims(evidence, setting):
     row = evidence.accuracy().set_index(["target", "setting"]).loc[("energy_wh", setting)]
     assert row["r2_log"] >= 0.92 and row["median_error"] <= 0.10 and 0.85 <= row["coverage"] <= 0.95
+
+
+@needs_tables
+def test_intervals_of_unseen_families_cover_what_they_promise_in_every_setting(evidence):
+    assert len(evidence.accuracy()) == 16
+    for coverage in (evidence.accuracy()["coverage"], evidence.memory_accuracy()["coverage"]):
+        assert coverage.between(0.85, 0.95).all()
 
 
 @needs_tables
