@@ -73,9 +73,10 @@ lint: setup  ## Check style and formatting
 
 # torch pins its own CUDA packages exactly, so they stay out of the lock: it then also serves machines
 # and indexes with a CPU build.
-lock: $(VENV)/.installed  ## Renew every pin
+lock: $(VENV)/.installed  ## Pin what pyproject.toml needs, keeping the pins there are; UPGRADE=yes renews every one
 	@python -m pip install --quiet pip-tools
-	@pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
+	@cp requirements.lock requirements.new
+	@pip-compile --quiet $(if $(UPGRADE),--upgrade) --strip-extras --annotation-style=line --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra pocket --extra study --extra cluster --extra test --extra check --output-file requirements.new pyproject.toml
 	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
 	  grep -vE '^(nvidia-[^m]|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
