@@ -85,7 +85,8 @@ def resample_counts(n: int, n_resamples: int, seed: int = 0) -> FloatArray:
     """How often each of n samples is drawn in each bootstrap resample, [n_resamples, n]; rows sum to n."""
     picks = np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))
     cells = picks + n * np.arange(n_resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=n * n_resamples).reshape(n_resamples, n).astype(np.float64)
+    counts = np.bincount(cells.ravel(), minlength=n * n_resamples).reshape(n_resamples, n)
+    return counts.astype(np.float64, order="F")  # statistics of resamples read it sample by sample
 
 
 def cluster_counts(clusters: ArrayLike, n_resamples: int, seed: int = 0) -> FloatArray:
@@ -98,18 +99,17 @@ def weighted_auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> 
     """Area under the ROC curve [resamples] of one score [n] for labels [n] in {0, 1}, under weights
     [resamples, n] such as `resample_counts`. Ties count one half; NaN where a class has no weight.
     """
-    labels, weights = np.asarray(labels), np.atleast_2d(np.asarray(weights, dtype=np.float64))
-    order = np.argsort(scores, kind="stable")
-    ordered = np.asarray(scores)[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    by_score = weights[:, order]
-    positive = np.add.reduceat(by_score * (labels[order] == 1), starts, axis=1)
-    negative = np.add.reduceat(by_score * (labels[order] == 0), starts, axis=1)
-    beaten = np.cumsum(negative, axis=1) - 0.5 * negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.divide(
-        (positive * beaten).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
-    )
+    scores, positive = np.asarray(scores), np.asarray(labels) == 1
+    by_sample = np.atleast_2d(np.asarray(weights, dtype=np.float64)).T
+    order = np.argsort(scores[~positive], kind="stable")
+    ranked = scores[~positive][order]
+    # Row k: the weight of the k negatives with the lowest scores.
+    below = np.zeros((len(ranked) + 1, by_sample.shape[1]))
+    np.cumsum(by_sample[~positive][order], axis=0, out=below[1:])
+    beaten, tied = (np.searchsorted(ranked, scores[positive], side) for side in ("left", "right"))
+    won = np.einsum("pr,pr->r", by_sample[positive], below[beaten] + below[tied]) / 2
+    pairs = by_sample[positive].sum(axis=0) * below[-1]
+    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def macro_auroc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
