@@ -18,6 +18,17 @@ from pepr.runs import Results, find_results
 
 RECORD_FILES = ("results.csv", "records.jsonl")
 SHOWN_FAMILIES = 8
+IN_WORDS = {
+    "counter": "the component's own energy counter",
+    "sampled_power": "the power that it reports, sampled",
+    "load_model": "the processor's load times an assumed power",
+    "tdp_constant": "a share of the power that it was designed for",
+    "assumed": "an assumed power",
+    "cuda_allocator_peak": "what torch held of the card at its peak",
+    "rss_peak_minus_baseline": "the process's memory at its peak, less that before",
+    "predicted": "the shapes of its tensors",
+}
+"""The terms of the records for how a number is known, as a reader may know them."""
 
 
 def record_files(profiles: Iterable[str]) -> dict[str, bytes]:
@@ -89,20 +100,24 @@ def estimates(profile: str) -> str:
     done = table[table["status"] == "ok"]
     rows = [("Accuracy, AUROC", "counted on the test images", True), ("Training time", "a clock", True)]
     for source in sorted(done["memory_source"].dropna().unique()):
-        rows.append(("Peak memory", source, source != "predicted"))
+        rows.append(("Peak memory", _in_words(source), source != "predicted"))
     components: dict[str, set[str]] = {}
     for text in done["energy_source"]:
         for component, how in component_sources(text).items():
             components.setdefault(component, set()).add(how)
     for component, kinds in sorted(components.items()):
         for how in sorted(kinds):
-            rows.append((f"Energy, {component.upper()}", how, how in MEASURED_KINDS))
+            rows.append((f"Energy, {component.upper()}", _in_words(how), how in MEASURED_KINDS))
     rows.append(("Carbon", "energy times a yearly average of the grid", False))
     lines = [
-        f"| {what} | {'measured' if sure else '**estimated**'} | {escaped(how)} |" for what, how, sure in rows
+        f"| {what} | {'measured' if sure else '**estimated**'} | {how} |" for what, how, sure in rows
     ]
     head = [f"**Profile `{profile}`**", "", "| Quantity | Nature | How it is known |", "| --- | --- | --- |"]
     return "\n".join([*head, *lines])
+
+
+def _in_words(term: str) -> str:
+    return f"{IN_WORDS[term]} (`{term}`)" if term in IN_WORDS else escaped(term)
 
 
 def published_files() -> str:

@@ -47,6 +47,7 @@ class Choice:
 
     model: str
     setting: str
+    n_seeds: int
     val_accuracy: float
     accuracy: stats.Interval
     auroc: stats.Interval
@@ -87,6 +88,7 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES) -> Choice:
     table = with_sets(results.table)
     done = table[table["status"] == "ok"]
     means = done.groupby([*SET, "model"], dropna=False, as_index=False).agg(
+        n_seeds=("seed", "nunique"),
         val_accuracy=("val_accuracy", "mean"),
         num_params=("num_params", "first"),
         pretrained=("pretrained", "first"),
@@ -111,6 +113,7 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES) -> Choice:
     return Choice(
         str(chosen["model"]),
         str(chosen["setting"]),
+        int(chosen["n_seeds"]),
         float(chosen["val_accuracy"]),
         _interval(_mean_of(done, chosen, "test_accuracy"), taken["accuracy"]),
         _interval(_mean_of(done, chosen, "test_auroc"), taken["auroc"]),
@@ -156,6 +159,7 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame
     out = {
         "chosen_model": number(chosen.model, chosen.model),
         "chosen_setting": number(chosen.setting, chosen.setting),
+        "chosen_seeds": number(chosen.n_seeds, f"{chosen.n_seeds} seed{'s' if chosen.n_seeds > 1 else ''}"),
         "chosen_val_accuracy": number(chosen.val_accuracy, f"{100 * chosen.val_accuracy:.1f}%"),
         "smallest_rival": number(chosen.smallest, chosen.smallest),
     }
@@ -200,7 +204,7 @@ def standings_table(rows: pd.DataFrame) -> str:
             row["model"],
             str(row["n_seeds"]),
             f"{row['auroc']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['low']:.3f}\u00a0to\u00a0{row['high']:.3f}",
             f"{100 * row['probability_best']:.0f}%",
             "yes" if row["tied"] else "no",
             *shares,

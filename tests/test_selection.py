@@ -109,6 +109,8 @@ def test_the_numbers_for_prose_are_those_of_the_tables():
     ranked, chosen = selection.standings(SHIPPED, n_resamples=200), selection.choice(SHIPPED, 200)
     numbers = selection.selection_numbers(ranked, chosen, None)
     assert numbers["chosen_model"]["value"] == chosen.model
+    same = SHIPPED.table.query("model == @chosen.model and setting == @chosen.setting and status == 'ok'")
+    assert numbers["chosen_seeds"]["value"] == same["seed"].nunique()
     assert numbers["chosen_over_smallest"]["value"] == chosen.over_smallest.estimate
     assert isinstance(chosen.accuracy, stats.Interval)
     for setting, rows in ranked.groupby("setting"):
