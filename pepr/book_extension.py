@@ -195,6 +195,11 @@ def read_numbers(app: Sphinx, config: Config) -> None:
     config.myst_substitutions = {**config.myst_substitutions, **substitutions(config.pepr_numbers)}
 
 
+def always_the_first_page(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
+    """Sphinx copies no style sheet and no script when every page is up to date, so one never is."""
+    return [app.config.root_doc]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("pepr_numbers_file", "numbers.json", "env")
     app.add_config_value("pepr_numbers", {}, "env")
@@ -203,6 +208,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(generated_number, html=(visit_generated, depart_generated))
     app.add_node(drawn_by, html=(visit_drawn_by, None))
     app.connect("config-inited", read_numbers)
+    app.connect("env-get-outdated", always_the_first_page)
     app.connect("doctree-resolved", name_sources)
     app.connect("html-page-context", complete_page, priority=900)
     app.connect("build-finished", lighten_icons)

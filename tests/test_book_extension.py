@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
+from sphinx.application import Sphinx
 
 from pepr import book_extension as extension
 
@@ -76,3 +77,22 @@ def test_only_the_icons_that_pages_use_are_kept(tmp_path):
     extension.lighten_icons(SimpleNamespace(outdir=tmp_path), None)
     kept = (scripts / "fontawesome.js").read_text()
     assert '{"bars": [448, 512, "M0 96z"]}' in kept and "M214" not in kept
+
+
+def test_a_style_sheet_that_changed_alone_is_copied(tmp_path):
+    source, built = tmp_path / "source", tmp_path / "built"
+    (source / "style").mkdir(parents=True)
+    (source / "index.md").write_text("# A book\n")
+    numbers = source / "numbers.json"
+    numbers.write_text("{}")
+    options = {
+        "extensions": ["myst_parser", "pepr.book_extension"],
+        "html_static_path": ["style"],
+        "pepr_numbers_file": str(numbers),
+    }
+    for rule in ("p {}", "p { color: black }"):
+        (source / "style" / "book.css").write_text(rule)
+        app = Sphinx(source, None, built, tmp_path / "doctrees", "html", options, status=None)
+        app.build()
+        assert app.statuscode == 0
+        assert (built / "_static" / "book.css").read_text() == rule
