@@ -109,9 +109,7 @@ def estimates(profile: str) -> str:
         for how in sorted(kinds):
             rows.append((f"Energy, {component.upper()}", _in_words(how), how in MEASURED_KINDS))
     rows.append(("Carbon", "energy times a yearly average of the grid", False))
-    lines = [
-        f"| {what} | {'measured' if sure else '**estimated**'} | {how} |" for what, how, sure in rows
-    ]
+    lines = [f"| {what} | {'measured' if sure else '**estimated**'} | {how} |" for what, how, sure in rows]
     head = [f"**Profile `{profile}`**", "", "| Quantity | Nature | How it is known |", "| --- | --- | --- |"]
     return "\n".join([*head, *lines])
 
