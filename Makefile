@@ -41,7 +41,7 @@ test-slow: setup  ## Run the tests of whole notebooks and studies, and of pages 
 	@OMP_NUM_THREADS=1 python -m pytest -q -m slow -n logical --dist loadfile
 
 test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
-	@OMP_NUM_THREADS=1 python -m pytest -q -m scale
+	@OMP_NUM_THREADS=1 python -m pytest -q -m scale -n logical
 
 test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing counted twice
 	@OMP_NUM_THREADS=1 python -m pytest -q -m chaos -n logical --dist worksteal

@@ -10,9 +10,10 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -31,6 +32,7 @@ FIRST_PAINT_MS = 1000
 SUB_PATH = "/some/where/"
 LINK_RULES = ("links", "anchors", "resources", "hosts", "expected pages")
 BROWSER_RULES = ("console", "requests", "width", "first paint", "sub-path")
+Found = TypeVar("Found")
 IN_VIEW = "() => document.documentElement.scrollWidth - window.innerWidth"
 PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 
@@ -125,6 +127,20 @@ def findings(response: dict[str, Any]) -> list[str]:
     ]
 
 
+def in_browser(executable: str, work: Callable[..., Found], *arguments: Any) -> Found:
+    """What `work` finds in a browser of its own, which it gets as its first argument."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--disable-gpu"], chromium_sandbox=os.geteuid() != 0
+        )
+        try:
+            return work(browser, *arguments)
+        finally:
+            browser.close()
+
+
 def look_at(
     browser: Any, html: Path, pages: list[Path], look: tuple[str, int, int]
 ) -> tuple[list[str], set[str]]:
@@ -185,8 +201,6 @@ def check(html: Path, names: list[str] | None = None) -> str:
     `names` are the documents that it should have, without suffix; by default those of its table of contents.
     Raises CheckFailed with the problems, a line each.
     """
-    from playwright.sync_api import sync_playwright
-
     html = html.resolve()
     if not html.is_dir():
         raise InputError(f"{html}: no built book; run `make book`")
@@ -197,16 +211,12 @@ def check(html: Path, names: list[str] | None = None) -> str:
     problems += page_rules.check_pages(html, pages)
     tried: set[str] = set()
     shown = [path for path in pages if not is_redirect(path)]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--disable-gpu"], chromium_sandbox=os.geteuid() != 0
-        )
-        for look in LOOKS:
-            found, rules = look_at(browser, html, shown, look)
+    with ThreadPoolExecutor(len(LOOKS)) as pool:
+        looks = [pool.submit(in_browser, executable, look_at, html, shown, look) for look in LOOKS]
+        for found, rules in (look.result() for look in looks):
             problems, tried = problems + found, tried | rules
-        problems += time_first_page(browser, html, shown[0]) if shown else []
-        problems += look_from_a_server(browser, html, shown)
-        browser.close()
+    problems += in_browser(executable, time_first_page, html, shown[0]) if shown else []
+    problems += in_browser(executable, look_from_a_server, html, shown)
     if problems:
         raise CheckFailed("\n".join(problems) + f"\n{len(problems)} problems in the book")
     counts = page_rules.count(pages)

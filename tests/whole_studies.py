@@ -51,6 +51,8 @@ def start_study(results: Path, profile: str | Path = "smoke", *options: str, **e
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Ctrl-C reaches it as it would at a terminal, even if these tests run where it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
