@@ -106,7 +106,12 @@ def chart_specification() -> dict[str, Any]:
     line is the Pareto front of what the budget allows; dashed lines join equal PePR.
     """
     alt = _altair()
-    x = alt.X("x:Q", title="cost", scale=alt.Scale(type="log", nice=False, padding=12))
+    x = alt.X(
+        "x:Q",
+        title="cost",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(labelOverlap="greedy", labelSeparation=8),
+    )
     y = alt.Y("performance:Q", title="Test accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format="%"))
     points = alt.Data(name="points")
 
