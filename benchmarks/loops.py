@@ -113,9 +113,9 @@ class Bench:
         optimiser = torch.optim.Adam(network.parameters(), lr=self.spec.learning_rate)
         pixels = torch.from_numpy(self.data.images).float().div(255).unsqueeze(1).repeat(1, 3, 1, 1)
         held = TensorDataset((pixels - self.channel) / self.channel, torch.from_numpy(self.data.labels))
-        endless = itertools.chain.from_iterable(
-            DataLoader(held, batch_size=BATCH_SIZE) for _ in itertools.count()
-        )
+        # A generator of its own: an epoch's start would draw from the one that drops units.
+        loader = DataLoader(held, batch_size=BATCH_SIZE, generator=torch.Generator())
+        endless = itertools.chain.from_iterable(loader for _ in itertools.count())
 
         def run(steps: int) -> list[float]:
             losses, correct = [], 0.0
@@ -137,7 +137,8 @@ def against_bare(model: str, image_size: int, steps: int, rounds: int) -> list[f
     """Images a second of our loop over those of the bare loop, one value a round; 1 is the limit."""
     bench = Bench(model, image_size)
     ours, bare = bench.ours(), bench.bare()
-    found = compare({"ours": lambda: ours(steps), "bare": lambda: bare(steps)}, rounds)
+    ours(1), bare(1)
+    found = compare({"ours": lambda: ours(steps), "bare": lambda: bare(steps)}, rounds, warm_up=0)
     return found.ratios("bare", "ours")
 
 
@@ -145,19 +146,36 @@ def against_authors(model: str, image_size: int, precision: str, steps: int, rou
     """Seconds of `steps` steps of our loop (`ours`) and of the paper's way (`authors`)."""
     bench = Bench(model, image_size, precision)
     ours, authors = bench.ours(), bench.authors()
-    return compare({"ours": lambda: ours(steps), "authors": lambda: authors(steps)}, rounds)
+    ours(1), authors(1)
+    return compare({"ours": lambda: ours(steps), "authors": lambda: authors(steps)}, rounds, warm_up=0)
 
 
-def loss_difference(model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20) -> float:
+def loss_difference(
+    model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20, *, one_thread: bool = False
+) -> float:
     """Greatest difference of the loss of a step between our loop and the paper's way, over the same batches
     of real images from the same weights.
 
-    Layers in another memory layout round otherwise, and Adam turns a gradient's last digit into a step of
-    full length; in double precision what is left is a difference of the loops.
+    `one_thread` compares the paper's way with itself on one thread: the same code, which adds in another
+    order. Layers in another memory layout round otherwise too, and Adam turns a gradient's last digit into a
+    step of full length; in double precision what is left is a difference of the loops.
     """
     bench = Bench(model, image_size, dtype=dtype, data=cells(image_size))
-    ours, authors = bench.ours(), bench.authors()
-    return max(abs(ours(1)[0] - authors(1)[0]) for _ in range(steps))
+
+    def losses(loop: Loop) -> list[float]:
+        found = []
+        for step in range(steps):
+            torch.manual_seed(step)  # some models drop units at random: the same ones in both
+            found += loop(1)
+        return found
+
+    reference, threads = losses(bench.authors()), torch.get_num_threads()
+    torch.set_num_threads(1 if one_thread else threads)
+    try:
+        found = losses(bench.authors() if one_thread else bench.ours())
+    finally:
+        torch.set_num_threads(threads)
+    return max(abs(a - b) for a, b in zip(found, reference, strict=True))
 
 
 def busiest(model: str, precision: str, n: int = 4) -> dict[str, float]:
@@ -166,7 +184,7 @@ def busiest(model: str, precision: str, n: int = 4) -> dict[str, float]:
     loop = Bench(model, 128, precision).ours()
     loop(1)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        loop(2)
+        loop(1)
     times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
     whole = sum(times.values())
     return {name: times[name] / whole for name in sorted(times, key=times.get, reverse=True)[:n]}

@@ -20,11 +20,13 @@ DERMA = {"images": 7007, "size": 256}
 
 
 def startup(rounds: int, warm_up: int = 1) -> Comparison:
-    """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
-    that imports torch and timm and no more (`bare`)."""
+    """Seconds of a run of `smoke` outside its metered windows (`run`), the part of them that its record knows
+    of (`recorded`), and seconds of papermill running a notebook that imports torch and timm and no more
+    (`bare`)."""
     profile = study.load("smoke")
     spec = study.grid(profile)[0]
     inside: list[float] = []
+    recorded: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PEPR_RESULTS": folder}
         data = [sys.executable, "-m", "pepr.cli", "step", "data", spec.dataset, str(spec.image_size)]
@@ -37,7 +39,8 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
             step = [sys.executable, "-m", "pepr.cli", "step", "finetune", "smoke", spec.run_id]
             _quietly([*step, str(notebooks / "02_finetune.ipynb")], environment)
             record = store.read_record(spec.run_id)
-            inside.append(sum(window["time_s"] for window in record["meter"].values()))
+            inside.append(metered_seconds(record))
+            recorded.append(record["wall_time_s"] - inside[-1])
 
         def bare() -> None:
             output = f"{folder}/startup.ipynb"
@@ -46,15 +49,16 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
 
         found = compare({"run": run, "bare": bare}, rounds, warm_up)
     outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[warm_up:], strict=True)]
-    return Comparison({"run": outside, "bare": found.seconds["bare"]})
+    return Comparison({"run": outside, "recorded": recorded[warm_up:], "bare": found.seconds["bare"]})
 
 
 def import_seconds() -> dict[str, float]:
-    """Seconds that a fresh Python takes to import what a run needs, each in a process of its own."""
+    """Seconds that a fresh Python takes to import what a run needs, each in a process of its own. Their
+    files were read before, by `startup`."""
     seconds = {}
     for package in IMPORTED:
         command = [sys.executable, "-c", f"import {package}"]
-        found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, rounds=1)
+        found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, 1, warm_up=0)
         seconds[package] = found.median(package)
     return seconds
 
@@ -144,10 +148,25 @@ going = False; watcher.join(); print(json.dumps(peak))
     return json.loads(done.stdout)
 
 
-def startup_share(records: list[dict], startup_s: float) -> float:
-    """Share of a study's runs that is start-up: `startup_s` a run, against that and the metered windows."""
-    windows = sum(window["time_s"] for record in records for window in record["meter"].values())
-    return len(records) * startup_s / (len(records) * startup_s + windows)
+def metered_seconds(record: dict) -> float:
+    """Seconds of a run's metered windows together: training, validation, test."""
+    return sum(window["time_s"] for window in record["meter"].values())
+
+
+def recorded_startup(records: list[dict]) -> float:
+    """Seconds a run, on average, that its record knows of and that are in no metered window."""
+    return sum(record["wall_time_s"] - metered_seconds(record) for record in records) / len(records)
+
+
+def startup_share(records: list[dict], whole: float) -> float:
+    """Share of a study's runs that is start-up: what the records know of it, times `whole`, against that and
+    the metered windows.
+
+    A record does not know of the process around its kernel: `whole` is all of a start-up over the part that
+    is recorded. The records' own seconds are used, since today's machine may be faster or slower than theirs.
+    """
+    startup_s = whole * recorded_startup(records) * len(records)
+    return startup_s / (startup_s + sum(map(metered_seconds, records)))
 
 
 def energy_split(records: list[dict], startup_s: float) -> dict[str, float]:
@@ -157,6 +176,6 @@ def energy_split(records: list[dict], startup_s: float) -> dict[str, float]:
         name: 1000 * sum(record["meter"][name]["energy_kwh"] for record in records)
         for name in ("train", "validation", "inference")
     }
-    seconds = sum(window["time_s"] for record in records for window in record["meter"].values())
+    seconds = sum(map(metered_seconds, records))
     split["overhead_estimated"] = sum(split.values()) / seconds * startup_s * len(records)
     return split

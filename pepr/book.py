@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
-from pepr import bench_numbers, picker
+from pepr import bench_numbers, picker, published
 from pepr.book_data import as_script
 from pepr.book_facts import record_files
 from pepr.drawings import lighter, lighter_notebook
-from pepr.errors import InputError, WorkFailed
+from pepr.errors import DataUnavailable, InputError, WorkFailed
 from pepr.execution import execute_notebook
 from pepr.facts import PROFILES, profiles_with_results, study_facts, write_readme
 from pepr.launch import find_repository, theme_options, with_address
@@ -94,6 +94,9 @@ class Page:
         return self.output or self.notebook
 
 
+NEED_TABLES = {"published", "costs"}
+"""The namespaces whose notebooks read the authors' tables."""
+
 # Notebooks on their default parameters, so that no second parameters cell is injected into the page.
 PAGES = (
     Page("notebooks/01_data.ipynb"),
@@ -150,6 +153,13 @@ def execute(root: Path, page: Page, executed: Path) -> tuple[Path | None, str]:
     made = page.namespace is None or (results_root() / page.namespace / FILE_NAME).exists()
     if made and output.exists() and stamp.exists() and stamp.read_text() == digest:
         return output, "unchanged"
+    if page.namespace in NEED_TABLES:
+        try:
+            for name in published.SHA256:
+                published.find_table(name)
+        except DataUnavailable as error:
+            (results_root() / page.namespace / FILE_NAME).unlink(missing_ok=True)
+            return None, str(error)
     from papermill.exceptions import PapermillExecutionError  # papermill takes seconds to load
 
     stamp.unlink(missing_ok=True)
@@ -366,7 +376,14 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
 def render(source: Path, output: Path) -> None:
     """Run Jupyter Book with warnings as errors; pages go to `output/_build/html`."""
     command = [
-        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)),
+        # jsonschema would compile a grammar of internationalised web addresses, which takes seconds.
+        *(
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['rfc3987_syntax'] = None; "
+            "from jupyter_book.cli.main import main; main()",
+        ),
+        *("build", str(source)),
         *("--path-output", str(output), "-W", "-n", "--keep-going", "--quiet"),
     ]
     environment = {**os.environ, "NO_COLOR": "1"}

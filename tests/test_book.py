@@ -12,7 +12,7 @@ import yaml
 from conftest import write_synthetic
 
 from pepr import book, facts
-from pepr.errors import InputError
+from pepr.errors import DataUnavailable, InputError
 from pepr.numbers import UNKNOWN, number, substitutions, update_numbers
 
 ROOT = Path(__file__).parent.parent
@@ -177,6 +177,20 @@ def test_a_notebook_whose_data_are_missing_becomes_a_notice(checkout):
     assert [cell.cell_type for cell in notice.cells] == ["markdown"]
     assert notice.cells[0].source.startswith("# A title")
     assert "fetch the tables" in notice.cells[0].source
+
+
+def test_without_the_authors_tables_no_kernel_is_started_and_no_older_number_stays(checkout, monkeypatch):
+    def nowhere(name):
+        raise DataUnavailable(f"{name} is nowhere")
+
+    monkeypatch.setattr(book.published, "find_table", nowhere)
+    monkeypatch.setattr(book, "execute_notebook", lambda *_: pytest.fail("a kernel was started"))
+    for page in (page for page in book.PAGES if page.namespace in {"published", "costs"}):
+        numbers = update_numbers(checkout / "results" / page.namespace, "n", {"n_rows": number(3, "3")})
+        write_notebook(checkout / page.notebook, "1 / 0")
+        output, why = book.execute(checkout, page, checkout / "_build/executed")
+        assert output is None and why.endswith("is nowhere")
+        assert not numbers.exists()
 
 
 def test_the_training_notebook_is_shown_as_it_is_with_a_note(checkout):
