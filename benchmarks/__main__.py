@@ -143,15 +143,17 @@ def measure_startup(report: Report) -> None:
     report.add("startup_vs_bare", started.ratios("run", "bare"))
     shipped = find_results("pocket")
     records = [record for record in shipped.records() if record["status"] == "ok"]
-    whole = started.ratios("run", "recorded")
-    startup_s = statistics.median(whole) * runs.recorded_startup(records)
+    unseen = [
+        run - seen for run, seen in zip(*(started.seconds[k] for k in ("run", "recorded")), strict=True)
+    ]
+    startup_s = statistics.median(unseen) + runs.recorded_startup(records)
     report.details["pocket"] = {
         "origin": shipped.origin,
         "runs": len(records),
         "startup_s": startup_s,
         "energy_wh": runs.energy_split(records, startup_s),
     }
-    report.add("startup_share", [runs.startup_share(records, ratio) for ratio in whole])
+    report.add("startup_share", [runs.startup_share(records, seconds) for seconds in unseen])
 
 
 def measure_analysis(report: Report) -> None:

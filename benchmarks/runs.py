@@ -158,14 +158,14 @@ def recorded_startup(records: list[dict]) -> float:
     return sum(record["wall_time_s"] - metered_seconds(record) for record in records) / len(records)
 
 
-def startup_share(records: list[dict], whole: float) -> float:
-    """Share of a study's runs that is start-up: what the records know of it, times `whole`, against that and
-    the metered windows.
+def startup_share(records: list[dict], unseen_s: float) -> float:
+    """Share of a study's runs that is start-up: what the records know of it and `unseen_s` a run, against that
+    and the metered windows.
 
-    A record does not know of the process around its kernel: `whole` is all of a start-up over the part that
-    is recorded. The records' own seconds are used, since today's machine may be faster or slower than theirs.
+    A record does not know of the process around its kernel and of the loading of torch, `unseen_s`. Of the
+    rest it has the seconds of its own day, when the machine may have been faster or slower than today.
     """
-    startup_s = whole * recorded_startup(records) * len(records)
+    startup_s = (unseen_s + recorded_startup(records)) * len(records)
     return startup_s / (startup_s + sum(map(metered_seconds, records)))
 
 

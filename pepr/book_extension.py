@@ -1,4 +1,4 @@
-"""A Sphinx extension: numbers lead to their notebook, figures name their source, every page is complete.
+"""A Sphinx extension: numbers lead to their notebook, figures name it and fit a phone, pages are complete.
 
 Roles and pages use what `pepr.book` puts into the configuration: `pepr_numbers_file`, which is read into
 `pepr_numbers` (namespace, key, entry), and `pepr_figures` (file of a figure, document of the notebook that
@@ -11,7 +11,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docutils import nodes
@@ -20,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
+from sphinx.util.osutil import relative_uri
 from sphinx.writers.html5 import HTML5Translator
 
 from pepr.numbers import substitutions
@@ -32,6 +33,8 @@ GENERATED_PAGES = {
     "genindex": "The words and terms that this book explains, and where.",
     "search": "Search the pages of this book.",
 }
+NARROW = "(max-width: 600px)"
+"""The windows that pepr.css calls narrow."""
 ICON = re.compile(r"\bfa-([a-z0-9-]+)")
 ICON_RUNTIME = """// The icons that these pages use, from Font Awesome Free (CC BY 4.0).
 const icons = %s;
@@ -133,6 +136,21 @@ def name_sources(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             caption += drawn_by("", source=source)
 
 
+def offer_narrow_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let a narrow window load `<stem>_narrow.svg` in place of a figure that has such a sibling."""
+    for image in list(doctree.findall(nodes.image)):
+        source = PurePosixPath(image.get("uri", ""))
+        narrow = str(source.with_stem(f"{source.stem}_narrow")) if source.suffix == ".svg" else ""
+        if not narrow or not (Path(app.srcdir) / narrow).exists() or app.builder.format != "html":
+            continue
+        app.env.images.add_file(docname, narrow)
+        name = app.builder.images[narrow] = app.env.images[narrow][1]
+        address = relative_uri(app.builder.get_target_uri(docname), f"{app.builder.imagedir}/{name}")
+        place, opened = image.parent.index(image), f'<source media="{NARROW}" srcset="{address}">'
+        image.parent.insert(place, nodes.raw("", f"<picture>{opened}", format="html"))
+        image.parent.insert(place + 2, nodes.raw("", "</picture>", format="html"))
+
+
 def description_of(app: Sphinx, pagename: str, doctree: nodes.document | None) -> str:
     """What a page is about: its front matter's `description`, else its first paragraph."""
     given = app.env.metadata.get(pagename, {}).get("description") or GENERATED_PAGES.get(pagename)
@@ -210,6 +228,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", read_numbers)
     app.connect("env-get-outdated", always_the_first_page)
     app.connect("doctree-resolved", name_sources)
+    app.connect("doctree-resolved", offer_narrow_figures)
     app.connect("html-page-context", complete_page, priority=900)
     app.connect("build-finished", lighten_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -39,6 +39,7 @@ PALETTE = {
 """Okabe and Ito's colours, for readers with any colour vision; grey is for what stands behind."""
 
 WIDTH_IN = 6.4
+NARROW_IN = 4.2
 MOST_NAMES = 16
 """How many names fit in a column beside the axes."""
 LEGEND_CHARACTERS = 84
@@ -91,8 +92,15 @@ def theme() -> None:
     )
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, atomically; the same figure gives the same bytes, and text stays text."""
+def save(figure: Figure, path: Path, *, narrow: Figure | None = None) -> None:
+    """Write a figure as SVG, atomically; the same figure gives the same bytes, and text stays text.
+
+    `narrow` is what a phone sees in its place: it is written beside it, as `<stem>_narrow.svg`, and closed,
+    so that a notebook shows one of the two.
+    """
+    if narrow is not None:
+        save(narrow, path.with_stem(f"{path.stem}_narrow"))
+        plt.close(narrow)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pepr"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

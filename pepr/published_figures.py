@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pepr.figures import PALETTE, WIDTH_IN, theme
+from pepr.figures import NARROW_IN, PALETTE, WIDTH_IN, theme
 from pepr.published import EPOCHS, SETTINGS
 from pepr.reproduction import FINAL, Peak, Versions
 
@@ -129,9 +129,10 @@ def violins(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def accuracy_and_score(means: pd.DataFrame) -> Figure:
-    """Accuracy and PePR-E of each model, averaged over the settings, against parameters."""
-    return _panels(means, (("accuracy", "Test accuracy"), ("pepr_e", "PePR-E")))
+def accuracy_and_score(means: pd.DataFrame, *, narrow: bool = False) -> Figure:
+    """Accuracy and PePR-E of each model, averaged over the settings, against parameters; `narrow`, for a
+    phone, has one panel below the other."""
+    return _panels(means, (("accuracy", "Test accuracy"), ("pepr_e", "PePR-E")), narrow=narrow)
 
 
 def other_scores(means: pd.DataFrame) -> Figure:
@@ -378,9 +379,13 @@ def _short(claim: str) -> str:
     return words
 
 
-def _panels(means: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Figure:
+def _panels(means: pd.DataFrame, columns: Sequence[tuple[str, str]], *, narrow: bool = False) -> Figure:
     theme()
-    figure, all_axes = plt.subplots(1, len(columns), figsize=(WIDTH_IN * 1.25, 3.6), sharey=len(columns) > 2)
+    if narrow:
+        figure, all_axes = plt.subplots(len(columns), 1, figsize=(NARROW_IN, 2.7 * len(columns)), sharex=True)
+    else:
+        size = (WIDTH_IN * 1.25, 3.6)
+        figure, all_axes = plt.subplots(1, len(columns), figsize=size, sharey=len(columns) > 2)
     for axes, (column, label) in zip(all_axes, columns, strict=True):
         _by_size(axes, means, means[column])
         axes.set(title=label)

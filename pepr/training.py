@@ -364,11 +364,14 @@ def _autocast(spec: RunSpec):
 
 def _open_meter_and_libraries(device: torch.device) -> energy.Meter:
     """The meter, opened while the libraries load that building and training a model load on first use:
-    both wait, and their memory is no model's."""
+    both wait, and their memory is no model's. What they leave in memory stays, so that the search for garbage
+    passes over it from here on; a run's kernel starts with that search off."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(energy.open_meter, str(device), _synchroniser(device))
         for library in ("timm", "torch._dynamo"):
             importlib.import_module(library)
+        gc.freeze()
+        gc.enable()
         return opening.result()
 
 

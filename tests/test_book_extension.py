@@ -7,6 +7,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from pepr import book_extension as extension
+from pepr import links
 
 SCRIPT = (
     'var a={bars:[448,512,["navicon"],"f0c9","M0 96z"],"arrow-up":[384,512,[8593],"f062","M214 41z"],'
@@ -79,7 +80,9 @@ def test_only_the_icons_that_pages_use_are_kept(tmp_path):
     assert '{"bars": [448, 512, "M0 96z"]}' in kept and "M214" not in kept
 
 
-def test_a_style_sheet_that_changed_alone_is_copied(tmp_path):
+@pytest.fixture
+def book(tmp_path):
+    """A book's source, where its pages are built, and what builds them."""
     source, built = tmp_path / "source", tmp_path / "built"
     (source / "style").mkdir(parents=True)
     (source / "index.md").write_text("# A book\n")
@@ -90,9 +93,37 @@ def test_a_style_sheet_that_changed_alone_is_copied(tmp_path):
         "html_static_path": ["style"],
         "pepr_numbers_file": str(numbers),
     }
-    for rule in ("p {}", "p { color: black }"):
-        (source / "style" / "book.css").write_text(rule)
+
+    def build():
         app = Sphinx(source, None, built, tmp_path / "doctrees", "html", options, status=None)
         app.build()
         assert app.statuscode == 0
+
+    return source, built, build
+
+
+def test_a_style_sheet_that_changed_alone_is_copied(book):
+    source, built, build = book
+    for rule in ("p {}", "p { color: black }"):
+        (source / "style" / "book.css").write_text(rule)
+        build()
         assert (built / "_static" / "book.css").read_text() == rule
+
+
+def test_a_narrow_window_gets_the_drawing_that_was_made_for_it(book):
+    source, built, build = book
+    (source / "index.md").write_text("# A book\n\n```{toctree}\nchapters/one\n```\n")
+    for folder in ("_figures", "chapters"):
+        (source / folder).mkdir()
+    for name in ("both", "both_narrow", "single"):
+        (source / "_figures" / f"{name}.svg").write_text(f"<svg><!-- {name} --></svg>")
+    figures = [f"```{{figure}} /_figures/{name}.svg\n\nA caption.\n```\n" for name in ("both", "single")]
+    (source / "chapters" / "one.md").write_text("\n".join(["# One", *figures]))
+    build()
+    page = links.parse(built / "chapters" / "one.html")
+    (picture,) = page.find_all("picture")
+    assert picture.find("source")["media"] == extension.NARROW
+    assert picture.find("img")["src"] == "../_images/both.svg"
+    narrow = (built / "chapters" / picture.find("source")["srcset"]).resolve()
+    assert "both_narrow" in narrow.read_text()
+    assert len(page.find_all("img")) == 2

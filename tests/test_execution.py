@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -111,6 +112,22 @@ def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
     assert runs.Store(results, loaded.name).record_path(run_id).stat() == before
     assert first["meter"]["train"]["energy_kwh"] == first["energy_kwh"] > 0
     assert first["environment"]["packages"]["torch"]
+
+
+def test_a_runs_kernel_looks_for_no_garbage_until_training_has_loaded_what_it_needs(tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_code_cell(code)
+        for code in (
+            "import gc, torch\nprint('loading:', gc.isenabled())",
+            "from pepr import training\ntraining._open_meter_and_libraries(torch.device('cpu'))\n"
+            "print('training:', gc.isenabled())",
+        )
+    ]
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    output = tmp_path / "out.ipynb"
+    execution.execute_notebook(tmp_path / "n.ipynb", output, {}, kernel_arguments=execution.SEARCH_NO_GARBAGE)
+    assert "loading: False" in output.read_text() and "training: True" in output.read_text()
 
 
 def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):

@@ -73,6 +73,10 @@ def configuration(folder):
             f"SlurmdPidFile={folder}/%n.pid",
             "SlurmdParameters=config_overrides",
             "SlurmdTimeout=10",
+            # A job that is put back into the queue waits until its first credential is void, and for the
+            # next look at the queue: two minutes and one, where nothing is said.
+            "AuthInfo=cred_expire=30",
+            "SchedulerParameters=sched_interval=5",
             "ProctrackType=proctrack/linuxproc",
             "TaskPlugin=task/none",
             "JobAcctGatherType=jobacct_gather/none",

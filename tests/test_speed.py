@@ -34,7 +34,7 @@ def test_shares_follow_from_the_records():
     meter |= {"inference": {"time_s": 5.0, "energy_kwh": 0.001}}
     records = [{"meter": meter, "wall_time_s": 92.0}, {"meter": meter, "wall_time_s": 88.0}]
     assert runs.recorded_startup(records) == pytest.approx(10)
-    assert runs.startup_share(records, 2.0) == pytest.approx(0.2)
+    assert runs.startup_share(records, 10.0) == pytest.approx(0.2)
     records *= 2
     split = runs.energy_split(records, 20.0)
     assert split["train"] == pytest.approx(12) and split["overhead_estimated"] == pytest.approx(4)
