@@ -159,8 +159,8 @@ def recorded_startup(records: list[dict]) -> float:
 
 
 def startup_share(records: list[dict], unseen_s: float) -> float:
-    """Share of a study's runs that is start-up: what the records know of it and `unseen_s` a run, against that
-    and the metered windows.
+    """Share of a study's runs that is start-up: what the records know of it and `unseen_s` a run, against
+    that and the metered windows.
 
     A record does not know of the process around its kernel and of the loading of torch, `unseen_s`. Of the
     rest it has the seconds of its own day, when the machine may have been faster or slower than today.
