@@ -140,6 +140,7 @@ def measure_startup(report: Report) -> None:
     started = runs.startup(rounds=7)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
+    report.details["mended_seconds"] = runs.mended_seconds(rounds=2)
     report.add("startup_vs_bare", started.ratios("run", "bare"))
     shipped = find_results("pocket")
     records = [record for record in shipped.records() if record["status"] == "ok"]

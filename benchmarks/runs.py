@@ -15,6 +15,11 @@ from pepr import energy, runs, study
 
 CHECKOUT = Path(__file__).parents[1]
 IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training")
+MENDED = {
+    "libraries": ("import timm, pepr.training, torch._dynamo", "import gc; gc.disable()"),
+    "notebooks": ("import nbformat", "import sys; sys.modules['rfc3987_syntax'] = None"),
+}
+"""What was slow in a start-up, and the remedy: see `execution.SEARCH_NO_GARBAGE` and `pepr.cli`."""
 DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
@@ -60,6 +65,23 @@ def import_seconds() -> dict[str, float]:
         command = [sys.executable, "-c", f"import {package}"]
         found = compare({package: lambda command=command: _quietly(command, dict(os.environ))}, 1, warm_up=0)
         seconds[package] = found.median(package)
+    return seconds
+
+
+def mended_seconds(rounds: int) -> dict[str, dict[str, float]]:
+    """Seconds of a fresh Python for what was found to be slow, as it was (`before`) and as it is (`now`)."""
+    seconds = {}
+    for name, (work, remedy) in MENDED.items():
+        programs = {"before": work, "now": f"{remedy}; {work}"}
+        found = compare(
+            {
+                when: lambda program=program: _quietly([sys.executable, "-c", program], dict(os.environ))
+                for when, program in programs.items()
+            },
+            rounds,
+            warm_up=0,
+        )
+        seconds[name] = {when: found.median(when) for when in programs}
     return seconds
 
 

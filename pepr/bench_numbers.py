@@ -27,7 +27,7 @@ WORDS = {
     "book_incremental_seconds": "The book again, after a change of one chapter",
 }
 """Each measure in words, in the order of the table."""
-DETAILS = {"loss_difference", "busiest", "import_seconds", "startup_seconds", "pocket"}
+DETAILS = {"loss_difference", "busiest", "import_seconds", "mended_seconds", "startup_seconds", "pocket"}
 """What the chapter needs of the details: a benchmark that broke off has not all of them."""
 WHY_MISSED = {
     "loop_vs_authors_fp32": "both spend the step in the same convolutions: [profile](#the-loop)",
@@ -75,6 +75,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "losses_table": number(None, _losses(details["loss_difference"])),
         "busiest_table": number(None, _busiest(details["busiest"])),
         "imports_table": number(None, _imports(details["import_seconds"])),
+        "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
     for name, values in details["startup_seconds"].items():
@@ -175,6 +176,17 @@ def _imports(seconds: Mapping[str, float]) -> str:
     words = {"sys": "nothing: Python itself", "pepr.training": "`pepr.training`, with torch"}
     lines = [(words.get(name, f"`{name}`"), f"{value:.1f} s") for name, value in seconds.items()]
     return _markdown(("A fresh process imports", "Seconds"), lines)
+
+
+def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
+    words = {
+        "libraries": "The libraries of a training: no garbage is looked for meanwhile",
+        "notebooks": "`nbformat`: no grammar of internationalised web addresses is compiled",
+    }
+    lines = [
+        (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now"))) for name, found in seconds.items()
+    ]
+    return _markdown(("A fresh process loads", "Before", "Now"), lines)
 
 
 def _energy(pocket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ def report():
         },
         "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
+        "mended_seconds": {"notebooks": {"before": 2.0, "now": 0.5}},
         "startup_seconds": {"run": [9.0, 8.0, 10.0], "bare": [5.0, 6.0, 7.0]},
         "pocket": {
             "runs": 25,
@@ -77,6 +78,7 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert "| `resnet50` | 0.5 | – | 2e-13 |" in entries["losses_table"]["text"]
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
     assert entries["startup_run"]["text"] == "9.0 s"
+    assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
     assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"
     assert entries["pocket_energy"]["estimate"] and not entries["loop_vs_bare"]["estimate"]
 
