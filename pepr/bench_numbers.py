@@ -184,7 +184,8 @@ def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
         "notebooks": "`nbformat`: no grammar of internationalised web addresses is compiled",
     }
     lines = [
-        (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now"))) for name, found in seconds.items()
+        (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now")))
+        for name, found in seconds.items()
     ]
     return _markdown(("A fresh process loads", "Before", "Now"), lines)
 
