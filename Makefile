@@ -12,6 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
+# Without --no-compile every module of every package is compiled, most of which are never used: a minute and more.
 setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinned package
 
 $(VENV)/.installed: requirements.lock pyproject.toml
