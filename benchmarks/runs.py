@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.timing import Comparison, compare
@@ -25,13 +28,11 @@ DERMA = {"images": 7007, "size": 256}
 
 
 def startup(rounds: int, warm_up: int = 1) -> Comparison:
-    """Seconds of a run of `smoke` outside its metered windows (`run`), the part of them that its record knows
-    of (`recorded`), and seconds of papermill running a notebook that imports torch and timm and no more
-    (`bare`)."""
+    """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
+    that imports torch and timm and no more (`bare`)."""
     profile = study.load("smoke")
     spec = study.grid(profile)[0]
     inside: list[float] = []
-    recorded: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PEPR_RESULTS": folder}
         data = [sys.executable, "-m", "pepr.cli", "step", "data", spec.dataset, str(spec.image_size)]
@@ -45,7 +46,6 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
             _quietly([*step, str(notebooks / "02_finetune.ipynb")], environment)
             record = store.read_record(spec.run_id)
             inside.append(metered_seconds(record))
-            recorded.append(record["wall_time_s"] - inside[-1])
 
         def bare() -> None:
             output = f"{folder}/startup.ipynb"
@@ -54,7 +54,7 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
 
         found = compare({"run": run, "bare": bare}, rounds, warm_up)
     outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[warm_up:], strict=True)]
-    return Comparison({"run": outside, "recorded": recorded[warm_up:], "bare": found.seconds["bare"]})
+    return Comparison({"run": outside, "bare": found.seconds["bare"]})
 
 
 def import_seconds() -> dict[str, float]:
@@ -146,7 +146,7 @@ def host_memory() -> dict[str, int]:
 
 
 def _peak_of(body: str) -> dict[str, int]:
-    """Peak of a process's anonymous and of its file-backed memory above the start, sampled each 20 ms."""
+    """Peak of a process's anonymous and of its file-backed memory above the start, sampled each 2 ms."""
     program = f"""
 import json, threading, time
 import numpy, torch
@@ -160,7 +160,7 @@ def watch():
         now = held()
         for name in peak:
             peak[name] = max(peak[name], now[name] - start[name])
-        time.sleep(0.02)
+        time.sleep(0.002)
 watcher = threading.Thread(target=watch); watcher.start()
 {body}
 assert watcher.is_alive()
@@ -175,20 +175,26 @@ def metered_seconds(record: dict) -> float:
     return sum(window["time_s"] for window in record["meter"].values())
 
 
-def recorded_startup(records: list[dict]) -> float:
-    """Seconds a run, on average, that its record knows of and that are in no metered window."""
-    return sum(record["wall_time_s"] - metered_seconds(record) for record in records) / len(records)
+def startup_seconds(records: list[dict]) -> float:
+    """Seconds of a run, on average, that are in no metered window: those that its record knows of, and the
+    usual gap between the end of one record and the start of the next, which is the process around the
+    kernel, the loading of torch, and Snakemake.
 
-
-def startup_share(records: list[dict], unseen_s: float) -> float:
-    """Share of a study's runs that is start-up: what the records know of it and `unseen_s` a run, against
-    that and the metered windows.
-
-    A record does not know of the process around its kernel and of the loading of torch, `unseen_s`. Of the
-    rest it has the seconds of its own day, when the machine may have been faster or slower than today.
+    All of them are of one day and one study; a gap of hours, where it was interrupted, does not count.
     """
-    startup_s = (unseen_s + recorded_startup(records)) * len(records)
-    return startup_s / (startup_s + sum(map(metered_seconds, records)))
+    ordered = sorted(records, key=lambda record: record["started_at"])
+    gaps = [
+        (datetime.fromisoformat(after["started_at"]) - datetime.fromisoformat(before["ended_at"])).seconds
+        for before, after in itertools.pairwise(ordered)
+    ]
+    known = sum(record["wall_time_s"] - metered_seconds(record) for record in records)
+    return known / len(records) + statistics.median(gaps)
+
+
+def startup_share(records: list[dict]) -> float:
+    """Share of a study's runs that is start-up, against that and the metered windows."""
+    whole = startup_seconds(records) * len(records)
+    return whole / (whole + sum(map(metered_seconds, records)))
 
 
 def energy_split(records: list[dict], startup_s: float) -> dict[str, float]:

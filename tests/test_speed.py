@@ -32,10 +32,24 @@ def test_shares_follow_from_the_records():
         "validation": {"time_s": 15.0, "energy_kwh": 0.0},
     }
     meter |= {"inference": {"time_s": 5.0, "energy_kwh": 0.001}}
-    records = [{"meter": meter, "wall_time_s": 92.0}, {"meter": meter, "wall_time_s": 88.0}]
-    assert runs.recorded_startup(records) == pytest.approx(10)
-    assert runs.startup_share(records, 10.0) == pytest.approx(0.2)
-    records *= 2
+    # Each takes 90 s, of which 80 are metered; ten seconds lie between two, and once a night.
+    times = (
+        ("10:00:00", "10:01:30"),
+        ("10:01:40", "10:03:10"),
+        ("10:03:20", "10:04:50"),
+        ("22:00:00", "22:01:30"),
+    )
+    records = [
+        {
+            "meter": meter,
+            "wall_time_s": 90.0,
+            "started_at": f"2026-01-02T{start}",
+            "ended_at": f"2026-01-02T{end}",
+        }
+        for start, end in times
+    ]
+    assert runs.startup_seconds(records) == pytest.approx(20)
+    assert runs.startup_share(records[::-1]) == pytest.approx(0.2)
     split = runs.energy_split(records, 20.0)
     assert split["train"] == pytest.approx(12) and split["overhead_estimated"] == pytest.approx(4)
 
