@@ -139,7 +139,7 @@ def measure_meter(report: Report) -> None:
 
 
 def measure_startup(report: Report) -> None:
-    started = runs.startup(rounds=7)
+    started = runs.startup(rounds=6)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
     report.details["mended_seconds"] = runs.mended_seconds(rounds=2)

@@ -110,7 +110,7 @@ def meter(seconds: float, rounds: int) -> list[float]:
 
 HOLD_OURS = """
 images = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(n, size, size, 3))
-for first in range(0, n, 32):
+for first in 3 * list(range(0, n, 32)):
     batch = torch.from_numpy(images[first : first + 32].copy()).permute(0, 3, 1, 2).float().div_(255)
 """
 HOLD_AUTHORS = """
@@ -122,8 +122,9 @@ for batch, in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images)
 
 
 def host_memory() -> dict[str, int]:
-    """Bytes of a process's own memory at its peak, above torch's, while one pass is made over images of
-    DermaMNIST's number and size: as our memory map, and as float32 images in memory.
+    """Bytes of a process's own memory at its peak, above torch's, while passes are made over images of
+    DermaMNIST's number and size: as our memory map (three, for its peak is a matter of a few batches and of
+    when they are freed), and as float32 images in memory (one).
 
     Pages of the map are the system's cache of a file: it takes them back when memory is short, and they are
     counted apart (`ours_cached`).
