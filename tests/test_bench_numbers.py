@@ -60,7 +60,7 @@ def test_a_missed_goal_says_by_how_much_and_why(report):
     lines = bench_numbers.numbers(report)["table"]["text"].splitlines()
     names = ("loss_difference_fp32", "startup_share", "book_build_seconds")
     loss, share, book = (next(line for line in lines if bench_numbers.WORDS[name] in line) for name in names)
-    assert "**missed** by 1,200 times the goal; rounding, amplified: [evidence](#equal-losses)" in loss
+    assert "**missed**: 1,200 times the goal; rounding, amplified: [evidence](#equal-losses)" in loss
     assert "**missed** by 5%; the loading of libraries" in share
     assert book.endswith("**missed** by 10% |")
 
@@ -70,6 +70,7 @@ def test_the_limit_of_any_loop_follows_from_the_bare_one(report):
     entries = bench_numbers.numbers(report)
     assert entries["limit_fp32"]["text"] == "1.20 times"
     assert entries["limit_bf16"]["value"] is None
+    assert bench_numbers.numbers({**report, "loop_vs_bare": 1.05})["limit_fp32"]["value"] == 1.14
 
 
 def test_the_details_are_tables_and_what_is_estimated_says_so(report):
