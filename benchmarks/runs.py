@@ -185,7 +185,9 @@ def startup_seconds(records: list[dict]) -> float:
     """
     ordered = sorted(records, key=lambda record: record["started_at"])
     gaps = [
-        (datetime.fromisoformat(after["started_at"]) - datetime.fromisoformat(before["ended_at"])).seconds
+        (
+            datetime.fromisoformat(after["started_at"]) - datetime.fromisoformat(before["ended_at"])
+        ).total_seconds()
         for before, after in itertools.pairwise(ordered)
     ]
     known = sum(record["wall_time_s"] - metered_seconds(record) for record in records)

@@ -85,7 +85,9 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         value = report[f"loop_vs_authors_{name}"]
         # A loop that is measured as faster than its limit is as fast, and the rest is noise.
         limit = None if value is None else value / min(report["loop_vs_bare"], 1.0)
-        entries[f"limit_{name}"] = number(limit, UNKNOWN if limit is None else f"{limit:.2f} times")
+        entries[f"limit_{name}"] = number(
+            limit, UNKNOWN if limit is None else f"{limit:.2f} times", estimate=True
+        )
     for name, key in (("float64", "double"), ("one_thread", "one_thread")):
         greatest = max(details["loss_difference"][name].values())
         entries[f"loss_difference_{key}"] = number(greatest, f"{greatest:.2g}")
