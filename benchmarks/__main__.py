@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100", "resnet18d")
 """The three quick ones."""
 LOSSES_IN_DOUBLE = ("mobilenetv2_050",)
 """Double precision is slow on a CPU: the one that parts most in single precision."""
+MEMORY_MODEL = "ghostnet_100"
+"""Trained with and without the study's memory settings: many layers, each with little to compute."""
 
 
 class Report:
@@ -98,20 +101,37 @@ def combined(rounds: Iterable[list[float]]) -> list[float]:
 
 
 def measure_loops(report: Report) -> None:
-    ratios = {}
-    for size, steps in ((64, 4), (128, 2)):
-        for model in loops.MODELS:
-            ratios[f"{model}, {size} px"] = loops.against_bare(model, size, steps, rounds=3)
-    report.details["loop_vs_bare"] = ratios
-    report.add("loop_vs_bare", combined(ratios.values()))
-    for precision, models in (("fp32", loops.MODELS), ("bf16", loops.RESNETS)):
+    with loops.processes() as pools:
+        ratios = {}
+        for size, steps in ((64, 4), (128, 2)):
+            for model in loops.MODELS:
+                found = pools["ours"].submit(loops.against_bare, model, size, steps, rounds=3)
+                ratios[f"{model}, {size} px"] = found.result()
+        report.details["loop_vs_bare"] = ratios
+        report.add("loop_vs_bare", combined(ratios.values()))
+        measure_against_authors(report, pools)
+    measure_losses(report)
+    report.details["busiest"] = {
+        **{f"{model}, single": loops.busiest(model, "fp32") for model in loops.MODELS},
+        **{f"{model}, bfloat16": loops.busiest(model, "bf16") for model in loops.RESNETS},
+    }
+
+
+def measure_against_authors(report: Report, pools: dict[str, ProcessPoolExecutor]) -> None:
+    without = pools.pop("ours_without")
+    for precision, models, rounds in (("fp32", loops.MODELS, 3), ("bf16", loops.RESNETS, 5)):
         name = f"loop_vs_authors_{precision}"
         if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
             report.leave_out(name, "this processor has no AMX")
             continue
-        found = {model: loops.against_authors(model, 128, precision, 3, rounds=3) for model in models}
+        found = {model: loops.against_authors(pools, model, precision, 3, rounds) for model in models}
         report.details[name] = {model: comparison.seconds for model, comparison in found.items()}
         report.add(name, combined(comparison.ratios("authors", "ours") for comparison in found.values()))
+    both = {"ours": pools["ours"], "ours_without": without}
+    report.details["memory_settings"] = loops.against_authors(both, MEMORY_MODEL, "fp32", 3, rounds=5).seconds
+
+
+def measure_losses(report: Report) -> None:
     single = {model: loops.loss_difference(model, torch.float32) for model in loops.MODELS}
     report.details["loss_difference"] = {
         "float32": single,
@@ -122,10 +142,6 @@ def measure_loops(report: Report) -> None:
         "float64": {model: loops.loss_difference(model, torch.float64) for model in LOSSES_IN_DOUBLE},
     }
     report.add("loss_difference_fp32", [max(single.values())])
-    report.details["busiest"] = {
-        **{f"{model}, single": loops.busiest(model, "fp32") for model in loops.MODELS},
-        **{f"{model}, bfloat16": loops.busiest(model, "bf16") for model in loops.RESNETS},
-    }
 
 
 def measure_memory(report: Report) -> None:

@@ -3,13 +3,20 @@
 The bare loop is the limit: forward, backward and step over batches that lie ready on the device. The way of
 the paper's scripts follows their description: float32 images of full size held in memory, a DataLoader
 without workers, PyTorch's contiguous layout, the loss and the accuracy read back at each step.
+
+How a process gets its memory is settled when it starts, so each way has a process of its own: ours with
+`execution.KERNEL_ENVIRONMENT`, as each run of the study, the other as a script that sets nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-from collections.abc import Callable
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
@@ -17,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.timing import Comparison, compare
-from pepr import datasets, models, training
+from pepr import datasets, execution, models, training
 from pepr.runs import RunSpec
 
 MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet121")
@@ -142,12 +149,55 @@ def against_bare(model: str, image_size: int, steps: int, rounds: int) -> list[f
     return found.ratios("bare", "ours")
 
 
-def against_authors(model: str, image_size: int, precision: str, steps: int, rounds: int) -> Comparison:
-    """Seconds of `steps` steps of our loop (`ours`) and of the paper's way (`authors`)."""
-    bench = Bench(model, image_size, precision)
-    ours, authors = bench.ours(), bench.authors()
-    ours(1), authors(1)
-    return compare({"ours": lambda: ours(steps), "authors": lambda: authors(steps)}, rounds, warm_up=0)
+WAYS = {
+    "ours": ("ours", execution.KERNEL_ENVIRONMENT),
+    "authors": ("authors", {}),
+    "ours_without": ("ours", {}),
+}
+"""Of each process: the way of its loop, and what its environment has besides this one's."""
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A fresh process for each of `WAYS`, which does work one by one."""
+    spawn, before = multiprocessing.get_context("spawn"), dict(os.environ)
+    with contextlib.ExitStack() as stack:
+        pools = {}
+        for name, (_, environment) in WAYS.items():
+            pool = ProcessPoolExecutor(1, spawn, torch.set_flush_denormal, (True,))
+            pools[name] = stack.enter_context(pool)
+            try:
+                os.environ |= environment
+                pool.submit(os.getpid).result()  # it starts with its first work
+            finally:
+                for variable in environment.keys() - before.keys():
+                    del os.environ[variable]
+                os.environ |= before
+        yield pools
+
+
+def against_authors(
+    pools: Mapping[str, ProcessPoolExecutor], model: str, precision: str, steps: int, rounds: int
+) -> Comparison:
+    """Seconds of `steps` steps at 128 px in each of `pools`, by its name in `WAYS`."""
+    for name, pool in pools.items():
+        pool.submit(_hold, WAYS[name][0], model, precision).result()
+    work = {name: lambda pool=pool: pool.submit(_go_on, steps).result() for name, pool in pools.items()}
+    return compare(work, rounds, warm_up=0)
+
+
+_held: dict[str, Loop] = {}
+"""The loop that a process of its own goes on with."""
+
+
+def _hold(way: str, model: str, precision: str) -> None:
+    _held.clear()
+    _held["loop"] = getattr(Bench(model, 128, precision), way)()
+    _held["loop"](1)
+
+
+def _go_on(steps: int) -> None:
+    _held["loop"](steps)
 
 
 def loss_difference(

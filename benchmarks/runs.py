@@ -85,10 +85,11 @@ def mended_seconds(rounds: int) -> dict[str, dict[str, float]]:
     return seconds
 
 
-def _quietly(command: list[str], environment: dict[str, str]) -> None:
+def _quietly(command: list[str], environment: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def meter(seconds: float, rounds: int) -> list[float]:
@@ -109,22 +110,24 @@ def meter(seconds: float, rounds: int) -> list[float]:
 
 
 HOLD_OURS = """
-images = numpy.memmap(path, dtype=numpy.uint8, mode="r", shape=(n, size, size, 3))
-for first in 3 * list(range(0, n, 32)):
-    batch = torch.from_numpy(images[first : first + 32].copy()).permute(0, 3, 1, 2).float().div_(255)
+data = datasets.Prepared(images, numpy.zeros(n, int), numpy.full(n, "train"), {})
+half = torch.full((1, 3, 1, 1), 0.5)
+batches = training.Batches(data, size, half, half, torch.device("cpu"))
+for batch in batches.shuffled(numpy.arange(n), 32, numpy.random.default_rng(0)):
+    pass
 """
 HOLD_AUTHORS = """
-images = torch.from_numpy(numpy.fromfile(path, dtype=numpy.uint8).reshape(n, size, size, 3))
-images = images.permute(0, 3, 1, 2).float().div_(255).contiguous()
-for batch, in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), batch_size=32):
+floats = torch.empty(n, 3, size, size)
+for i in range(n):
+    floats[i] = torch.from_numpy(images[i].copy()).permute(2, 0, 1)
+for batch in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(floats.div_(255)), batch_size=32):
     pass
 """
 
 
 def host_memory() -> dict[str, int]:
-    """Bytes of a process's own memory at its peak, above torch's, while passes are made over images of
-    DermaMNIST's number and size: as our memory map (three, for its peak is a matter of a few batches and of
-    when they are freed), and as float32 images in memory (one).
+    """Bytes of a process's own memory at its peak, above its libraries', while a pass is made over images of
+    DermaMNIST's number and size: from our memory map, and as float32 images that are held in memory.
 
     Pages of the map are the system's cache of a file: it takes them back when memory is short, and they are
     counted apart (`ours_cached`).
@@ -136,7 +139,10 @@ def host_memory() -> dict[str, int]:
             for _ in range(n):
                 stream.write(os.urandom(size * size * 3))
         measured = {
-            name: _peak_of(f"path, n, size = {str(path)!r}, {n}, {size}\n{body}")
+            name: _peak_of(
+                f"n, size = {n}, {size}\n"
+                f"images = numpy.memmap({str(path)!r}, numpy.uint8, 'r', shape=(n, size, size, 3))\n{body}"
+            )
             for name, body in (("ours", HOLD_OURS), ("authors", HOLD_AUTHORS))
         }
     return {
@@ -147,10 +153,15 @@ def host_memory() -> dict[str, int]:
 
 
 def _peak_of(body: str) -> dict[str, int]:
-    """Peak of a process's anonymous and of its file-backed memory above the start, sampled each 2 ms."""
+    """Peak of a process's anonymous and of its file-backed memory above the start, sampled each 2 ms.
+
+    Each large block is a mapping of its own, which ends when it is freed: what counts is what the work holds,
+    not what the allocator keeps for later, which differs from one call to the next.
+    """
     program = f"""
 import json, threading, time
 import numpy, torch
+from pepr import datasets, training
 KEYS = ("own", "RssAnon"), ("cached", "RssFile")
 def held():
     lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith("Rss"))
@@ -167,8 +178,8 @@ watcher = threading.Thread(target=watch); watcher.start()
 assert watcher.is_alive()
 going = False; watcher.join(); print(json.dumps(peak))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    printed = _quietly([sys.executable, "-c", program], {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)})
+    return json.loads(printed)
 
 
 def metered_seconds(record: dict) -> float:

@@ -27,7 +27,15 @@ WORDS = {
     "book_incremental_seconds": "The book again, after a change of one chapter",
 }
 """Each measure in words, in the order of the table."""
-DETAILS = {"loss_difference", "busiest", "import_seconds", "mended_seconds", "startup_seconds", "pocket"}
+DETAILS = {
+    "loss_difference",
+    "memory_settings",
+    "busiest",
+    "import_seconds",
+    "mended_seconds",
+    "startup_seconds",
+    "pocket",
+}
 """What the chapter needs of the details: a benchmark that broke off has not all of them."""
 WHY_MISSED = {
     "loop_vs_authors_fp32": "both spend the step in the same convolutions: [profile](#the-loop)",
@@ -78,9 +86,10 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
-    for name, values in details["startup_seconds"].items():
-        seconds = statistics.median(values)
-        entries[f"startup_{name}"] = number(seconds, f"{seconds:.1f} s")
+    for prefix, found in (("startup", "startup_seconds"), ("steps", "memory_settings")):
+        for name, values in details[found].items():
+            seconds = statistics.median(values)
+            entries[f"{prefix}_{name}"] = number(seconds, f"{seconds:.1f} s")
     for name in ("fp32", "bf16"):
         value = report[f"loop_vs_authors_{name}"]
         # A loop that is measured as faster than its limit is as fast, and the rest is noise.

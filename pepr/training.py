@@ -60,7 +60,7 @@ class Batches:
         images = images.float().div_(255)
         if images.shape[-1] != self.image_size:
             images = F.interpolate(images, size=self.image_size, mode="bilinear", align_corners=False)
-        images = (images - self.mean) / self.std
+        images = (images - self.mean).div_(self.std)
         labels = torch.from_numpy(self.data.labels[index]).to(self.device)
         return images.contiguous(memory_format=torch.channels_last), labels
 

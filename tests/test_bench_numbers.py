@@ -28,6 +28,7 @@ def report():
             "one_thread": {"resnet18d": 0.2},
             "float64": {"resnet50": 2e-13},
         },
+        "memory_settings": {"ours": [1.0, 1.5, 2.0], "ours_without": [2.0, 1.0, 3.0]},
         "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
         "mended_seconds": {"notebooks": {"before": 2.0, "now": 0.5}},
@@ -79,6 +80,7 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert "| `resnet50` | 0.5 | – | 2e-13 |" in entries["losses_table"]["text"]
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
     assert entries["startup_run"]["text"] == "9.0 s"
+    assert (entries["steps_ours"]["text"], entries["steps_ours_without"]["text"]) == ("1.5 s", "2.0 s")
     assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
     assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"
     assert entries["pocket_energy"]["estimate"] and not entries["loop_vs_bare"]["estimate"]

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pepr import datasets
+from pepr import datasets, execution
 from pepr.errors import InputError
 
 LICENCES = Path(__file__).parents[1] / "DATA_LICENSES.md"
@@ -113,6 +115,23 @@ def test_altered_pixels_are_found_before_they_are_trained_on(elpv):
             datasets.prepare("elpv", 32)
     finally:
         path.write_bytes(sound)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="what glibc keeps is given back on Linux")
+def test_images_that_were_read_hide_no_model_that_is_trained_in_the_same_process(tmp_path):
+    program = """
+import psutil
+from pepr import datasets
+before = psutil.Process().memory_info().rss
+datasets.prepare("elpv", 32)
+print(psutil.Process().memory_info().rss - before)
+"""
+    environment = {**os.environ, **execution.KERNEL_ENVIRONMENT, "PEPR_RESULTS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read = 2624 * 300 * 300
+    assert int(done.stdout) < 0.6 * read, "twice of it was read, and freed"
 
 
 @pytest.mark.skipif(not CHEST_XRAYS.exists(), reason="PneumoniaMNIST is not at hand (PEPR_DATA)")

@@ -3,6 +3,7 @@
 Ratios within one run, so that a slow machine does not fail them.
 """
 
+import os
 import statistics
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import loops, runs, timing
+from pepr import execution
 
 
 def test_work_is_timed_in_alternating_order_after_a_warm_up():
@@ -24,6 +26,17 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
 def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
     monkeypatch.setenv("PEPR_RESULTS", str(data_cache.parents[1]))
     assert loops.loss_difference("mobilenetv2_050", torch.float64, image_size=32, steps=6) < 1e-5
+
+
+@pytest.mark.slow
+def test_only_the_process_of_our_loop_has_the_settings_of_a_run(monkeypatch):
+    for variable in execution.KERNEL_ENVIRONMENT:
+        monkeypatch.delenv(variable, raising=False)
+    with loops.processes() as pools:
+        assert os.environ.keys().isdisjoint(execution.KERNEL_ENVIRONMENT)
+        for name, pool in pools.items():
+            has = {key: pool.submit(os.getenv, key).result() for key in execution.KERNEL_ENVIRONMENT}
+            assert has == (execution.KERNEL_ENVIRONMENT if name == "ours" else dict.fromkeys(has))
 
 
 def test_shares_follow_from_the_records():
