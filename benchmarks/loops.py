@@ -141,7 +141,8 @@ class Bench:
 
 
 def against_bare(model: str, image_size: int, steps: int, rounds: int) -> list[float]:
-    """Images a second of our loop over those of the bare loop, one value a round; 1 is the limit."""
+    """Images a second of our loop over those of the bare loop, one value a round of `steps` steps each; 1 is
+    the limit."""
     bench = Bench(model, image_size)
     ours, bare = bench.ours(), bench.bare()
     ours(1), bare(1)
@@ -177,12 +178,13 @@ def processes() -> Iterator[dict[str, ProcessPoolExecutor]]:
 
 
 def against_authors(
-    pools: Mapping[str, ProcessPoolExecutor], model: str, precision: str, steps: int, rounds: int
+    pools: Mapping[str, ProcessPoolExecutor], model: str, precision: str, rounds: int
 ) -> Comparison:
-    """Seconds of `steps` steps at 128 px in each of `pools`, by its name in `WAYS`."""
+    """Seconds of a step at 128 px in each of `pools`, by its name in `WAYS`; one step a round, so that a
+    moment in which the machine is slow meets both."""
     for name, pool in pools.items():
         pool.submit(_hold, WAYS[name][0], model, precision).result()
-    work = {name: lambda pool=pool: pool.submit(_go_on, steps).result() for name, pool in pools.items()}
+    work = {name: lambda pool=pool: pool.submit(_go_on).result() for name, pool in pools.items()}
     return compare(work, rounds, warm_up=0)
 
 
@@ -196,41 +198,46 @@ def _hold(way: str, model: str, precision: str) -> None:
     _held["loop"](1)
 
 
-def _go_on(steps: int) -> None:
-    _held["loop"](steps)
+def _go_on() -> None:
+    _held["loop"](1)
 
 
-def loss_difference(
-    model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20, *, one_thread: bool = False
-) -> float:
-    """Greatest difference of the loss of a step between our loop and the paper's way, over the same batches
-    of real images from the same weights.
+def losses(way: str, model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20) -> list[float]:
+    """The loss of each step of a loop, `ours` or `authors`, over real images, always the same ones from the
+    same weights.
 
-    `one_thread` compares the paper's way with itself on one thread: the same code, which adds in another
-    order. Layers in another memory layout round otherwise too, and Adam turns a gradient's last digit into a
-    step of full length; in double precision what is left is a difference of the loops.
+    Where they differ: layers in another memory layout, or on another number of threads, round otherwise, and
+    Adam turns a gradient's last digit into a step of full length. In double precision what is left is a
+    difference of the loops.
     """
-    bench = Bench(model, image_size, dtype=dtype, data=cells(image_size))
+    loop = getattr(Bench(model, image_size, dtype=dtype, data=cells(image_size)), way)()
+    found = []
+    for step in range(steps):
+        torch.manual_seed(step)  # some models drop units at random: the same ones in all
+        found += loop(1)
+    return found
 
-    def losses(loop: Loop) -> list[float]:
-        found = []
-        for step in range(steps):
-            torch.manual_seed(step)  # some models drop units at random: the same ones in both
-            found += loop(1)
-        return found
 
-    reference, threads = losses(bench.authors()), torch.get_num_threads()
-    torch.set_num_threads(1 if one_thread else threads)
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: the same code adds in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        found = losses(bench.authors() if one_thread else bench.ours())
+        yield
     finally:
         torch.set_num_threads(threads)
-    return max(abs(a - b) for a, b in zip(found, reference, strict=True))
+
+
+def greatest_difference(some: list[float], others: list[float]) -> float:
+    """Between two lists of losses, step by step."""
+    return max(abs(a - b) for a, b in zip(some, others, strict=True))
 
 
 def busiest(model: str, precision: str, n: int = 4) -> dict[str, float]:
     """The `n` operations that take most of a step of our loop at 128 px, each with its share of the step's
     processor time."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell of each start and stop
     loop = Bench(model, 128, precision).ours()
     loop(1)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:

@@ -86,10 +86,10 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
-    for prefix, found in (("startup", "startup_seconds"), ("steps", "memory_settings")):
+    for prefix, found, places in (("startup", "startup_seconds", 1), ("step", "memory_settings", 2)):
         for name, values in details[found].items():
             seconds = statistics.median(values)
-            entries[f"{prefix}_{name}"] = number(seconds, f"{seconds:.1f} s")
+            entries[f"{prefix}_{name}"] = number(seconds, f"{seconds:.{places}f} s")
     for name in ("fp32", "bf16"):
         value = report[f"loop_vs_authors_{name}"]
         # A loop that is measured as faster than its limit is as fast, and the rest is noise.
