@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from benchmarks import analysis, loops, runs
@@ -59,7 +61,7 @@ class Report:
         self.medians: dict[str, float | None] = {name: earlier[name] for name in GOALS if name in earlier}
         self.spread: dict[str, list[float]] = earlier.get("spread", {})
         self.why: dict[str, str] = earlier.get("why", {})
-        self.details: dict[str, Any] = earlier.get("details", {"took_seconds": {}})
+        self.details: dict[str, Any] = {"took_seconds": {}, "stolen_seconds": {}} | earlier.get("details", {})
         self.failed = ""
 
     def add(self, name: str, values: Iterable[float], median: float | None = None) -> None:
@@ -194,6 +196,12 @@ def measure_analysis(report: Report) -> None:
     report.add("book_incremental_seconds", [built["incremental"]])
 
 
+def stolen_seconds() -> float:
+    """Seconds of each processor, on average, that the host of a virtual machine gave to others since the
+    start; 0 where it does not tell."""
+    return getattr(psutil.cpu_times(), "steal", 0.0) / (os.cpu_count() or 1)
+
+
 PARTS = {
     "loops": measure_loops,
     "memory": measure_memory,
@@ -213,7 +221,7 @@ def main(asked: list[str]) -> int:
         sys.exit(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
     report, failed = Report(json.loads(RESULTS.read_text()) if asked and RESULTS.exists() else {}), 0
     for name in asked or PARTS:
-        began = time.perf_counter()
+        began, stolen = time.perf_counter(), stolen_seconds()
         try:
             PARTS[name](report)
         except Exception as error:
@@ -221,13 +229,15 @@ def main(asked: list[str]) -> int:
             traceback.print_exc()
             report.failed = f"{name} failed: {error}"
         report.details["took_seconds"][name] = time.perf_counter() - began
+        report.details["stolen_seconds"][name] = stolen_seconds() - stolen
     for name in GOALS.keys() - report.medians.keys():
         report.leave_out(name, report.failed)
     report.details["made_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     report.details["hardware"], report.details["software"] = machine.hardware(), machine.software()
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
-    minutes = sum(report.details["took_seconds"].values()) / 60
-    print(f"Written to {RESULTS}; all parts took {minutes:.1f} minutes.")
+    took, stolen = (sum(report.details[f"{name}_seconds"].values()) for name in ("took", "stolen"))
+    print(f"Written to {RESULTS}; all parts took {took / 60:.1f} minutes.")
+    print(f"The host gave {stolen / took:.1%} of the processors' time to other machines meanwhile.")
     return failed
 
 

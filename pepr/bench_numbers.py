@@ -28,6 +28,7 @@ WORDS = {
 }
 """Each measure in words, in the order of the table."""
 DETAILS = {
+    "stolen_seconds",
     "loss_difference",
     "memory_settings",
     "busiest",
@@ -69,13 +70,14 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not (report.get("details", {}).keys() >= DETAILS and report.get("goals", {}).keys() >= WORDS.keys()):
         return {}
     details = report["details"]
-    took = sum(details["took_seconds"].values())
+    took, stolen = (sum(details[f"{name}_seconds"].values()) for name in ("took", "stolen"))
     entries = {
         "table": number(None, _table(report)),
         "goals_met": number(_count(report, True), str(_count(report, True))),
         "goals_missed": number(_count(report, False), str(_count(report, False))),
         "goals": number(len(WORDS), str(len(WORDS))),
         "took": number(took, f"{took / 60:.0f} minutes"),
+        "stolen": number(stolen / took, f"{100 * stolen / took:.1f}%"),
         "made_on": number(details["made_at"], details["made_at"][:10]),
         "hardware": number(details["hardware"], details["hardware"]),
         "software": number(details["software"], details["software"]),
