@@ -121,16 +121,16 @@ def measure_loops(report: Report) -> None:
 
 def measure_against_authors(report: Report, pools: dict[str, ProcessPoolExecutor]) -> None:
     without = pools.pop("ours_without")
-    for precision, models, rounds in (("fp32", loops.MODELS, 5), ("bf16", loops.RESNETS, 9)):
+    for precision, models in (("fp32", loops.MODELS), ("bf16", loops.RESNETS)):
         name = f"loop_vs_authors_{precision}"
         if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
             report.leave_out(name, "this processor has no AMX")
             continue
-        found = {model: loops.against_authors(pools, model, precision, rounds) for model in models}
+        found = {model: loops.against_authors(pools, model, precision, rounds=5) for model in models}
         report.details[name] = {model: comparison.seconds for model, comparison in found.items()}
         report.add(name, combined(comparison.ratios("authors", "ours") for comparison in found.values()))
     both = {"ours": pools["ours"], "ours_without": without}
-    report.details["memory_settings"] = loops.against_authors(both, MEMORY_MODEL, "fp32", rounds=9).seconds
+    report.details["memory_settings"] = loops.against_authors(both, MEMORY_MODEL, "fp32", rounds=5).seconds
 
 
 def measure_losses(report: Report) -> None:
@@ -163,10 +163,10 @@ def measure_meter(report: Report) -> None:
 
 
 def measure_startup(report: Report) -> None:
-    started = runs.startup(rounds=6)
+    started = runs.startup(rounds=4)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
-    report.details["mended_seconds"] = runs.mended_seconds(rounds=2)
+    report.details["mended_seconds"] = runs.mended_seconds(rounds=1)
     # Neighbouring rounds differ as much as distant ones, so the ratio of medians is the steadier one.
     ratio = started.median("run") / started.median("bare")
     report.add("startup_vs_bare", started.ratios("run", "bare"), ratio)
