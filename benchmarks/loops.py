@@ -31,6 +31,12 @@ MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet1
 RESNETS = ("resnet18d", "resnet50")
 BATCH_SIZE = 32
 N_IMAGES = 320
+WAYS = {
+    "ours": ("ours", execution.KERNEL_ENVIRONMENT),
+    "authors": ("authors", {}),
+    "ours_without": ("ours", {}),
+}
+"""Of each process: the way of its loop, and what its environment has besides this one's."""
 Loop = Callable[[int], list[float]]
 """Does a number of steps and returns the loss of each."""
 
@@ -148,14 +154,6 @@ def against_bare(model: str, image_size: int, steps: int, rounds: int) -> list[f
     ours(1), bare(1)
     found = compare({"ours": lambda: ours(steps), "bare": lambda: bare(steps)}, rounds, warm_up=0)
     return found.ratios("bare", "ours")
-
-
-WAYS = {
-    "ours": ("ours", execution.KERNEL_ENVIRONMENT),
-    "authors": ("authors", {}),
-    "ours_without": ("ours", {}),
-}
-"""Of each process: the way of its loop, and what its environment has besides this one's."""
 
 
 @contextlib.contextmanager
