@@ -13,6 +13,9 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 # Without --no-compile every module of every package is compiled, most of which are never used: a minute and more.
+# What is used is compiled once and kept, also where the environment forbids it, as in many containers: each run
+# would compile torch and timm anew.
+export PYTHONDONTWRITEBYTECODE :=
 setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinned package
 
 $(VENV)/.installed: requirements.lock pyproject.toml

@@ -8,6 +8,7 @@ are of this machine. `goals` beside each figure say what was aimed at.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -44,6 +45,8 @@ GOALS = {
     "book_build_seconds": ("<=", 60.0),
     "book_incremental_seconds": ("<=", 10.0),
 }
+LOOP_ROUNDS, LOOP_SECONDS = 5, 10.0
+"""Each two loops take turns step by step so often at least, and for so many seconds."""
 METER_SECONDS = 30.0
 LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
 """The two quick ones."""
@@ -97,9 +100,18 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
-def combined(rounds: Iterable[list[float]]) -> list[float]:
-    """Geometric means over cases, one for each round; `rounds` holds a list of rounds for each case."""
-    return [geometric_mean(values) for values in zip(*rounds, strict=True)]
+def combined(cases: Iterable[list[float]]) -> tuple[list[float], float]:
+    """Geometric means over cases, of which each has a list of rounds: one for each fifth of the rounds, and
+    one for all of them. Of a case's rounds the median counts."""
+    cases = list(cases)
+    parts = zip(*map(fifths, cases), strict=True)
+    return [geometric_mean(part) for part in parts], geometric_mean(map(statistics.median, cases))
+
+
+def fifths(rounds: list[float]) -> list[float]:
+    """Medians of five consecutive parts of at least five rounds."""
+    edges = [len(rounds) * part // 5 for part in range(6)]
+    return [statistics.median(rounds[start:end]) for start, end in itertools.pairwise(edges)]
 
 
 def measure_loops(report: Report) -> None:
@@ -107,10 +119,10 @@ def measure_loops(report: Report) -> None:
         ratios = {}
         for size, steps in ((64, 2), (128, 1)):
             for model in loops.MODELS:
-                found = pools["ours"].submit(loops.against_bare, model, size, steps, rounds=5)
-                ratios[f"{model}, {size} px"] = found.result()
+                asked = (model, size, steps, LOOP_ROUNDS, LOOP_SECONDS)
+                ratios[f"{model}, {size} px"] = pools["ours"].submit(loops.against_bare, *asked).result()
         report.details["loop_vs_bare"] = ratios
-        report.add("loop_vs_bare", combined(ratios.values()))
+        report.add("loop_vs_bare", *combined(ratios.values()))
         measure_against_authors(report, pools)
     measure_losses(report)
     report.details["busiest"] = {
@@ -123,14 +135,23 @@ def measure_against_authors(report: Report, pools: dict[str, ProcessPoolExecutor
     without = pools.pop("ours_without")
     for precision, models in (("fp32", loops.MODELS), ("bf16", loops.RESNETS)):
         name = f"loop_vs_authors_{precision}"
-        if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
-            report.leave_out(name, "this processor has no AMX")
+        if precision == "bf16" and not multiplies_bfloat16():
+            report.leave_out(name, "this processor has neither AMX nor AVX512-BF16")
             continue
-        found = {model: loops.against_authors(pools, model, precision, rounds=5) for model in models}
+        found = {
+            model: loops.against_authors(pools, model, precision, LOOP_ROUNDS, LOOP_SECONDS)
+            for model in models
+        }
         report.details[name] = {model: comparison.seconds for model, comparison in found.items()}
-        report.add(name, combined(comparison.ratios("authors", "ours") for comparison in found.values()))
+        report.add(name, *combined(comparison.ratios("authors", "ours") for comparison in found.values()))
     both = {"ours": pools["ours"], "ours_without": without}
-    report.details["memory_settings"] = loops.against_authors(both, MEMORY_MODEL, "fp32", rounds=5).seconds
+    settings = loops.against_authors(both, MEMORY_MODEL, "fp32", LOOP_ROUNDS, LOOP_SECONDS)
+    report.details["memory_settings"] = settings.seconds
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers itself."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def measure_losses(report: Report) -> None:
@@ -159,11 +180,11 @@ def measure_memory(report: Report) -> None:
 
 
 def measure_meter(report: Report) -> None:
-    report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=1))
+    report.add("meter_overhead", runs.meter(METER_SECONDS, rounds=3))
 
 
 def measure_startup(report: Report) -> None:
-    started = runs.startup(rounds=4)
+    started = runs.startup(rounds=6)
     report.details["startup_seconds"] = started.seconds
     report.details["import_seconds"] = runs.import_seconds()
     report.details["mended_seconds"] = runs.mended_seconds(rounds=1)

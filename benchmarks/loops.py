@@ -31,6 +31,8 @@ MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet1
 RESNETS = ("resnet18d", "resnet50")
 BATCH_SIZE = 32
 N_IMAGES = 320
+WARM_UP = 2
+"""Untimed steps of each loop: in the first ones its process fetches the memory that it keeps."""
 WAYS = {
     "ours": ("ours", execution.KERNEL_ENVIRONMENT),
     "authors": ("authors", {}),
@@ -146,14 +148,15 @@ class Bench:
         return run
 
 
-def against_bare(model: str, image_size: int, steps: int, rounds: int) -> list[float]:
+def against_bare(
+    model: str, image_size: int, steps: int, rounds: int, at_least_s: float = 0.0
+) -> list[float]:
     """Images a second of our loop over those of the bare loop, one value a round of `steps` steps each; 1 is
     the limit."""
     bench = Bench(model, image_size)
     ours, bare = bench.ours(), bench.bare()
-    ours(1), bare(1)
-    found = compare({"ours": lambda: ours(steps), "bare": lambda: bare(steps)}, rounds, warm_up=0)
-    return found.ratios("bare", "ours")
+    work = {"ours": lambda: ours(steps), "bare": lambda: bare(steps)}
+    return compare(work, rounds, WARM_UP, at_least_s).ratios("bare", "ours")
 
 
 @contextlib.contextmanager
@@ -176,14 +179,14 @@ def processes() -> Iterator[dict[str, ProcessPoolExecutor]]:
 
 
 def against_authors(
-    pools: Mapping[str, ProcessPoolExecutor], model: str, precision: str, rounds: int
+    pools: Mapping[str, ProcessPoolExecutor], model: str, precision: str, rounds: int, at_least_s: float
 ) -> Comparison:
     """Seconds of a step at 128 px in each of `pools`, by its name in `WAYS`; one step a round, so that a
     moment in which the machine is slow meets both."""
     for name, pool in pools.items():
         pool.submit(_hold, WAYS[name][0], model, precision).result()
     work = {name: lambda pool=pool: pool.submit(_go_on).result() for name, pool in pools.items()}
-    return compare(work, rounds, warm_up=0)
+    return compare(work, rounds, WARM_UP, at_least_s)
 
 
 _held: dict[str, Loop] = {}
@@ -193,7 +196,6 @@ _held: dict[str, Loop] = {}
 def _hold(way: str, model: str, precision: str) -> None:
     _held.clear()
     _held["loop"] = getattr(Bench(model, 128, precision), way)()
-    _held["loop"](1)
 
 
 def _go_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +25,19 @@ class Comparison:
         return [a / b for a, b in zip(self.seconds[above], self.seconds[below], strict=True)]
 
 
-def compare(work: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> Comparison:
-    """Time each piece of work `rounds` times, after `warm_up` untimed times, every other round backwards."""
+def compare(
+    work: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, at_least_s: float = 0.0
+) -> Comparison:
+    """Time each piece of work `rounds` times, after `warm_up` untimed times, every other round backwards; and
+    more often until the rounds have taken `at_least_s` seconds, so that short work is not left to luck."""
     names = list(work)
     for name in names * warm_up:
         work[name]()
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
+    start = time.perf_counter()
+    for turn in itertools.count():
+        if turn >= rounds and time.perf_counter() - start >= at_least_s:
+            break
         for name in names if turn % 2 == 0 else reversed(names):
             began = time.perf_counter()
             work[name]()

@@ -5,12 +5,16 @@ Ratios within one run, so that a slow machine does not fail them.
 
 import os
 import statistics
+import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import loops, runs, timing
+from benchmarks.__main__ import combined, fifths
 from pepr import execution
 
 
@@ -19,8 +23,20 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
     found = timing.compare({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
     assert order == ["a", "b", "a", "b", "b", "a"]
     assert len(found.seconds["a"]) == 2 and found.median("a") >= 0
+    assert len(
+        timing.compare({"a": lambda: time.sleep(0.01)}, rounds=2, at_least_s=0.1).seconds["a"]
+    ) in range(3, 11)
     assert timing.Comparison({"a": [2.0, 9.0], "b": [1.0, 3.0]}).ratios("a", "b") == [2.0, 3.0]
     assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
+
+
+def test_cases_are_combined_by_medians_of_fifths_and_of_all_rounds():
+    quick, slow = (
+        [1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 9.0],
+        [1.0, 4.0, 1.0, 1.0, 4.0],
+    )
+    assert fifths(quick) == [1.0, 1.0, 1.0, 1.0, 4.0] and fifths(slow) == slow
+    assert combined([quick, slow]) == (pytest.approx([1.0, 2.0, 1.0, 1.0, 4.0]), pytest.approx(1.0))
 
 
 def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
@@ -70,6 +86,19 @@ def test_shares_follow_from_the_records():
     assert runs.startup_share(records[::-1]) == pytest.approx(0.2)
     split = runs.energy_split(records, 20.0)
     assert split["train"] == pytest.approx(12) and split["overhead_estimated"] == pytest.approx(4)
+
+
+def test_make_keeps_what_python_compiles_where_the_environment_forbids_it():
+    recipe = "show: ; @python -c 'import sys; print(sys.dont_write_bytecode)'"
+    shown = subprocess.run(
+        ["make", "--no-print-directory", f"--eval={recipe}", "show"],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "False\n"
 
 
 @pytest.mark.alone
