@@ -19,10 +19,12 @@ from pepr import energy, runs, study
 CHECKOUT = Path(__file__).parents[1]
 IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training")
 MENDED = {
-    "libraries": ("import timm, pepr.training, torch._dynamo", "import gc; gc.disable()"),
-    "notebooks": ("import nbformat", "import sys; sys.modules['rfc3987_syntax'] = None"),
+    "compiled": ("-X pycache_prefix={empty} -B", "", "import timm, pepr.training"),
+    "libraries": ("", "import gc; gc.disable()", "import timm, pepr.training, torch._dynamo"),
+    "notebooks": ("", "import sys; sys.modules['rfc3987_syntax'] = None", "import nbformat"),
 }
-"""What was slow in a start-up, and the remedy: see `execution.SEARCH_NO_GARBAGE` and `pepr.cli`."""
+"""What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
+and what is timed. See the Makefile, `execution.SEARCH_NO_GARBAGE` and `pepr.cli`."""
 DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
@@ -71,17 +73,21 @@ def import_seconds() -> dict[str, float]:
 def mended_seconds(rounds: int) -> dict[str, dict[str, float]]:
     """Seconds of a fresh Python for what was found to be slow, as it was (`before`) and as it is (`now`)."""
     seconds = {}
-    for name, (work, remedy) in MENDED.items():
-        programs = {"before": work, "now": f"{remedy}; {work}"}
-        found = compare(
-            {
-                when: lambda program=program: _quietly([sys.executable, "-c", program], dict(os.environ))
-                for when, program in programs.items()
-            },
-            rounds,
-            warm_up=0,
-        )
-        seconds[name] = {when: found.median(when) for when in programs}
+    with tempfile.TemporaryDirectory() as empty:
+        for name, (arguments, remedy, work) in MENDED.items():
+            programs = {
+                "before": [*arguments.format(empty=empty).split(), "-c", work],
+                "now": ["-c", f"{remedy}; {work}" if remedy else work],
+            }
+            found = compare(
+                {
+                    when: lambda program=program: _quietly([sys.executable, *program], dict(os.environ))
+                    for when, program in programs.items()
+                },
+                rounds,
+                warm_up=0,
+            )
+            seconds[name] = {when: found.median(when) for when in programs}
     return seconds
 
 

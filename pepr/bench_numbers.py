@@ -194,7 +194,8 @@ def _imports(seconds: Mapping[str, float]) -> str:
 
 def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
     words = {
-        "libraries": "The libraries of a training: no garbage is looked for meanwhile",
+        "compiled": "The libraries of a training: what Python compiles of them is kept",
+        "libraries": "The same, compiled: no garbage is looked for meanwhile",
         "notebooks": "`nbformat`: no grammar of internationalised web addresses is compiled",
     }
     lines = [
