@@ -19,6 +19,10 @@ class Comparison:
         """Median seconds of one piece of work."""
         return statistics.median(self.seconds[name])
 
+    def least(self, name: str) -> float:
+        """Least seconds of one piece of work: what else the machine does only ever adds to them."""
+        return min(self.seconds[name])
+
     def ratios(self, above: str, below: str) -> list[float]:
         """Seconds of `above` over seconds of `below`, round by round: what both share in a round, such as
         a machine that slows down, is not in it."""
