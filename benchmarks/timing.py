@@ -19,9 +19,9 @@ class Comparison:
         """Median seconds of one piece of work."""
         return statistics.median(self.seconds[name])
 
-    def least(self, name: str) -> float:
-        """Least seconds of one piece of work: what else the machine does only ever adds to them."""
-        return min(self.seconds[name])
+    def mean(self, name: str) -> float:
+        """Mean seconds of one piece of work."""
+        return statistics.fmean(self.seconds[name])
 
     def ratios(self, above: str, below: str) -> list[float]:
         """Seconds of `above` over seconds of `below`, round by round: what both share in a round, such as

@@ -89,7 +89,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         **_energy(details["pocket"]),
     }
     for name, values in details["startup_seconds"].items():
-        entries[f"startup_{name}"] = number(min(values), f"{min(values):.1f} s")
+        entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
     for name, values in details["memory_settings"].items():
         entries[f"step_{name}"] = number(statistics.median(values), f"{statistics.median(values):.2f} s")
     for name in ("fp32", "bf16"):

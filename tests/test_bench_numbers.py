@@ -33,7 +33,7 @@ def report():
         "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
         "mended_seconds": {"notebooks": {"before": 2.0, "now": 0.5}},
-        "startup_seconds": {"run": [9.0, 8.0, 10.0], "bare": [5.0, 6.0, 7.0]},
+        "startup_seconds": {"run": [9.0, 8.0, 11.5], "bare": [5.0, 6.0, 7.0]},
         "pocket": {
             "runs": 25,
             "origin": "reference",
@@ -80,7 +80,7 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert "| `resnet50` | 0.99 | 1.00 | 2.00 | – |" in entries["loops_table"]["text"]
     assert "| `resnet50` | 0.5 | – | 2e-13 |" in entries["losses_table"]["text"]
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
-    assert entries["startup_run"]["text"] == "8.0 s" and entries["stolen"]["text"] == "2.0%"
+    assert entries["startup_run"]["text"] == "9.5 s" and entries["stolen"]["text"] == "2.0%"
     assert (entries["step_ours"]["text"], entries["step_ours_without"]["text"]) == ("1.50 s", "2.00 s")
     assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
     assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"
