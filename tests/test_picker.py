@@ -117,6 +117,7 @@ def test_a_moved_slider_changes_the_list_to_what_the_command_recommends(page):
 @pytest.mark.slow
 def test_the_table_sorts_and_filters(page):
     page.locator("#table thead th", has_text="Training energy").click()
+    page.wait_for_selector("#table thead th[aria-sort=ascending]")  # DataTables sorts after the click
     cells = page.locator("#table tbody tr td:nth-child(4)").all_inner_texts()
     energies = [float(text.split()[0]) for text in cells]
     assert energies == sorted(energies) and len(set(energies)) > 3
