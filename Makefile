@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# What Python compiles is kept, also where the environment forbids it, as in many containers: setup compiles nothing,
+# and each run would compile torch and timm anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
@@ -13,9 +16,6 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 # Without --no-compile every module of every package is compiled, most of which are never used: a minute and more.
-# What is used is compiled once and kept, also where the environment forbids it, as in many containers: each run
-# would compile torch and timm anew.
-export PYTHONDONTWRITEBYTECODE :=
 setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinned package
 
 $(VENV)/.installed: requirements.lock pyproject.toml
