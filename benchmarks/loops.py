@@ -160,12 +160,13 @@ def against_bare(
 
 
 @contextlib.contextmanager
-def processes() -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """A fresh process for each of `WAYS`, which does work one by one."""
+def processes(*names: str) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A fresh process for each of `WAYS`, or of those named, which does work one by one."""
     spawn, before = multiprocessing.get_context("spawn"), dict(os.environ)
     with contextlib.ExitStack() as stack:
         pools = {}
-        for name, (_, environment) in WAYS.items():
+        for name in names or WAYS:
+            environment = WAYS[name][1]
             pool = ProcessPoolExecutor(1, spawn, torch.set_flush_denormal, (True,))
             pools[name] = stack.enter_context(pool)
             try:

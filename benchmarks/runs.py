@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.timing import Comparison, compare
 from pepr import energy, runs, study
@@ -25,16 +27,20 @@ MENDED = {
 }
 """What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
 and what is timed. See the Makefile, `execution.SEARCH_NO_GARBAGE` and `pepr.cli`."""
+PHASES = ("launch", "kernel", "torch", "training", "ending")
+"""What comes after what in a run: the process that carries it out, until papermill opens the notebook; its
+kernel, until the first cell; PyTorch; `training.fine_tune` outside of its metered windows; record, executed
+notebook, and the end of both processes."""
 DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
 
 def startup(rounds: int, warm_up: int = 1) -> Comparison:
     """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
-    that imports torch and timm and no more (`bare`)."""
+    that imports torch and timm and no more (`bare`); and of each of the run's `PHASES`."""
     profile = study.load("smoke")
     spec = study.grid(profile)[0]
-    inside: list[float] = []
+    phases: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PEPR_RESULTS": folder}
         data = [sys.executable, "-m", "pepr.cli", "step", "data", spec.dataset, str(spec.image_size)]
@@ -45,9 +51,11 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
         def run() -> None:
             store.record_path(spec.run_id).unlink(missing_ok=True)
             step = [sys.executable, "-m", "pepr.cli", "step", "finetune", "smoke", spec.run_id]
+            began = datetime.now(UTC)
             _quietly([*step, str(notebooks / "02_finetune.ipynb")], environment)
-            record = store.read_record(spec.run_id)
-            inside.append(metered_seconds(record))
+            ended = datetime.now(UTC)
+            notebook = json.loads(store.notebook_path(spec.run_id).read_text())
+            phases.append(phase_seconds(began, notebook, store.read_record(spec.run_id), ended))
 
         def bare() -> None:
             output = f"{folder}/startup.ipynb"
@@ -55,8 +63,35 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
             _quietly([sys.executable, "-m", "papermill", "-k", "python3", notebook, output], environment)
 
         found = compare({"run": run, "bare": bare}, rounds, warm_up)
-    outside = [whole - windows for whole, windows in zip(found.seconds["run"], inside[warm_up:], strict=True)]
-    return Comparison({"run": outside, "bare": found.seconds["bare"]})
+    timed = {name: [round_[name] for round_ in phases[warm_up:]] for name in PHASES}
+    outside = [sum(round_.values()) for round_ in phases[warm_up:]]
+    return Comparison({"run": outside, "bare": found.seconds["bare"], **timed})
+
+
+def phase_seconds(
+    began: datetime, notebook: Mapping[str, Any], record: Mapping[str, Any], ended: datetime
+) -> dict[str, float]:
+    """Seconds of each of `PHASES` of a run that took from `began` to `ended`, by the times that papermill
+    wrote into its executed notebook and `training` into its record."""
+    cells = [cell["metadata"]["papermill"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    edges = [
+        began,
+        _utc(notebook["metadata"]["papermill"]["start_time"]),
+        _utc(cells[0]["start_time"]),
+        _utc(record["started_at"]),
+        _utc(record["ended_at"]),
+        ended,
+    ]
+    found = {
+        name: (after - before).total_seconds()
+        for name, (before, after) in zip(PHASES, itertools.pairwise(edges), strict=True)
+    }
+    return found | {"training": found["training"] - metered_seconds(record)}
+
+
+def _utc(time_of_day: str) -> datetime:
+    """papermill's times say no zone, and are of UTC."""
+    return datetime.fromisoformat(time_of_day).replace(tzinfo=UTC)
 
 
 def import_seconds() -> dict[str, float]:

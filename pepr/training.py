@@ -397,7 +397,7 @@ def _synchroniser(device: torch.device) -> Callable[[], None]:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 class _CudaMemory:

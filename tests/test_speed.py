@@ -4,7 +4,6 @@ Ratios within one run, so that a slow machine does not fail them.
 """
 
 import os
-import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import loops, runs, timing
-from benchmarks.__main__ import combined, fifths
+from benchmarks.__main__ import GOALS, combined, fifths
 from pepr import execution
 
 
@@ -103,9 +102,12 @@ def test_make_keeps_what_python_compiles_where_the_environment_forbids_it():
 
 @pytest.mark.alone
 def test_the_loop_keeps_up_with_the_bare_loop():
-    assert np.median(loops.against_bare("mobilenetv2_050", 64, steps=10, rounds=3)) > 0.9
+    with loops.processes("ours") as pools:
+        found = pools["ours"].submit(loops.against_bare, "mobilenetv2_050", 64, 2, 5, at_least_s=15.0).result()
+    assert np.median(found) > 0.9
 
 
 @pytest.mark.alone
-def test_a_run_starts_in_less_than_twice_the_time_of_its_libraries():
-    assert statistics.median(runs.startup(rounds=1, warm_up=0).ratios("run", "bare")) < 2.8
+def test_a_run_starts_within_its_goal_which_is_twice_what_it_takes():
+    found = runs.startup(rounds=2, warm_up=0)
+    assert found.mean("run") / found.mean("bare") < GOALS["startup_vs_bare"][1]
