@@ -191,11 +191,10 @@ def measure_startup(report: Report) -> None:
     # A start waits for the disk or finds its files in memory: between these two a median jumps.
     ratio = started.mean("run") / started.mean("bare")
     report.add("startup_vs_bare", started.ratios("run", "bare"), ratio)
-    shipped = find_results("pocket")
-    records = [record for record in shipped.records() if record["status"] == "ok"]
+    records = [record for record in find_results("pocket").records() if record["status"] == "ok"]
     startup_s = runs.startup_seconds(records)
     report.details["pocket"] = {
-        "origin": shipped.origin,
+        "hardware": " and ".join(sorted({record["hardware"] for record in records})),
         "runs": len(records),
         "startup_s": startup_s,
         "energy_wh": runs.energy_split(records, startup_s),

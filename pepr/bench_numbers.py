@@ -84,12 +84,14 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "loops_table": number(None, _loops(details)),
         "losses_table": number(None, _losses(details["loss_difference"])),
         "busiest_table": number(None, _busiest(details["busiest"])),
+        "phases_table": number(None, _phases(details["startup_seconds"])),
         "imports_table": number(None, _imports(details["import_seconds"])),
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
-    for name, values in details["startup_seconds"].items():
-        entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
+    for name in ("run", "bare"):
+        mean = statistics.fmean(details["startup_seconds"][name])
+        entries[f"startup_{name}"] = number(mean, f"{mean:.1f} s")
     for name, values in details["memory_settings"].items():
         entries[f"step_{name}"] = number(statistics.median(values), f"{statistics.median(values):.2f} s")
     for name in ("fp32", "bf16"):
@@ -186,6 +188,20 @@ def _busiest(operations: Mapping[str, Mapping[str, float]]) -> str:
     return _markdown(("Model and precision", "Where a step's processor time goes"), lines)
 
 
+def _phases(seconds: Mapping[str, list[float]]) -> str:
+    words = {
+        "launch": "The process that carries it out, until papermill opens the notebook",
+        "kernel": "Its kernel, until the first cell",
+        "torch": "PyTorch",
+        "training": "timm, PyTorch's compiler, the meter; data, model, warm-up; the chosen weights' test",
+        "ending": "Record, executed notebook, the end of both processes",
+    }
+    means = {name: statistics.fmean(seconds[name]) for name in words}
+    whole = sum(means.values())
+    lines = [(words[name], f"{mean:.1f} s", f"{100 * mean / whole:.0f}%") for name, mean in means.items()]
+    return _markdown(("Where a run's start-up goes", "Seconds", "Share"), lines)
+
+
 def _imports(seconds: Mapping[str, float]) -> str:
     words = {"sys": "nothing: Python itself", "pepr.training": "`pepr.training`, with torch"}
     lines = [(words.get(name, f"`{name}`"), f"{value:.1f} s") for name, value in seconds.items()]
@@ -212,7 +228,7 @@ def _energy(pocket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     names = {name: name.removesuffix("_estimated") for name in split}
     return {
         "pocket_runs": number(pocket["runs"], str(pocket["runs"])),
-        "pocket_origin": number(pocket["origin"], pocket["origin"]),
+        "pocket_hardware": number(pocket["hardware"], pocket["hardware"]),
         "pocket_energy": number(whole, f"{whole:.1f} Wh", estimate=True),
         **{
             f"pocket_energy_{names[name]}": number(

@@ -33,10 +33,11 @@ def report():
         "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
         "mended_seconds": {"notebooks": {"before": 2.0, "now": 0.5}},
-        "startup_seconds": {"run": [9.0, 8.0, 11.5], "bare": [5.0, 6.0, 7.0]},
+        "startup_seconds": {"run": [9.0, 8.0, 11.5], "bare": [5.0, 6.0, 7.0]}
+        | {"launch": [1.0, 2.0], "kernel": [0.5], "torch": [3.0], "training": [4.5, 3.5], "ending": [0.5]},
         "pocket": {
             "runs": 25,
-            "origin": "reference",
+            "hardware": "another machine",
             "startup_s": 9.0,
             "energy_wh": {"train": 6.0, "validation": 1.0, "inference": 1.0, "overhead_estimated": 2.0},
         },
@@ -81,6 +82,8 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert "| `resnet50` | 0.5 | – | 2e-13 |" in entries["losses_table"]["text"]
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
     assert entries["startup_run"]["text"] == "9.5 s" and entries["stolen"]["text"] == "2.0%"
+    assert "papermill opens the notebook | 1.5 s | 16% |" in entries["phases_table"]["text"]
+    assert entries["pocket_hardware"]["text"] == "another machine"
     assert (entries["step_ours"]["text"], entries["step_ours_without"]["text"]) == ("1.50 s", "2.00 s")
     assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
     assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"

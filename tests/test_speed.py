@@ -6,6 +6,7 @@ Ratios within one run, so that a slow machine does not fail them.
 import os
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,22 @@ def test_shares_follow_from_the_records():
     assert split["train"] == pytest.approx(12) and split["overhead_estimated"] == pytest.approx(4)
 
 
+def test_the_phases_of_a_run_are_all_of_it_but_its_metered_windows():
+    began, ended = (datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC) for second in (0, 20))
+    notebook = {
+        "metadata": {"papermill": {"start_time": "2026-01-02T03:04:01.500000"}},
+        "cells": [
+            {"cell_type": "markdown", "metadata": {"papermill": {}}},
+            {"cell_type": "code", "metadata": {"papermill": {"start_time": "2026-01-02T03:04:02.000000"}}},
+        ],
+    }
+    record = {"started_at": "2026-01-02T03:04:05.000+00:00", "ended_at": "2026-01-02T03:04:19.000+00:00"}
+    record["meter"] = {"train": {"time_s": 8.0}, "inference": {"time_s": 2.0}}
+    assert runs.phase_seconds(began, notebook, record, ended) == {
+        "launch": 1.5, "kernel": 0.5, "torch": 3.0, "training": 4.0, "ending": 1.0,
+    }  # fmt: skip
+
+
 def test_make_keeps_what_python_compiles_where_the_environment_forbids_it():
     recipe = "show: ; @python -c 'import sys; print(sys.dont_write_bytecode)'"
     shown = subprocess.run(
@@ -103,7 +120,7 @@ def test_make_keeps_what_python_compiles_where_the_environment_forbids_it():
 @pytest.mark.alone
 def test_the_loop_keeps_up_with_the_bare_loop():
     with loops.processes("ours") as pools:
-        found = pools["ours"].submit(loops.against_bare, "mobilenetv2_050", 64, 2, 5, at_least_s=15.0).result()
+        found = pools["ours"].submit(loops.against_bare, "mobilenetv2_050", 64, 2, 5, 15.0).result()
     assert np.median(found) > 0.9
 
 
