@@ -185,7 +185,8 @@ def measure_meter(report: Report) -> None:
 
 def measure_startup(report: Report) -> None:
     started = runs.startup(rounds=12)
-    report.details["startup_seconds"] = started.seconds
+    report.details["startup_seconds"] = {name: started.seconds[name] for name in ("run", "bare")}
+    report.details["startup_phases"] = {name: started.seconds[name] for name in runs.PHASES}
     report.details["import_seconds"] = runs.import_seconds()
     report.details["mended_seconds"] = runs.mended_seconds(rounds=1)
     # A start waits for the disk or finds its files in memory: between these two a median jumps.

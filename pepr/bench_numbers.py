@@ -35,6 +35,7 @@ DETAILS = {
     "import_seconds",
     "mended_seconds",
     "startup_seconds",
+    "startup_phases",
     "pocket",
 }
 """What the chapter needs of the details: a benchmark that broke off has not all of them."""
@@ -84,14 +85,13 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "loops_table": number(None, _loops(details)),
         "losses_table": number(None, _losses(details["loss_difference"])),
         "busiest_table": number(None, _busiest(details["busiest"])),
-        "phases_table": number(None, _phases(details["startup_seconds"])),
+        "phases_table": number(None, _phases(details["startup_phases"])),
         "imports_table": number(None, _imports(details["import_seconds"])),
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
-    for name in ("run", "bare"):
-        mean = statistics.fmean(details["startup_seconds"][name])
-        entries[f"startup_{name}"] = number(mean, f"{mean:.1f} s")
+    for name, values in details["startup_seconds"].items():
+        entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
     for name, values in details["memory_settings"].items():
         entries[f"step_{name}"] = number(statistics.median(values), f"{statistics.median(values):.2f} s")
     for name in ("fp32", "bf16"):
