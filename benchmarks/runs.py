@@ -26,7 +26,7 @@ MENDED = {
     "notebooks": ("", "import sys; sys.modules['rfc3987_syntax'] = None", "import nbformat"),
 }
 """What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
-and what is timed. See the Makefile, `execution.SEARCH_NO_GARBAGE` and `pepr.cli`."""
+and what is timed. See the Makefile, `head_start` and `pepr.cli`."""
 PHASES = ("launch", "kernel", "torch", "training", "ending")
 """What comes after what in a run: the process that carries it out, until papermill opens the notebook; its
 kernel, until the first cell; PyTorch; `training.fine_tune` outside of its metered windows; record, executed

@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -175,6 +176,37 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     MeterError where the GPU does not answer. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from
     whoever started the run.
     """
+    tracker = _ahead.pop().result() if _ahead else _open_tracker()
+    sources, limit = _describe(tracker._hardware)
+    reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
+    if reader is not None:
+        sources["gpu"] = reader.source
+        limit += reader.power_limit_w or 0.0
+    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
+    if runs_at_once > 1:
+        sources |= dict.fromkeys(("cpu", "ram"), "assumed")
+    idle = os.environ.get("PEPR_IDLE_POWER_W")
+    return Meter(
+        tracker,
+        sources,
+        synchronise,
+        reader,
+        runs_at_once,
+        power_limit_w=limit or None,
+        idle_power_w=float(idle) if idle else None,
+    )
+
+
+_ahead: list[Future[Tracker]] = []
+
+
+def open_ahead() -> None:
+    """Begin, in a thread, what takes longest of opening a meter, for the next `open_meter` of this process:
+    CodeCarbon asks another process for the processor's name, and waits for a second."""
+    _ahead.append(ThreadPoolExecutor(max_workers=1).submit(_open_tracker))
+
+
+def _open_tracker() -> Tracker:
     logging.getLogger("codecarbon").disabled = True
     from codecarbon import OfflineEmissionsTracker
 
@@ -188,26 +220,9 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
         gpu_ids=[],
     )
     tracker._ensure_hardware_ready()
-    sources, limit = _describe(tracker._hardware)
-    reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
-    if reader is not None:
-        sources["gpu"] = reader.source
-        limit += reader.power_limit_w or 0.0
-    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
-    if runs_at_once > 1:
-        sources |= dict.fromkeys(("cpu", "ram"), "assumed")
-    idle = os.environ.get("PEPR_IDLE_POWER_W")
     tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
     tracker.stop_task()
-    return Meter(
-        tracker,
-        sources,
-        synchronise,
-        reader,
-        runs_at_once,
-        power_limit_w=limit or None,
-        idle_power_w=float(idle) if idle else None,
-    )
+    return tracker
 
 
 def _describe(hardware: list[Any]) -> tuple[dict[str, str], float]:

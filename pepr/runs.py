@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd  # half of what the process around a run would load, which makes no table
 
 COLUMNS = (
     "run_id",
@@ -270,12 +272,16 @@ def record_digest(record: Mapping[str, Any]) -> str:
 
 def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
     """The results table of records: one row a run, sorted by run_id, the columns of `COLUMNS`."""
+    import pandas as pd
+
     rows = [{column: record.get(column) for column in COLUMNS} for record in records]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("run_id", ignore_index=True)
     return _typed(table)
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
     for column in COLUMNS:
         if column in TEXT_COLUMNS:
             table[column] = table[column].astype("string")
@@ -297,6 +303,8 @@ def collect(store: Store) -> pd.DataFrame:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A `results.csv`, typed. Raises InputError naming the file and the columns that are missing."""
+    import pandas as pd
+
     table = pd.read_csv(path, engine="python")  # the engine whose floats come back to the last digit
     for column in LATER_COLUMNS:
         if column not in table.columns:

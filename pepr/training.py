@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from pepr import datasets, energy, machine, metrics, models
 from pepr.errors import Diverged, InputError, OutOfMemory
+from pepr.head_start import LIBRARIES
 from pepr.runs import COLUMNS, RunSpec
 
 WARM_UP_STEPS = 2
@@ -365,10 +366,10 @@ def _autocast(spec: RunSpec):
 def _open_meter_and_libraries(device: torch.device) -> energy.Meter:
     """The meter, opened while the libraries load that building and training a model load on first use:
     both wait, and their memory is no model's. What they leave in memory stays, so that the search for garbage
-    passes over it from here on; a run's kernel starts with that search off."""
+    passes over it from here on; a run's kernel has a `head_start` with all of this."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(energy.open_meter, str(device), _synchroniser(device))
-        for library in ("timm", "torch._dynamo"):
+        for library in LIBRARIES:
             importlib.import_module(library)
         gc.freeze()
         gc.enable()

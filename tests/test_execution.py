@@ -77,7 +77,7 @@ def test_a_model_that_fails_is_a_row(tmp_path, monkeypatch, results, body, failu
     ("changes", "failure", "told"),
     [
         ({"learning_rate": 1e30}, "diverged", "training loss nan"),
-        ({"timeout_minutes": 0.05}, "timeout", "timed out"),
+        ({"timeout_minutes": 0.05, "epochs": 1000}, "timeout", "timed out"),
     ],
 )
 def test_a_run_that_diverges_or_hangs_is_a_row(tmp_path, results, changes, failure, told):
@@ -114,20 +114,21 @@ def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
     assert first["environment"]["packages"]["torch"]
 
 
-def test_a_runs_kernel_looks_for_no_garbage_until_training_has_loaded_what_it_needs(tmp_path):
+def test_a_runs_kernel_has_a_head_start_in_which_it_looks_for_no_garbage(tmp_path):
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell(code)
         for code in (
-            "import gc, torch\nprint('loading:', gc.isenabled())",
+            "import gc, sys, torch\nfrom pepr import energy\n"
+            "print('loading:', gc.isenabled(), 'pepr.training' in sys.modules, len(energy._ahead))",
             "from pepr import training\ntraining._open_meter_and_libraries(torch.device('cpu'))\n"
-            "print('training:', gc.isenabled())",
+            "print('training:', gc.isenabled(), len(energy._ahead))",
         )
     ]
     nbformat.write(notebook, tmp_path / "n.ipynb")
     output = tmp_path / "out.ipynb"
-    execution.execute_notebook(tmp_path / "n.ipynb", output, {}, kernel_arguments=execution.SEARCH_NO_GARBAGE)
-    assert "loading: False" in output.read_text() and "training: True" in output.read_text()
+    execution.execute_notebook(tmp_path / "n.ipynb", output, {}, kernel_arguments=execution.HEAD_START)
+    assert "loading: False True 1" in output.read_text() and "training: True 0" in output.read_text()
 
 
 def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
