@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +19,9 @@ SIZES = (131, 10_000, 1_000_000)
 RESAMPLES, MODELS, SETTINGS = 10_000, 131, 8
 
 
-def scoring(rounds: int) -> dict[str, Comparison]:
-    """Seconds of PePR and of the PePR curve for 131, 10,000 and a million models, by function and size."""
+def scoring(rounds: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """What PePR and the PePR curve take of 131, 10,000 and a million models, by function and size: `seconds`
+    of each round, and `bytes` of memory at the peak, results included."""
     rng = np.random.default_rng(0)
     found = {}
     for name, function in (("pepr", score.pepr), ("pepr_curve", score.pepr_curve)):
@@ -25,8 +29,20 @@ def scoring(rounds: int) -> dict[str, Comparison]:
         for size in SIZES:
             performance, resource = rng.uniform(size=size), rng.uniform(1, 9, size=size)
             work[str(size)] = lambda f=function, p=performance, r=resource: f(p, r)
-        found[name] = compare(work, rounds)
+        timed = compare(work, rounds)
+        found[name] = {
+            size: {"seconds": timed.seconds[size], "bytes": _peak_bytes(one)} for size, one in work.items()
+        }
     return found
+
+
+def _peak_bytes(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def bootstrap(rounds: int) -> Comparison:

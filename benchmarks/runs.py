@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ MENDED = {
 }
 """What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
 and what is timed. See the Makefile, `head_start` and `pepr.cli`."""
+WITHOUT_HEAD_START = (
+    "from pepr import execution\nexecution.HEAD_START = ('--IPKernelApp.exec_lines=import gc; gc.disable()',)"
+)
+"""What makes a run's kernel as it was before it had a head start."""
 PHASES = ("launch", "kernel", "torch", "training", "ending")
 """What comes after what in a run: the process that carries it out, until papermill opens the notebook; its
 kernel, until the first cell; PyTorch; `training.fine_tune` outside of its metered windows; record, executed
@@ -38,34 +43,53 @@ DERMA = {"images": 7007, "size": 256}
 def startup(rounds: int, warm_up: int = 1) -> Comparison:
     """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
     that imports torch and timm and no more (`bare`); and of each of the run's `PHASES`."""
-    profile = study.load("smoke")
-    spec = study.grid(profile)[0]
     phases: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PEPR_RESULTS": folder}
-        data = [sys.executable, "-m", "pepr.cli", "step", "data", spec.dataset, str(spec.image_size)]
-        notebooks = CHECKOUT / "notebooks"
-        _quietly([*data, str(notebooks / "01_data.ipynb"), f"{folder}/data.ipynb"], environment)
-        store = runs.Store(Path(folder), "smoke")
-
-        def run() -> None:
-            store.record_path(spec.run_id).unlink(missing_ok=True)
-            step = [sys.executable, "-m", "pepr.cli", "step", "finetune", "smoke", spec.run_id]
-            began = datetime.now(UTC)
-            _quietly([*step, str(notebooks / "02_finetune.ipynb")], environment)
-            ended = datetime.now(UTC)
-            notebook = json.loads(store.notebook_path(spec.run_id).read_text())
-            phases.append(phase_seconds(began, notebook, store.read_record(spec.run_id), ended))
-
-        def bare() -> None:
-            output = f"{folder}/startup.ipynb"
-            notebook = str(CHECKOUT / "benchmarks" / "startup.ipynb")
-            _quietly([sys.executable, "-m", "papermill", "-k", "python3", notebook, output], environment)
-
-        found = compare({"run": run, "bare": bare}, rounds, warm_up)
+    with _smoke() as run, tempfile.TemporaryDirectory() as folder:
+        notebook = str(CHECKOUT / "benchmarks" / "startup.ipynb")
+        bare = [sys.executable, "-m", "papermill", "-k", "python3", notebook, f"{folder}/startup.ipynb"]
+        work = {"run": lambda: phases.append(run()), "bare": lambda: _quietly(bare, dict(os.environ))}
+        found = compare(work, rounds, warm_up)
     timed = {name: [round_[name] for round_ in phases[warm_up:]] for name in PHASES}
     outside = [sum(round_.values()) for round_ in phases[warm_up:]]
     return Comparison({"run": outside, "bare": found.seconds["bare"], **timed})
+
+
+def head_start_seconds(rounds: int) -> dict[str, float]:
+    """Seconds of a run of `smoke` outside its metered windows, on average, where its kernel loads libraries
+    and opens the meter only when a cell asks for them (`before`), and with its head start (`now`)."""
+    seconds: dict[str, list[float]] = {"before": [], "now": []}
+    with _smoke() as run:
+        for _ in range(rounds):
+            for when, first in (("before", WITHOUT_HEAD_START), ("now", "")):
+                seconds[when].append(sum(run(first).values()))
+    return {when: statistics.fmean(values) for when, values in seconds.items()}
+
+
+@contextlib.contextmanager
+def _smoke() -> Iterator[Callable[..., dict[str, float]]]:
+    """A run of `smoke`, its images prepared: each call carries it out anew and returns the seconds of its
+    phases. A call may name statements that its process does first."""
+    spec = study.grid(study.load("smoke"))[0]
+    notebooks = CHECKOUT / "notebooks"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PEPR_RESULTS": folder}
+        store = runs.Store(Path(folder), "smoke")
+
+        def step(first: str, *arguments: str) -> None:
+            program = f"{first}\nfrom pepr import cli\ncli.main()"
+            _quietly([sys.executable, "-c", program, "step", *arguments], environment)
+
+        def run(first: str = "") -> dict[str, float]:
+            store.record_path(spec.run_id).unlink(missing_ok=True)
+            began = datetime.now(UTC)
+            step(first, "finetune", "smoke", spec.run_id, str(notebooks / "02_finetune.ipynb"))
+            ended = datetime.now(UTC)
+            notebook = json.loads(store.notebook_path(spec.run_id).read_text())
+            return phase_seconds(began, notebook, store.read_record(spec.run_id), ended)
+
+        prepared = str(notebooks / "01_data.ipynb"), f"{folder}/data.ipynb"
+        step("", "data", spec.dataset, str(spec.image_size), *prepared)
+        yield run
 
 
 def phase_seconds(

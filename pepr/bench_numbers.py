@@ -36,6 +36,7 @@ DETAILS = {
     "mended_seconds",
     "startup_seconds",
     "startup_phases",
+    "scoring",
     "pocket",
 }
 """What the chapter needs of the details: a benchmark that broke off has not all of them."""
@@ -87,6 +88,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "busiest_table": number(None, _busiest(details["busiest"])),
         "phases_table": number(None, _phases(details["startup_phases"])),
         "imports_table": number(None, _imports(details["import_seconds"])),
+        "scoring_table": number(None, _scoring(details["scoring"])),
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
@@ -213,12 +215,29 @@ def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
         "compiled": "The libraries of a training: what Python compiles of them is kept",
         "libraries": "The same, compiled: no garbage is looked for meanwhile",
         "notebooks": "`nbformat`: no grammar of internationalised web addresses is compiled",
+        "head_start": "A whole run's start: libraries and meter load while papermill gets to know the kernel",
     }
     lines = [
         (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now")))
         for name, found in seconds.items()
     ]
-    return _markdown(("A fresh process loads", "Before", "Now"), lines)
+    return _markdown(("Loads", "Before", "Now"), lines)
+
+
+def _scoring(scored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    lines = []
+    for size in scored["pepr"]:
+        line = [f"{int(size):,}"]
+        for found in scored.values():
+            seconds = statistics.median(found[size]["seconds"])
+            line += [f"{_rounded(1000 * seconds)} ms", f"{_rounded(found[size]['bytes'] / 1e6)} MB"]
+        lines.append(line)
+    return _markdown(("Models", "PePR", "Memory", "PePR curve", "Memory"), lines)
+
+
+def _rounded(value: float) -> str:
+    """Two digits that count, and no power of ten beside them."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _energy(pocket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

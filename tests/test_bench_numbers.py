@@ -32,6 +32,10 @@ def report():
         "memory_settings": {"ours": [1.0, 1.5, 2.0], "ours_without": [2.0, 1.0, 3.0]},
         "busiest": {"resnet50, single": {"convolution": 0.75}},
         "import_seconds": {"sys": 0.01, "torch": 1.5},
+        "scoring": {
+            name: {"131": {"seconds": [1e-4], "bytes": 5e3}, "1000000": {"seconds": seconds, "bytes": 4e7}}
+            for name, seconds in (("pepr", [0.005, 0.001, 0.009]), ("pepr_curve", [0.14]))
+        },
         "mended_seconds": {"notebooks": {"before": 2.0, "now": 0.5}},
         "startup_seconds": {"run": [9.0, 8.0, 11.5], "bare": [5.0, 6.0, 7.0]},
         "startup_phases": {
@@ -89,6 +93,7 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
     assert entries["startup_run"]["text"] == "9.5 s" and entries["stolen"]["text"] == "2.0%"
     assert "papermill opens the notebook | 1.5 s | 16% |" in entries["phases_table"]["text"]
+    assert entries["scoring_table"]["text"].endswith("| 1,000,000 | 5 ms | 40 MB | 140 ms | 40 MB |")
     assert entries["pocket_hardware"]["text"] == "another machine"
     assert (entries["step_ours"]["text"], entries["step_ours_without"]["text"]) == ("1.50 s", "2.00 s")
     assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
