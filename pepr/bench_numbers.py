@@ -139,12 +139,12 @@ def _table(report: Mapping[str, Any]) -> str:
         relation, goal = report["goals"][name].split()
         aim = f"{'at least' if relation == '>=' else 'at most'} {_text(name, float(goal))}"
         if report[name] is None:
-            lines.append((words, "not measured", report["why"][name], aim, "–"))
+            lines.append((words, "not measured", f"{aim}: {report['why'][name]}", "–"))
             continue
         low, high = (_text(name, value) for value in report["spread"][name])
         verdict = "met" if _met(report, name) else _missed(name, report[name], float(goal))
-        lines.append((words, _text(name, report[name]), f"{low} to {high}", aim, verdict))
-    return _markdown(("Measure", "Found", "Rounds", "Goal", ""), lines)
+        lines.append((words, _text(name, report[name]), f"{aim}: {verdict}", f"{low} to {high}"))
+    return _markdown(("Measure", "Found", "Goal", "Rounds"), lines)
 
 
 def _missed(name: str, value: float, goal: float) -> str:
@@ -221,7 +221,7 @@ def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
         (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now")))
         for name, found in seconds.items()
     ]
-    return _markdown(("Loads", "Before", "Now"), lines)
+    return _markdown(("What was slow, and what mended it", "Before", "Now"), lines)
 
 
 def _scoring(scored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
