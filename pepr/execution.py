@@ -41,6 +41,7 @@ FAILURE_OF_ERROR = {
 
 
 HEAD_START = ("--IPKernelApp.exec_lines=from pepr import head_start; head_start.begin(); del head_start",)
+"""What a run's kernel is started with."""
 KERNEL_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
