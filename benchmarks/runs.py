@@ -40,7 +40,7 @@ DERMA = {"images": 7007, "size": 256}
 """DermaMNIST's training images at the paper's size."""
 
 
-def startup(rounds: int, warm_up: int = 1) -> Comparison:
+def startup(rounds: int, warm_up: int = 1, at_least_s: float = 0.0) -> Comparison:
     """Seconds of a run of `smoke` outside its metered windows (`run`), and of papermill running a notebook
     that imports torch and timm and no more (`bare`); and of each of the run's `PHASES`."""
     phases: list[dict[str, float]] = []
@@ -48,7 +48,7 @@ def startup(rounds: int, warm_up: int = 1) -> Comparison:
         notebook = str(CHECKOUT / "benchmarks" / "startup.ipynb")
         bare = [sys.executable, "-m", "papermill", "-k", "python3", notebook, f"{folder}/startup.ipynb"]
         work = {"run": lambda: phases.append(run()), "bare": lambda: _quietly(bare, dict(os.environ))}
-        found = compare(work, rounds, warm_up)
+        found = compare(work, rounds, warm_up, at_least_s)
     timed = {name: [round_[name] for round_ in phases[warm_up:]] for name in PHASES}
     outside = [sum(round_.values()) for round_ in phases[warm_up:]]
     return Comparison({"run": outside, "bare": found.seconds["bare"], **timed})

@@ -185,7 +185,9 @@ def execute_notebook(
         stdout_file=stdout,
         execution_timeout=None if timeout_s is None else int(timeout_s),
         iopub_timeout=60,  # a busy machine prints late; that is no reason to give up a run
-        cwd=cwd,
+        # Where the kernel starts. papermill's own way moves this whole process there, and two notebooks that
+        # run at once in two threads would leave it there.
+        resources={"metadata": {"path": str(cwd or "")}},
         extra_arguments=["--IPKernelApp.log_level=CRITICAL", *kernel_arguments],
         # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
         shutdown_kernel="immediate",

@@ -156,7 +156,7 @@ def data_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEPR_RESULTS", str(tmp_path_factory.mktemp("prepared")))
         datasets.prepare("elpv", 32)
-        yield datasets.cache_folder("elpv", 32)
+        return datasets.cache_folder("elpv", 32)
 
 
 @pytest.fixture

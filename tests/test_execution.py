@@ -131,6 +131,18 @@ def test_a_runs_kernel_has_a_head_start_in_which_it_looks_for_no_garbage(tmp_pat
     assert "loading: False True 1" in output.read_text() and "training: True 0" in output.read_text()
 
 
+def test_a_notebook_runs_in_the_folder_that_is_asked_for_and_the_process_stays_where_it_is(
+    tmp_path, monkeypatch
+):
+    notebook, output, moves = nbformat.v4.new_notebook(), tmp_path / "out.ipynb", []
+    notebook.cells = [nbformat.v4.new_code_cell("import os; print(os.getcwd())")]
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(os, "chdir", moves.append)  # papermill moves to where it is, too
+    execution.execute_notebook(tmp_path / "n.ipynb", output, {}, cwd=tmp_path / "elsewhere")
+    assert str(tmp_path / "elsewhere") in output.read_text() and set(moves) == {str(Path.cwd())}
+
+
 def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
     with pytest.raises(InputError, match="no run elpv-x"):
         execution.run_one(profile(tmp_path), "elpv-x", NOTEBOOK)
