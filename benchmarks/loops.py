@@ -235,11 +235,11 @@ def greatest_difference(some: list[float], others: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(some, others, strict=True))
 
 
-def busiest(model: str, precision: str, n: int = 4) -> dict[str, float]:
-    """The `n` operations that take most of a step of our loop at 128 px, each with its share of the step's
-    processor time."""
+def busiest(way: str, model: str, precision: str, n: int = 4) -> dict[str, float]:
+    """The `n` operations that take most of a step of a loop, `ours` or `authors`, at 128 px, each with its
+    share of the step's processor time."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell of each start and stop
-    loop = Bench(model, 128, precision).ours()
+    loop = getattr(Bench(model, 128, precision), way)()
     loop(1)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         loop(1)

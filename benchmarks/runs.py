@@ -59,9 +59,15 @@ def head_start_seconds(rounds: int) -> dict[str, float]:
     and opens the meter only when a cell asks for them (`before`), and with its head start (`now`)."""
     seconds: dict[str, list[float]] = {"before": [], "now": []}
     with _smoke() as run:
-        for _ in range(rounds):
-            for when, first in (("before", WITHOUT_HEAD_START), ("now", "")):
-                seconds[when].append(sum(run(first).values()))
+
+        def start(when: str, first: str) -> None:
+            seconds[when].append(sum(run(first).values()))
+
+        work = {
+            "before": lambda: start("before", WITHOUT_HEAD_START),
+            "now": lambda: start("now", ""),
+        }
+        compare(work, rounds, warm_up=0)
     return {when: statistics.fmean(values) for when, values in seconds.items()}
 
 
@@ -158,20 +164,28 @@ def _quietly(command: list[str], environment: dict[str, str]) -> str:
 
 
 def meter(seconds: float, rounds: int) -> list[float]:
-    """What measuring takes of a window of `seconds`, one share a round: the processor time of an empty window
-    and the wall time of opening and closing it, as if training waited for all of it.
+    """What measuring takes of a window of `seconds`, one share a round: the processor time that the meter's
+    threads take during an empty window, and the wall time of opening and closing it, as if training waited
+    for all of it.
 
     Training with and without a meter differs by less than two trainings without one do.
     """
     opened = energy.open_meter()
     shares = []
     for _ in range(rounds):
-        began, worked = time.perf_counter(), time.process_time()
+        began, worked = time.perf_counter(), _others_cpu_time()
         with opened.window("train"):
+            slept = time.perf_counter()
             time.sleep(seconds)
-        worked = time.process_time() - worked
-        shares.append((worked + time.perf_counter() - began - seconds) / seconds)
+            slept = time.perf_counter() - slept
+        edges = time.perf_counter() - began - slept
+        shares.append((_others_cpu_time() - worked + edges) / seconds)
     return shares
+
+
+def _others_cpu_time() -> float:
+    """Processor seconds of all threads of this process but the one that asks."""
+    return time.process_time() - time.thread_time()
 
 
 HOLD_OURS = """

@@ -182,10 +182,12 @@ def _losses(differences: Mapping[str, Mapping[str, float]]) -> str:
     return _markdown(heads, lines)
 
 
-def _busiest(operations: Mapping[str, Mapping[str, float]]) -> str:
+def _busiest(operations: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    words = {"ours": "", "authors": ", the paper's way"}
     lines = [
-        (model, ", ".join(f"`{name}` {100 * share:.0f}%" for name, share in shares.items()))
-        for model, shares in operations.items()
+        (model + words[way], ", ".join(f"`{name}` {100 * share:.0f}%" for name, share in shares.items()))
+        for way, found in operations.items()
+        for model, shares in found.items()
     ]
     return _markdown(("Model and precision", "Where a step's processor time goes"), lines)
 

@@ -30,7 +30,10 @@ def report():
             "float64": {"resnet50": 2e-13},
         },
         "memory_settings": {"ours": [1.0, 1.5, 2.0], "ours_without": [2.0, 1.0, 3.0]},
-        "busiest": {"resnet50, single": {"convolution": 0.75}},
+        "busiest": {
+            "ours": {"resnet50, single": {"convolution": 0.75}},
+            "authors": {"resnet50, bfloat16": {"convolution": 0.7, "normalisation": 0.2}},
+        },
         "import_seconds": {"sys": 0.01, "torch": 1.5},
         "scoring": {
             name: {"131": {"seconds": [1e-4], "bytes": 5e3}, "1000000": {"seconds": seconds, "bytes": 4e7}}
@@ -96,6 +99,9 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert entries["scoring_table"]["text"].endswith("| 1,000,000 | 5 ms | 40 MB | 140 ms | 40 MB |")
     assert entries["pocket_hardware"]["text"] == "another machine"
     assert (entries["step_ours"]["text"], entries["step_ours_without"]["text"]) == ("1.50 s", "2.00 s")
+    busiest = entries["busiest_table"]["text"].splitlines()
+    assert busiest[2] == "| resnet50, single | `convolution` 75% |"
+    assert busiest[3] == "| resnet50, bfloat16, the paper's way | `convolution` 70%, `normalisation` 20% |"
     assert entries["mended_table"]["text"].endswith("is compiled | 2.0 s | 0.5 s |")
     assert entries["pocket_energy_overhead"]["text"] == "2 Wh (20%)"
     assert entries["pocket_energy"]["estimate"] and not entries["loop_vs_bare"]["estimate"]
