@@ -15,8 +15,10 @@ import copy
 import itertools
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -201,6 +203,25 @@ def _hold(way: str, model: str, precision: str) -> None:
 
 def _go_on() -> None:
     _held["loop"](1)
+
+
+@contextlib.contextmanager
+def at_work(model: str) -> Iterator[None]:
+    """Our loop trains in a process of its own meanwhile, at 128 px, as the machine does during a run."""
+    with processes("ours") as pools, tempfile.TemporaryDirectory() as folder:
+        pools["ours"].submit(_hold, "ours", model, "fp32").result()
+        enough = Path(folder) / "enough"
+        trained = pools["ours"].submit(_go_on_until, enough)
+        try:
+            yield
+        finally:
+            enough.touch()
+            trained.result()
+
+
+def _go_on_until(exists: Path) -> None:
+    while not exists.exists():
+        _go_on()
 
 
 def losses(way: str, model: str, dtype: torch.dtype, image_size: int = 64, steps: int = 20) -> list[float]:

@@ -165,8 +165,8 @@ def _quietly(command: list[str], environment: dict[str, str]) -> str:
 
 def meter(seconds: float, rounds: int) -> list[float]:
     """What measuring takes of a window of `seconds`, one share a round: the processor time that the meter's
-    threads take during an empty window, and the wall time of opening and closing it, as if training waited
-    for all of it.
+    threads take during a window in which this process sleeps, and the wall time of opening and closing it, as
+    if training waited for all of it. Threads of this process that are not the meter's would count too.
 
     Training with and without a meter differs by less than two trainings without one do.
     """

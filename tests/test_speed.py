@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -48,6 +49,20 @@ def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
     ]
     assert loops.greatest_difference(*found) < 1e-5
     assert loops.greatest_difference([1.0, 2.0, 3.0], [1.0, 2.5, 3.1]) == 0.5
+
+
+@pytest.mark.slow
+def test_the_meter_is_measured_beside_a_training_that_ends_with_it():
+    before = set(psutil.Process().children())
+    with loops.at_work("mobilenetv2_050"):
+        (trainer,) = (
+            p for p in set(psutil.Process().children()) - before if "spawn_main" in str(p.cmdline())
+        )
+        began = sum(trainer.cpu_times()[:2])
+        (share,) = runs.meter(2.0, rounds=1)
+        assert sum(trainer.cpu_times()[:2]) - began > 1.0
+    assert 0 < share < 0.1
+    assert not trainer.is_running()
 
 
 @pytest.mark.slow
