@@ -52,7 +52,7 @@ and beside the paper's way, whose memory makes some of its steps slow."""
 METER_SECONDS, METER_ROUNDS = 30.0, 5
 METER_MODEL = "mobilenetv2_050"
 """Trains while the meter measures, as in a run: an idle machine wakes at another pace each time."""
-STARTUP_ROUNDS, STARTUP_SECONDS = 6, 80.0
+STARTUP_ROUNDS, STARTUP_SECONDS = 6, 110.0
 """A run and a notebook that only imports start in turns so often at least, and for so many seconds."""
 LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
 """The two quick ones."""
