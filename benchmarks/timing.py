@@ -1,4 +1,4 @@
-"""Compare pieces of work fairly: a warm-up, then rounds in alternating order; medians, and their spread."""
+"""Compare pieces of work fairly: a warm-up, then rounds in alternating order; medians, least, and their spread."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Comparison:
         """Median seconds of one piece of work."""
         return statistics.median(self.seconds[name])
 
-    def mean(self, name: str) -> float:
-        """Mean seconds of one piece of work."""
-        return statistics.fmean(self.seconds[name])
+    def least(self, name: str) -> float:
+        """Least seconds of one piece of work: what else the machine does only adds to them."""
+        return min(self.seconds[name])
 
     def ratios(self, above: str, below: str) -> list[float]:
         """Seconds of `above` over seconds of `below`, round by round: what both share in a round, such as

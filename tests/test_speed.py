@@ -28,7 +28,7 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
     longer = timing.compare({"a": lambda: time.sleep(0.01)}, rounds=2, at_least_s=0.5)
     assert len(longer.seconds["a"]) in range(3, 51)
     fixed = timing.Comparison({"a": [9.0, 2.0], "b": [3.0, 1.0]})
-    assert fixed.ratios("a", "b") == [3.0, 2.0] and fixed.mean("a") == 5.5
+    assert fixed.ratios("a", "b") == [3.0, 2.0] and fixed.least("a") == 2.0
     assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
 
 
@@ -143,4 +143,4 @@ def test_the_loop_keeps_up_with_the_bare_loop():
 @pytest.mark.alone
 def test_a_run_starts_in_less_than_twice_the_time_that_the_benchmark_found():
     found = runs.startup(rounds=3, warm_up=0)
-    assert found.mean("run") / found.mean("bare") < 2 * json.loads(RESULTS.read_text())["startup_vs_bare"]
+    assert found.least("run") / found.least("bare") < 2 * json.loads(RESULTS.read_text())["startup_vs_bare"]
