@@ -1,4 +1,4 @@
-"""Compare pieces of work fairly: a warm-up, then rounds in alternating order; medians, least, and their spread."""
+"""Compare pieces of work fairly: a warm-up, then rounds in alternating order; median, least, and spread."""
 
 from __future__ import annotations
 
