@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measure everything side by side on this machine, and write `results.json`.
 
-`python -m benchmarks memory meter` measures parts of it anew; the losses are of the part `meter`.
+`python -m benchmarks memory meter` measures parts of it anew.
 
 Ratios compare two pieces of work in one run, in alternating rounds, so they hold on a slow day too; seconds
 are of this machine. `goals` beside each figure say what was aimed at.
@@ -51,9 +51,13 @@ LOOP_ROUNDS, BARE_SECONDS, AUTHORS_SECONDS = 5, 6.0, 10.0
 and beside the paper's way, whose memory makes some of its steps slow."""
 METER_SECONDS, METER_ROUNDS = 30.0, 5
 METER_MODEL = "mobilenetv2_050"
-"""Trains while the meter measures, after the losses: an idle machine wakes at another pace each time."""
+"""Trains while the meter measures, as in a run: an idle machine wakes at another pace each time."""
 STARTUP_ROUNDS, STARTUP_SECONDS = 6, 110.0
 """A run and a notebook that only imports start in turns so often at least, and for so many seconds."""
+LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
+"""The two quick ones."""
+LOSSES_IN_DOUBLE = "mobilenetv2_050"
+"""Double precision is slow on a CPU: the one that parts most in single precision."""
 MEMORY_MODEL = "ghostnet_100"
 """Trained with and without the study's memory settings: many layers, each with little to compute."""
 
@@ -126,6 +130,7 @@ def measure_loops(report: Report) -> None:
         report.details["loop_vs_bare"] = ratios
         report.add("loop_vs_bare", *combined(ratios.values()))
         measure_against_authors(report, pools)
+    measure_losses(report)
     report.details["busiest"] = {
         "ours": {
             **{f"{model}, single": loops.busiest("ours", model, "fp32") for model in loops.MODELS},
@@ -158,6 +163,25 @@ def multiplies_bfloat16() -> bool:
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
+def measure_losses(report: Report) -> None:
+    single, one_thread = {}, {}
+    for model in loops.MODELS:
+        theirs = loops.losses("authors", model, torch.float32)
+        ours = loops.losses("ours", model, torch.float32)
+        single[model] = loops.greatest_difference(ours, theirs)
+        if model in LOSSES_ON_ONE_THREAD:
+            with loops.one_thread():
+                again = loops.losses("authors", model, torch.float32)
+            one_thread[model] = loops.greatest_difference(again, theirs)
+    double = [loops.losses(way, LOSSES_IN_DOUBLE, torch.float64) for way in ("ours", "authors")]
+    report.details["loss_difference"] = {
+        "float32": single,
+        "one_thread": one_thread,
+        "float64": {LOSSES_IN_DOUBLE: loops.greatest_difference(*double)},
+    }
+    report.add("loss_difference_fp32", [max(single.values())])
+
+
 def measure_memory(report: Report) -> None:
     held = runs.host_memory()
     report.details["host_memory_bytes"] = held
@@ -165,17 +189,13 @@ def measure_memory(report: Report) -> None:
 
 
 def measure_meter(report: Report) -> None:
-    # In a process of its own, which has no other threads, while another one trains: for the losses, which
-    # nobody times, and then on and on.
+    # In a process of its own, which has no other threads, while another one trains.
     alone = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    with loops.at_work(loops.loss_differences, METER_MODEL) as trained, alone as pool:
+    with loops.at_work(METER_MODEL), alone as pool:
         shares = pool.submit(runs.meter, METER_SECONDS, METER_ROUNDS).result()
-        differences = trained.result()
     report.details["meter_shares"] = shares
     # Windows differ by chance and none stands out: the mean of a few differs less than their median.
     report.add("meter_overhead", shares, statistics.fmean(shares))
-    report.details["loss_difference"] = differences
-    report.add("loss_difference_fp32", [max(differences["float32"].values())])
 
 
 def measure_startup(report: Report) -> None:

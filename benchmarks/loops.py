@@ -17,9 +17,8 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,11 +41,6 @@ WAYS = {
     "ours_without": ("ours", {}),
 }
 """Of each process: the way of its loop, and what its environment has besides this one's."""
-LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
-"""The two quick ones."""
-LOSSES_IN_DOUBLE = "mobilenetv2_050"
-"""Double precision is slow on a CPU: the one that parts most in single precision."""
-T = TypeVar("T")
 Loop = Callable[[int], list[float]]
 """Does a number of steps and returns the loss of each."""
 
@@ -212,16 +206,14 @@ def _go_on() -> None:
 
 
 @contextlib.contextmanager
-def at_work(first: Callable[[], T], model: str) -> Iterator[Future[T]]:
-    """A process trains meanwhile, as the machine does during a run: it does `first`, whose result is yielded,
-    and goes on with our loop of `model` at 128 px."""
+def at_work(model: str) -> Iterator[None]:
+    """Our loop trains in a process of its own meanwhile, at 128 px, as the machine does during a run."""
     with processes("ours") as pools, tempfile.TemporaryDirectory() as folder:
-        did = pools["ours"].submit(first)
-        pools["ours"].submit(_hold, "ours", model, "fp32")
+        pools["ours"].submit(_hold, "ours", model, "fp32").result()
         enough = Path(folder) / "enough"
         trained = pools["ours"].submit(_go_on_until, enough)
         try:
-            yield did
+            yield
         finally:
             enough.touch()
             trained.result()
@@ -246,22 +238,6 @@ def losses(way: str, model: str, dtype: torch.dtype, image_size: int = 64, steps
         torch.manual_seed(step)  # some models drop units at random: the same ones in all
         found += loop(1)
     return found
-
-
-def loss_differences() -> dict[str, dict[str, float]]:
-    """By how much the losses of a step differ at most, by model: of our loop from the paper's way in single
-    (`float32`) and double precision (`float64`), and of the paper's way from itself on `one_thread`."""
-    single, other_threads = {}, {}
-    for model in MODELS:
-        theirs = losses("authors", model, torch.float32)
-        single[model] = greatest_difference(losses("ours", model, torch.float32), theirs)
-        if model in LOSSES_ON_ONE_THREAD:
-            with one_thread():
-                other_threads[model] = greatest_difference(losses("authors", model, torch.float32), theirs)
-    double = greatest_difference(
-        *(losses(way, LOSSES_IN_DOUBLE, torch.float64) for way in ("ours", "authors"))
-    )
-    return {"float32": single, "one_thread": other_threads, "float64": {LOSSES_IN_DOUBLE: double}}
 
 
 @contextlib.contextmanager
