@@ -46,13 +46,13 @@ GOALS = {
     "book_build_seconds": ("<=", 60.0),
     "book_incremental_seconds": ("<=", 10.0),
 }
-LOOP_ROUNDS, BARE_SECONDS, AUTHORS_SECONDS = 5, 6.0, 10.0
+LOOP_ROUNDS, BARE_SECONDS, AUTHORS_SECONDS = 3, 6.0, 10.0
 """Each two loops take turns step by step so often at least, and for so many seconds: beside the bare loop,
 and beside the paper's way, whose memory makes some of its steps slow."""
 METER_SECONDS, METER_ROUNDS = 30.0, 5
 METER_MODEL = "mobilenetv2_050"
 """Trains while the meter measures, as in a run: an idle machine wakes at another pace each time."""
-STARTUP_ROUNDS, STARTUP_SECONDS = 6, 110.0
+STARTUP_ROUNDS, STARTUP_SECONDS = 5, 90.0
 """A run and a notebook that only imports start in turns so often at least, and for so many seconds."""
 LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
 """The two quick ones."""
@@ -107,16 +107,16 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 def combined(cases: Iterable[list[float]]) -> tuple[list[float], float]:
-    """Geometric means over cases, of which each has a list of rounds: one for each fifth of the rounds, and
+    """Geometric means over cases, of which each has a list of rounds: one for each third of the rounds, and
     one for all of them. Of a case's rounds the median counts."""
     cases = list(cases)
-    parts = zip(*map(fifths, cases), strict=True)
+    parts = zip(*map(thirds, cases), strict=True)
     return [geometric_mean(part) for part in parts], geometric_mean(map(statistics.median, cases))
 
 
-def fifths(rounds: list[float]) -> list[float]:
-    """Medians of five consecutive parts of at least five rounds."""
-    edges = [len(rounds) * part // 5 for part in range(6)]
+def thirds(rounds: list[float]) -> list[float]:
+    """Medians of three consecutive parts of at least three rounds."""
+    edges = [len(rounds) * part // 3 for part in range(4)]
     return [statistics.median(rounds[start:end]) for start, end in itertools.pairwise(edges)]
 
 

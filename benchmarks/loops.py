@@ -33,8 +33,8 @@ MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet1
 RESNETS = ("resnet18d", "resnet50")
 BATCH_SIZE = 32
 N_IMAGES = 320
-WARM_UP = 2
-"""Untimed steps of each loop: in the first ones its process fetches the memory that it keeps."""
+WARM_UP = 1
+"""Untimed steps of each loop: in the first one its process fetches the memory that it keeps."""
 WAYS = {
     "ours": ("ours", execution.KERNEL_ENVIRONMENT),
     "authors": ("authors", {}),

@@ -4,6 +4,7 @@ Ratios within one run, so that a slow machine does not fail them.
 """
 
 import json
+import math
 import os
 import subprocess
 import time
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from benchmarks import loops, runs, timing
-from benchmarks.__main__ import RESULTS, combined, fifths
+from benchmarks.__main__ import RESULTS, combined, thirds
 from pepr import execution
 
 
@@ -32,13 +33,10 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
     assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
 
 
-def test_cases_are_combined_by_medians_of_fifths_and_of_all_rounds():
-    quick, slow = (
-        [1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 9.0],
-        [1.0, 4.0, 1.0, 1.0, 4.0],
-    )
-    assert fifths(quick) == [1.0, 1.0, 1.0, 1.0, 4.0] and fifths(slow) == slow
-    assert combined([quick, slow]) == (pytest.approx([1.0, 2.0, 1.0, 1.0, 4.0]), pytest.approx(1.0))
+def test_cases_are_combined_by_medians_of_thirds_and_of_all_rounds():
+    quick, slow = [1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 4.0, 4.0, 9.0, 4.0], [1.0, 4.0, 1.0]
+    assert thirds(quick) == [1.0, 1.0, 4.0] and thirds(slow) == slow
+    assert combined([quick, slow]) == (pytest.approx([1.0, 2.0, 2.0]), pytest.approx(math.sqrt(2.5)))
 
 
 def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
