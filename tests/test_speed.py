@@ -29,7 +29,8 @@ def test_work_is_timed_in_alternating_order_after_a_warm_up():
     longer = timing.compare({"a": lambda: time.sleep(0.01)}, rounds=2, at_least_s=0.5)
     assert len(longer.seconds["a"]) in range(3, 51)
     fixed = timing.Comparison({"a": [9.0, 2.0], "b": [3.0, 1.0]})
-    assert fixed.ratios("a", "b") == [3.0, 2.0] and fixed.least("a") == 2.0
+    assert fixed.ratios("a", "b") == [3.0, 2.0]
+    assert fixed.least("a") == 2.0 and fixed.median("a") == 5.5
     assert timing.summary([3.0, 1.0, 2.0]) == (2.0, [1.0, 3.0])
 
 
