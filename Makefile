@@ -61,7 +61,7 @@ book: setup  ## Build the book from this machine's results, else from the shippe
 
 check-book: setup  ## Build the book and check every page in Chromium: links, numbers, accessibility, weight
 	@pepr book
-	@python -m pepr.check_book
+	@python -m pepr.book.browser
 
 lab: setup  ## Open JupyterLab on the notebooks
 	@jupyter lab notebooks

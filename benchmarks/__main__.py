@@ -27,9 +27,12 @@ import psutil
 import torch
 
 from benchmarks import analysis, loops, runs
+from benchmarks.numbers import SOURCE, numbers
 from benchmarks.timing import summary
-from pepr import machine
-from pepr.runs import find_results, write_atomic
+from pepr.display.numbers import update_numbers
+from pepr.files import write_atomic
+from pepr.machine import description
+from pepr.runs.results import find_results
 
 RESULTS = Path(__file__).with_name("results.json")
 GOALS = {
@@ -267,8 +270,9 @@ def main(asked: list[str]) -> int:
     for name in GOALS.keys() - report.found.keys():
         report.leave_out(name, report.failed)
     report.details["made_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    report.details["hardware"], report.details["software"] = machine.hardware(), machine.software()
+    report.details["hardware"], report.details["software"] = description.hardware(), description.software()
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
+    update_numbers(RESULTS.parent, SOURCE, numbers(report.as_dict()))
     took, stolen = (sum(report.details[f"{name}_seconds"].values()) for name in ("took", "stolen"))
     print(f"Written to {RESULTS}; all parts took {took / 60:.1f} minutes.")
     print(f"The host gave {stolen / took:.1%} of the processors' time to other machines meanwhile.")

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.runs import CHECKOUT
 from benchmarks.timing import Comparison, compare
-from pepr import book, score, stats
+from pepr import score, stats
+from pepr.book import build
 
 SIZES = (131, 10_000, 1_000_000)
 RESAMPLES, MODELS, SETTINGS = 10_000, 131, 8
@@ -62,17 +63,17 @@ def book_build() -> dict[str, float]:
     chapter = CHECKOUT / "book" / "limits.md"
     kept = chapter.read_bytes()
     with contextlib.chdir(CHECKOUT):
-        book.assemble(CHECKOUT, CHECKOUT / book.BUILD_FOLDER / "source", say=_quiet)
+        build.assemble(CHECKOUT, CHECKOUT / build.BUILD_FOLDER / "source", say=_quiet)
     for folder in ("html", "jupyter_execute", ".doctrees"):
-        shutil.rmtree(CHECKOUT / book.BUILD_FOLDER / folder, ignore_errors=True)
+        shutil.rmtree(CHECKOUT / build.BUILD_FOLDER / folder, ignore_errors=True)
     seconds = {}
     try:
         began = time.perf_counter()
-        book.build(CHECKOUT, say=_quiet)
+        build.build(CHECKOUT, say=_quiet)
         seconds["whole"] = time.perf_counter() - began
         chapter.write_bytes(kept + b"\nOne more sentence.\n")
         began = time.perf_counter()
-        book.build(CHECKOUT, say=_quiet)
+        build.build(CHECKOUT, say=_quiet)
         seconds["incremental"] = time.perf_counter() - began
     finally:
         chapter.write_bytes(kept)

@@ -26,8 +26,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.timing import Comparison, compare
-from pepr import datasets, execution, models, training
-from pepr.runs import RunSpec
+from pepr import datasets, models, training
+from pepr.runs.spec import RunSpec
+from pepr.study import execution
+from pepr.training import loop as training_loop
 
 MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet121")
 RESNETS = ("resnet18d", "resnet50")
@@ -116,7 +118,7 @@ class Bench:
         def run(steps: int) -> list[float]:
             for pixels, labels in ready[:steps]:
                 optimiser.zero_grad(set_to_none=True)
-                with training._autocast(self.spec):
+                with training_loop._autocast(self.spec):
                     loss = F.cross_entropy(network(pixels).float(), labels)
                 loss.backward()
                 optimiser.step()
@@ -138,7 +140,7 @@ class Bench:
             losses, correct = [], 0.0
             for batch, labels in itertools.islice(endless, steps):
                 optimiser.zero_grad()
-                with training._autocast(self.spec):
+                with training_loop._autocast(self.spec):
                     output = network(batch)
                     loss = F.cross_entropy(output.float(), labels)
                 loss.backward()

@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Comparison, compare
-from pepr import energy, runs, study
+from pepr import runs, study
+from pepr.machine import meter as metering
 
 CHECKOUT = Path(__file__).parents[1]
-IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training")
+IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training.loop")
 MENDED = {
-    "compiled": ("-X pycache_prefix={empty} -B", "", "import timm, pepr.training"),
-    "libraries": ("", "import gc; gc.disable()", "import timm, pepr.training, torch._dynamo"),
+    "compiled": ("-X pycache_prefix={empty} -B", "", "import timm, pepr.training.loop"),
+    "libraries": ("", "import gc; gc.disable()", "import timm, pepr.training.loop, torch._dynamo"),
     "notebooks": ("", "import sys; sys.modules['rfc3987_syntax'] = None", "import nbformat"),
 }
 """What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
 and what is timed. See the Makefile, `head_start` and `pepr.cli`."""
 WITHOUT_HEAD_START = (
-    "from pepr import execution\nexecution.HEAD_START = ('--IPKernelApp.exec_lines=import gc; gc.disable()',)"
+    "from pepr.study import execution\n"
+    "execution.HEAD_START = ('--IPKernelApp.exec_lines=import gc; gc.disable()',)"
 )
 """What makes a run's kernel as it was before it had a head start."""
 PHASES = ("launch", "kernel", "torch", "training", "ending")
@@ -170,7 +172,7 @@ def meter(seconds: float, rounds: int) -> list[float]:
 
     Training with and without a meter differs by less than two trainings without one do.
     """
-    opened = energy.open_meter()
+    opened = metering.open_meter()
     shares = []
     for _ in range(rounds):
         began, worked = time.perf_counter(), _others_cpu_time()

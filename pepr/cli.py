@@ -7,16 +7,18 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pepr.cost_commands import register
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
 
 # jsonschema loads, where it is installed, a checker of internationalised web addresses that compiles a
 # grammar for seconds at each start. No notebook and no profile holds such an address.
 sys.modules.setdefault("rfc3987_syntax", None)
+
+if TYPE_CHECKING:
+    from pepr.audit.finding import Finding
 
 app = typer.Typer(
     add_completion=False,
@@ -38,6 +40,16 @@ PretrainedOption = Annotated[
     str | None, typer.Option(help="`no` starts every setting from scratch, `yes` from pretrained weights.")
 ]
 FidelityOption = Annotated[str | None, typer.Option(help="`study` or `paper`, instead of the profile's.")]
+SettingOption = Annotated[
+    str | None, typer.Option(help="A setting of the paper, which gives images and epochs; default lidc.")
+]
+ImagesOption = Annotated[int | None, typer.Option(help="Training images, in place of the setting's.")]
+JobEpochsOption = Annotated[int | None, typer.Option(help="Epochs, in place of the setting's.")]
+BatchOption = Annotated[int, typer.Option(help="Images in a batch.")]
+SizeOption = Annotated[int, typer.Option(help="Width and height of an image, in pixels.")]
+HardwareOption = Annotated[
+    str, typer.Option(help="`rtx3090`; `shipped`: two CPU cores; or a name that `pepr calibrate` gave.")
+]
 
 
 def print_json(value: Any) -> None:
@@ -51,7 +63,7 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """The model space: sizes, and where the pretrained weights come from."""
-    from pepr.models import IMAGE_SIZES, model_space
+    from pepr.models.space import IMAGE_SIZES, model_space
 
     rows = [
         {
@@ -124,23 +136,25 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """What a profile will take, before anything starts."""
-    from pepr import execution, machine, study
-    from pepr import forecast as forecasting
+    from pepr import study
+    from pepr.machine import description
+    from pepr.study import forecast, workflow
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
-    specs = study.grid(loaded, machine.default_device())
+    specs = study.grid(loaded, description.default_device())
     if as_json:
-        print_json(dataclasses.asdict(forecasting.forecast(loaded, specs)))
+        print_json(dataclasses.asdict(forecast.forecast(loaded, specs)))
         return
-    from pepr.runs import Store, results_root
+    from pepr.files import results_root
+    from pepr.runs.store import Store
 
-    typer.echo(execution.announcement(loaded, specs, Store(results_root(), loaded.name)))
+    typer.echo(workflow.announcement(loaded, specs, Store(results_root(), loaded.name)))
 
 
 @app.command()
 def doctor() -> None:
     """What this machine can do, what it lacks, and what to do about it."""
-    from pepr.diagnosis import report
+    from pepr.study.diagnosis import report
 
     typer.echo(report())
 
@@ -159,7 +173,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Add PePR to every row of a CSV: columns `pepr_<resource>` and `<resource>_norm`."""
-    from pepr.tables import score_table
+    from pepr.tables.scoring import score_table
 
     score_table(table, sys.stdout, performance, resource, group or [], resource_range, as_json)
 
@@ -172,11 +186,11 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Find what cannot be right in a results table. Exit status 1 if there is an error or a warning."""
-    from pepr import audit as auditing
+    from pepr import audit
 
-    findings = auditing.audit_target(target, n_test, power_limit)
-    typer.echo(auditing.to_json(findings) if as_json else auditing.report(findings))
-    raise typer.Exit(auditing.exit_status(findings))
+    findings = _audited(target, n_test, power_limit)
+    typer.echo(audit.to_json(findings) if as_json else audit.as_text(findings))
+    raise typer.Exit(audit.exit_status(findings))
 
 
 @app.command()
@@ -185,7 +199,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute table, measures and analysis from the records. Exit status 1 if a number does not hold."""
-    from pepr.verification import verify as recompute
+    from pepr.study.verification import verify as recompute
 
     done = recompute(target)
     typer.echo(done.as_json() if as_json else done.report())
@@ -200,7 +214,7 @@ def submit(
     ] = None,
 ) -> None:
     """Check results for contribution, and pack what belongs into a pull request."""
-    from pepr import submission
+    from pepr.study import submission
 
     for folder in submission.submit(target, out):
         typer.echo(f"Accepted: {folder}. Add it as {submission.PLACE}/{folder.name} in a pull request.")
@@ -221,34 +235,108 @@ def reproduce(
     fidelity: FidelityOption = None,
 ) -> None:
     """Do the runs of a profile that are not done yet, and build the book from them."""
-    from pepr import book, execution
-    from pepr.diagnosis import default_profile
-    from pepr.facts import PROFILES
+    from pepr import files
+    from pepr.book import build
+    from pepr.book.study_facts import PROFILES
+    from pepr.study import workflow
+    from pepr.study.diagnosis import default_profile
 
-    if retry and retry not in execution.RETRIES:
-        raise InputError(f"--retry {retry!r}: expected one of {', '.join(execution.RETRIES)}")
+    if retry and retry not in workflow.RETRIES:
+        raise InputError(f"--retry {retry!r}: expected one of {', '.join(workflow.RETRIES)}")
     name, why = (profile, "asked for") if profile else default_profile()
     typer.echo(f"Profile {name}: {why}.")
-    checkout = book.find_checkout()
+    checkout = files.find_checkout()
     loaded = _restricted(name, models, settings, seeds, epochs, pretrained, fidelity)
-    folder = execution.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None)
+    folder = workflow.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None)
     typer.echo(f"Results: {folder / 'results.csv'}")
     if loaded.name in PROFILES:
-        book.build(checkout)
+        build.build(checkout)
 
 
 @app.command(name="book")
 def build_book() -> None:
     """Build the book from this machine's results, else from the shipped reference."""
-    from pepr import book
+    from pepr.book import build
 
-    book.build()
+    build.build()
+
+
+@app.command()
+def predict(
+    model: Annotated[str | None, typer.Argument(help="A model of the study, or any timm name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every model of the study.")] = False,
+    batch_size: BatchOption = 32,
+    image_size: SizeOption = 256,
+    setting: SettingOption = None,
+    train_images: ImagesOption = None,
+    epochs: JobEpochsOption = None,
+    hardware: HardwareOption = "rtx3090",
+    optimiser: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "adam",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,
+    card_gb: Annotated[float | None, typer.Option(help="Also the largest batch for this many GB.")] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Predict memory, time and energy of fine-tuning a model, before anything runs."""
+    from pepr.costs import model as cost, prediction
+
+    if every == bool(model):
+        raise InputError("name one model, or give --all")
+    job = cost.job_of(
+        setting, train_images=train_images, epochs=epochs, batch_size=batch_size, image_size=image_size,
+        optimiser=optimiser, precision=precision, checkpointing=checkpointing,
+    )  # fmt: skip
+    names = prediction.models_for(image_size) if every else [model]
+    rows = [prediction.as_row(name, job, hardware, card_gb) for name in names]
+    if as_json:
+        print_json(rows if every else rows[0])
+    else:
+        typer.echo(prediction.as_text(rows))
+
+
+@app.command()
+def recommend(
+    max_memory_gb: Annotated[float | None, typer.Option(help="GPU memory, in GB.")] = None,
+    max_energy_wh: Annotated[float | None, typer.Option(help="Training energy, in Wh.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Training time, in minutes.")] = None,
+    max_co2_g: Annotated[float | None, typer.Option(help="Carbon, in grams of CO2-eq.")] = None,
+    train_images: ImagesOption = None,
+    setting: SettingOption = None,
+    risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
+    top: Annotated[int, typer.Option(help="How many models.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Which model to take for a budget, with why, what it costs and how sure that is."""
+    from pepr.costs import recommendation
+
+    budget = recommendation.Budget(max_memory_gb, max_energy_wh, max_minutes, max_co2_g)
+    found = recommendation.recommend(budget, setting, train_images, risk, top)
+    if as_json:
+        print_json([dataclasses.asdict(choice) for choice in found])
+    else:
+        typer.echo(recommendation.as_text(found))
+
+
+@app.command()
+def calibrate(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
+    name: Annotated[str, typer.Option(help="What to call this machine in `--hardware`.")] = "here",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a few small models here, for a minute or two, so that time and energy are predicted for it."""
+    from pepr.costs import calibration
+
+    found = calibration.calibrate(name, device)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        typer.echo(calibration.as_text(found))
 
 
 @step.command()
 def data(dataset: str, image_size: int, notebook: Path, output: Path) -> None:
     """Prepare a dataset by 01_data."""
-    from pepr.execution import prepare_data
+    from pepr.study.execution import prepare_data
 
     prepare_data(dataset, image_size, notebook, output)
 
@@ -256,7 +344,8 @@ def data(dataset: str, image_size: int, notebook: Path, output: Path) -> None:
 @step.command()
 def finetune(profile: str, run_id: str, notebook: Path) -> None:
     """Carry out one run by 02_finetune; exit status 0 whatever becomes of it, since a failure is a row."""
-    from pepr import execution, study
+    from pepr import study
+    from pepr.study import execution
 
     execution.run_one(study.load(profile), run_id, notebook)
 
@@ -264,9 +353,9 @@ def finetune(profile: str, run_id: str, notebook: Path) -> None:
 @step.command()
 def collect(profile: str) -> None:
     """Write the results table from the records."""
-    from pepr import runs
+    from pepr import files, runs
 
-    store = runs.Store(runs.results_root(), Path(profile).stem)
+    store = runs.Store(files.results_root(), Path(profile).stem)
     table = runs.collect(store)
     failed = int((table["status"] == "failed").sum())
     typer.echo(
@@ -277,17 +366,17 @@ def collect(profile: str) -> None:
 @step.command()
 def analyse(checkout: Path, profile: str, page: str) -> None:
     """Run one analysis notebook of a profile, as the book will show it."""
-    from pepr import book
+    from pepr.book import build, notebooks, pages
 
-    chosen = next(entry for entry in book.pages_of([profile]) if entry.path == page)
+    chosen = next(entry for entry in pages.pages_of([profile]) if entry.path == page)
     typer.echo(f"analysis: {page}")
-    executed = checkout / book.BUILD_FOLDER / "executed"
-    output, note = book.execute(checkout, chosen, executed)
+    executed = checkout / build.BUILD_FOLDER / "executed"
+    output, note = notebooks.execute(checkout, chosen, executed)
     if output is None:
-        from pepr.runs import write_atomic
+        from pepr.files import write_atomic
 
         typer.echo(f"analysis: {page} is left out: {note}")
-        write_atomic(executed / page, book.notice_notebook(checkout / chosen.notebook, note))
+        write_atomic(executed / page, notebooks.notice_notebook(checkout / chosen.notebook, note))
 
 
 @step.command()
@@ -298,7 +387,51 @@ def reference(profile: str) -> None:
     runs.write_reference(runs.find_results(profile), runs.reference_folder(profile))
 
 
-register(app, step)
+@step.command()
+def atlas(
+    part: Annotated[Path, typer.Argument(help="Rows made so far, one JSON object a line.")],
+    output: Annotated[Path, typer.Argument(help="The table, written when no row is missing.")],
+    limit_s: Annotated[float, typer.Option(help="Stop after about so many seconds; call again.")] = 150.0,
+) -> None:
+    """Work out the atlas of all models and sizes, a part at a time."""
+    from pepr.files import write_atomic
+    from pepr.models import atlas as models_atlas
+
+    left = models_atlas.extend(part, limit_s)
+    if left:
+        typer.echo(f"{left} rows are left; call again")
+        return
+    write_atomic(output, models_atlas.assemble(part))
+    typer.echo(f"all rows are in {output}")
+
+
+@step.command(name="fit-costs")
+def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_model.json.")]) -> None:
+    """Fit the cost model to the authors' tables."""
+    from pepr import published
+    from pepr.costs import fit
+    from pepr.files import write_atomic
+
+    evidence = fit.evidence(published.load())
+    write_atomic(output, fit.as_json(evidence.fitted))
+    typer.echo(evidence.accuracy().to_string(index=False, float_format="{:.3f}".format))
+    typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
+
+
+def _audited(target: str, n_test: int | None = None, power_limit_w: float | None = None) -> list[Finding]:
+    """Audit `published`, a folder of results (`results/<profile>`), or a CSV."""
+    from pepr import audit, published
+
+    if target == "published":
+        from pepr.published.audit import audit_published
+
+        return audit_published(published.load())
+    path = Path(target)
+    if path.is_dir():
+        path = path / "results.csv"
+    if not path.exists():
+        raise InputError(f"{path}: no such table; expected `published`, a results folder or a CSV")
+    return audit.audit_file(path, n_test, power_limit_w)
 
 
 def main() -> None:

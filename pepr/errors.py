@@ -1,5 +1,9 @@
 """The errors that a user can act on; the command line turns them into one line and an exit status."""
 
+from __future__ import annotations
+
+import re
+
 
 class InputError(ValueError):
     """Input that cannot be used. The message names the file, the row and the column where it can.
@@ -34,3 +38,41 @@ class MeterError(RuntimeError):
 
 class WorkFailed(RuntimeError):
     """A step of the study's own machinery failed: the workflow, a notebook, the book. Exit status 1."""
+
+
+class BookError(WorkFailed):
+    """The book could not be built, or what was built is not sound. The message lists why."""
+
+
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
+FAILURE_OF_ERROR = {
+    "OutOfMemory": "out_of_memory",
+    "OutOfMemoryError": "out_of_memory",
+    "MemoryError": "out_of_memory",
+    "Diverged": "diverged",
+    "ModelUnavailable": "model_unavailable",
+    "DataUnavailable": "data_unavailable",
+    "MeterError": "meter_failed",
+    "DeadKernelError": "kernel_died",
+    "CellTimeoutError": "timeout",
+}
+"""Name of the error that ended a run, and the kind of failure that its record names."""
+
+
+def classify(name: str, message: str) -> str:
+    """The kind of failure behind an error's class name and message."""
+    if OUT_OF_MEMORY.search(f"{name}: {message}"):
+        return "out_of_memory"
+    return FAILURE_OF_ERROR.get(name, "error")
+
+
+FAILURES = (
+    "out_of_memory",
+    "diverged",
+    "model_unavailable",
+    "data_unavailable",
+    "timeout",
+    "kernel_died",
+    "meter_failed",
+    "error",
+)

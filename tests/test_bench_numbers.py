@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from benchmarks import numbers
 from benchmarks.__main__ import GOALS, Report
-from pepr import bench_numbers
 from pepr.errors import InputError
 
 
@@ -59,11 +59,11 @@ def report():
 
 
 def test_each_measure_has_its_median_its_rounds_and_its_verdict(report):
-    entries = bench_numbers.numbers(report)
+    entries = numbers.numbers(report)
     assert entries["loop_vs_bare"]["value"] == 1.0
     lines = entries["table"]["text"].splitlines()
     assert len(lines) == 2 + len(GOALS)
-    met, missing = (next(line for line in lines if bench_numbers.WORDS[name] in line)
+    met, missing = (next(line for line in lines if numbers.WORDS[name] in line)
                     for name in ("loop_vs_bare", "loop_vs_authors_bf16"))  # fmt: skip
     assert "| 1.00 times | at least 0.97 times: met | 0.97 times to 1.10 times |" in met
     assert "not measured" in missing and "no AMX" in missing
@@ -73,9 +73,9 @@ def test_each_measure_has_its_median_its_rounds_and_its_verdict(report):
 
 def test_a_missed_goal_says_by_how_much_and_why(report):
     report["loss_difference_fp32"], report["startup_share"] = 1.2, 0.21
-    lines = bench_numbers.numbers(report)["table"]["text"].splitlines()
+    lines = numbers.numbers(report)["table"]["text"].splitlines()
     names = ("loss_difference_fp32", "startup_share", "book_build_seconds")
-    loss, share, book = (next(line for line in lines if bench_numbers.WORDS[name] in line) for name in names)
+    loss, share, book = (next(line for line in lines if numbers.WORDS[name] in line) for name in names)
     assert "**missed**: 1,200 times the goal; rounding, amplified: [evidence](#equal-losses)" in loss
     assert "**missed** by 5%; the loading of libraries" in share
     assert "at most 60 s: **missed** by 10% |" in book
@@ -83,14 +83,14 @@ def test_a_missed_goal_says_by_how_much_and_why(report):
 
 def test_the_limit_of_any_loop_follows_from_the_bare_one(report):
     report |= {"loop_vs_authors_fp32": 1.14, "loop_vs_bare": 0.95}
-    entries = bench_numbers.numbers(report)
+    entries = numbers.numbers(report)
     assert entries["limit_fp32"]["text"] == "1.20 times"
     assert entries["limit_bf16"]["value"] is None
-    assert bench_numbers.numbers({**report, "loop_vs_bare": 1.05})["limit_fp32"]["value"] == 1.14
+    assert numbers.numbers({**report, "loop_vs_bare": 1.05})["limit_fp32"]["value"] == 1.14
 
 
 def test_the_details_are_tables_and_what_is_estimated_says_so(report):
-    entries = bench_numbers.numbers(report)
+    entries = numbers.numbers(report)
     assert "| `resnet50` | 0.99 | 1.00 | 2.00 | – |" in entries["loops_table"]["text"]
     assert "| `resnet50` | 0.5 | – | 2e-13 |" in entries["losses_table"]["text"]
     assert "| `resnet18d` | 0.1 | 0.2 | – |" in entries["losses_table"]["text"]
@@ -108,18 +108,18 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
 
 
 def test_every_measure_has_words_and_a_goal():
-    assert set(bench_numbers.WORDS) == set(GOALS)
+    assert set(numbers.WORDS) == set(GOALS)
 
 
 def test_a_benchmark_that_broke_off_or_had_other_goals_makes_no_numbers(report):
-    assert bench_numbers.numbers({**report, "goals": {"loop_vs_bare": ">= 0.97"}}) == {}
+    assert numbers.numbers({**report, "goals": {"loop_vs_bare": ">= 0.97"}}) == {}
     del report["details"]["startup_seconds"]
-    assert bench_numbers.numbers(report) == {}
+    assert numbers.numbers(report) == {}
 
 
 def test_no_report_makes_no_numbers_and_a_damaged_one_is_named(tmp_path):
     path = tmp_path / "results.json"
-    assert bench_numbers.numbers(bench_numbers.read(path)) == {}
+    assert numbers.numbers(numbers.read(path)) == {}
     path.write_text("{")
     with pytest.raises(InputError, match=r"results\.json: not what `make bench` writes"):
-        bench_numbers.read(path)
+        numbers.read(path)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pepr import runs, study
-from tests.test_execution import PROFILE
+from tests.study.test_execution import PROFILE
 from tests.whole_studies import (
     assert_same_results,
     finish_study,

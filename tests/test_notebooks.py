@@ -14,9 +14,9 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from pepr import verification
-from pepr.execution import execute_notebook
-from pepr.runs import RunSpec
+from pepr.runs.spec import RunSpec
+from pepr.study import verification
+from pepr.study.notebooks import execute_notebook
 
 CHECKOUT = Path(__file__).parents[1]
 PARAMETERS = {

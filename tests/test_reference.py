@@ -8,7 +8,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pepr import footprint, machine, metrics, models, runs, study, training
+from pepr import models, runs, study, training
+from pepr.audit import gates
+from pepr.machine import description
+from pepr.runs import metrics
 
 RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -34,7 +37,7 @@ def test_the_table_is_what_the_records_say(table):
 
 
 def test_every_gate_holds(table):
-    broken = footprint.gates(table)
+    broken = gates.gates(table)
     assert broken.query("gate != 'constant predictor'").empty, broken.to_string()
 
 
@@ -82,7 +85,7 @@ def test_pretraining_helps_the_model_that_was_repeated(table):
 def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monkeypatch):
     """From its record alone. On other hardware floating point sums differ, and the record says so."""
     record = min(RESULTS.records(), key=lambda record: record["train_time_s"])
-    if record["hardware"] != machine.hardware() or record["software"] != machine.software():
+    if record["hardware"] != description.hardware() or record["software"] != description.software():
         pytest.skip(f"made on {record['hardware']} with {record['software']}")
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     torch.set_num_threads(record["environment"]["threads"])

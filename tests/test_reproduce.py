@@ -9,9 +9,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pepr import book, cli, execution, facts, runs, study
+from pepr import cli, runs, study
+from pepr.book import pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
-from tests.test_execution import CHECKOUT, broken_timm, profile
+from pepr.study import execution, workflow
+from tests.study.test_execution import CHECKOUT, broken_timm, profile
 
 
 @pytest.mark.slow
@@ -27,7 +29,7 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
     )
     blocks = [{"models": ["dla46_c", "mobilenetv2_050"], "settings": ["elpv_small"]}]
     loaded = profile(tmp_path, runs=blocks)
-    folder = execution.reproduce(loaded, CHECKOUT, say=lambda line: None)
+    folder = workflow.reproduce(loaded, CHECKOUT, say=lambda line: None)
     table = runs.read_table(folder / "results.csv").set_index("model")
     assert table["status"].to_dict() == {"dla46_c": "failed", "mobilenetv2_050": "ok"}
     assert table.loc["dla46_c", "failure"] == "error"
@@ -35,7 +37,7 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
     before = finished.stat().st_mtime_ns
 
     monkeypatch.delenv("PYTHONPATH")
-    execution.reproduce(loaded, CHECKOUT, retry="failed", say=lambda line: None)
+    workflow.reproduce(loaded, CHECKOUT, retry="failed", say=lambda line: None)
     assert (runs.read_table(folder / "results.csv")["status"] == "ok").all()
     assert finished.stat().st_mtime_ns == before
 
@@ -52,7 +54,7 @@ def test_a_study_without_one_good_run_has_a_notice_for_a_page_and_ends_well(tmp_
     assert done.exit_code == 0, done.output
     assert "is left out" in done.output and "no run is ok (model_unavailable)" in done.output
     assert "no run is ok" in (tmp_path / "checkout/_build/executed" / page).read_text()
-    assert "paper" not in facts.profiles_with_results()
+    assert "paper" not in study_facts.profiles_with_results()
 
 
 def test_contended_runs_can_be_repeated_and_others_are_left(results):
@@ -61,25 +63,25 @@ def test_contended_runs_can_be_repeated_and_others_are_left(results):
     for spec, contended in zip(specs, (True, False), strict=True):
         record = execution.failed_record(spec, "error", "made by hand")
         store.write_record(record | {"status": "ok", "failure": None, "contended": contended})
-    execution._forget(store, specs, execution.RETRIES["failed"])
+    workflow._forget(store, specs, workflow.RETRIES["failed"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [True, True]
-    execution._forget(store, specs, execution.RETRIES["contended"])
+    workflow._forget(store, specs, workflow.RETRIES["contended"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [False, True]
 
 
 def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
     loaded = study.load("smoke")
     with pytest.raises(WorkFailed, match=r"reproduce\.log"):
-        execution.reproduce(loaded, tmp_path, say=lambda line: None)
+        workflow.reproduce(loaded, tmp_path, say=lambda line: None)
 
 
 def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):
-    shipped = execution.cluster_profile(CHECKOUT, "slurm")
+    shipped = workflow.cluster_profile(CHECKOUT, "slurm")
     assert yaml.safe_load((shipped / "config.yaml").read_text())["executor"] == "slurm"
     (tmp_path / "config.yaml").write_text("executor: slurm")
-    assert execution.cluster_profile(CHECKOUT, str(tmp_path)) == tmp_path
+    assert workflow.cluster_profile(CHECKOUT, str(tmp_path)) == tmp_path
     with pytest.raises(InputError, match=r"cluster 'nimbus': known are slurm, or a folder"):
-        execution.cluster_profile(CHECKOUT, "nimbus")
+        workflow.cluster_profile(CHECKOUT, "nimbus")
 
 
 STAND_IN = """#!/bin/sh
@@ -138,7 +140,7 @@ def test_runs_start_in_the_order_of_the_grid(tmp_path, stood_in):
 def test_the_analysis_of_a_part_of_a_profile_makes_the_pages_that_the_book_has_of_it(stood_in):
     part = study.restrict(study.load("pneumonia"), models=["dla46_c"], seeds=[0])
     asked = [line.split() for line in (stood_in(part) / "analysed").read_text().splitlines()]
-    pages = [page.path for page in book.pages_of(["pneumonia"]) if page.namespace == "pneumonia"]
+    pages = [page.path for page in book_pages.pages_of(["pneumonia"]) if page.namespace == "pneumonia"]
     assert len(pages) == 2 and sorted(asked) == sorted(["pneumonia", page] for page in pages)
 
 

@@ -6,17 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
-from pepr.score import (
-    below_range,
-    normalise,
-    pepr,
-    pepr_curve,
-    pepr_peak,
-    resource_range_of,
-)
+from pepr.score import below_range, normalise, pepr, pepr_curve, pepr_peak, resource_range_of
 
 performances = st.floats(0, 1, allow_subnormal=False)
 resources = st.floats(0, 1e6, allow_subnormal=False)

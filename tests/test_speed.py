@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import loops, runs, timing
 from benchmarks.__main__ import RESULTS, combined, thirds
-from pepr import execution
+from pepr.study import execution
 
 
 def test_work_is_timed_in_alternating_order_after_a_warm_up():

@@ -1,0 +1,31 @@
+"""From runs to scores, intervals, claims and costs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "scores": [
+            "ALIKE",
+            "SET",
+            "curves",
+            "data_scores",
+            "failures",
+            "main_setting",
+            "model_means",
+            "pepr_table",
+            "primary_resource",
+            "rank_differences",
+            "seed_scores",
+            "with_sets",
+        ],
+        "resampling": [
+            "PeakLocation",
+            "model_draws",
+            "peak_locations",
+            "peak_table",
+            "performance_intervals",
+            "run_draws",
+        ],
+    },
+)

@@ -1,0 +1,67 @@
+"""The same study on other electricity grids: grams follow from energy and intensity, ranks stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pepr.analysis.energy import study_bill
+from pepr.display.numbers import number
+from pepr.display.words import mass
+from pepr.grids import COUNTRIES, intensities
+
+
+def energy_of_models(table: pd.DataFrame) -> pd.Series:
+    """Mean training energy of each model in kWh, over its runs on the most training data that was used.
+
+    `table` is a results table; a model without a metered run is left out.
+    """
+    done = table[table["status"] == "ok"]
+    done = done[done["train_fraction"] == done["train_fraction"].max()]
+    return done.groupby("model")["energy_kwh"].mean().dropna()
+
+
+def grams_by_country(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
+    """Grams of CO2e of one training of each model, one column a country: always an estimate."""
+    energy = energy_of_models(table)
+    return pd.DataFrame(
+        {code: energy * intensity for code, intensity in intensities(codes)["carbon_intensity"].items()}
+    )
+
+
+def ranks_that_differ(grams: pd.DataFrame) -> int:
+    """How many models have another rank in some country than in the first column's."""
+    ranks = grams.rank()
+    return int((ranks.ne(ranks.iloc[:, 0], axis=0)).any(axis=1).sum())
+
+
+def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+    """An energy on several grids, as numbers for prose: intensity, year and grams, and their ratio."""
+    rows = intensities(codes)
+    out = {}
+    for code, row in rows.iterrows():
+        key, intensity = f"carbon_{code.lower()}", float(row["carbon_intensity"])
+        out[f"{key}_country"] = number(row["country"], row["country"])
+        out[f"{key}_intensity"] = number(intensity, f"{intensity:.0f} g/kWh", True)
+        out[f"{key}_year"] = number(int(row["year"]), str(int(row["year"])))
+        out[f"{key}_co2"] = number(energy_kwh * intensity, mass(energy_kwh * intensity), True)
+    ratio = float(rows["carbon_intensity"].max() / rows["carbon_intensity"].min())
+    return out | {"carbon_grid_ratio": number(ratio, f"{ratio:.1f}", True)}
+
+
+def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+    """What prose may quote of a study on several grids: `grid_numbers` of its bill, and what place cannot do.
+
+    `carbon_model_ratio` is how much more energy the dearest model took than the thriftiest;
+    `carbon_ranks_moved` how many models change rank between the grids.
+    """
+    bill, energy = study_bill(table), energy_of_models(table)
+    ratio = float(energy.max() / energy.min())
+    moved = ranks_that_differ(grams_by_country(table, codes))
+    return grid_numbers(bill["total_wh"] / 1000, codes) | {
+        "carbon_model_ratio": number(ratio, f"{ratio:.1f}", bill["estimated"]),
+        "carbon_models": number(len(energy), str(len(energy))),
+        "carbon_ranks_moved": number(moved, str(moved) if moved else "none"),
+    }

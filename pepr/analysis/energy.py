@@ -1,0 +1,145 @@
+"""What runs cost: energy by component and how it is known, gates, carbon across grids, the study's bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepr.audit.gates import mean_power_w
+from pepr.quantities import COMPONENTS, MEASURED_KINDS, WINDOWS, component_sources, energy_is_estimated
+
+
+def energy_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The resource table: one row an `ok` run, energies in watt hours, with how each component is known.
+
+    `<component>_how` is `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`; `estimated` is
+    true unless the component that did the work was metered. `power_w` is the mean over the training window.
+    `inferences_to_outweigh_training` is how many predictions cost as much as training did.
+    """
+    done = table[table["status"] == "ok"]
+    sources = [component_sources(text) for text in done["energy_source"]]
+    rows = done[["run_id", "model", "setting", "seed", "num_params", "n_train", "hardware"]].copy()
+    for window, column in WINDOWS.items():
+        rows[f"{window}_wh"] = 1000 * done[column]
+    for component in COMPONENTS:
+        rows[f"{component}_wh"] = 1000 * done[f"energy_{component}_kwh"]
+        rows[f"{component}_how"] = [source.get(component) for source in sources]
+    rows["estimated"] = [energy_is_estimated(text) for text in done["energy_source"]]
+    rows["train_time_s"] = done["train_time_s"]
+    rows["power_w"] = mean_power_w(done)
+    rows["co2eq_g"] = done["co2eq_g"]
+    rows["peak_memory_mb"] = done["peak_memory_bytes"].astype("Float64") / 1e6
+    rows["memory_source"] = done["memory_source"]
+    rows["contended"] = done["contended"].fillna(False)
+    rows["inferences_to_outweigh_training"] = break_even_inferences(done)
+    return rows.reset_index(drop=True)
+
+
+def break_even_inferences(table: pd.DataFrame) -> pd.Series:
+    """Inferences (one image each) after which inference has used as much energy as training did.
+
+    From the energy of the pass over the test set; NaN where that was not metered.
+    """
+    each = table["energy_inference_kwh"] / table["n_test"].astype("Float64").astype("float64")
+    return np.ceil(table["energy_kwh"] / each.where(each > 0))
+
+
+def by_component(table: pd.DataFrame) -> pd.DataFrame:
+    """Training energy in Wh, one row a run and component that has a value, with `how` and `measured`."""
+    rows = energy_table(table)
+    parts = []
+    for component in COMPONENTS:
+        part = rows[["run_id", "model", "setting", "seed"]].copy()
+        part["component"] = component
+        part["energy_wh"], part["how"] = rows[f"{component}_wh"], rows[f"{component}_how"]
+        part["measured"] = part["how"].isin(MEASURED_KINDS)
+        parts.append(part[part["energy_wh"].notna()])
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_window(table: pd.DataFrame) -> pd.DataFrame:
+    """Energy in Wh, one row an `ok` run and window: training, validation, inference."""
+    rows = energy_table(table)
+    names = ["run_id", "model", "setting", "seed", "estimated"]
+    parts = [rows[names].assign(window=window, energy_wh=rows[f"{window}_wh"]) for window in WINDOWS]
+    return pd.concat(parts, ignore_index=True)
+
+
+def study_bill(table: pd.DataFrame) -> dict[str, Any]:
+    """What the study itself used: Wh by window and in all, hours, grams, and whether any of it is estimated.
+
+    Failed runs count with what their records hold. Grams are those of the records, which are of training,
+    scaled to all windows. Hours are those of the metered windows (`metered_hours`)
+    and of whole runs (`wall_hours`). What is not in here: pretraining, making the hardware, the data.
+    """
+    wh = {f"{window}_wh": float(1000 * table[column].sum()) for window, column in WINDOWS.items()}
+    windows = ("train_time_s", "validation_time_s", "inference_time_s")
+    sources = table.loc[table["energy_kwh"].notna(), "energy_source"]
+    total = sum(wh.values())
+    grams = float(table["co2eq_g"].sum())
+    trained = wh["training_wh"]
+    return {
+        **wh,
+        "total_wh": total,
+        "metered_hours": float(sum(table[name].sum() for name in windows) / 3600),
+        "wall_hours": float(table["wall_time_s"].sum() / 3600),
+        "co2eq_g": grams * total / trained if trained else np.nan,
+        "estimated": bool(any(energy_is_estimated(text) for text in sources)) or not len(sources),
+        "n_runs": len(table),
+        "n_without_energy": int(table["energy_kwh"].isna().sum()),
+    }
+
+
+def energy_to_target(
+    records: Iterable[Mapping[str, Any]], target: float, measure: str = "val_auroc"
+) -> pd.DataFrame:
+    """Training energy in Wh, and epochs, until a run's validation reaches `target`; NaN if it never did."""
+    rows = []
+    for record in records:
+        if record.get("status") != "ok" or not record.get("history"):
+            continue
+        history = record["history"]
+        spent = np.cumsum([np.nan if e["energy_kwh"] is None else e["energy_kwh"] for e in history])
+        seconds = np.cumsum([e["train_time_s"] for e in history])
+        reached = [k for k, e in enumerate(history) if e[measure] is not None and e[measure] >= target]
+        first = reached[0] if reached else None
+        rows.append(
+            {
+                **{name: record[name] for name in ("run_id", "model", "setting", "seed")},
+                "best": max((e[measure] for e in history if e[measure] is not None), default=np.nan),
+                "epochs_to_target": np.nan if first is None else first + 1,
+                "energy_to_target_wh": np.nan if first is None else 1000 * float(spent[first]),
+                "time_to_target_s": np.nan if first is None else float(seconds[first]),
+            }
+        )
+    columns = ["run_id", "model", "setting", "seed", "best", "epochs_to_target"]
+    return pd.DataFrame(rows, columns=[*columns, "energy_to_target_wh", "time_to_target_s"])
+
+
+def typical_target(records: Iterable[Mapping[str, Any]], measure: str = "val_auroc") -> float:
+    """A target that half of the runs reach: the median of their best validation values, two decimals down."""
+    best = energy_to_target(records, 0.0, measure)["best"].median()
+    return float(np.floor(100 * best) / 100)
+
+
+def learning_curves(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The epochs of every run that has any: one row an epoch (from 1), with energy and time spent so far."""
+    rows = []
+    for record in records:
+        spent_kwh, seconds = 0.0, 0.0
+        for epoch in record.get("history") or []:
+            spent_kwh += np.nan if epoch["energy_kwh"] is None else epoch["energy_kwh"]
+            seconds += epoch["train_time_s"]
+            rows.append(
+                {
+                    **{name: record[name] for name in ("run_id", "model", "setting", "seed", "status")},
+                    **epoch,
+                    "epoch": epoch["epoch"] + 1,
+                    "energy_so_far_wh": 1000 * spent_kwh,
+                    "time_so_far_s": seconds,
+                }
+            )
+    return pd.DataFrame(rows)

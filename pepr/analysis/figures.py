@@ -1,0 +1,357 @@
+"""Every figure of the study: tables in, matplotlib figures out.
+
+What is measured has filled markers and solid lines or bars; what is estimated has hollow markers, dashed
+lines or hatched bars, and a legend that says so. Colours are those of Okabe and Ito, told apart by marker or
+line style as well, so that figures can be read in greyscale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from sklearn.isotonic import isotonic_regression
+
+from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
+from pepr.quantities import MEASURE_LABELS, RESOURCE_AXES
+
+MOST_NAMES = 16
+"""How many names fit in a column beside the axes."""
+STYLES = {False: ("o", PALETTE["vermillion"], "from scratch"), True: ("s", PALETTE["blue"], "pretrained")}
+
+
+def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
+    """Size of each model against what its training needs, on two log axes, on the most data that was used.
+
+    `scores` is a table of `analysis.pepr_table`: one point a model and setting, shape and colour by
+    pretraining, hollow where the resource is an estimate, crossed out where the run shared the CPU.
+    """
+    theme()
+    rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
+    rows = rows.dropna(subset=["resource_value", "num_params"])
+    rows = rows[rows["train_fraction"] == rows["train_fraction"].max()]
+    _, label, factor = RESOURCE_AXES[resource]
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
+    x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
+    for pretrained, group in rows.groupby(rows["pretrained"].astype(bool)):
+        _points(axes, x[group.index], y[group.index], group["kind"], pretrained)
+    crossed = rows["contended"].astype(bool)
+    axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
+    for which in ("x", "y"):
+        log_axis(axes, which)
+    axes.margins(0.07)
+    axes.set(xlabel="Parameters (millions)", ylabel=label)
+    extra = [legend_entry("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
+    legend_below(figure, _style_handles(rows) + extra)
+    named = _worth_naming(rows)
+    _side_labels(axes, x[named.index], y[named.index], named["model"])
+    return figure
+
+
+def performance_vs_resource(
+    scores: pd.DataFrame, intervals: pd.DataFrame, setting: str, resource: str = "T", measure: str = "auroc"
+) -> Figure:
+    """Performance against a resource in one setting, with 95% intervals and lines of equal PePR.
+
+    `scores` from `analysis.pepr_table`, `intervals` from `analysis.performance_intervals`.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["resource_value", "performance"])
+    bars = intervals[(intervals["setting"] == setting) & (intervals["measure"] == measure)]
+    bars = bars.set_index("model").reindex(rows["model"])
+    _, label, factor = RESOURCE_AXES[resource]
+    x, y = rows["resource_value"].to_numpy() * factor, rows["performance"].to_numpy()
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.6))
+    low, high = bars["low"].to_numpy(), bars["high"].to_numpy()
+    axes.errorbar(
+        x,
+        y,
+        [np.maximum(y - low, 0), np.maximum(high - y, 0)],
+        fmt="none",
+        ecolor="#9A9A9A",
+        lw=1.2,
+        zorder=2,
+    )
+    _points(
+        axes,
+        rows["resource_value"] * factor,
+        rows["performance"],
+        rows["kind"],
+        bool(rows["pretrained"].iloc[0]),
+    )
+    best = rows[rows["score"] == rows["score"].max()]
+    axes.plot(
+        best["resource_value"] * factor,
+        best["performance"],
+        "o",
+        mfc="none",
+        mec=PALETTE["black"],
+        ms=13,
+        mew=1.4,
+    )
+    ranked = rows.dropna(subset=["score"])["resource_value"] * factor
+    axes.set(xlabel=label, ylabel=MEASURE_LABELS[measure])
+    axes.set_xlim(*_padded(x, 0.06))
+    axes.set_ylim(*_padded(np.concatenate([low, high]), 0.08))
+    _pepr_lines(axes, ranked.min(), ranked.max())
+    handles = [
+        *_style_handles(rows),
+        Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR"),
+        legend_entry("o", PALETTE["black"], "best PePR", hollow=True, size=10),
+    ]
+    legend_below(figure, handles)
+    named = _worth_naming(rows)
+    _side_labels(axes, named["resource_value"] * factor, named["performance"], named["model"])
+    return figure
+
+
+def pepr_curve(
+    scores: pd.DataFrame,
+    curves: pd.DataFrame,
+    peaks: pd.DataFrame,
+    setting: str,
+    resource: str = "T",
+    measure: str = "auroc",
+) -> Figure:
+    """The PePR curve of one setting: the best performance a budget buys, its score, and where it peaks.
+
+    `curves` and `peaks` from `analysis.curves` and `analysis.peak_table`. The band is the 95% interval of the
+    peak's location when test images and seeds are resampled; a setting without a peak has no band, and one
+    without a run that can be ranked, as when all were contended, no curve.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
+    curve, peak = _rows(curves, setting, resource, measure), _rows(peaks, setting, resource, measure)
+    estimated = (rows["kind"] == "estimated").any()
+    style = "--" if estimated else "-"
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
+    axes.set(
+        xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
+        ylabel=MEASURE_LABELS[measure],
+        xlim=(-0.02, 1.02),
+    )
+    if not len(curve):
+        words = "No run of this setting can be ranked\nby this resource."
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+        return figure
+    if len(peak):
+        low, high = peak["location_norm_low"].iloc[0], peak["location_norm_high"].iloc[0]
+        axes.axvspan(low - 0.006, high + 0.006, color=PALETTE["yellow"], alpha=0.45, lw=0, zorder=0)
+        axes.axvline(peak["location_norm"].iloc[0], color=PALETTE["black"], lw=1, ls="-.")
+    norm = np.linspace(0, 1, 401)
+    at = np.searchsorted(curve["resource_norm"].to_numpy(), norm, side="right") - 1
+    best = curve["best_performance"].to_numpy()[at]
+    axes.plot(norm, best, color=PALETTE["blue"], lw=1.8, ls=style, drawstyle="steps-post")
+    axes.plot(norm, best / (1 + norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
+    axes.plot(rows["resource_norm"], rows["performance"], "o", color=PALETTE["grey"], ms=5)
+    axes.margins(y=0.12)
+    if len(peak):
+        _name_peak(axes, peak["model"].iloc[0], peak["location_norm"].iloc[0], peak["performance"].iloc[0])
+    handles = [
+        legend_entry("o", PALETTE["grey"], "one model"),
+        Line2D([], [], color=PALETTE["blue"], lw=1.8, ls=style, label="best within a budget"),
+        Line2D([], [], color=PALETTE["vermillion"], lw=2.2, ls=style, label="its PePR"),
+        Line2D([], [], color=PALETTE["black"], lw=1, ls="-.", label="peak"),
+        Patch(color=PALETTE["yellow"], alpha=0.45, label="95% interval of its place"),
+    ]
+    legend_below(figure, handles if len(peak) else handles[:3])
+    if estimated:
+        axes.set_title("the resource is an estimate", fontsize=10, style="italic")
+    return figure
+
+
+def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
+    """What pretraining and what data buy: left, the same model from scratch and pretrained; right, a tenth of
+    the data and all of it. One line joins runs that differ in that alone.
+
+    `runs` is a results table; only `ok` rows with all or a tenth of the data are drawn.
+    """
+    theme()
+    done = runs[runs["status"] == "ok"]
+    column = f"test_{measure}"
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)
+    full = done[done["train_fraction"] == 1.0]
+    _slopes(left, full, "pretrained", (False, True), ["model", "seed"], column)
+    left.set_xticks([0, 1], ["from scratch", "pretrained"])
+    left.set(title="Pretraining, all data", ylabel=MEASURE_LABELS[measure])
+    fractions = done[done["train_fraction"].isin([0.1, 1.0])]
+    _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
+    right.set_xticks([0, 1], ["10% of data", "all data"])
+    right.set(title="Data, by starting point")
+    for axes in (left, right):
+        axes.set_xlim(-0.25, 1.25)
+        axes.grid(axis="x", visible=False)
+    handles = [legend_entry(marker, colour, text, line="-") for marker, colour, text in STYLES.values()]
+    legend_below(figure, handles)
+    return figure
+
+
+def pepr_profile() -> Figure:
+    """PePR over normalised resource and performance: the definition as a map, with lines of equal score."""
+    theme()
+    norm, performance = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
+    score = performance / (1 + norm)
+    figure, axes = plt.subplots(figsize=(WIDTH_IN * 0.8, 4.2))
+    filled = axes.contourf(norm, performance, score, levels=np.linspace(0, 1, 11), cmap="cividis")
+    lines = axes.contour(
+        norm, performance, score, levels=np.linspace(0.1, 0.9, 9), colors="white", linewidths=0.8
+    )
+    axes.clabel(lines, fmt="%.1f", fontsize=9)
+    axes.set(xlabel="Resource, normalised", ylabel="Performance")
+    axes.grid(visible=False)
+    figure.colorbar(filled, ax=axes, label="PePR")
+    return figure
+
+
+def rank_comparison(
+    scores: pd.DataFrame, setting: str, resource: str = "T", measure: str = "auroc"
+) -> Figure:
+    """Ranks of the models of a setting when the range is the setting's own, and when it is frozen.
+
+    A line that changes rank is drawn dark and solid, one that keeps it grey. `scores` from
+    `analysis.pepr_table`.
+    """
+    theme()
+    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"]).copy()
+    for column, by in (("left", "score"), ("right", "score_frozen")):
+        rows[column] = rows[by].rank(ascending=False, method="first")
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(rows) + 1.4))
+    for _, row in rows.iterrows():
+        moved = row["rank"] != row["rank_frozen"]
+        colour = PALETTE["vermillion"] if moved else PALETTE["grey"]
+        axes.plot([0, 1], [row["left"], row["right"]], "-o", color=colour, lw=2 if moved else 1.2, ms=5)
+        axes.text(
+            -0.04, row["left"], f"{row['model']}  {row['score']:.3f}", ha="right", va="center", fontsize=9.5
+        )
+        axes.text(
+            1.04,
+            row["right"],
+            f"{row['score_frozen']:.3f}  {row['model']}",
+            ha="left",
+            va="center",
+            fontsize=9.5,
+        )
+    axes.set_xticks([0, 1], ["range of\nthis setting", "range over\nall settings"])
+    axes.set_yticks([])
+    axes.set(xlim=(-1.3, 2.3), ylim=(len(rows) + 0.6, 0.4))
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    handles = [
+        legend_entry("o", PALETTE["vermillion"], "changes rank", line="-"),
+        legend_entry("o", PALETTE["grey"], "keeps its rank", line="-"),
+    ]
+    legend_below(figure, handles)
+    return figure
+
+
+def _rows(table: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.DataFrame:
+    return table[
+        (table["setting"] == setting) & (table["resource"] == resource) & (table["measure"] == measure)
+    ]
+
+
+def _worth_naming(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a model: all models where their names fit beside the axes, else those with the best scores."""
+    each = rows.sort_values("score", ascending=False, kind="stable").drop_duplicates("model")
+    return each.head(MOST_NAMES)
+
+
+def _points(axes: Axes, x: pd.Series, y: pd.Series, kind: pd.Series, pretrained: bool) -> None:
+    marker, colour, _ = STYLES[pretrained]
+    estimated = (kind == "estimated").to_numpy()
+    axes.plot(x[~estimated], y[~estimated], marker, color=colour, ms=7, mec="white", mew=0.6, zorder=3)
+    axes.plot(x[estimated], y[estimated], marker, mfc="white", mec=colour, ms=7, mew=1.6, zorder=3)
+
+
+def _style_handles(rows: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for the combinations of pretraining and estimation that are in the rows."""
+    handles = []
+    for pretrained, (marker, colour, text) in STYLES.items():
+        kinds = set(rows.loc[rows["pretrained"].astype(bool) == pretrained, "kind"])
+        if kinds - {"estimated"}:
+            handles.append(legend_entry(marker, colour, text))
+        if "estimated" in kinds:
+            handles.append(legend_entry(marker, colour, f"{text} (estimated)", hollow=True))
+    return handles
+
+
+def _padded(values: np.ndarray, share: float) -> tuple[float, float]:
+    low, high = np.nanmin(values), np.nanmax(values)
+    pad = share * (high - low) or 0.05 * (abs(high) or 1.0)
+    return low - pad, high + pad
+
+
+def _pepr_lines(axes: Axes, low: float, high: float) -> None:
+    """Lines of equal PePR for a resource range (low, high) in the axis's unit."""
+    if not high > low:
+        return
+    x = np.linspace(*axes.get_xlim(), 50)
+    norm = np.clip((x - low) / (high - low), 0, None)
+    bottom, top = axes.get_ylim()
+    for level in np.arange(0.1, 1.0, 0.1):
+        y = level * (1 + norm)
+        inside = (y >= bottom) & (y <= top)
+        if inside.sum() < 5:
+            continue
+        axes.plot(x[inside], y[inside], ls=":", color=PALETTE["grey"], lw=1, zorder=1)
+        last = np.flatnonzero(inside)[-1]
+        axes.annotate(
+            f"{level:.1f}", (x[last], y[last]), xytext=(-2, -2), textcoords="offset points",
+            fontsize=8.5, color="#555555", ha="right", va="top", zorder=1.5,
+            bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
+        )  # fmt: skip
+
+
+def _name_peak(axes: Axes, model: str, norm: float, performance: float) -> None:
+    left = norm > 0.6
+    axes.annotate(
+        model, (norm, performance), xytext=(-6 if left else 6, 6), textcoords="offset points",
+        fontsize=9.5, ha="right" if left else "left", va="bottom",
+    )  # fmt: skip
+
+
+def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]) -> None:
+    """Names in a column at the right, none over another, each joined to its point by a thin line."""
+    x, y, labels = np.asarray(x, dtype=float), np.asarray(y, dtype=float), list(labels)
+    axes.figure.draw_without_rendering()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = np.array([to_axes.transform(point)[1] for point in zip(x, y, strict=True)])
+    spread = _spread(heights, gap=13.5 / (axes.get_window_extent().height * 72 / axes.figure.dpi))
+    for px, py, text, height in zip(x, y, labels, spread, strict=True):
+        axes.annotate(
+            text, (px, py), xytext=(1.04, height), xycoords="data", textcoords="axes fraction",
+            fontsize=9, va="center", ha="left", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "lw": 0.6, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip
+
+
+def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Heights [n] moved as little as makes them at least `gap` apart, in the same order, none above 1."""
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    placed = isotonic_regression(heights[order] - steps) + steps
+    out = np.empty_like(placed)
+    out[order] = placed - max(0.0, placed[-1] - max(1.0, heights.max()))
+    return out
+
+
+def _slopes(axes: Axes, rows: pd.DataFrame, side: str, values: tuple, pair: list[str], column: str) -> None:
+    """One line for every pair of runs that agree in `pair` and hold the two `values` of `side`."""
+    for _, group in rows.groupby(pair):
+        ends = [group.loc[group[side] == value, column] for value in values]
+        if any(end.empty for end in ends):
+            continue
+        pretrained = bool(group["pretrained"].iloc[0]) if side != "pretrained" else None
+        heights = [float(end.iloc[0]) for end in ends]
+        line = PALETTE["grey"] if pretrained is None else STYLES[pretrained][1]
+        axes.plot([0, 1], heights, "-", color=line, lw=1.3, zorder=1)
+        for position, height in enumerate(heights):
+            marker, colour, _ = STYLES[bool(position) if pretrained is None else pretrained]
+            axes.plot(position, height, marker, color=colour, ms=6.5, mec="white", mew=0.6)

@@ -1,0 +1,296 @@
+"""From a results table and its predictions to PePR tables, ranges, curves, peaks and their intervals.
+
+A *set* is what is normalised together: one dataset, setting, way of training (fidelity, precision, image
+size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources
+go by their letter: E energy, C carbon, T training time, M memory; D, data, is scored over the training
+fractions of one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from pepr import stats
+from pepr.quantities import MEASURES, RESOURCES, SHARED_CPU_CHANGES, energy_is_estimated, resource_kind
+from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
+
+ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
+"""What settings must share to be scored over one pooled range."""
+SET = ["dataset", "setting", *ALIKE]
+DATA_RANGE: Range = (0.01, 1.0)
+"""Fractions of the training split between which PePR-D is normalised: the 1% and 100% of the paper."""
+
+
+def primary_resource(table: pd.DataFrame) -> str:
+    """E where every scored run's energy was metered; else T, since a load model is nearly time."""
+    done = table[table["status"] == "ok"]
+    estimated = [energy_is_estimated(source) for source in done["energy_source"]]
+    return "T" if not estimated or any(estimated) else "E"
+
+
+def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
+    """The setting with most models among those from scratch, or pretrained, on the largest share of the
+    training data that any of them had; None where there is none."""
+    done = table[(table["status"] == "ok") & (table["pretrained"].astype("boolean") == pretrained)]
+    done = done[done["train_fraction"] == done["train_fraction"].max()]
+    return None if done.empty else str(done.groupby("setting")["model"].nunique().idxmax())
+
+
+def with_sets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a failed run's unknown hardware filled in where its set leaves no doubt."""
+    table = table.copy()
+    unknown = table["hardware"].isna()
+    known = table[~unknown].groupby(SET[:-1], dropna=False)["hardware"].agg(["nunique", "first"])
+    for index, row in table[unknown].iterrows():
+        key = tuple(row[column] for column in SET[:-1])
+        if key in known.index and known.loc[key, "nunique"] == 1:
+            table.loc[index, "hardware"] = known.loc[key, "first"]
+    return table
+
+
+def model_means(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a set and model: seeds averaged, failed seeds counted.
+
+    For each resource letter, `<letter>` is the mean that is ranked (uncontended runs for E, C and T) and
+    `<letter>_shown` the mean of all `ok` runs. A model that has no `ok` run keeps its row, with NaN.
+    """
+    table = with_sets(table)
+    rows = []
+    for key, group in table.groupby([*SET, "model"], dropna=False, sort=True):
+        done = group[group["status"] == "ok"]
+        quiet = done[~done["contended"].fillna(False).astype(bool)]
+        row = dict(zip([*SET, "model"], key, strict=True))
+        row |= {name: _first(group[name]) for name in ("num_params", "pretrained", "train_fraction")}
+        row |= {name: _first(done[name]) for name in ("n_train", "n_test", "energy_source", "memory_source")}
+        row |= {
+            "n_seeds": len(done),
+            "n_failed": len(group) - len(done),
+            "status": "ok" if len(done) else "failed",
+            "contended": bool(len(done) and not len(quiet)),
+        }
+        for measure, column in MEASURES.items():
+            row[measure] = done[column].mean() if len(done) else np.nan
+            row[f"{measure}_sd"] = done[column].std(ddof=1) if len(done) > 1 else np.nan
+        for letter, column in RESOURCES.items():
+            ranked = quiet if letter in SHARED_CPU_CHANGES else done
+            row[letter] = _mean(ranked[column])
+            row[f"{letter}_shown"] = _mean(done[column])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]]:
+    """The declared range of each resource, (lowest, highest) over all settings run alike on one machine."""
+    return {
+        key: {
+            letter: resource_range_of(_array(group["accuracy"]), _array(group[letter]))
+            for letter in RESOURCES
+        }
+        for key, group in means.groupby(ALIKE, dropna=False)
+    }
+
+
+def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -> pd.DataFrame:
+    """Every score: one row a set, model, resource letter and performance measure.
+
+    `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
+    settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range.
+    Failed models, and contended ones for E, C and T, have empty scores; `resource_value` is shown anyway.
+    Equal scores share the better rank.
+    """
+    means = model_means(table)
+    pooled = pooled_ranges(means)
+    parts = []
+    for key, group in means.groupby(SET, dropna=False):
+        ranges = frozen or pooled[key[2:]]
+        for letter in RESOURCES:
+            parts += [_scored(group, letter, measure, ranges[letter]) for measure in MEASURES]
+    return pd.concat(parts, ignore_index=True)
+
+
+def rank_differences(scores: pd.DataFrame) -> pd.DataFrame:
+    """How far set-relative and frozen scores rank alike: ranks that differ and Spearman's rho, per set."""
+    rows = []
+    for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
+        ranked = group.dropna(subset=["score", "score_frozen"])
+        rows.append(
+            {
+                **dict(zip([*SET, "resource", "measure"], key, strict=True)),
+                "n_models": len(ranked),
+                "n_ranks_differ": int((ranked["rank"] != ranked["rank_frozen"]).sum()),
+                "spearman": stats.rank_correlation(ranked["score"], ranked["score_frozen"]).effect,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def seed_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of single runs in the pooled range: one row an `ok` run, resource and measure.
+
+    The range is that of seeds averaged, so a single run may lie below it (`below_range`) or above it.
+    """
+    table = with_sets(table)
+    pooled = pooled_ranges(model_means(table))
+    parts = []
+    for key, group in table[table["status"] == "ok"].groupby(ALIKE, dropna=False):
+        quiet = ~group["contended"].fillna(False).astype(bool)
+        for letter, column in RESOURCES.items():
+            lo, hi = pooled[key][letter]
+            chosen = group[quiet] if letter in SHARED_CPU_CHANGES else group
+            needs = _array(chosen[column])
+            for measure, name in MEASURES.items():
+                part = chosen[["run_id", *SET, "model", "seed"]].copy()
+                part["resource"], part["measure"] = letter, measure
+                part["performance"], part["resource_value"] = _array(chosen[name]), needs
+                part["score"] = pepr(
+                    part["performance"], needs if hi > lo else np.minimum(needs, hi), (lo, hi)
+                )
+                part["below_range"] = below_range(needs, (lo, hi))
+                parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def data_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """PePR-D: each model over its training fractions, one row a fraction and measure.
+
+    R_norm is the fraction between 1% and 100% (`DATA_RANGE`). `ratio_to_win` is how many times the
+    performance of the model's smallest fraction the full set must reach to score higher.
+    """
+    means = model_means(table)
+    means = means[means["status"] == "ok"]
+    rows = []
+    same = ["dataset", *ALIKE, "pretrained", "model"]
+    for _, group in means.groupby(same, dropna=False):
+        if group["train_fraction"].nunique() < 2:
+            continue
+        group = group.sort_values("train_fraction")
+        fractions = _array(group["train_fraction"])
+        norm = normalise(fractions, DATA_RANGE)
+        for measure in MEASURES:
+            scores = pepr(_array(group[measure]), fractions, DATA_RANGE)
+            for position, (_, row) in enumerate(group.iterrows()):
+                rows.append(
+                    {
+                        **{
+                            name: row[name]
+                            for name in [*same, "setting", "train_fraction", "n_train", "n_seeds"]
+                        },
+                        "measure": measure,
+                        "performance": row[measure],
+                        "resource_norm": norm[position],
+                        "score": scores[position],
+                        "ratio_to_win": 2.0 / (1.0 + norm[0]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def failures(table: pd.DataFrame) -> pd.DataFrame:
+    """The failed runs, and what the absence of each does to the range that its set is normalised over.
+
+    A failed model has no resource to put into the range; its size tells where it would have been.
+    """
+    table = with_sets(table)
+    means, letter = model_means(table), primary_resource(table)
+    rows = []
+    for _, run in table[table["status"] == "failed"].iterrows():
+        same = means[(means[SET] == [run[name] for name in SET]).all(axis=1)]
+        scored = same[same["status"] == "ok"]
+        low, high = resource_range_of(_array(scored["accuracy"]), _array(scored[letter]))
+        rows.append(
+            {
+                "run_id": run["run_id"],
+                "model": run["model"],
+                "setting": run["setting"],
+                "seed": run["seed"],
+                "failure": run["failure"],
+                "num_params": run["num_params"],
+                f"{RESOURCES[letter]}_lowest": low,
+                f"{RESOURCES[letter]}_highest": high,
+                "effect_on_range": _effect_on_range(run, scored),
+            }
+        )
+    columns = ["run_id", "model", "setting", "seed", "failure", "num_params", "effect_on_range"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+def curves(scores: pd.DataFrame) -> pd.DataFrame:
+    """The PePR curves of a score table: one row a point, in each set, resource and measure."""
+    parts = []
+    for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
+        ranked = group.dropna(subset=["score"])
+        curve = pepr_curve(_array(ranked["performance"]), _array(ranked["resource_value"]))
+        part = pd.DataFrame(
+            {
+                "resource_norm": curve.resource_norm,
+                "best_performance": curve.best_performance,
+                "score": curve.score,
+            }
+        )
+        parts.append(part.assign(**dict(zip([*SET, "resource", "measure"], key, strict=True))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd.DataFrame:
+    performance, resource = _array(group[measure]), _array(group[letter])
+    part = group[
+        [
+            *SET,
+            "model",
+            "num_params",
+            "pretrained",
+            "train_fraction",
+            "n_train",
+            "n_seeds",
+            "n_failed",
+            "status",
+        ]
+    ].copy()
+    part["contended"] = group["contended"] & (letter in SHARED_CPU_CHANGES)
+    part["resource"], part["measure"] = letter, measure
+    sources = zip(group["energy_source"], group["memory_source"], strict=True)
+    part["kind"] = [resource_kind(letter, energy, memory) for energy, memory in sources]
+    part.loc[group[f"{letter}_shown"].isna(), "kind"] = None
+    part["performance"], part["performance_sd"] = performance, _array(group[f"{measure}_sd"])
+    part["resource_value"] = _array(group[f"{letter}_shown"])
+    part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))
+    part["score"] = pepr(performance, resource)
+    part["rank"] = part["score"].rank(ascending=False, method="min")
+    part["resource_norm_frozen"] = normalise(resource, frozen)
+    part["score_frozen"] = pepr(performance, resource, frozen)
+    part["rank_frozen"] = part["score_frozen"].rank(ascending=False, method="min")
+    part["below_range"] = below_range(resource, frozen)
+    return part
+
+
+def _effect_on_range(run: pd.Series, scored: pd.DataFrame) -> str:
+    sizes = scored["num_params"].dropna()
+    if not len(sizes):
+        return "no model of this set is scored: there is no range"
+    if pd.isna(run["num_params"]):
+        return "its size is unknown, and so is what its absence does"
+    if run["model"] in set(scored["model"]):
+        return "none: other seeds of the model are scored"
+    if run["num_params"] > sizes.max():
+        return "larger than every scored model: the range may end too low, and scores may be too low"
+    if run["num_params"] < sizes.min():
+        return "smaller than every scored model: the range may start too high, and scores may be too high"
+    return "its size lies inside those of the scored models: the range probably stays"
+
+
+def _array(values: pd.Series) -> np.ndarray:
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _mean(values: pd.Series) -> float:
+    known = _array(values)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if known.size else np.nan
+
+
+def _first(values: pd.Series) -> object:
+    known = values.dropna()
+    return known.iloc[0] if len(known) else None

@@ -1,0 +1,234 @@
+"""Which model is best, and how sure: chosen on validation, judged on test images, ties shown as ties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr import stats
+from pepr.analysis.resampling import N_RESAMPLES, model_draws, run_draws
+from pepr.analysis.scores import SET, model_means, with_sets
+from pepr.display.numbers import UNKNOWN, number
+from pepr.quantities import MEASURES
+from pepr.runs.results import Results
+
+MEAN_COLUMNS = {
+    "val_accuracy": "val_accuracy",
+    "sensitivity": "test_sensitivity",
+    "specificity": "test_specificity",
+}
+PAPER = "paper_"
+"""How the keys of numbers begin that stand beside the authors' tables."""
+PUBLISHED_SETTINGS = {
+    ("pneumoniamnist", 1.0): "pneumonia",
+    ("pneumoniamnist", 0.1): "pneumonia_small",
+    ("dermamnist", 1.0): "derma_pt",
+    ("dermamnist", 0.1): "derma_small",
+    ("dermamnist", 0.01): "derma_smallest",
+}
+"""The paper's setting on the same data, by dataset and training fraction."""
+PUBLISHED_COLUMNS = {
+    "accuracy": "test_09",
+    "T": "train_time",
+    "E": "energy",
+    "M": "memM",
+}
+"""What stands beside our means in the authors' table: accuracy after the last epoch, seconds of the last
+epoch, kWh of all epochs, GB at the peak."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model and setting with the best mean validation accuracy of a study, judged on the test images.
+
+    `accuracy` and `auroc` are over test images and seeds; `over_smallest` is its AUROC minus that of
+    `smallest`, the model with fewest parameters, from scratch on as large a part of the same data.
+    """
+
+    model: str
+    setting: str
+    n_seeds: int
+    val_accuracy: float
+    accuracy: stats.Interval
+    auroc: stats.Interval
+    smallest: str
+    over_smallest: stats.Interval | None
+
+
+def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
+    """How the models of each set stand: one row a set and model, best first within a set.
+
+    Means over seeds of every measure, of validation accuracy, sensitivity and specificity; `low` and
+    `high`, the 95% interval of `measure` over test images and seeds; `probability_best`, its share of
+    resamples as the best; `tied`, whether the interval of its distance to the best holds zero.
+    """
+    table = with_sets(results.table)
+    done = table[table["status"] == "ok"]
+    draws = run_draws(results, done, measure, n_resamples)
+    means = model_means(done)
+    parts = []
+    for key, group in done.groupby(SET, dropna=False):
+        by_model = model_draws(draws, group)
+        part = means[(means[SET] == list(key)).all(axis=1)].set_index("model").loc[list(by_model)]
+        for name, column in MEAN_COLUMNS.items():
+            part[name] = group.groupby("model")[column].mean()
+        values = by_model.to_numpy()
+        behind = values[:, [int(np.argmax(part[measure]))]] - values
+        part["low"], part["high"] = np.percentile(values, [2.5, 97.5], axis=0)
+        part["probability_best"] = stats.probability_best(values)
+        part["tied"] = np.percentile(behind, 2.5, axis=0) <= 0
+        parts.append(part.reset_index().sort_values(measure, ascending=False))
+    kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
+    return pd.concat(parts, ignore_index=True)[[*kept, "low", "high", "probability_best", "tied"]]
+
+
+def choice(results: Results, n_resamples: int = N_RESAMPLES) -> Choice:
+    """What a practitioner would have taken who sees the validation images alone. Equal means go to the
+    smaller model."""
+    table = with_sets(results.table)
+    done = table[table["status"] == "ok"]
+    means = done.groupby([*SET, "model"], dropna=False, as_index=False).agg(
+        n_seeds=("seed", "nunique"),
+        val_accuracy=("val_accuracy", "mean"),
+        num_params=("num_params", "first"),
+        pretrained=("pretrained", "first"),
+        train_fraction=("train_fraction", "first"),
+    )
+    chosen = means.sort_values(["val_accuracy", "num_params"], ascending=[False, True]).iloc[0]
+    draws = {measure: run_draws(results, done, measure, n_resamples) for measure in ("accuracy", "auroc")}
+    taken = {measure: _draws_of(draws[measure], done, chosen) for measure in draws}
+    rivals = means[
+        ~means["pretrained"].astype(bool)
+        & (means["train_fraction"] == chosen["train_fraction"])
+        & (means["dataset"] == chosen["dataset"])
+    ]
+    smallest, over = "none", None
+    if len(rivals):
+        rival = rivals.sort_values("num_params").iloc[0]
+        smallest = str(rival["model"])
+        if (rival[SET].tolist(), smallest) != (chosen[SET].tolist(), chosen["model"]):
+            other = _draws_of(draws["auroc"], done, rival)
+            gap = _mean_of(done, chosen, "test_auroc") - _mean_of(done, rival, "test_auroc")
+            over = _interval(gap, taken["auroc"] - other)
+    return Choice(
+        str(chosen["model"]),
+        str(chosen["setting"]),
+        int(chosen["n_seeds"]),
+        float(chosen["val_accuracy"]),
+        _interval(_mean_of(done, chosen, "test_accuracy"), taken["accuracy"]),
+        _interval(_mean_of(done, chosen, "test_auroc"), taken["auroc"]),
+        smallest,
+        over,
+    )
+
+
+def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
+    """Do the same models rank alike in the authors' table? One row a setting and quantity.
+
+    `published` is the authors' table of all settings. Spearman's rho with its interval over the models
+    that both have; ours are means over seeds. Only uncontended runs count for time and energy.
+    """
+    rows = []
+    for key, group in model_means(results.table).groupby(SET, dropna=False):
+        ours = dict(zip(SET, key, strict=True))
+        theirs = PUBLISHED_SETTINGS.get((ours["dataset"], group["train_fraction"].iloc[0]))
+        if theirs is None:
+            continue
+        pairs = group.merge(
+            published[published["dataset"] == theirs], on="model", suffixes=("", "_published")
+        )
+        for name, column in PUBLISHED_COLUMNS.items():
+            found = stats.rank_correlation(pairs[name], pairs[column])
+            rows.append(
+                {
+                    "setting": ours["setting"],
+                    "published_setting": theirs,
+                    "quantity": name,
+                    "n": found.n,
+                    "rho": found.effect,
+                    "low": found.low,
+                    "high": found.high,
+                }
+            )
+    columns = ["setting", "published_setting", "quantity", "n", "rho", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame | None) -> dict[str, dict]:
+    """What prose may quote of `standings`, `choice` and `agreement` (None without the authors' tables)."""
+    out = {
+        "chosen_model": number(chosen.model, chosen.model),
+        "chosen_setting": number(chosen.setting, chosen.setting),
+        "chosen_seeds": number(chosen.n_seeds, f"{chosen.n_seeds} seed{'s' if chosen.n_seeds > 1 else ''}"),
+        "chosen_val_accuracy": number(chosen.val_accuracy, f"{100 * chosen.val_accuracy:.1f}%"),
+        "smallest_rival": number(chosen.smallest, chosen.smallest),
+    }
+    for name, interval in (("accuracy", chosen.accuracy), ("auroc", chosen.auroc)):
+        for part in ("estimate", "low", "high"):
+            value = getattr(interval, part)
+            text = f"{100 * value:.1f}%" if name == "accuracy" else f"{value:.3f}"
+            out[f"chosen_{name}" + ("" if part == "estimate" else f"_{part}")] = number(value, text)
+    if chosen.over_smallest is not None:
+        over = chosen.over_smallest
+        for part in ("estimate", "low", "high"):
+            suffix = "" if part == "estimate" else f"_{part}"
+            out[f"chosen_over_smallest{suffix}"] = number(getattr(over, part), f"{getattr(over, part):+.3f}")
+        words = "does" if over.low > 0 else "does not"
+        out["chosen_beats_smallest"] = number(over.low > 0, words)
+    for setting, rows in ranked.groupby("setting"):
+        tied = int(rows["tied"].sum())
+        out[f"standings_{setting}"] = number(None, standings_table(rows))
+        out[f"tied_{setting}"] = number(tied, str(tied))
+        out[f"best_share_{setting}"] = number(
+            float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
+        )
+    for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
+        key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
+        out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
+        for name in ("rho", "low", "high"):
+            known = np.isfinite(row[name])
+            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
+    return out
+
+
+def standings_table(rows: pd.DataFrame) -> str:
+    """One set of `standings` as a Markdown table, best first."""
+    lines = [
+        "| Model | Seeds | AUROC | 95% interval | Share as best | Tied with the best | Accuracy "
+        "| Sensitivity | Specificity |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for _, row in rows.iterrows():
+        shares = [f"{100 * row[name]:.1f}%" for name in ("accuracy", "sensitivity", "specificity")]
+        cells = [
+            row["model"],
+            str(row["n_seeds"]),
+            f"{row['auroc']:.3f}",
+            f"{row['low']:.3f}\u00a0to\u00a0{row['high']:.3f}",
+            f"{100 * row['probability_best']:.0f}%",
+            "yes" if row["tied"] else "no",
+            *shares,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _draws_of(draws: pd.DataFrame, done: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
+    """Draws [n_resamples] of one model in one set, its seeds resampled too."""
+    return model_draws(draws, _runs_of(done, chosen))[chosen["model"]].to_numpy()
+
+
+def _mean_of(done: pd.DataFrame, chosen: pd.Series, column: str) -> float:
+    return float(_runs_of(done, chosen)[column].mean())
+
+
+def _runs_of(done: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    same = (done[SET] == chosen[SET].tolist()).all(axis=1) & (done["model"] == chosen["model"])
+    return done[same]
+
+
+def _interval(estimate: float, draws: np.ndarray) -> stats.Interval:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return stats.Interval(estimate, float(low), float(high))

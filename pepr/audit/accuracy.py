@@ -1,0 +1,180 @@
+"""Checks on accuracies: counts of test images, runs that learned nothing, networks that come twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.registry import check, count_words, listed
+from pepr.audit.table import View
+
+
+@check(
+    "accuracy_not_k_of_n",
+    "An accuracy is a count divided by the number of test images, so it is k/n with a whole k. One that is "
+    "not was made otherwise: averaged, rounded, from another test set, or altered.",
+)
+def accuracy_not_k_of_n(view: View) -> list[Finding]:
+    bad = view.off_lattice
+    names = view.columns.performance
+    final = len(names) - 1
+
+    def first(row: int) -> int:
+        return final if bad[row, final] else int(np.flatnonzero(bad[row])[0])
+
+    def explain(row: int) -> str:
+        n, value = view.n_test[row], view.performance[row, first(row)]
+        seen = f"{value:.12g} x {n:g} = {value * n:.6g} is not a whole number of test images. "
+        return seen + (_other_test_set(view, row) or _same_digits(view, row, value) or _unexplained(bad, row))
+
+    def nearest(row: int) -> float:
+        return round(float(view.performance[row, first(row)] * view.n_test[row])) / view.n_test[row]
+
+    return view.findings(
+        "accuracy_not_k_of_n", np.flatnonzero(bad.any(axis=1)),
+        lambda row: ERROR if bad[row, final] else WARNING,
+        lambda row: [name for name, off in zip(names, bad[row], strict=True) if off],
+        lambda row: view.performance[row, first(row)], nearest, explain,
+    )  # fmt: skip
+
+
+def _other_test_set(view: View, row: int) -> str | None:
+    """Says so when all accuracies of a row are k/n for the n of another setting."""
+    for n in np.unique(view.n_test[np.isfinite(view.n_test)]):
+        counts = view.performance[row] * n
+        if n != view.n_test[row] and np.all(np.abs(counts - np.round(counts)) < 1e-3):
+            settings = sorted({view.settings[view.setting_code[r]] for r in np.flatnonzero(view.n_test == n)})
+            return f"All its accuracies are multiples of 1/{n:g}, the test set of {' and '.join(settings)}."
+    return None
+
+
+def _same_digits(view: View, row: int, value: float) -> str | None:
+    """Says so when a value differs from one that is possible here by tenths only: one digit."""
+    n = view.n_test[row]
+    for tenths in range(1, 10):
+        for candidate in (value - tenths / 10, value + tenths / 10):
+            near = np.isclose(view.performance[row], candidate, rtol=0, atol=1e-9)
+            count = candidate * n
+            if 0 < candidate < 1 and near.any() and abs(count - round(count)) < 1e-3:
+                return (
+                    f"Its digits are those of {candidate:.12g} = {round(count)}/{n:g}, which the same row "
+                    "holds in another epoch, but for the first decimal. A digit changed in a later edit "
+                    "would look like this."
+                )
+    return None
+
+
+def _unexplained(bad: np.ndarray, row: int) -> str:
+    return (
+        f"{int(bad[row].sum())} of the row's {bad.shape[1]} accuracies are so. An average over runs or "
+        "batches, rounding, or an edit could explain it."
+    )
+
+
+@check(
+    "constant_predictor",
+    "A run whose accuracy is exactly the share of one class, epoch after epoch: it answers one class.",
+)
+def constant_predictor(view: View) -> list[Finding]:
+    if not view.columns.performance:
+        return []
+    flag = view.columns.constant_flag
+    if flag is not None:
+        rows = np.flatnonzero(view.table[flag].astype(str).str.lower().isin(["true", "1", "1.0"]))
+    elif view.columns.by_epoch:
+        values = view.performance
+        repeats = np.isclose(values, values[:, -1:], rtol=0, atol=1e-9).sum(axis=1)
+        rows = np.flatnonzero(view.at_class_rate[:, -1] & (repeats >= 2))
+    else:
+        rows = np.flatnonzero(view.at_class_rate[:, -1])
+    final = view.performance[:, -1]
+    return view.findings(
+        "constant_predictor", rows, WARNING, [view.columns.final], lambda row: final[row], lambda row: None,
+        lambda row: f"The accuracy is exactly {count_words(view, row, final[row])}, the share of one class. "
+                    "The run has "
+        "learned to answer that class; its accuracy says nothing about the model, while its score still "
+        "rewards whatever energy it saved.",
+    )  # fmt: skip
+
+
+@check(
+    "collapsed_run",
+    "A run that stopped learning: its training accuracy ends below half of what one constant answer gives, "
+    "or its test accuracy falls from a learned level to the share of a small class and stays there.",
+)
+def collapsed_run(view: View) -> list[Finding]:
+    if not view.columns.by_epoch:
+        return []
+    final, majority = view.performance[:, -1], view.majority
+    train = view.role("train_accuracy")
+    untrained = np.zeros(view.n_rows, dtype=bool) if train is None else train < 0.5 * majority
+    fell = view.at_class_rate[:, -1] & (final < 0.75 * majority)
+    fell &= view.performance[:, :-1].max(axis=1, initial=0) > np.maximum(majority, final) + 0.02
+    name = view.columns.train_accuracy
+
+    def explain(row: int) -> str:
+        if untrained[row]:
+            return (
+                f"The training accuracy of the last epoch is {train[row]:.3f}, where answering the majority "
+                f"class alone would give about {majority[row]:.3f}. A loss that became NaN, or weights "
+                "that grew without "
+                "bound, would do this. The run failed; its accuracy and score do not describe the model."
+            )
+        return (
+            f"The test accuracy was {view.performance[row, :-1].max():.3f} and ends at "
+            f"{count_words(view, row, final[row])}, the share of a small class, as when a loss becomes NaN."
+        )
+
+    return view.findings(
+        "collapsed_run", np.flatnonzero(untrained | fell), ERROR,
+        lambda row: [name if untrained[row] else view.columns.final],
+        lambda row: train[row] if untrained[row] else final[row], lambda row: majority[row], explain,
+    )  # fmt: skip
+
+
+@check(
+    "never_above_majority",
+    "A run that in no epoch did better than always answering the largest class.",
+)
+def never_above_majority(view: View) -> list[Finding]:
+    if not view.columns.performance:
+        return []
+    best, majority = np.nanmax(view.performance, axis=1, initial=-np.inf), view.majority
+    rows = np.flatnonzero(best <= majority + 1e-9)
+    return view.findings(
+        "never_above_majority", rows, WARNING, list(view.columns.performance), lambda row: best[row],
+        lambda row: majority[row],
+        lambda row: f"The best accuracy of any epoch, {best[row]:.4f}, does not exceed the share of the "
+        f"largest class, {majority[row]:.4f}. Ranking such runs ranks noise, and cost alone decides their "
+        "score.",
+    )  # fmt: skip
+
+
+@check(
+    "duplicate_architecture",
+    "Two names in one setting with the same size and the same accuracy in every epoch: one network under "
+    "two names. Averages and rankings then count it twice.",
+)
+def duplicate_architecture(view: View) -> list[Finding]:
+    if not view.columns.by_epoch or view.columns.parameters is None:
+        return []
+    values = view.performance
+    varied = (np.diff(np.sort(values, axis=1), axis=1) > 1e-9).sum(axis=1) >= 2
+    size = view.role("parameters")
+    curves = pd.util.hash_pandas_object(pd.DataFrame(values.round(12)), index=False).to_numpy()
+    keys = pd.DataFrame({"setting": view.setting_code, "size": size, "curve": curves})[varied]
+    twins = keys[keys.duplicated(keep=False)]
+    partner: dict[int, str] = {}
+    for _, rows in twins.groupby(["setting", "size", "curve"]).groups.items():
+        names = {int(row): view.model_of(int(row)) for row in rows}
+        if len(set(names.values())) > 1:
+            partner |= {row: listed([n for r, n in names.items() if r != row]) for row in names}
+    return view.findings(
+        "duplicate_architecture", sorted(partner), NOTE,
+        [view.columns.parameters, *view.columns.performance],
+        lambda row: values[row, -1], lambda row: None,
+        lambda row: f"Parameters and all accuracies are those of {partner[row]}: the same network, "
+                    "trained from the "
+        "same seed. The two rows are one observation.",
+    )  # fmt: skip

@@ -1,0 +1,388 @@
+"""Checks on any results table: copied values, energy, power, carbon, columns; and the register of checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr.audit.energy_line import shared
+from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.registry import check, listed, setting_words, where
+from pepr.audit.table import DECLARED, View
+
+HOST_POWER_W = 150.0
+LARGEST_PUE = 1.67
+"""The largest power usage effectiveness that common meters multiply by (the 2019 global average)."""
+FALLBACK_INTENSITIES = {475.0: "the world average that common meters assume"}
+"""Carbon intensities, g/kWh, that meters fall back on when they cannot find the local one."""
+SCORE_PAIRS = {"pepr_e": "E_n", "pepr_c": "C_n", "pepr_t": "T_n", "pepr_m": "M_n"}
+SOURCES = {"E_n": "energy", "C_n": "co2", "T_n": "train_time", "M_n": "memR"}
+
+
+@check(
+    "missing_energy",
+    "A run that used no energy, or none that was recorded. A zero is a missing value, not a measurement.",
+)
+def missing_energy(view: View) -> list[Finding]:
+    energy = view.role("energy")
+    if energy is None:
+        return []
+    name = view.columns.energy
+    return view.findings(
+        "missing_energy", np.flatnonzero(~(energy > 0)), ERROR, [name], lambda row: energy[row],
+        lambda row: view.fitted_energy[row],
+        "No energy is recorded for a run that ended well. Scored as zero it would look free; it should be "
+        "left out, or measured again.",
+    )  # fmt: skip
+
+
+@check(
+    "failed_but_scored",
+    "A run whose status is not ok carries a final accuracy, so that it can slip into a ranking.",
+)
+def failed_but_scored(view: View) -> list[Finding]:
+    status, final = view.columns.status, view.columns.final
+    if status is None or final is None:
+        return []
+    table = view.all_rows
+    accuracy = pd.to_numeric(table[final], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    found = table[(table[status].astype(str) != "ok") & np.isfinite(accuracy)]
+    setting = view.columns.setting
+    return [
+        Finding(
+            "failed_but_scored", ERROR, str(row[setting]) if setting else None, str(row[view.columns.model]),
+            [status, final], float(row[final]), None,
+            f"The status is {row[status]!r}, yet the row has an accuracy; it should be empty.",
+        )
+        for _, row in found.iterrows()
+    ]  # fmt: skip
+
+
+@check(
+    "copied_row",
+    "Two rows whose measurements are all identical to the last digit, accuracies included. Two runs cannot "
+    "agree so far; one row is a copy of the other, and its own run is missing.",
+)
+def copied_row(view: View) -> list[Finding]:
+    groups = view.copied_rows
+    found: list[Finding] = []
+    members = pd.Series(np.flatnonzero(groups >= 0)).groupby(groups[groups >= 0])
+    for _, rows in members:
+        fits = [row for row in rows if not view.off_lattice[row].any()]
+        owner = fits[0] if len(fits) == 1 else None
+        found += _copies(view, [row for row in rows if row != owner], list(rows), owner)
+    return found
+
+
+def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -> list[Finding]:
+    name = view.columns.energy or view.columns.time
+    twins = {row: ", ".join(where(view, other) for other in rows if other != row) for row in copies}
+
+    def explain(row: int) -> str:
+        seen = f"Energy, time and every accuracy are, digit for digit, those of {twins[row]}. "
+        if owner is None:
+            return seen + "At most one of the rows can be a run of its own; which one, the table cannot say."
+        own, other = view.n_test[row], view.n_test[owner]
+        return (
+            f"{seen}Its accuracies are multiples of 1/{other:g}, as in {setting_words(view, owner)}, not of "
+            f"1/{own:g}: so the run is that of {where(view, owner)}, and the run that belongs here is "
+            "missing. A row pasted from the wrong file would look like this."
+        )
+
+    return view.findings(
+        "copied_row", copies, ERROR if owner is not None else WARNING,
+        [c for c in (name, view.columns.time, view.columns.final) if c], lambda row: view.floats(name)[row],
+        lambda row: None, explain,
+    )  # fmt: skip
+
+
+@check(
+    "copied_energy",
+    "Rows that share an energy (or carbon) to the last digit without being the same run. A measurement does "
+    "not repeat so; the line of energy over time tells which of the rows owns the value.",
+)
+def copied_energy(view: View) -> list[Finding]:
+    values = view.role("energy")
+    role = "energy"
+    if values is None:
+        values, role = view.role("carbon"), "carbon"
+    if values is None:
+        return []
+    names = [getattr(view.columns, role)]
+    carbon = view.role("carbon")
+    carbon_too = shared(carbon, view.n_rows) if role == "energy" else np.zeros(view.n_rows, dtype=bool)
+    rows = np.flatnonzero(shared(values, view.n_rows) & (view.copied_rows < 0))
+    owners = _owners(view, values, rows)
+    wrong = [int(row) for row in rows if owners[int(row)].owner != row]
+
+    def explain(row: int) -> str:
+        group = owners[row]
+        others = listed([where(view, other) for other in group.rows if other != row])
+        seen = f"The value is, digit for digit, that of {others}. "
+        if group.owner is not None:
+            why = (
+                f"Only {where(view, group.owner)} lies on its setting's line of energy over time, "
+                "so the value is its own. "
+            )
+        elif group.candidates:
+            why = (
+                "Several of these rows lie on their lines of energy over time, so which one owns the "
+                "value is undecided; at most one can. "
+            )
+        else:
+            why = (
+                "None of these rows lies on its setting's line of energy over time, so the run that owns "
+                "the value is not among them. "
+            )
+        return seen + why + _likely_cause(view, row)
+
+    return view.findings(
+        "copied_energy", wrong,
+        lambda row: ERROR if row not in owners[row].candidates else WARNING,
+        lambda row: [*names, *([view.columns.carbon] if carbon_too[row] and view.columns.carbon else [])],
+        lambda row: values[row],
+        lambda row: view.fitted_energy[row] if role == "energy" else None, explain,
+    )  # fmt: skip
+
+
+def _likely_cause(view: View, row: int) -> str:
+    deviation = view.energy_deviation[row]
+    if np.isfinite(deviation):
+        ratio = view.role("energy")[row] / view.fitted_energy[row]
+        expected = f"The row's own time implies {ratio:.2g} times less. " if ratio > 1.2 else ""
+    else:
+        expected = ""
+    return expected + (
+        "A log folder that several runs of one model share, read for its last entry, would produce this."
+    )
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Rows that share a value, those whose time fits it, and the one that owns it if there is just one."""
+
+    rows: list[int]
+    candidates: list[int]
+    owner: int | None
+
+
+def _owners(view: View, values: np.ndarray, rows: np.ndarray) -> dict[int, Sharing]:
+    fits = np.abs(view.energy_deviation) <= view.energy_tolerance
+    groups: dict[int, Sharing] = {}
+    order = rows[np.argsort(values[rows], kind="stable")]
+    for part in np.split(order, np.flatnonzero(np.diff(values[order])) + 1) if rows.size else []:
+        members = [int(row) for row in part]
+        on_line = [row for row in members if fits[row]]
+        sharing = Sharing(members, on_line, on_line[0] if len(on_line) == 1 else None)
+        groups.update(dict.fromkeys(members, sharing))
+    return groups
+
+
+@check(
+    "copied_time",
+    "Rows that share a training time to the last digit without being the same run.",
+)
+def copied_time(view: View) -> list[Finding]:
+    time = view.role("time")
+    if time is None:
+        return []
+    rows = np.flatnonzero(shared(time, view.n_rows) & (view.copied_rows < 0))
+    twins = pd.Series(rows).groupby(time[rows]).agg(list) if rows.size else {}
+    return view.findings(
+        "copied_time", rows, WARNING, [view.columns.time], lambda row: time[row], lambda row: None,
+        lambda row: "The time is, digit for digit, that of "
+        + listed([where(view, other) for other in twins[time[row]] if other != row])
+        + ". A measured time does not repeat so; at most one of the rows can own it.",
+    )  # fmt: skip
+
+
+@check(
+    "implied_power",
+    "Energy divided by time is a power. Above what the device and its host can draw, with the largest "
+    "overhead that meters multiply by, the energy belongs to a longer run; below the idle power, part of "
+    "it is missing.",
+)
+def implied_power(view: View) -> list[Finding]:
+    energy, time = view.role("energy"), view.role("time")
+    if energy is None or time is None:
+        return []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = energy * 3.6e6 / (time * view.columns.time_factor)
+    limit = view.role("power_limit")
+    if view.given_power_limit_w is not None:
+        limit = np.full(view.n_rows, view.given_power_limit_w)
+    idle = view.role("idle_power")
+    ceiling = np.full(view.n_rows, np.inf) if limit is None else (limit + HOST_POWER_W) * LARGEST_PUE
+    ceiling = np.where(np.isnan(ceiling), np.inf, ceiling)
+    floor = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0)
+    high, low = power > ceiling, power < floor * 0.98
+
+    def explain(row: int) -> str:
+        if low[row]:
+            return (
+                f"{power[row]:.4g} W on average is less than the machine draws when idle, "
+                f"{floor[row]:.4g} W: part of the energy is missing."
+            )
+        return (
+            f"{power[row]:,.0f} W on average, where a device limited to {limit[row]:,.0f} W, with "
+            f"{HOST_POWER_W:.0f} W for "
+            f"its host and an overhead of {LARGEST_PUE}, reaches {ceiling[row]:,.0f} W at most. The "
+            "energy is that "
+            "of a longer run, or the time that of a shorter one."
+        )
+
+    return view.findings(
+        "implied_power", np.flatnonzero(high | low), ERROR, [view.columns.energy, view.columns.time],
+        lambda row: power[row], lambda row: floor[row] if low[row] else ceiling[row], explain,
+    )  # fmt: skip
+
+
+@check(
+    "off_energy_time_line",
+    "Within a setting, energy follows time along a line. A row far from it, whose energy no other row "
+    "shares, was metered differently, or ran beside other work.",
+)
+def off_energy_time_line(view: View) -> list[Finding]:
+    energy = view.role("energy")
+    if energy is None or view.role("time") is None:
+        return []
+    allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
+    rows = np.flatnonzero((np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0))
+    return view.findings(
+        "off_energy_time_line", rows, WARNING, [view.columns.energy, view.columns.time],
+        lambda row: energy[row], lambda row: view.fitted_energy[row],
+        lambda row: f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of "
+                    "its setting. "
+        "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere "
+        "could explain it.",
+    )  # fmt: skip
+
+
+@check(
+    "carbon_fallback",
+    "Carbon divided by energy is a carbon intensity. In some rows it is exactly a constant that meters fall "
+    "back on, while the others have a local value: these rows' grams are not comparable.",
+)
+def carbon_fallback(view: View) -> list[Finding]:
+    intensity = _intensity(view)
+    if intensity is None or np.isfinite(intensity).sum() < 2 or np.nanstd(intensity) < 1e-6:
+        return []
+    nearest = np.array(sorted(FALLBACK_INTENSITIES))
+    is_fallback = np.isclose(intensity[:, None], nearest[None, :], rtol=0, atol=1e-4).any(axis=1)
+    local = np.nanmedian(intensity[~is_fallback]) if (~is_fallback).any() else np.nan
+    return view.findings(
+        "carbon_fallback", np.flatnonzero(is_fallback), WARNING, [view.columns.carbon, view.columns.energy],
+        lambda row: intensity[row], lambda row: local,
+        lambda row: f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
+                    f"{FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
+        f"where other rows have about {local:.0f}. The grams, and any score made from them, compare where "
+        "the "
+        "meter found no local value, not the models.",
+    )  # fmt: skip
+
+
+@check(
+    "carbon_intensity_varies",
+    "Within a setting the grams per kWh differ between rows: carbon then ranks the hours at which models "
+    "happened to run beside the models themselves.",
+)
+def carbon_intensity_varies(view: View) -> list[Finding]:
+    intensity = _intensity(view)
+    if intensity is None:
+        return []
+    found = []
+    for name, rows in zip(view.settings, view.rows_by_setting, strict=True):
+        known = intensity[rows][np.isfinite(intensity[rows])]
+        if len(known) < 2 or known.max() <= 1.05 * known.min():
+            continue
+        found.append(
+            Finding(
+                "carbon_intensity_varies", NOTE, name if view.columns.setting else None, None,
+                [str(view.columns.carbon), str(view.columns.energy)], float(known.max()), float(known.min()),
+                f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare "
+                "models, multiply "
+                "every energy by one intensity; to report emissions, say when each run took place.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _intensity(view: View) -> np.ndarray | None:
+    energy, carbon = view.role("energy"), view.role("carbon")
+    if energy is None or carbon is None:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((energy > 0) & (carbon > 0), carbon / energy, np.nan)
+
+
+@check(
+    "constant_column",
+    "A measured column that holds one value in every row. Zeros are missing values; any other constant "
+    "describes the machine, not the runs.",
+)
+def constant_column(view: View) -> list[Finding]:
+    found = []
+    for name in map(str, view.table.columns):
+        if name in DECLARED or view.n_rows < 3 or not pd.api.types.is_numeric_dtype(view.table[name]):
+            continue
+        if pd.api.types.is_bool_dtype(view.table[name]):
+            continue
+        values = view.floats(name)
+        known = values[np.isfinite(values)]
+        if len(known) < 3 or known.min() != known.max():
+            continue
+        zero = known[0] == 0
+        text = (
+            "Every row is zero, so nothing was recorded; read as a measurement it would say that it costs "
+            "nothing."
+            if zero
+            else "Every row has the same value, so the column describes the machine and cannot tell runs "
+            "apart."
+        )
+        found.append(
+            Finding(
+                "constant_column", WARNING if zero else NOTE, None, None, [name], float(known[0]), None, text
+            )
+        )
+    return found
+
+
+@check(
+    "scores_not_reproduced",
+    "A PePR column of the table that is not P / (1 + R_norm) of its own performance and normalised resource, "
+    "or a normalised column that is not the min-max of its resource within the setting.",
+)
+def scores_not_reproduced(view: View) -> list[Finding]:
+    found: list[Finding] = []
+    names = set(map(str, view.table.columns))
+    pairs = {score: norm for score, norm in SCORE_PAIRS.items() if {score, norm} <= names}
+    pairs |= {f"pepr_{n[:-5]}": n for n in names if n.endswith("_norm") and f"pepr_{n[:-5]}" in names}
+    if not view.columns.performance:
+        return []
+    performance = view.performance[:, -1]
+    for score, norm in sorted(pairs.items()):
+        expected = performance / (1 + view.floats(norm))
+        found += _differences(
+            view, score, view.floats(score), expected, [score, norm, str(view.columns.final)]
+        )
+        source = SOURCES.get(norm)
+        if source in names:
+            values = pd.Series(view.floats(source)).groupby(view.setting_code)
+            low, high = values.transform("min").to_numpy(), values.transform("max").to_numpy()
+            with np.errstate(divide="ignore", invalid="ignore"):
+                expected = (view.floats(source) - low) / (high - low)
+            found += _differences(view, norm, view.floats(norm), expected, [norm, source])
+    return found
+
+
+def _differences(
+    view: View, name: str, values: np.ndarray, expected: np.ndarray, columns: list[str]
+) -> list[Finding]:
+    rows = np.flatnonzero(np.abs(values - expected) > 1e-6)
+    return view.findings(
+        "scores_not_reproduced", rows, ERROR, columns, lambda row: values[row], lambda row: expected[row],
+        lambda row: f"{name} is {values[row]:.6g}; the row's other columns give {expected[row]:.6g}. "
+        "It was computed from other data than the table holds.",
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""What accuracies tell of a test set that nobody described: its size and its class rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pepr.audit.energy_line import BoolArray
+from pepr.stats import FloatArray
+
+if TYPE_CHECKING:
+    from pepr.audit.table import View
+
+LATTICE_LIMIT = 20_000
+MIN_DISTINCT = 8
+
+
+def _without_neighbours(counts: pd.Series, n: float) -> set[float]:
+    """The accuracies in `counts` (runs by accuracy) but those one image away from one five times commoner."""
+    values, runs = counts.index.to_numpy(np.float64), counts.to_numpy(np.float64)
+    near = (np.abs(values[:, None] - values) < 1.5 / abs(n)) & (runs[None, :] > 5 * runs[:, None])
+    return set(values[~near.any(axis=1)])
+
+
+def off_lattice(values: FloatArray, n: FloatArray) -> BoolArray:
+    """True where an accuracy times n is not a whole number; False where n is NaN or digits are too few."""
+    known = values[np.isfinite(values)]
+    decimals = next((d for d in range(1, 8) if np.allclose(known, known.round(d), rtol=0, atol=1e-12)), None)
+    with np.errstate(invalid="ignore"):
+        tolerance = np.maximum(1e-3, 1e-7 * n) + (0.5 * 10.0**-decimals * n if decimals else 0.0)
+        counts = values * n
+        off = np.abs(counts - np.round(counts)) > tolerance
+        return off & np.isfinite(counts) & (tolerance < 0.25)
+
+
+def infer_n_test(values: FloatArray) -> int | None:
+    """The smallest n for which at least eight in ten distinct accuracies are k/n; None when not evident.
+
+    An n is evident when the accuracies carry enough digits and there are at least eight distinct ones.
+    """
+    distinct = np.unique(values[np.isfinite(values)].round(12))
+    distinct = distinct[(distinct > 0) & (distinct < 1)]
+    if len(distinct) < MIN_DISTINCT or np.allclose(distinct, distinct.round(6), rtol=0, atol=1e-12):
+        return None
+    candidates = np.arange(2, LATTICE_LIMIT + 1)
+    for size in (MIN_DISTINCT, 40):
+        sample = distinct[np.linspace(0, len(distinct) - 1, min(size, len(distinct))).astype(int)]
+        candidates = candidates[_on_lattice(sample, candidates) >= 0.6]
+    for n in candidates:
+        if _on_lattice(distinct, np.array([n]))[0] >= 0.8:
+            return int(n)
+    return None
+
+
+def _on_lattice(values: FloatArray, candidates: NDArray[np.int64]) -> FloatArray:
+    """Share of values [m] that are k/n, for each n [candidates]."""
+    counts = values[None, :] * candidates[:, None]
+    return (np.abs(counts - np.round(counts)) <= np.maximum(1e-3, 1e-7 * candidates)[:, None]).mean(axis=1)
+
+
+def class_rates(view: View) -> list[set[float]]:
+    """For every setting, accuracies that a predictor of one class would have, as far as evident.
+
+    A rate is a value that several runs keep for at least half of their epochs, in any setting with
+    the same test set (the same n).
+    """
+    if not view.columns.by_epoch:
+        return [_majority_of(view, code) for code in range(len(view.settings))]
+    stuck = _stuck_values(view)
+    test_set = [float(view.n_test[rows[0]]) for rows in view.rows_by_setting]
+    test_set = [n if np.isfinite(n) else -1e9 - code for code, n in enumerate(test_set)]
+    rates: dict[float, set[float]] = {}
+    for n in set(test_set):
+        together = pd.concat([table for table, m in zip(stuck, test_set, strict=True) if m == n])
+        together = together.groupby(level=0).sum()
+        often = together[(together["half"] >= 2) | (together["some"] >= together["enough"])]
+        rates[n] = _without_neighbours(often["some"], n)
+    return [rates[n] for n in test_set]
+
+
+def is_one_of(view: View, rates: list[set[float]]) -> BoolArray:
+    """True [rows, columns] where an accuracy is one of its setting's `rates`."""
+    found = np.zeros(view.performance.shape, dtype=bool)
+    for rows, values in zip(view.rows_by_setting, rates, strict=True):
+        for value in values:
+            found[rows] |= np.isclose(view.performance[rows], value, rtol=0, atol=1e-8)
+    return found
+
+
+def largest_rate(rates: set[float]) -> float:
+    """The largest class rate, unless it is a single one below a half, which is not that of a majority."""
+    if not rates or (len(rates) == 1 and max(rates) < 0.5):
+        return np.nan
+    return max(rates)
+
+
+def _stuck_values(view: View) -> list[pd.DataFrame]:
+    """Per setting, by accuracy: runs that keep it for half of their epochs (`half`), for three (`some`).
+
+    `enough` of the latter, five or one run in a hundred, are more than chance.
+    """
+    values = np.sort(view.performance.round(9), axis=1)
+    epochs = values.shape[1]
+    new = np.diff(values, axis=1, prepend=-1.0) != 0
+    run = np.cumsum(new.ravel()) - 1
+    length = np.bincount(run)
+    first = np.flatnonzero(new.ravel())
+    long = np.flatnonzero(length >= 3)
+    kept = pd.DataFrame(
+        {
+            "row": first[long] // epochs,
+            "value": values.ravel()[first[long]],
+            "half": (length[long] >= max(3, (epochs + 1) // 2)).astype(int),
+            "some": 1,
+        }
+    )
+    kept["setting"] = view.setting_code[kept["row"]]
+    tables = []
+    for code, rows in enumerate(view.rows_by_setting):
+        counts = kept[kept["setting"] == code].groupby("value")[["half", "some"]].sum()
+        tables.append(counts.assign(enough=max(5.0, 0.01 * len(rows))))
+    return tables
+
+
+def _majority_of(view: View, code: int) -> set[float]:
+    """The majority rate that the table states, else a final accuracy that a tenth of the runs share."""
+    rows = view.rows_by_setting[code]
+    given = view.role("majority_rate")
+    if given is not None:
+        known = given[rows][~np.isnan(given[rows])]
+        return {round(float(value), 9) for value in np.unique(known)}
+    if not view.performance.shape[1]:
+        return set()
+    counts = pd.Series(view.performance[rows, -1]).round(9).value_counts()
+    return set(counts.index[counts >= max(5, 0.1 * len(rows))])

@@ -1,0 +1,265 @@
+"""What an audit sees of a results table: its columns by role, and what several checks infer from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, shared
+from pepr.audit.finding import Finding
+from pepr.audit.inference import class_rates, infer_n_test, is_one_of, largest_rate, off_lattice
+from pepr.errors import InputError
+from pepr.stats import FloatArray
+
+EPOCH_COLUMN = re.compile(r"test_\d+")
+ALIASES = {
+    "model": ("model", "architecture"),
+    "setting": ("setting", "dataset"),
+    "train_accuracy": ("train_accuracy", "tr_acc"),
+    "energy": ("energy_kwh", "energy"),
+    "carbon": ("co2eq_g", "co2"),
+    "time": ("train_time_s", "train_time"),
+    "inference_time": ("inference_time_s", "inf_time"),
+    "parameters": ("num_params", "num_param"),
+    "n_test": ("n_test",),
+    "power_limit": ("power_limit_w",),
+    "idle_power": ("idle_power_w",),
+    "majority_rate": ("test_majority_rate",),
+    "constant_flag": ("constant_predictor",),
+    "status": ("status",),
+}
+"""Names under which a role's column is found: this project's first, then the authors'."""
+FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
+OTHER_ACCURACY = ("test_accuracy_last_epoch",)
+MEMORY = ("memA", "memM", "peak_memory_bytes")
+DECLARED = (
+    "seed", "image_size", "batch_size", "epochs", "learning_rate", "train_fraction", "n_train", "n_val",
+    "n_test", "best_epoch", "idle_power_w", "power_limit_w", "carbon_intensity_g_per_kwh",
+    "test_majority_rate", "num_params", "num_param", "efficient",
+)  # fmt: skip
+"""Numbers that a study chooses or knows beforehand: they may well be constant, or zero."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table plays which role; None where it has none.
+
+    `performance` are test accuracies in [0, 1], by epoch where the table has every epoch; the last one is
+    `final`, the one that results quote. `energy` (kWh) spans `time_factor` times `time` (s).
+    """
+
+    model: str
+    setting: str | None
+    performance: tuple[str, ...]
+    memory: tuple[str, ...] = ()
+    train_accuracy: str | None = None
+    energy: str | None = None
+    carbon: str | None = None
+    time: str | None = None
+    time_factor: float = 1.0
+    inference_time: str | None = None
+    parameters: str | None = None
+    n_test: str | None = None
+    power_limit: str | None = None
+    idle_power: str | None = None
+    majority_rate: str | None = None
+    constant_flag: str | None = None
+    status: str | None = None
+    by_epoch: bool = False
+
+    @property
+    def final(self) -> str | None:
+        return self.performance[-1] if self.performance else None
+
+
+def columns_of(names: Sequence[str]) -> Columns:
+    """Find the roles among a table's column names.
+
+    With columns `test_00`, `test_01`, .. (one an epoch), `train_time` is read as the authors define it:
+    seconds of the last epoch, while energy is that of all epochs. Raises InputError without a model
+    column or without anything to check.
+    """
+    found = {role: next((a for a in aliases if a in names), None) for role, aliases in ALIASES.items()}
+    epochs = tuple(sorted(name for name in names if EPOCH_COLUMN.fullmatch(name)))
+    final = next((name for name in FINAL_ACCURACY if name in names), None)
+    others = tuple(name for name in OTHER_ACCURACY if name in names)
+    performance = epochs or ((*others, final) if final else ())
+    if found["model"] is None:
+        raise InputError(f"row 0 (the header): column 'model' is missing; it has {', '.join(names)}")
+    if not performance and found["energy"] is None:
+        raise InputError("row 0 (the header): nothing to audit: neither an accuracy nor an energy column")
+    factor = float(len(epochs)) if epochs and found["time"] == "train_time" else 1.0
+    memory = tuple(name for name in MEMORY if name in names)
+    return Columns(
+        performance=performance, memory=memory, time_factor=factor, by_epoch=len(epochs) >= 3, **found
+    )
+
+
+class View:
+    """A results table as the checks see it. Row arrays have shape [rows]; settings are coded 0, 1, ..
+
+    Rows with a status other than `ok` take no part. `n_test` (number of test images that an accuracy
+    counts) is taken from the argument, else from the table, else inferred per setting.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        columns: Columns | None = None,
+        n_test: int | None = None,
+        power_limit_w: float | None = None,
+    ) -> None:
+        self.columns = columns or columns_of([str(name) for name in table.columns])
+        status = self.columns.status
+        self.all_rows = table
+        kept = table if status is None else table[table[status].astype(str) == "ok"]
+        self.table = kept.reset_index(drop=True)
+        self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
+        self.n_rows = len(self.table)
+        self._numbers: dict[str, FloatArray] = {}
+        self._models = [str(name) for name in self.table[self.columns.model]]
+        setting = self.columns.setting
+        labels = self.table[setting].astype(str) if setting else pd.Series(["all"] * self.n_rows)
+        self.setting_code, names = pd.factorize(labels, sort=True)
+        self.settings = [str(name) for name in names]
+
+    def role(self, role: str) -> FloatArray | None:
+        """The numbers of a role [rows], NaN where missing; None where the table has no such column."""
+        name = getattr(self.columns, role)
+        return None if name is None else self.floats(name)
+
+    def floats(self, name: str) -> FloatArray:
+        """A column as numbers [rows], NaN where it is not one."""
+        if name not in self._numbers:
+            column = pd.to_numeric(self.table[name], errors="coerce")
+            self._numbers[name] = column.to_numpy(np.float64, na_value=np.nan)
+        return self._numbers[name]
+
+    @cached_property
+    def performance(self) -> FloatArray:
+        """Accuracies [rows, columns]; the last column is the final one."""
+        names = self.columns.performance
+        return (
+            np.stack([self.floats(name) for name in names], axis=1) if names else np.empty((self.n_rows, 0))
+        )
+
+    @cached_property
+    def n_test(self) -> FloatArray:
+        """Test images that each row's accuracies count [rows]; NaN where neither given nor evident."""
+        if self.given_n_test is not None:
+            return np.full(self.n_rows, float(self.given_n_test))
+        given = self.role("n_test")
+        if given is not None:
+            return given
+        inferred = [float(n) if (n := infer_n_test(values)) else np.nan for values in self._by_setting()]
+        return np.array(inferred)[self.setting_code] if inferred else np.empty(0)
+
+    @cached_property
+    def off_lattice(self) -> BoolArray:
+        """True [rows, columns] where an accuracy is not k/n for the row's n, as far as its digits tell."""
+        return off_lattice(self.performance, self.n_test[:, None])
+
+    @cached_property
+    def class_rates(self) -> list[set[float]]:
+        """For every setting, accuracies that a predictor of one class would have, as far as evident."""
+        return class_rates(self)
+
+    @cached_property
+    def at_class_rate(self) -> BoolArray:
+        """True [rows, columns] where an accuracy is one of its setting's class rates."""
+        return is_one_of(self, self.class_rates)
+
+    @cached_property
+    def majority(self) -> FloatArray:
+        """Share of the largest class in each row's test set [rows]; NaN where not evident."""
+        given = self.role("majority_rate")
+        if given is not None:
+            return given
+        rates = np.array([largest_rate(rates) for rates in self.class_rates])
+        return rates[self.setting_code] if len(rates) else np.empty(0)
+
+    @cached_property
+    def shared_energy(self) -> BoolArray:
+        return shared(self.role("energy"), self.n_rows)
+
+    @cached_property
+    def copied_rows(self) -> NDArray[np.int64]:
+        """Group number [rows] of rows whose measurements are all identical; -1 for the others."""
+        return copied_rows(self)
+
+    @cached_property
+    def fitted_energy(self) -> FloatArray:
+        """Energy that a row's time implies [rows, kWh], by the line of its setting; NaN without a line.
+
+        Lines are fitted to rows whose energy no other row has; a setting with few of them borrows the
+        line of all settings together.
+        """
+        return self._energy_line[0]
+
+    @cached_property
+    def energy_deviation(self) -> FloatArray:
+        """(energy - fitted) / (slope x time) [rows]: 0 on the line, 1 for about twice the energy."""
+        return self._energy_line[1]
+
+    @cached_property
+    def energy_tolerance(self) -> FloatArray:
+        """How far from its line a sound row may lie [rows], in units of `energy_deviation`."""
+        return self._energy_line[2]
+
+    @cached_property
+    def _energy_line(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return energy_lines(self)
+
+    @cached_property
+    def rows_by_setting(self) -> list[NDArray[np.int64]]:
+        """The rows of each setting, by its code."""
+        order = np.argsort(self.setting_code, kind="stable")
+        edges = np.searchsorted(self.setting_code[order], np.arange(1, len(self.settings)))
+        return np.split(order, edges) if len(self.settings) else []
+
+    def _by_setting(self) -> Iterable[FloatArray]:
+        return (self.performance[rows].ravel() for rows in self.rows_by_setting)
+
+    def findings(
+        self,
+        check: str,
+        rows: Iterable[int],
+        severity: str | Callable[[int], str],
+        columns: Sequence[str] | Callable[[int], Sequence[str]],
+        value: Callable[[int], Any],
+        expected: Callable[[int], Any],
+        explanation: str | Callable[[int], str],
+    ) -> list[Finding]:
+        """One finding for each of `rows`; whatever is a function is asked with the row's number."""
+        return [
+            Finding(
+                check,
+                severity(row) if callable(severity) else severity,
+                self.setting_of(row),
+                self._models[row],
+                list(columns(row) if callable(columns) else columns),
+                _plain(value(row)),
+                _plain(expected(row)),
+                explanation(row) if callable(explanation) else explanation,
+            )
+            for row in (int(row) for row in rows)
+        ]
+
+    def setting_of(self, row: int) -> str | None:
+        return self.settings[self.setting_code[row]] if self.columns.setting else None
+
+    def model_of(self, row: int) -> str:
+        return self._models[row]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows it: numpy scalars unwrapped, NaN as None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value

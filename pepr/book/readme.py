@@ -1,0 +1,88 @@
+"""The README's results, written from the shipped records."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pepr.book.study_facts import never_run, profiles_table
+from pepr.errors import InputError
+from pepr.runs.results import Results, reference_folder
+
+README_START = "<!-- results: written by `python -m pepr.book.build --readme`; a test compares -->"
+README_END = "<!-- end of results -->"
+
+
+def readme_block(results: Results) -> str:
+    """The part of the README that quotes results, from the shipped reference. Markdown."""
+    from pepr.analysis import claims, numbers
+    from pepr.analysis.resampling import peak_locations
+    from pepr.analysis.scores import pepr_table, primary_resource, rank_differences
+
+    letter = primary_resource(results.table)
+    scores = pepr_table(results.table)
+    entries = numbers.pepr_numbers(
+        results,
+        scores,
+        peak_locations(results, (letter,), ("auroc",)),
+        claims.claims(results),
+        rank_differences(scores),
+    ) | numbers.energy_numbers(results, "DNK")
+    text = {
+        key: entry["text"] + (" (estimated)" if entry["estimate"] else "") for key, entry in entries.items()
+    }
+    claim = "claim_pretrained_beats_scratch_seeds_accuracy"
+    return README_RESULTS.format_map(
+        {
+            **text,
+            "verdict": text[f"{claim}_verdict"],
+            "effect": text[f"{claim}_effect"],
+            "low": text[f"{claim}_low"],
+            "high": text[f"{claim}_high"],
+            "p": text[f"{claim}_p"],
+            "p_holm": text[f"{claim}_p_holm"],
+            "never_run": never_run(),
+            "profiles_table": profiles_table(),
+        }
+    )
+
+
+README_RESULTS = """## What it takes, and what it found
+
+The shipped reference is a real run of `pocket`: {runs} runs of {models} models, {runs_failed} failed,
+made on {hardware} with {software}.
+
+- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
+- **Pretraining**: {repeated_model} over {repeated_seeds} seeds had a test accuracy of
+  {repeated_pretrained_full_accuracy} pretrained and {repeated_scratch_full_accuracy} from scratch.
+  The difference is {effect} (95% interval {low} to {high}).
+  On its own that has p {p}; Holm's correction for all claims makes it {p_holm}.
+  Hence the verdict: *{verdict}*.
+  Always giving the more common answer is right in {majority_rate} of the cases.
+- **From scratch**: {scratch_best_auroc_model} had the highest AUROC ({scratch_best_auroc}),
+  {scratch_peak_auroc_model} the highest {primary_score} ({scratch_peak_auroc_score},
+  95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high}).
+- **Claims**: {claims} tested, {claims_supported} supported, {claims_equivalent} equivalent,
+  {claims_not_supported} not supported, {claims_undecided} undecided.
+
+**What was never run.** {never_run}
+
+## Profiles
+
+{profiles_table}
+"""
+
+
+def render_readme(text: str, block: str) -> str:
+    """The README with the part between its markers replaced. Raises InputError without both markers."""
+    pattern = re.compile(re.escape(README_START) + ".*?" + re.escape(README_END), re.DOTALL)
+    if not pattern.search(text):
+        raise InputError("README.md: the markers around the results are missing")
+    return pattern.sub(lambda _: f"{README_START}\n\n{block}\n{README_END}", text)
+
+
+def write_readme(root: Path) -> None:
+    """Bring the results in `root/README.md` up to date with the shipped reference of `pocket`."""
+    path = root / "README.md"
+    reference = Results("pocket", "reference", reference_folder("pocket"))
+    path.write_text(render_readme(path.read_text(), readme_block(reference)))

@@ -1,0 +1,314 @@
+"""What the book says about where its results come from and what they leave out, computed from files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+import pepr
+from pepr import study
+from pepr.analysis import energy, machines
+from pepr.display.numbers import escaped
+from pepr.display.words import minutes, wh
+from pepr.errors import InputError
+from pepr.models.space import Architecture, model_space
+from pepr.published.tables import SHA256
+from pepr.quantities import MEASURED_KINDS, component_sources
+from pepr.runs.results import Results, find_results, reference_folder
+
+RECORD_FILES = ("results.csv", "records.jsonl")
+SHOWN_FAMILIES = 8
+IN_WORDS = {
+    "counter": "the component's own energy counter",
+    "sampled_power": "the power that it reports, sampled",
+    "load_model": "the processor's load times an assumed power",
+    "tdp_constant": "a share of the power that it was designed for",
+    "assumed": "an assumed power",
+    "cuda_allocator_peak": "what torch held of the card at its peak",
+    "rss_peak_minus_baseline": "the process's memory at its peak, less that before",
+    "predicted": "the shapes of its tensors",
+}
+"""The terms of the records for how a number is known, as a reader may know them."""
+
+
+def record_files(profiles: Iterable[str]) -> dict[str, bytes]:
+    """The records of each profile as files to download, by their place in the book's source."""
+    files = {}
+    for profile in profiles:
+        results = find_results(profile)
+        files[f"book/_records/{profile}-results.csv"] = (results.folder / "results.csv").read_bytes()
+        lines = "".join(f"{line}\n" for line in _record_lines(results))
+        files[f"book/_records/{profile}-records.jsonl"] = lines.encode()
+    return files
+
+
+def _record_lines(results: Results) -> list[str]:
+    if (results.folder / "records.jsonl").exists():
+        return (results.folder / "records.jsonl").read_text().splitlines()
+    return [json.dumps(record) for record in results.records()]
+
+
+def provenance(profile: str) -> str:
+    """Where the results of a profile come from: machines, versions, data, hashes and bill. Markdown."""
+    results = find_results(profile)
+    table, records = results.table, results.records()
+    bill = energy.study_bill(table)
+    environments = [record.get("environment") or {} for record in records]
+    nature = "estimated" if bill["estimated"] else "measured"
+    origin = (
+        "this machine" if results.origin == "this machine" else "the reference that ships with the package"
+    )
+    rows = {
+        "Whose runs": origin,
+        "Runs": f"{len(table)}, of which {int((table['status'] == 'ok').sum())} ended well",
+        "Hardware": _distinct(table["hardware"].dropna()),
+        "Versions": _distinct(table["software"].dropna()),
+        "All packages named": _distinct(_packages(environment) for environment in environments),
+        "Code": _distinct(
+            f"revision {environment['git_revision'][:10]}"
+            + (", with changes that were not committed" if environment.get("git_dirty") else "")
+            for environment in environments
+            if environment.get("git_revision")
+        ),
+        "Made": _span(
+            sorted(str(record.get("started_at"))[:10] for record in records if record.get("started_at"))
+        ),
+        "Data, SHA-256": _distinct(
+            f"{record['dataset']} {record['data_sha256'][:16]} ({record.get('data_status')})"
+            for record in records
+            if record.get("data_sha256")
+        ),
+        "How energy is known": _distinct(table["energy_source"].dropna()),
+        "Energy bill": f"{wh(bill['total_wh'])} ({nature}) in {minutes(60 * bill['wall_hours'])} of runs",
+        **{
+            f"{name}, SHA-256": hashlib.sha256((results.folder / name).read_bytes()).hexdigest()[:16]
+            for name in RECORD_FILES
+            if (results.folder / name).exists()
+        },
+    }
+    lines = [f"| {name} | {escaped(value)} |" for name, value in rows.items() if value]
+    links = (
+        f"Every run: {{download}}`the table <_records/{profile}-results.csv>`, "
+        f"{{download}}`the full records <_records/{profile}-records.jsonl>`."
+    )
+    return "\n".join([f"**Profile `{profile}`**", "", "| What | Value |", "| --- | --- |", *lines, "", links])
+
+
+def estimates(profile: str) -> str:
+    """How each kind of number of a profile is known, measured or estimated. Markdown."""
+    table = find_results(profile).table
+    done = table[table["status"] == "ok"]
+    rows = [("Accuracy, AUROC", "counted on the test images", True), ("Training time", "a clock", True)]
+    for source in sorted(done["memory_source"].dropna().unique()):
+        rows.append(("Peak memory", _in_words(source), source != "predicted"))
+    components: dict[str, set[str]] = {}
+    for text in done["energy_source"]:
+        for component, how in component_sources(text).items():
+            components.setdefault(component, set()).add(how)
+    for component, kinds in sorted(components.items()):
+        for how in sorted(kinds):
+            rows.append((f"Energy, {component.upper()}", _in_words(how), how in MEASURED_KINDS))
+    rows.append(("Carbon", "energy times a yearly average of the grid", False))
+    lines = [f"| {what} | {'measured' if sure else '**estimated**'} | {how} |" for what, how, sure in rows]
+    head = [f"**Profile `{profile}`**", "", "| Quantity | Nature | How it is known |", "| --- | --- | --- |"]
+    return "\n".join([*head, *lines])
+
+
+def _in_words(term: str) -> str:
+    return f"{IN_WORDS[term]} (`{term}`)" if term in IN_WORDS else escaped(term)
+
+
+def published_files() -> str:
+    """The authors' tables with their pinned checksums. Markdown."""
+    lines = [f"| `{name}.csv` | {digest[:16]} |" for name, digest in sorted(SHA256.items())]
+    return "\n".join(["| File | SHA-256 begins with |", "| --- | --- |", *lines])
+
+
+def machines_table(profile: str) -> str:
+    """The machines that ran a profile, compared; a sentence where there is one only. Markdown."""
+    rows = machines.compare(machines.machines(profile))
+    if len(rows) < 2:
+        return f"So far one machine has run `{profile}`: {escaped(rows.iloc[0]['hardware'])}."
+    lines = [
+        "| Machine | Results | Runs | Median training time | Time against the first | Rank correlation |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows.to_dict("records"):
+        agreement = "too few models" if row["spearman"] != row["spearman"] else f"{row['spearman']:.2f}"
+        lines.append(
+            f"| {escaped(row['hardware'])} | {row['origin']} | {row['runs']} | {row['median_time_s']:.3g} s "
+            f"| {row['times_as_long']:.2f} times | {agreement} |"
+        )
+    return "\n".join(lines)
+
+
+def model_space_facts() -> dict[str, str]:
+    """The model space in words: how many families, who is in the majority, whose weights. As MyST."""
+    space = [entry for entry in model_space().values() if entry.role == "paper"]
+    families = Counter(entry.family for entry in space)
+    largest = [name for name, _ in families.most_common(2)]
+    share = sum(families[name] for name in largest) / len(space)
+    licences = Counter(entry.weights_licence for entry in space)
+    hub = sum(entry.weights_source.startswith("timm/") for entry in space)
+    return {
+        "models": str(len(space)),
+        "families": str(len(families)),
+        "families_alone": str(sum(count == 1 for count in families.values())),
+        "largest_families": " and ".join(f"`{name}`" for name in largest),
+        "largest_families_share": f"{share:.0%}",
+        "efficient_models": str(sum(entry.efficient for entry in space)),
+        "convolutional_models": str(sum(entry.cnn for entry in space)),
+        "hub_weights": str(hub),
+        "imagenet_only": str(sum(entry.weights_tag.endswith("in1k") for entry in space)),
+        "weight_licences": ", ".join(f"{escaped(name)} ({count})" for name, count in licences.most_common()),
+        "packaged_weights": str(sum(entry.role == "offline" for entry in model_space().values())),
+        "families_table": families_table(space),
+    }
+
+
+def families_table(space: list[Architecture]) -> str:
+    """The families of a model space, the largest first, the small ones together. Markdown."""
+    families: dict[str, list[Architecture]] = {}
+    for entry in space:
+        families.setdefault(entry.family, []).append(entry)
+    ordered = sorted(families.items(), key=lambda item: (-len(item[1]), item[0]))
+    rows = [(f"`{name}`", members) for name, members in ordered[:SHOWN_FAMILIES]]
+    rest = [entry for _, members in ordered[SHOWN_FAMILIES:] for entry in members]
+    rows.append((f"{len(ordered) - SHOWN_FAMILIES} others", rest))
+    lines = ["| Family (module of timm) | Models | Parameters, millions | Smallest | Largest |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for name, members in rows:
+        if members:
+            by_size = sorted(members, key=lambda entry: entry.num_params)
+            low, high = by_size[0], by_size[-1]
+            lines.append(
+                f"| {name} | {len(members)} | {low.num_params / 1e6:.1f} to {high.num_params / 1e6:.1f} "
+                f"| {escaped(low.model)} | {escaped(high.model)} |"
+            )
+    return "\n".join(lines)
+
+
+def facts(profiles: Iterable[str]) -> dict[str, Any]:
+    """The texts behind `{{ study.key }}` that this module knows, as MyST."""
+    profiles = list(profiles)
+    return {
+        "estimates": "\n\n".join(estimates(profile) for profile in profiles),
+        "provenance": "\n\n".join(provenance(profile) for profile in profiles),
+        "machines": "\n\n".join(machines_table(profile) for profile in profiles),
+        "published_files": published_files(),
+        **model_space_facts(),
+    }
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return "; ".join(sorted(set(values)))
+
+
+def _packages(environment: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {version}" for name, version in sorted((environment.get("packages") or {}).items())
+    )
+
+
+def _span(days: list[str]) -> str:
+    return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+PROFILES = ("pocket", *(name for name in study.profile_names() if name not in {"pocket", "smoke"}))
+"""The profiles that the book shows where they have results, the first one first."""
+
+
+def profiles_with_results() -> list[str]:
+    """The profiles of which a run ended well, on this machine or in the shipped reference."""
+    found = []
+    for profile in PROFILES:
+        with contextlib.suppress(InputError):
+            if (find_results(profile).table["status"] == "ok").any():
+                found.append(profile)
+    return found
+
+
+def study_facts(profiles: list[str]) -> dict[str, str]:
+    """The texts behind `{{ study.key }}`, as MyST; `profiles` are those that have results.
+
+    Raises InputError when `pocket` has none: the book leans on it.
+    """
+    from pepr.analysis.numbers import where_from
+
+    pocket = find_results("pocket").table
+    return {
+        "version": pepr.__version__,
+        "results_origin": "\n".join(
+            f"- {escaped(where_from(find_results(profile)))}" for profile in profiles
+        ),
+        "never_run": never_run(),
+        "recipe": recipe(pocket),
+        "profiles_table": profiles_table(),
+        "settings_table": settings_table(pocket),
+        "pneumonia_planned": str(len(study.grid(study.load("pneumonia")))),
+        **facts(profiles),
+    }
+
+
+def recipe(table: pd.DataFrame) -> str:
+    """Optimiser, learning rate, batch size and precision of a results table, in words."""
+    values = {
+        column: ", ".join(f"{value:g}" if isinstance(value, int | float) else value for value in unique)
+        for column in ("learning_rate", "batch_size", "precision")
+        for unique in [sorted(table[column].dropna().unique().tolist())]
+    }
+    return (
+        f"Adam with a learning rate of {values['learning_rate']}, batches of {values['batch_size']} images, "
+        f"cross-entropy, no augmentation, {values['precision']}"
+    )
+
+
+def settings_table(table: pd.DataFrame) -> str:
+    """The settings of a results table as a Markdown table: weights, training images, models, seeds, runs."""
+    lines = [
+        "| Setting | Starts from | Training images | Models | Seeds at most | Runs |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for setting, rows in table.groupby("setting", sort=True):
+        images = rows["n_train"].dropna()
+        count = f"{int(images.max()):,}" if len(images) else "not known"
+        fraction = f"{100 * rows['train_fraction'].max():g}%"
+        lines.append(
+            f"| `{setting}` | {'ImageNet weights' if rows['pretrained'].any() else 'random weights'} "
+            f"| {count} ({fraction}) | {rows['model'].nunique()} "
+            f"| {rows.groupby('model')['seed'].nunique().max()} | {len(rows)} |"
+        )
+    return "\n".join(lines)
+
+
+def profiles_table() -> str:
+    """The profiles that ship with the package as a Markdown table: what, how many runs, what they need."""
+    lines = ["| Profile | What | Runs | Needs |", "| --- | --- | --- | --- |"]
+    names = sorted(study.profile_names(), key=lambda name: len(study.grid(study.load(name))))
+    for name in names:
+        profile = study.load(name)
+        values = profile.values
+        lines.append(f"| `{name}` | {values['title']} | {len(study.grid(profile)):,} | {values['needs']} |")
+    return "\n".join(lines)
+
+
+def never_run() -> str:
+    """Which profiles this project ships no results of, and whether any that it ships was made on a GPU."""
+    shipped = [name for name in PROFILES if (reference_folder(name) / "results.csv").exists()]
+    missing = [f"`{name}`" for name in PROFILES if name not in shipped]
+    on_gpu = any(
+        Results(name, "reference", reference_folder(name)).table["device"].str.startswith("cuda").any()
+        for name in shipped
+    )
+    profiles = f"This project ships no results of {', '.join(missing)}. " if missing else ""
+    gpu = "" if on_gpu else (
+        "No result that it ships was made on a GPU, and its code for GPUs was never run on one: it was only "
+        "tested with a pretended driver. What is said of GPUs here was not measured by this project."
+    )  # fmt: skip
+    return (profiles + gpu) or "Every profile that this project ships was run by it."

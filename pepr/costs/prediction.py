@@ -1,0 +1,97 @@
+"""Predictions as the command line gives them: one flat row a model, or a table for a person."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pepr.costs import model as cost
+from pepr.models import atlas
+from pepr.models.space import model_space
+
+GB = 1e9
+
+
+def models_for(image_size: int) -> list[str]:
+    """The models of the study that accept images of a size, smallest first."""
+    return [name for name, known in model_space().items() if known.accepts(image_size)]
+
+
+def as_row(
+    model: str, job: cost.Job, hardware_name: str = "rtx3090", card_gb: float | None = None
+) -> dict[str, Any]:
+    """What fine-tuning a model is predicted to cost, in the keys of `pepr predict --json`.
+
+    Raises InputError for an unknown model or machine, or an image size that the model cannot take.
+    """
+    if job.checkpointing:
+        entry = atlas.compute(model, job.image_size, checkpointing=True)
+    else:
+        entry = atlas.look_up(model, job.image_size)
+    hardware = find_hardware(hardware_name)
+    predicted = cost.predict(entry, job, hardware)
+    row = {
+        "model": model,
+        "num_params": entry.num_params,
+        "flops": entry.flops,
+        "activation_bytes": entry.activation_bytes,
+        "peak_memory_bytes": predicted.peak_memory_bytes,
+        "peak_memory_bytes_low": predicted.peak_memory_bytes_low,
+        "peak_memory_bytes_high": predicted.peak_memory_bytes_high,
+        "reserved_memory_bytes": predicted.reserved_memory_bytes,
+        "energy_wh": predicted.energy_wh,
+        "energy_wh_low": predicted.energy_wh_low,
+        "energy_wh_high": predicted.energy_wh_high,
+        "train_time_s": predicted.train_time_s,
+        "train_time_s_low": predicted.train_time_s_low,
+        "train_time_s_high": predicted.train_time_s_high,
+        "setting": job.setting,
+        "train_images": job.train_images,
+        "epochs": job.epochs,
+        "batch_size": job.batch_size,
+        "image_size": job.image_size,
+        "optimiser": job.optimiser,
+        "precision": job.precision,
+        "hardware": hardware.described,
+        "basis": cost.basis(entry, job, hardware),
+    }
+    if card_gb is not None:
+        row["largest_batch_size"] = cost.largest_batch(entry, job, card_gb * GB)
+    return row
+
+
+@functools.cache
+def find_hardware(name: str) -> cost.Hardware:
+    """The authors' machine (`rtx3090`), that of the shipped runs (`shipped`), or a calibrated one.
+
+    Raises InputError for another name.
+    """
+    if name == "rtx3090":
+        return cost.reference_hardware()
+    from pepr.costs.calibration import saved
+
+    return saved(name)
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """A table for a person: every number but the parameters is a prediction, with its 90% interval."""
+    lines = [
+        f"Predicted for {rows[0]['train_images']:,} training images, {rows[0]['epochs']} epochs, batches of "
+        f"{rows[0]['batch_size']}, {rows[0]['image_size']} px; on {rows[0]['hardware']}.",
+        "",
+        f"{'model':<28}{'parameters':>11}{'peak memory, GB':>26}{'energy, Wh':>26}{'time, min':>26}"
+        + ("  largest batch" if "largest_batch_size" in rows[0] else ""),
+    ]
+    for row in rows:
+        memory = _with_interval(row, "peak_memory_bytes", GB)
+        energy = _with_interval(row, "energy_wh", 1)
+        line = f"{row['model']:<28}{row['num_params'] / 1e6:>9.1f} M{memory:>26}{energy:>26}"
+        line += f"{_with_interval(row, 'train_time_s', 60):>26}"
+        line += f"{row['largest_batch_size']:>15}" if "largest_batch_size" in row else ""
+        lines.append(line)
+    return "\n".join([*lines, "", f"Basis: {rows[0]['basis']}."])
+
+
+def _with_interval(row: dict[str, Any], key: str, unit: float) -> str:
+    value, low, high = (row[f"{key}{end}"] / unit for end in ("", "_low", "_high"))
+    return f"{value:.3g} ({low:.3g} to {high:.3g})"

@@ -1,0 +1,331 @@
+"""Which model to take for a budget: candidates with measured or predicted costs, ranked and explained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pepr.costs import model as cost, prediction
+from pepr.errors import DataUnavailable, InputError
+from pepr.score import pepr
+
+if TYPE_CHECKING:
+    from pepr.published.tables import Published
+    from pepr.published.versions import Versions
+
+
+RISKS = ("expected", "cautious")
+CONFIDENCE = 0.90
+READINGS = ("last epoch", "best epoch", "mean of the last three")
+N_DRAWS = 400
+SEED = 5
+GB = 1e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What may be spent at most; None is no limit. GB of GPU memory, Wh, minutes, grams of CO2-eq."""
+
+    memory_gb: float | None = None
+    energy_wh: float | None = None
+    minutes: float | None = None
+    co2_g: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:
+                raise InputError(f"the budget {field.name.replace('_', ' ')} is {value}: expected above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One recommended model. Performance is a fraction, with a 90% interval over test images.
+
+    `pepr_e` is PePR-E among all candidates of the setting, within the budget or not. `stability` is in
+    how many of the redrawn and re-read accuracies the model is among as many models as were asked for.
+    `measured` lists what was measured; the rest is predicted.
+    """
+
+    model: str
+    performance: float
+    performance_low: float
+    performance_high: float
+    energy_wh: float
+    peak_memory_gb: float
+    train_time_s: float
+    co2_g: float
+    num_params: int
+    pepr_e: float
+    stability: float
+    measured: list[str]
+    setting: str
+    why: str
+    basis: str
+
+
+def recommend(
+    budget: Budget,
+    setting: str | None = None,
+    train_images: int | None = None,
+    risk: str = "expected",
+    top: int = 5,
+) -> list[Choice]:
+    """The best models within a budget, best first: by performance, or its lower bound where `cautious`.
+
+    A cautious choice also keeps the upper bounds of the costs within the budget. Equal performance goes
+    to the lower energy. Raises InputError for an unknown setting or risk, and when nothing fits.
+    """
+    if risk not in RISKS:
+        raise InputError(f"risk {risk!r}: expected one of {', '.join(RISKS)}")
+    if top < 1:
+        raise InputError(f"--top {top}: expected at least 1")
+    table = candidates(setting, train_images)
+    return choose(table, budget, risk, top)
+
+
+def choose(table: pd.DataFrame, budget: Budget, risk: str, top: int) -> list[Choice]:
+    """`recommend` on a table of `candidates`."""
+    fits = within(table, budget, risk)
+    if not fits.any():
+        raise InputError(f"no model fits: {_nearest(table, budget, risk)}")
+    table = table.assign(pepr_e=pepr(table["performance"].to_numpy(), table["energy_wh"].to_numpy()))
+    kept = table[fits]
+    key = "performance_low" if risk == "cautious" else "performance"
+    ranked = kept.sort_values([key, "energy_wh", "model"], ascending=[False, True, True])
+    stable = stability(kept, risk, top)
+    return [_choice(row, rank, len(kept), risk, stable) for rank, row in enumerate(_rows(ranked.head(top)))]
+
+
+def within(table: pd.DataFrame, budget: Budget, risk: str) -> pd.Series:
+    """True for candidates whose cost, or its upper bound where `cautious`, is within every limit."""
+    end = "_high" if risk == "cautious" else ""
+    limits = {
+        "memory_gb": table[f"peak_memory_gb{end}"],
+        "energy_wh": table[f"energy_wh{end}"],
+        "minutes": table[f"train_time_s{end}"] / 60,
+        "co2_g": table[f"energy_wh{end}"] / 1000 * table["g_per_kwh"],
+    }
+    fits = pd.Series(True, index=table.index)
+    for name, needed in limits.items():
+        limit = getattr(budget, name)
+        if limit is not None:
+            fits &= needed <= limit
+    return fits
+
+
+def candidates(setting: str | None = None, train_images: int | None = None) -> pd.DataFrame:
+    """Every model with a known performance, and its costs: one row a model.
+
+    Performances are the authors' where their tables are at hand or can be fetched, else those of the
+    shipped reference of `pocket`. Costs of exactly the authors' job are theirs, where the audit leaves
+    them standing; other costs are predicted.
+    """
+    from pepr import published
+
+    settings = cost.settings()
+    if setting is None or setting in settings:
+        try:
+            tables = published.load()
+        except DataUnavailable as error:
+            if setting is not None:
+                raise DataUnavailable(f"setting {setting} needs {error}") from None
+        else:
+            nearest = _nearest_setting(setting or "lidc", setting, train_images)
+            return from_authors(tables, nearest, train_images)
+    return from_reference(setting)
+
+
+def _nearest_setting(default: str, given: str | None, train_images: int | None) -> str:
+    """With a number of images and no setting, the fraction of the default's data nearest to it."""
+    if given or train_images is None:
+        return default
+    sizes = {name: job["train_images"] for name, job in cost.model()["settings"].items()}
+    alike = [name for name in sizes if name.split("_")[0] == default]
+    return min(alike, key=lambda name: abs(np.log(sizes[name] / train_images)))
+
+
+def from_authors(
+    tables: Published, setting: str, train_images: int | None = None, runs: Versions | None = None
+) -> pd.DataFrame:
+    """Candidates of one of the paper's settings; runs that the audit found unusable are left out."""
+    from pepr.costs.fit import test_images
+    from pepr.published.reproduction import performance
+    from pepr.published.versions import versions
+
+    runs = runs or versions(tables.results)
+    rows = runs.corrected[runs.corrected["dataset"] == setting]
+    job = cost.job_of(setting, train_images=train_images)
+    same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
+    out = []
+    for row, readings in zip(
+        rows.itertuples(), zip(*(performance(rows, how) for how in READINGS), strict=True), strict=True
+    ):
+        predicted = prediction.as_row(row.model, job)
+        theirs = {}
+        if same_job:
+            theirs = {"train_time_s": 10.0 * row.train_time, "peak_memory_gb": row.memM}
+            if row.energy_kind == "measured":
+                theirs["energy_wh"] = 1000 * row.energy
+        out.append(_candidate(row.model, setting, readings, test_images(setting), predicted, theirs))
+    return _with_grid(pd.DataFrame(out))
+
+
+def _with_grid(table: pd.DataFrame) -> pd.DataFrame:
+    """With grams of CO2-eq for each kWh, of `$PEPR_COUNTRY`, else the world average."""
+    from pepr import grids
+
+    return table.assign(g_per_kwh=grids.carbon_intensity()[0])
+
+
+def _candidate(
+    model: str,
+    setting: str,
+    readings: Sequence[float],
+    n_test: int,
+    predicted: dict,
+    theirs: dict[str, float],
+) -> dict:
+    """One row: measured costs where there are some, predicted ones with their bounds elsewhere."""
+    from pepr.stats import wilson_interval
+
+    interval = wilson_interval(round(readings[0] * n_test), n_test, CONFIDENCE)
+    memory = {end: predicted[f"peak_memory_bytes{end}"] / GB for end in ("", "_low", "_high")}
+    row = {
+        "model": model,
+        "setting": setting,
+        "num_params": predicted["num_params"],
+        "performance": readings[0],
+        "performance_low": interval.low,
+        "performance_high": interval.high,
+        "readings": tuple(readings),
+        "n_test": n_test,
+        "measured": ["performance", *sorted(theirs)],
+    }
+    for key in ("energy_wh", "train_time_s", "peak_memory_gb"):
+        for end in ("", "_low", "_high"):
+            guess = memory[end] if key == "peak_memory_gb" else predicted[f"{key}{end}"]
+            row[f"{key}{end}"] = theirs.get(key, guess)
+    told = ", ".join(name.rsplit("_", 1)[0].replace("_", " ") for name in sorted(theirs))
+    source = "performance measured by the authors on their test images, one seed"
+    row["basis"] = (
+        f"{source}; " + (f"{told} measured by them; the rest " if theirs else "") + predicted["basis"]
+    )
+    return row
+
+
+def from_reference(setting: str | None = None) -> pd.DataFrame:
+    """Candidates of the shipped reference of `pocket`: everything measured there, seeds averaged.
+
+    Raises InputError for a setting that it does not have.
+    """
+    from pepr.runs.results import Results, reference_folder
+    from pepr.stats import wilson_interval
+
+    runs = Results("pocket", "reference", reference_folder("pocket")).table
+    runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool)]
+    names = sorted(runs["setting"].unique())
+    setting = setting or "elpv"
+    if setting not in names:
+        raise InputError(f"setting {setting!r}; known: {', '.join([*cost.settings(), *names])}")
+    out = []
+    for model, rows in runs[runs["setting"] == setting].groupby("model"):
+        mean, n_test = rows["test_accuracy"].mean(), int(rows["n_test"].iloc[0])
+        interval = wilson_interval(round(mean * n_test), n_test, CONFIDENCE)
+        values = {
+            "energy_wh": 1000 * rows["energy_kwh"].mean(),
+            "train_time_s": rows["train_time_s"].mean(),
+            "peak_memory_gb": rows["peak_memory_bytes"].mean() / GB,
+        }
+        out.append(
+            {
+                "model": model,
+                "setting": setting,
+                "num_params": int(rows["num_params"].iloc[0]),
+                "performance": mean,
+                "performance_low": interval.low,
+                "performance_high": interval.high,
+                "readings": (mean,),
+                "n_test": n_test,
+                "measured": ["performance", *sorted(values)],
+                **{f"{key}{end}": value for key, value in values.items() for end in ("", "_low", "_high")},
+                "basis": f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} seeds; "
+                f"energy by {rows['energy_source'].iloc[0]}; the authors' tables are not at hand",
+            }
+        )
+    return _with_grid(pd.DataFrame(out))
+
+
+def stability(kept: pd.DataFrame, risk: str, top: int) -> dict[str, float]:
+    """In which share of redrawn accuracies, under every reading of them, each model is among the `top`.
+
+    Accuracies are redrawn as counts of the test images. Seeds are not: the authors published one.
+    """
+    rng = np.random.default_rng(SEED)
+    readings = np.array(kept["readings"].tolist())
+    n_test = kept["n_test"].to_numpy()
+    hits = np.zeros(len(kept))
+    for reading in readings.T:
+        draws = rng.binomial(n_test, reading, size=(N_DRAWS, len(kept))) / n_test
+        if risk == "cautious":
+            draws -= (kept["performance"] - kept["performance_low"]).to_numpy()
+        best = np.argsort(-draws, axis=1, kind="stable")[:, :top]
+        hits += np.bincount(best.ravel(), minlength=len(kept))
+    return dict(zip(kept["model"], hits / (N_DRAWS * readings.shape[1]), strict=True))
+
+
+def _rows(table: pd.DataFrame) -> list[dict]:
+    return table.to_dict("records")
+
+
+def _choice(row: dict, rank: int, n_within: int, risk: str, stable: dict[str, float]) -> Choice:
+    by = "lower bound of performance" if risk == "cautious" else "performance"
+    why = f"{_ordinal(rank + 1)} {by} of the {n_within} models within the budget"
+    return Choice(
+        **{
+            field.name: row[field.name]
+            for field in dataclasses.fields(Choice)
+            if field.name not in ("co2_g", "stability", "why")
+        },
+        co2_g=row["energy_wh"] / 1000 * row["g_per_kwh"],
+        stability=stable[row["model"]],
+        why=why,
+    )
+
+
+def _ordinal(number: int) -> str:
+    return {1: "highest", 2: "second highest", 3: "third highest"}.get(number, f"{number}th highest")
+
+
+def _nearest(table: pd.DataFrame, budget: Budget, risk: str) -> str:
+    """What the most frugal candidate would need, for the message that nothing fits."""
+    end = "_high" if risk == "cautious" else ""
+    least = table.sort_values(f"energy_wh{end}").iloc[0]
+    given = {key: value for key, value in dataclasses.asdict(budget).items() if value is not None}
+    return (
+        f"the budget is {given}; the most frugal of {len(table)} models, {least['model']}, needs "
+        f"{least[f'energy_wh{end}']:.3g} Wh, {least[f'peak_memory_gb{end}']:.3g} GB and "
+        f"{least[f'train_time_s{end}'] / 60:.3g} minutes"
+    )
+
+
+def as_text(found: Sequence[Choice]) -> str:
+    """Recommendations for a person."""
+    lines = [
+        f"Setting {found[0].setting}.",
+        "",
+        f"{'model':<26}{'accuracy (90%)':>24}{'Wh':>8}{'GB':>7}{'min':>8}{'g CO2e':>8}{'stays':>7}",
+    ]
+    for choice in found:
+        interval = f"{choice.performance:.3f} ({choice.performance_low:.3f} to {choice.performance_high:.3f})"
+        lines.append(
+            f"{choice.model:<26}{interval:>24}{choice.energy_wh:>8.3g}{choice.peak_memory_gb:>7.3g}"
+            f"{choice.train_time_s / 60:>8.3g}{choice.co2_g:>8.3g}{100 * choice.stability:>6.0f}%"
+        )
+    lines += ["", f"'stays': how often a model remains in this list when the {found[0].setting} test images"]
+    lines += ["are redrawn and the accuracy is read at the last, the best or the last three epochs."]
+    return "\n".join([*lines, f"Basis of {found[0].model}: {found[0].basis}."])

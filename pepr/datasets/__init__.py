@@ -1,0 +1,19 @@
+"""Where images come from, how they are checked, reduced, divided."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "preparation": [
+            "DATASETS",
+            "Prepared",
+            "cache_folder",
+            "describe",
+            "find",
+            "prepare",
+            "stratified_share",
+        ],
+        "source": ["Dataset", "Loaded", "SPLITS"],
+    },
+)

@@ -1,0 +1,225 @@
+"""The datasets of the study: their registry, and how they are prepared, cached and divided."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pepr.datasets import elpv, lidc, medmnist
+from pepr.datasets.source import SPLITS, Dataset, Loaded
+from pepr.errors import InputError
+from pepr.files import results_root, whole_file, write_atomic
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (elpv.DATASET, *medmnist.datasets(), lidc.DATASET)
+}
+CHECKED = {
+    "official": "as published",
+    "unofficial": "**unofficial**: complete and sound, but its checksum is not the published one",
+    "supplied": "your own: complete and sound; nobody publishes a checksum of it",
+}
+"""What a card's `status` means, in words."""
+CARD_FORMAT = 2
+"""Counted up when a card gains or loses a key."""
+
+
+def find(name: str) -> Dataset:
+    """A registered dataset. Raises InputError with the known names, or with why a set cannot be used."""
+    if name in medmnist.PROBLEMS:
+        raise InputError(f"dataset {name} cannot be used: {medmnist.PROBLEMS[name]}")
+    if name not in DATASETS:
+        raise InputError(f"unknown dataset {name!r}; known: {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset on disk, ready to train on.
+
+    `images` is a read-only memory map, uint8 [n, size, size] or [n, size, size, 3], where size is the
+    smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
+    `split` [n] holds `train`, `val` or `test`; `card` says what the data are and how they were checked.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    card: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.card["classes"])
+
+    def indices(self, part: str) -> np.ndarray:
+        """Positions of the images of one split, in file order."""
+        return np.flatnonzero(self.split == part)
+
+    def train_indices(self, fraction: float, seed: int) -> np.ndarray:
+        """A stratified, seeded share of the training images; smaller shares lie inside larger ones."""
+        train = self.indices("train")
+        return train if fraction == 1 else train[stratified_share(self.labels[train], fraction, seed)]
+
+
+def stratified_share(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Sorted positions of floor(fraction * n) items with the classes in proportion, and at least one of each.
+
+    Each class is shuffled once by `seed`; the classes are then dealt into one line by Webster's method (the
+    k-th item of a class of m stands at (k + 1/2) / m), and a share is the front of that line, so that shares
+    are nested. Raises InputError for a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"train_fraction {fraction}: expected a number in (0, 1]")
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
+    place = np.concatenate([(np.arange(len(members)) + 0.5) / len(members) for members in shuffled])
+    line = np.concatenate(shuffled)[np.argsort(place, kind="stable")]
+    front = line[: int(np.floor(fraction * len(labels)))]
+    return np.unique(np.concatenate([front, [members[0] for members in shuffled]]))
+
+
+def cache_folder(name: str, image_size: int) -> Path:
+    """Where the prepared arrays of a dataset lie: `<results>/data/<dataset>-<size>`."""
+    return results_root() / "data" / f"{name}-{image_size}"
+
+
+def prepare(name: str, image_size: int) -> Prepared:
+    """Load, check, resize and cache a dataset; a sound cache is used as it is.
+
+    Images larger than `image_size` are reduced once, here, with an antialiased bilinear filter.
+    Raises DataUnavailable when the data cannot be had and InputError when they are not sound.
+    """
+    dataset = find(name)
+    folder = cache_folder(name, image_size)
+    if not _is_current(folder / "card.json"):
+        _write_cache(dataset, folder, image_size)
+        _give_back_freed_memory()
+    return load_prepared(name, image_size)
+
+
+def _is_current(card_path: Path) -> bool:
+    """Whether there is a card, and of today's shape: a cache of an older version is made again."""
+    try:
+        return json.loads(card_path.read_text()).get("format") == CARD_FORMAT
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _give_back_freed_memory() -> None:
+    """Return what glibc keeps of the images that were read: a model that this process trains next would live
+    in it, and seem to need no memory of its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def load_prepared(name: str, image_size: int) -> Prepared:
+    """A cached dataset. Raises InputError when a file of the cache is missing or was altered."""
+    folder = cache_folder(name, image_size)
+    card_path = folder / "card.json"
+    if not card_path.exists():
+        raise InputError(f"{folder}: dataset {name} at {image_size} px is not prepared; run 01_data first")
+    card = json.loads(card_path.read_text())
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        split = np.load(folder / "split.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: the prepared data are damaged ({error}); delete this folder") from error
+    if not len(images) == len(labels) == len(split) == card["n_images"]:
+        raise InputError(f"{folder}: the prepared data are incomplete; delete this folder")
+    if hashlib.sha256(images).hexdigest() != card["images_sha256"]:
+        raise InputError(
+            f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder"
+        )
+    return Prepared(images, labels, split, card)
+
+
+def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
+    loaded = dataset.load(image_size)
+    labels, split = loaded.labels, loaded.split
+    folder.mkdir(parents=True, exist_ok=True)
+    shape, images_sha256 = _write_images(folder / "images.npy", loaded, image_size)
+    counts = {
+        part: {
+            label: int(np.sum(labels[split == part] == value)) for value, label in enumerate(dataset.classes)
+        }
+        for part in SPLITS
+    }
+    described = {key: value for key, value in asdict(dataset).items() if key != "load"}
+    card = {
+        "format": CARD_FORMAT,
+        **described,
+        "native_size": loaded.native_size,
+        "image_size": image_size,
+        "stored_size": shape[1],
+        "n_images": shape[0],
+        "channels": 1 if len(shape) == 3 else shape[3],
+        "counts": counts,
+        "file": loaded.file,
+        "note": loaded.note,
+        "status": loaded.status,
+        "sha256": loaded.sha256,
+        "images_sha256": images_sha256,
+    }
+    for name, array in (("labels", labels), ("split", split)):
+        with whole_file(folder / f"{name}.npy") as stream:
+            np.save(stream, array, allow_pickle=False)
+    write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
+
+
+def _write_images(path: Path, loaded: Loaded, image_size: int) -> tuple[tuple[int, ...], str]:
+    """Reduce and write the images block by block; their shape, and the SHA-256 of their pixels."""
+    digest, written, shape = hashlib.sha256(), 0, None
+    with whole_file(path) as stream:
+        for block in loaded.blocks:
+            pixels = _reduced(block, image_size)
+            if shape is None:
+                shape = (len(loaded.labels), *pixels.shape[1:])
+                header = {"descr": pixels.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(pixels.data)
+            digest.update(pixels.data)
+            written += len(pixels)
+        if written != len(loaded.labels):
+            raise InputError(f"{loaded.file}: {written} images and {len(loaded.labels)} labels")
+    return shape, digest.hexdigest()
+
+
+def _reduced(images: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    if images.shape[1] <= size:
+        return np.ascontiguousarray(images)
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+            for image in images
+        ]
+    )
+
+
+def describe(card: dict[str, Any]) -> str:
+    """A data card as Markdown: what the data are, under which licence, and how they were checked."""
+    size = f"{card['native_size']} px, used at {card['image_size']} px"
+    if card["stored_size"] < card["image_size"]:
+        size += f" (enlarged from {card['stored_size']} px)"
+    lines = {
+        "dataset": card["title"],
+        "images": f"{card['n_images']:,}, {size}",
+        "source": card["source"],
+        "licence": card["licence"],
+        "cite": card["attribution"],
+        "file": f"`{card.get('file', card['source'])}`: "
+        + "; ".join(filter(None, [CHECKED[card["status"]], card["note"]])),
+        "SHA-256 of the source": f"`{card['sha256']}`",
+        "mind": card["caution"],
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in lines.items())])

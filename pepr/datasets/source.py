@@ -1,0 +1,100 @@
+"""What a source of images hands over to be prepared, and the checks that every source shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pepr.datasets import npz
+from pepr.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Raw images and labels of a dataset, and what is known of the files that they come from.
+
+    `blocks` yields the images in order, uint8 [k, size, size] or [k, size, size, 3]; they are read while
+    they are used, so InputError may come that late. `labels` [n] are int64, `split` [n] holds `train`, `val`
+    or `test`. `status` is `official`, `unofficial` (sound, but not the published checksum) or `supplied`
+    (nobody published one). `sha256` is of the file or files; `note` says what is unusual, or nothing.
+    """
+
+    blocks: Iterable[np.ndarray]
+    labels: np.ndarray
+    split: np.ndarray
+    status: str
+    sha256: str
+    native_size: int
+    file: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered dataset.
+
+    `classes` are the names of labels 0, 1, ...; for two classes label 1 is the positive one. `load` takes
+    the image size in pixels that is wanted, to choose among files of several sizes.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    licence: str
+    attribution: str
+    source: str
+    caution: str
+    load: Callable[[int], Loaded]
+
+
+def check_images(
+    path: Path, name: str, found: tuple[tuple[int, ...], np.dtype], expected: tuple[int, ...]
+) -> None:
+    """Raise InputError unless an array is 8-bit and has the expected shape [n, ...]."""
+    shape, kind = found
+    if kind != np.uint8 or shape[1:] != expected[1:]:
+        pixels = " x ".join(str(side) for side in expected[1:])
+        raise InputError(f"{path}: {name} is {kind} {shape}, expected 8-bit {pixels} images")
+    if shape[0] != expected[0]:
+        raise InputError(f"{path}: {name} has {shape[0]} images, expected {expected[0]}")
+
+
+def check_labels(
+    path: Path, name: str, labels: np.ndarray, count: int, classes: Sequence[str], every_class: bool = True
+) -> np.ndarray:
+    """Labels [count] as int64.
+
+    Raises InputError for another number of them, for what is no whole number or no known class, and where
+    `every_class` must occur and one does not.
+    """
+    if labels.dtype.kind not in "uib" or labels.size != len(labels):
+        raise InputError(
+            f"{path}: {name} is {labels.dtype} {labels.shape}, expected one whole number an image"
+        )
+    if len(labels) != count:
+        raise InputError(f"{path}: {name} has {len(labels)} labels, expected {count}")
+    flat = labels.reshape(-1).astype(np.int64)
+    if not np.isin(flat, np.arange(len(classes))).all():
+        raise InputError(f"{path}: {name} has labels outside 0..{len(classes) - 1}")
+    absent = [label for value, label in enumerate(classes) if not (flat == value).any()]
+    if every_class and absent:
+        raise InputError(f"{path}: {name} has no image of class {', '.join(absent)}")
+    return flat
+
+
+def check_names(path: Path, found: Iterable[str], needed: Iterable[str]) -> None:
+    """Raise InputError naming the arrays that an archive lacks."""
+    missing = sorted(set(needed) - set(found))
+    if missing:
+        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; it has {', '.join(found) or 'none'}")
+
+
+def all_blocks(path: Path, names: Iterable[str]) -> Iterable[np.ndarray]:
+    """The blocks of several arrays of an archive, one after the other."""
+    for name in names:
+        yield from npz.blocks(path, name)

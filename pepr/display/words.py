@@ -1,0 +1,121 @@
+"""Values as a person reads them: with unit, in few digits, or said to be unknown."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepr.display.numbers import UNKNOWN
+from pepr.errors import FAILURES
+from pepr.quantities import MEASURES
+
+GRAMS_PER = {"t": 1e6, "kg": 1e3, "g": 1.0}
+
+
+def mass(value_g: float) -> str:
+    """Grams in the unit that reads best, to two digits."""
+    unit = next((unit for unit, size in GRAMS_PER.items() if value_g >= size), "g")
+    scaled = value_g / GRAMS_PER[unit]
+    return f"{scaled:,.0f} {unit}" if scaled >= 100 else f"{scaled:.2g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+ORIGINS = {"this machine": "this machine", "reference": "the project's own reference run"}
+UNITS = {"wh": "Wh", "s": "s", "w": "W", "mb": "MB", "g": "g"}
+SPOKEN = {*MEASURES, *FAILURES, "not_supported"}
+"""Values that are shown as words in tables."""
+
+
+def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
+    """A table for a page: units in brackets, `digits` significant digits, blanks for what is missing.
+
+    It scrolls sideways where the page is narrow. A table without rows becomes the sentence `empty`.
+    """
+    if rows.empty:
+        return f"<p>{html.escape(empty)}</p>"
+    words = {name: [_cell_text(value, digits) for value in rows[name]] for name in rows.columns}
+    named = pd.DataFrame(words).rename(columns=_heading)
+    return f'<div style="overflow-x: auto" tabindex="0">{named.to_html(index=False, border=0)}</div>'
+
+
+def wh(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.3g} Wh"
+
+
+def grams(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.2g} g CO2e"
+
+
+def watts(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.1f} W"
+
+
+def seconds(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.3g} s" if value < 600 else minutes(value / 60)
+
+
+def minutes(value: float) -> str:
+    if not np.isfinite(value):
+        return UNKNOWN
+    return f"{value:.1f} minutes" if value < 120 else f"{value / 60:.1f} hours"
+
+
+def percent(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{100 * value:.0f}%"
+
+
+def count(value: float) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:,.0f}"
+
+
+def millions(value: float) -> str:
+    return f"{float(value) / 1e6:.1f} million"
+
+
+def performance(value: float, measure: str) -> str:
+    """Accuracies in percent, AUROC as the number it is."""
+    if not np.isfinite(value):
+        return UNKNOWN
+    return f"{value:.3f}" if measure == "auroc" else f"{100 * value:.1f}%"
+
+
+def difference(value: float | None, digits: int = 3) -> str:
+    return UNKNOWN if value is None or not np.isfinite(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def difference_points(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return UNKNOWN
+    return f"{100 * value:+.1f} percentage points".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return UNKNOWN
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _heading(column: str) -> str:
+    name, _, last = str(column).rpartition("_")
+    return f"{name.replace('_', ' ')} ({UNITS[last]})" if last in UNITS else str(column).replace("_", " ")
+
+
+def _cell_text(value: Any, digits: int) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value.replace("_", " ") if value in SPOKEN else value
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"

@@ -1,0 +1,96 @@
+"""Carbon intensity of electricity grids."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from pepr.errors import InputError
+
+COUNTRIES = ("DNK", "IND", "KEN", "BRA")
+"""The grids that the book compares: wind and its neighbours' power, coal, geothermal, and water."""
+
+
+def intensities(codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
+    """CodeCarbon's yearly averages for some countries, in their order; see `footprint.grid_intensities`.
+
+    Raises InputError for a code that CodeCarbon's table does not have.
+    """
+    table, codes = grid_intensities().set_index("country_code"), list(codes)
+    missing = [code for code in codes if code not in table.index]
+    if missing:
+        raise InputError(f"CodeCarbon has no intensity for {', '.join(missing)}; use codes such as DNK")
+    return table.loc[codes]
+
+
+def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
+    """Countries by their three-letter code."""
+    return intensities(codes)["country"].to_dict()
+
+
+WORLD = "WORLD"
+
+
+def carbon_intensity(country: str | None = None) -> tuple[float, str]:
+    """Grid carbon intensity in g CO2-eq per kWh, and what it is of.
+
+    `country` is an ISO 3166 code of three letters; None takes `$PEPR_COUNTRY`, else the world average.
+    Source: CodeCarbon's tables (Our World in Data, Ember). Raises InputError for an unknown code.
+    """
+    country = (country or os.environ.get("PEPR_COUNTRY") or WORLD).upper()
+    if country == WORLD:
+        return _world_intensity(), "world average"
+    mixes = country_mixes()
+    if country not in mixes:
+        raise InputError(f"country {country!r}: no grid intensity known; use a three-letter ISO code")
+    return float(mixes[country]["carbon_intensity"]), mixes[country]["country_name"]
+
+
+def _codecarbon_data(*parts: str) -> Any:
+    path = resources.files("codecarbon").joinpath("data", "private_infra", *parts)
+    return json.loads(path.read_text())
+
+
+def country_mixes() -> dict[str, dict[str, Any]]:
+    """CodeCarbon's table of electricity mixes by ISO code; `carbon_intensity` in g CO2-eq per kWh."""
+    return _codecarbon_data("global_energy_mix.json")
+
+
+def _world_intensity() -> float:
+    return float(_codecarbon_data("carbon_intensity_per_source.json")["world_average"])
+
+
+def grid_intensities() -> pd.DataFrame:
+    """Carbon intensity by country, g CO2e per kWh: country_code, country, carbon_intensity, year.
+
+    Source: CodeCarbon's table of electricity mixes (`global_energy_mix.json` in its package), itself from
+    Our World in Data. Countries whose intensity is missing or zero there are left out.
+    """
+    path = resources.files("codecarbon") / "data" / "private_infra" / "global_energy_mix.json"
+    mixes = json.loads(path.read_text())
+    rows = [
+        {
+            "country_code": code,
+            "country": mix["country_name"],
+            "carbon_intensity": mix["carbon_intensity"],
+            "year": mix.get("year"),
+        }
+        for code, mix in mixes.items()
+        if mix.get("carbon_intensity")
+    ]
+    return pd.DataFrame(rows).sort_values("carbon_intensity", ignore_index=True)
+
+
+def carbon_across_countries(energy_kwh: float, pue: float = 1.0) -> pd.DataFrame:
+    """Grams of CO2e that an energy would be in every country of `grid_intensities`, lowest first.
+
+    Always an estimate: yearly national averages. One energy times one number a country: grams change
+    between countries, the order of the models never does.
+    """
+    table = grid_intensities()
+    return table.assign(co2eq_g=energy_kwh * pue * table["carbon_intensity"])

@@ -1,0 +1,102 @@
+"""The model space: the paper's 131 architectures and the offline ones; their names, weights and creation.
+
+Reading the space needs no torch; creating a model does.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+IMAGE_SIZES = (64, 128, 224, 256)
+"""Sizes in pixels that `pepr models` reports on."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One entry of the model space.
+
+    `model` is the paper's name, `timm_name` today's; `num_params` counts parameters with 1,000 classes;
+    `cnn` and `efficient` are the authors' labels (`model_names.csv` of their repository);
+    `family` is the timm module; `sizing` says which input sizes the architecture accepts and how;
+    `role` is `paper` or `offline`.
+    """
+
+    model: str
+    timm_name: str
+    weights_tag: str
+    weights_source: str
+    weights_licence: str
+    num_params: int
+    cnn: bool
+    efficient: bool
+    family: str
+    sizing: str
+    role: str
+    note: str
+
+    @property
+    def weights(self) -> str:
+        """The pinned pretrained weights, as `architecture.tag`."""
+        return f"{self.timm_name}.{self.weights_tag}"
+
+    def accepts(self, image_size: int) -> bool:
+        """Whether an input of `image_size` pixels can be run."""
+        if self.sizing == "multiple_of_256":
+            return image_size % 256 == 0
+        if self.sizing == "img_size_multiple_of_128":
+            return image_size % 128 == 0
+        if self.sizing == "at_least_75":
+            return image_size >= 75
+        return True
+
+    def creation_options(self, image_size: int) -> dict[str, Any]:
+        """What timm needs to be told to build the model for `image_size` pixels."""
+        return {"img_size": image_size} if self.sizing.startswith("img_size") and image_size != 256 else {}
+
+
+@functools.cache
+def model_space() -> dict[str, Architecture]:
+    """Every architecture by name: the paper's 131 by size, then those with weights in packages."""
+    text = (resources.files("pepr") / "model_space.csv").read_text()
+    return {row["model"]: _architecture(row) for row in csv.DictReader(text.splitlines())}
+
+
+def _architecture(row: dict[str, str]) -> Architecture:
+    typed: dict[str, Any] = dict(row)
+    typed["num_params"] = int(row["num_params"])
+    typed["cnn"], typed["efficient"] = row["cnn"] == "yes", row["efficient"] == "yes"
+    return Architecture(**typed)
+
+
+def paper_models() -> list[str]:
+    """The 131 architectures of the paper, smallest first."""
+    return [name for name, entry in model_space().items() if entry.role == "paper"]
+
+
+def find(model: str) -> Architecture:
+    """The entry of a model. Raises InputError that suggests the nearest names."""
+    space = model_space()
+    if model not in space:
+        import difflib
+
+        close = difflib.get_close_matches(model, space, n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else "; `pepr models` lists them"
+        raise InputError(f"unknown model {model!r}{hint}")
+    return space[model]
+
+
+def family_of(models: Iterable[str]) -> list[str]:
+    """The architecture family of each model: the timm module that defines it; a model outside is its own."""
+    space = model_space()
+    return [space[model].family if model in space else model for model in models]

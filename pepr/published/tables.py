@@ -1,0 +1,311 @@
+"""The authors' seven published tables: found or fetched, verified byte for byte, typed and validated.
+
+Source: repository `saintslab/PePR` (MIT licence) at a pinned commit, folder `data/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pepr.errors import DataUnavailable, InputError
+from pepr.tables.reader import read_table
+
+COMMIT = "ce087aafcdce4a5b636152d170475a6df5f4c3d7"
+BASE_URL = f"https://raw.githubusercontent.com/saintslab/PePR/{COMMIT}/data/"
+SHA256 = {
+    "all_results": "1f624ef1a68433aa2c56b83831bb30a1e06c285b56531fde8056f06a42394e98",
+    "full_data_pepr_dataset_level": "b218cf9f09eec0036c0db1b08da4b2fcc655383a58b4681b2fbea7e951bed575",
+    "full_data_pepr_imagenet": "a00a00a628f9b6c71b137393662a967b5de060c2b7c564f476e50a282156a9eb",
+    "model_names": "e26300f35a182a893c90d581684c0d61ed016f6e4f8bfcca370b817ea2bf9e7f",
+    "regions_papers_data_2013": "1a83c1bb95f472947e1737d6542fec5d399ebb67a064f6de2d1017e1176facb8",
+    "regions_papers_data_2023": "3d4695803dbcf93fd11bc53488706ffc863e232ee282f054673a680ac6281b88",
+    "results-imagenet": "94f9925f015e349b2a17a30f80861d43fb0b93879288dba7efae67c2cec54f58",
+}
+"""SHA-256 of each table's file, by the file's stem."""
+
+SETTINGS = (
+    "derma_pt", "derma", "derma_small", "derma_smallest",
+    "lidc", "lidc_small", "pneumonia", "pneumonia_small",
+)  # fmt: skip
+EPOCHS = 10
+TEST_COLUMNS = tuple(f"test_{epoch:02d}" for epoch in range(EPOCHS))
+RESOURCES = {"E": "energy", "C": "co2", "T": "train_time", "M": "memR"}
+"""The paper's four scores and the column each is computed from."""
+N_MODELS = 131
+TRAIN_IMAGES = {
+    "derma_pt": 7007, "derma": 7007, "derma_small": 700, "derma_smallest": 70,
+    "lidc": 9057, "lidc_small": 905, "pneumonia": 4708, "pneumonia_small": 470,
+}  # fmt: skip
+"""Training images of each setting, as the training accuracies of the tables imply."""
+
+FRACTIONS = (*TEST_COLUMNS, "tr_acc")
+MEASURED = (
+    "num_param", "memT", "memR", "memA", "memM", "energy", "co2", "train_time", "infer_time", "inf_time",
+    "efficient",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """The seven tables and the folder or address they came from.
+
+    `results`: 131 models x 8 settings, with the authors' scores; energy in kWh for ten epochs, `co2` in
+    grams, `train_time` in seconds of the last epoch, `mem*` in GB, accuracies as fractions.
+    `raw` is the same without scores; `imagenet` has one row a model, `top1` in percent (0 where the
+    authors found none); `models` the 131 names; `regions_2013`, `regions_2023` publications and
+    populations by country; `leaderboard` timm's ImageNet results.
+    """
+
+    results: pd.DataFrame
+    raw: pd.DataFrame
+    imagenet: pd.DataFrame
+    models: pd.DataFrame
+    regions_2013: pd.DataFrame
+    regions_2023: pd.DataFrame
+    leaderboard: pd.DataFrame
+    origin: str
+
+
+def find_table(name: str, source: str | Path = "auto") -> Path:
+    """The verified file of a table: in `source`, in `$PEPR_DATA/published`, in the cache, or downloaded.
+
+    Raises InputError when a file is there but is not the pinned one, DataUnavailable when there is none.
+    """
+    if name not in SHA256:
+        raise InputError(f"no published table {name!r}; there are {', '.join(SHA256)}")
+    for folder in _folders(source):
+        path = folder / f"{name}.csv"
+        if path.exists():
+            return _verified(path, SHA256[name])
+    if str(source) != "auto":
+        raise DataUnavailable(f"{source}: no {name}.csv there; {_by_hand()}")
+    return _fetch(name)
+
+
+def load(source: str | Path = "auto") -> Published:
+    """All seven tables, typed and validated. `source`: `auto`, or a folder that holds them.
+
+    Raises DataUnavailable with one clear message when they can be neither found nor downloaded.
+    """
+    tables = {name: _validated(name, find_table(name, source)) for name in SHA256}
+    return Published(
+        results=tables["full_data_pepr_dataset_level"],
+        raw=tables["all_results"],
+        imagenet=tables["full_data_pepr_imagenet"],
+        models=tables["model_names"],
+        regions_2013=tables["regions_papers_data_2013"],
+        regions_2023=tables["regions_papers_data_2023"],
+        leaderboard=tables["results-imagenet"],
+        origin=_origin(source),
+    )
+
+
+def at_hand(source: str | Path = "auto") -> bool:
+    """True when every table lies in a folder here, so that nothing has to be downloaded."""
+    return all(any((folder / f"{name}.csv").exists() for folder in _folders(source)) for name in SHA256)
+
+
+def _folders(source: str | Path) -> list[Path]:
+    if str(source) != "auto":
+        return [Path(source).expanduser()]
+    data = os.environ.get("PEPR_DATA")
+    return [Path(data).expanduser() / "published"] if data else []
+
+
+def _origin(source: str | Path) -> str:
+    return "a local folder" if at_hand(source) else f"saintslab/PePR at {COMMIT[:8]}"
+
+
+def _verified(path: Path, expected: str) -> Path:
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if actual != expected:
+        raise InputError(
+            f"{path}: SHA-256 {actual[:12]}... is not that of the published file, {expected[:12]}...; "
+            f"take it again from {BASE_URL}{path.name}"
+        )
+    return path
+
+
+def _by_hand() -> str:
+    return f"put the seven files of {BASE_URL} into a folder `published` and set PEPR_DATA to its parent"
+
+
+def _fetch(name: str) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        file = pooch.retrieve(
+            f"{BASE_URL}{name}.csv",
+            known_hash=f"sha256:{SHA256[name]}",
+            fname=f"{name}.csv",
+            path=pooch.os_cache("pepr") / "published" / COMMIT[:8],
+            downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
+        )
+    except (OSError, ValueError) as error:
+        raise DataUnavailable(
+            f"the published table {name}.csv could not be downloaded ({type(error).__name__}); {_by_hand()}"
+        ) from None
+    return Path(file)
+
+
+def _validated(name: str, path: Path) -> pd.DataFrame:
+    import pandera.errors
+
+    read, schema = _readers()[name]
+    try:
+        return schema().validate(read(path))
+    except pandera.errors.SchemaError as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _readers() -> dict[str, tuple[Callable[[Path], pd.DataFrame], Callable[[], Any]]]:
+    return {
+        "all_results": (_read_results, _results_schema),
+        "full_data_pepr_dataset_level": (_read_results, _scored_schema),
+        "full_data_pepr_imagenet": (_read_imagenet, _imagenet_schema),
+        "model_names": (_read_models, _models_schema),
+        "regions_papers_data_2013": (_read_regions, _regions_schema),
+        "regions_papers_data_2023": (_read_regions, _regions_schema),
+        "results-imagenet": (_read_leaderboard, _leaderboard_schema),
+    }
+
+
+def _read_results(path: Path) -> pd.DataFrame:
+    table = read_table(path, numbers=MEASURED, fractions=FRACTIONS, texts=("model", "type", "dataset"))
+    return _flags(table.astype({"num_param": "int64"}))
+
+
+def _read_imagenet(path: Path) -> pd.DataFrame:
+    table = read_table(path, numbers=("top1", "top5", "M_n", "pepr_m"), texts=("model", "type"))
+    return _flags(table.astype({"num_param": "int64"}))
+
+
+def _read_models(path: Path) -> pd.DataFrame:
+    return _flags(read_table(path, texts=("model", "type", "link")).astype({"num_param": "int64"}))
+
+
+def _read_regions(path: Path) -> pd.DataFrame:
+    texts = ("name", "Region", "Region_updated")
+    table = read_table(path, numbers=("num_papers", "pop"), texts=texts, keys=("name",))
+    return table.astype({"num_papers": "int64", "pop": "int64"})
+
+
+def _read_leaderboard(path: Path) -> pd.DataFrame:
+    table = read_table(
+        path, numbers=("top1", "top5"), texts=("model", "param_count"), keys=("model", "img_size")
+    )
+    table["param_count"] = [float(text.replace(",", "")) for text in table["param_count"]]
+    return table
+
+
+def _flags(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.assign(efficient=table["efficient"] == 1)
+    if "cnn" in table:
+        table["cnn"] = table["cnn"].astype(str).str.lower() == "true"
+    return table
+
+
+@cache
+def _results_schema() -> Any:
+    import pandera.pandas as pa
+
+    fraction, positive = pa.Check.in_range(0, 1), pa.Check.gt(0)
+    return pa.DataFrameSchema(
+        {
+            "model": pa.Column(str),
+            "dataset": pa.Column(str, pa.Check.isin(SETTINGS)),
+            "num_param": pa.Column(int, positive),
+            "type": pa.Column(str, pa.Check.isin(["CNN", "Other"])),
+            "efficient": pa.Column(bool),
+            **{name: pa.Column(float, positive) for name in ("memT", "memR", "memA", "memM")},
+            **{name: pa.Column(float, positive) for name in ("energy", "co2", "train_time", "inf_time")},
+            **{name: pa.Column(float, fraction) for name in FRACTIONS},
+        },
+        checks=[
+            pa.Check(lambda t: len(t) == N_MODELS * len(SETTINGS), error="expected 131 models x 8 settings"),
+            pa.Check(lambda t: bool((t.groupby("dataset")["model"].nunique() == N_MODELS).all())),
+        ],
+        unique=["model", "dataset"],
+    )
+
+
+@cache
+def _scored_schema() -> Any:
+    import pandera.pandas as pa
+
+    fraction = pa.Check.in_range(0, 1)
+    names = [name for key in RESOURCES for name in (f"{key}_n", f"pepr_{key.lower()}")]
+    return _results_schema().add_columns({name: pa.Column(float, fraction) for name in names})
+
+
+@cache
+def _imagenet_schema() -> Any:
+    import pandera.pandas as pa
+
+    percent = pa.Check.in_range(0, 100)
+    return pa.DataFrameSchema(
+        {
+            "model": pa.Column(str, unique=True),
+            "top1": pa.Column(float, percent),
+            "top5": pa.Column(float, percent),
+            "M_n": pa.Column(float, pa.Check.in_range(0, 1)),
+            "pepr_m": pa.Column(float, pa.Check.in_range(0, 1)),
+        },
+        checks=pa.Check(lambda t: len(t) == N_MODELS),
+    )
+
+
+@cache
+def _models_schema() -> Any:
+    import pandera.pandas as pa
+
+    return pa.DataFrameSchema(
+        {
+            "model": pa.Column(str, unique=True),
+            "num_param": pa.Column(int, pa.Check.gt(0)),
+            "type": pa.Column(str, pa.Check.isin(["CNN", "Other"])),
+            "efficient": pa.Column(bool),
+            "link": pa.Column(str),
+        },
+        checks=pa.Check(lambda t: len(t) == N_MODELS),
+    )
+
+
+@cache
+def _regions_schema() -> Any:
+    import pandera.pandas as pa
+
+    return pa.DataFrameSchema(
+        {
+            "name": pa.Column(str, unique=True),
+            "num_papers": pa.Column(int, pa.Check.gt(0)),
+            "pop": pa.Column(int, pa.Check.gt(0)),
+            "Region": pa.Column(str),
+            "Region_updated": pa.Column(str),
+        }
+    )
+
+
+@cache
+def _leaderboard_schema() -> Any:
+    import pandera.pandas as pa
+
+    percent = pa.Check.in_range(0, 100)
+    return pa.DataFrameSchema(
+        {
+            "model": pa.Column(str),
+            "img_size": pa.Column(float, pa.Check.gt(0)),
+            "top1": pa.Column(float, percent),
+            "top5": pa.Column(float, percent),
+            "param_count": pa.Column(float, pa.Check.gt(0)),
+        }
+    )

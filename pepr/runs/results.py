@@ -1,0 +1,143 @@
+"""A run: its specification, its identity, its record on disk, and the table of many runs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd  # half of what the process around a run would load, which makes no table
+from pepr.files import results_root, write_atomic
+from pepr.runs.columns import COLUMNS, COUNT_COLUMNS, FLAG_COLUMNS, LATER_COLUMNS, TEXT_COLUMNS
+from pepr.runs.store import Store, _read_predictions
+
+
+def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
+    """The results table of records: one row a run, sorted by run_id, the columns of `COLUMNS`."""
+    import pandas as pd
+
+    rows = [{column: record.get(column) for column in COLUMNS} for record in records]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("run_id", ignore_index=True)
+    return _typed(table)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    for column in COLUMNS:
+        if column in TEXT_COLUMNS:
+            table[column] = table[column].astype("string")
+        elif column in FLAG_COLUMNS:
+            table[column] = table[column].astype("boolean")
+        elif column in COUNT_COLUMNS:
+            table[column] = table[column].astype("Int64")
+        else:
+            table[column] = pd.to_numeric(table[column]).astype("float64")
+    return table
+
+
+def collect(store: Store) -> pd.DataFrame:
+    """Write `results.csv` from the records of a profile, and return it."""
+    table = as_table(list(store.records()))
+    write_atomic(store.folder / "results.csv", table.to_csv(index=False))
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A `results.csv`, typed. Raises InputError naming the file and the columns that are missing."""
+    import pandas as pd
+
+    table = pd.read_csv(path, engine="python")  # the engine whose floats come back to the last digit
+    for column in LATER_COLUMNS:
+        if column not in table.columns:
+            table[column] = None
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: columns missing: {', '.join(missing)}")
+    return _typed(table)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one profile: where they come from and how to reach them.
+
+    `origin` is `this machine` or `reference` (the project's own runs, shipped with the package).
+    """
+
+    profile: str
+    origin: str
+    folder: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a run, failed ones included; see `COLUMNS`."""
+        return read_table(self.folder / "results.csv")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The full records (learning curves, environment), by run_id."""
+        if self.origin == "reference":
+            lines = (self.folder / "records.jsonl").read_text().splitlines()
+            return [json.loads(line) for line in lines if line]
+        return list(Store(self.folder.parent, self.folder.name).records())
+
+    def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Test probabilities [n_test, classes] and labels [n_test] of one `ok` run."""
+        if self.origin == "reference":
+            with np.load(self.folder / "predictions.npz", allow_pickle=False) as archive:
+                return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
+        return _read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+
+
+def reference_folder(profile: str) -> Path:
+    return Path(str(resources.files("pepr.reference"))) / profile
+
+
+def find_results(profile: str) -> Results:
+    """The results of a profile: this machine's where there are some, else the shipped reference."""
+    own = results_root() / profile
+    if (own / "results.csv").exists():
+        return Results(profile, "this machine", own)
+    shipped = reference_folder(profile)
+    if (shipped / "results.csv").exists():
+        return Results(profile, "reference", shipped)
+    raise InputError(
+        f"no results for profile {profile!r}: neither {own}/results.csv nor a shipped reference; "
+        f"run `make reproduce PROFILE={profile}`"
+    )
+
+
+def write_reference(results: Results, folder: Path, records: list[dict[str, Any]] | None = None) -> None:
+    """Pack finished runs (default: all) into the three small files of a shipped reference, with checksums."""
+    records = results.records() if records is None else records
+    arrays: dict[str, np.ndarray] = {}
+    for record in records:
+        if record["status"] == "ok":
+            probabilities, labels = results.predictions(record["run_id"])
+            arrays[f"{record['run_id']}/probabilities"] = probabilities.astype(np.float32)
+            arrays[f"{record['run_id']}/labels"] = labels.astype(np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(record, sort_keys=False, allow_nan=False) for record in records]
+    write_atomic(folder / "records.jsonl", "\n".join(lines) + "\n")
+    write_atomic(folder / "results.csv", as_table(records).to_csv(index=False))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(folder / "predictions.npz", buffer.getvalue())
+    write_atomic(folder / "checksums.json", json.dumps(checksums(folder), indent=1) + "\n")
+
+
+REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a shipped reference."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in REFERENCE_FILES}

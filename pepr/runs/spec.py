@@ -1,0 +1,51 @@
+"""What was asked of a run: everything that decides its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass  # half of what the process around a run would load, which makes no table
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the result of one fine-tuning run.
+
+    `train_fraction` is a fraction of the training split in (0, 1]; `image_size` is in pixels.
+    """
+
+    model: str
+    dataset: str
+    setting: str
+    fidelity: str = "study"
+    pretrained: bool = False
+    train_fraction: float = 1.0
+    seed: int = 0
+    image_size: int = 64
+    batch_size: int = 32
+    epochs: int = 3
+    learning_rate: float = 5e-4
+    precision: str = "fp32"
+    device: str = "cpu"
+
+    @property
+    def run_id(self) -> str:
+        """`<dataset>-<setting>-<model>-s<seed>-<8 hex>`; the hash is of the canonical specification."""
+        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        return f"{self.dataset}-{self.setting}-{self.model}-s{self.seed}-{digest}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """The specification inside a record, a profile's grid or a notebook's parameters."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: values[name] for name in names if name in values})

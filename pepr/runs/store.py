@@ -1,0 +1,98 @@
+"""The folder of a study: one record a run, written whole or not at all, and its predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    pass  # half of what the process around a run would load, which makes no table
+from pepr.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Store:
+    """The runs of one profile on this machine: `<root>/<profile>/{runs,predictions,notebooks}`."""
+
+    root: Path
+    profile: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.profile
+
+    def record_path(self, run_id: str) -> Path:
+        return self.folder / "runs" / f"{run_id}.json"
+
+    def predictions_path(self, run_id: str) -> Path:
+        return self.folder / "predictions" / f"{run_id}.npz"
+
+    def notebook_path(self, run_id: str) -> Path:
+        return self.folder / "notebooks" / f"{run_id}.ipynb"
+
+    def write_predictions(self, run_id: str, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Test probabilities [n_test, classes] as float32 and labels [n_test] of one run."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, probabilities=probabilities.astype(np.float32), labels=labels.astype(np.int64)
+        )
+        write_atomic(self.predictions_path(run_id), buffer.getvalue())
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a run that ended; from then on the run is done.
+
+        It is given a digest of its run's predictions, which are written before it, and one of itself, so
+        that `pepr verify` finds a number that was altered.
+        """
+        record = dict(record)
+        if record["status"] == "ok" and self.predictions_path(record["run_id"]).exists():
+            arrays = _read_predictions(self.predictions_path(record["run_id"]))
+            record["predictions_sha256"] = predictions_digest(*arrays)
+        record["record_sha256"] = record_digest(record)
+        text = json.dumps(record, indent=1, sort_keys=False, allow_nan=False)
+        write_atomic(self.record_path(record["run_id"]), text + "\n")
+
+    def read_record(self, run_id: str) -> dict[str, Any] | None:
+        path = self.record_path(run_id)
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path}: not a record: {error}; delete the file to repeat this run") from None
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every record of the profile, by run_id."""
+        for path in sorted((self.folder / "runs").glob("*.json")):
+            record = self.read_record(path.stem)
+            if record is not None:
+                yield record
+
+
+def _read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["probabilities"], archive["labels"]
+
+
+def predictions_digest(probabilities: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of probabilities [n_test, classes] and labels [n_test], however they are packed."""
+    digest = hashlib.sha256(repr(probabilities.shape).encode())
+    digest.update(np.ascontiguousarray(probabilities, dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def record_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record without its own digest, however its keys are ordered and its file is laid out."""
+    content = {key: value for key, value in record.items() if key != "record_sha256"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""What this machine can do for the study, what it lacks, what to do about it, and what would happen now."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlparse
+
+import psutil
+
+from pepr import models
+from pepr.datasets import downloads, medmnist
+from pepr.errors import MeterError
+from pepr.files import results_root
+from pepr.machine import description, gpu
+from pepr.runs.spec import RunSpec
+from pepr.runs.store import Store
+from pepr.study import profile as study_profile, workflow
+
+HOSTS = {
+    "pretrained weights": "https://huggingface.co",
+    "medical images": "https://zenodo.org",
+    "the authors' tables": "https://raw.githubusercontent.com",
+}
+"""What comes from the network, and from where."""
+
+
+def default_profile() -> tuple[str, str]:
+    """The profile for this machine and the reason for it."""
+    gpus = description.gpu_names()
+    if gpus and "paper" in study_profile.profile_names():
+        return "paper", f"this machine has a GPU ({gpus[0]})"
+    return "pocket", "no CUDA device here" if not gpus else "the profile for any machine"
+
+
+def report() -> str:
+    """One line a finding, then what `make reproduce` would do here.
+
+    A line that starts with `-` names something missing and what to do about it.
+    """
+    reached = {what: _reached(url) for what, url in HOSTS.items()}
+    lines = [
+        f"+ {description.cores()} CPU cores: {description.cpu_model()}",
+        _memory_line(),
+        *_gpu_lines(),
+        *_energy_lines(),
+        *(_network_line(what, reached[what]) for what in HOSTS),
+        *_data_lines(),
+        f"+ results go to {results_root()}",
+        "",
+        *consequences(reached),
+    ]
+    return "\n".join(lines)
+
+
+def consequences(reached: dict[str, bool]) -> list[str]:
+    """What `make reproduce` would do on this machine: profile, cost, energy, weights, data.
+
+    `reached` says of each entry of `HOSTS` whether its host answers.
+    """
+    name, why = default_profile()
+    device = description.default_device()
+    profile = study_profile.load(name)
+    specs = study_profile.grid(profile, device)
+    announced = workflow.announcement(profile, specs, Store(results_root(), name), here=True).splitlines()
+    return [
+        f"`make reproduce` would run profile {name}: {why}.",
+        *(f"  {line}" for line in announced[1:-1]),
+        f"  Runs go {_at_once(device)}.",
+        f"  Energy: {_energy_words(device)}",
+        *_weights_words(specs, reached["pretrained weights"]),
+        *_images_words(specs, reached["medical images"]),
+    ]
+
+
+def _at_once(device: str) -> str:
+    count = workflow.runs_at_once(device)
+    return "one at a time" if count == 1 else f"{count} at a time, each on a GPU of its own"
+
+
+def _energy_words(device: str) -> str:
+    host = (
+        "of the CPU measured by its counter, of the memory assumed"
+        if description.readable_cpu_counters()
+        else "of the CPU estimated from its load, of the memory assumed"
+    )
+    if not device.startswith("cuda"):
+        measured = bool(description.readable_cpu_counters())
+        ranked = "PePR-E leads." if measured else "PePR-T leads, since estimated energy is nearly time."
+        return f"{host}. {ranked}"
+    try:
+        source = gpu.EnergyReader(gpu.current(device)).source
+    except MeterError as error:
+        return f"not to be had: {error}"
+    how = "its counter" if source == "counter" else "readings of its power"
+    return f"of the GPU measured by {how}, {host}. Idle power is measured for a minute before the first run."
+
+
+def _weights_words(specs: list[RunSpec], reached: bool) -> list[str]:
+    pretrained = [spec for spec in specs if spec.pretrained]
+    packaged = [spec for spec in pretrained if spec.model in models.OFFLINE_WEIGHTS]
+    others = len(pretrained) - len(packaged)
+    if not pretrained:
+        return ["  Weights: every run starts from random ones."]
+    words = f"  Weights: {len(packaged):,} runs take ImageNet weights from packages"
+    if not others:
+        return [f"{words}; none needs a network."]
+    if reached:
+        return [f"{words}, {others:,} download them."]
+    return [
+        f"{words}. {others:,} need weights from a host that is not reached: where its cache has none, they "
+        "become rows that say `model_unavailable`. PRETRAINED=no trains them from scratch instead."
+    ]
+
+
+def _images_words(specs: list[RunSpec], reached: bool) -> list[str]:
+    lines = []
+    for dataset, runs in Counter(spec.dataset for spec in specs).items():
+        at_hand, downloadable = images_at_hand(dataset)
+        if at_hand:
+            fate = "at hand"
+        elif downloadable and reached:
+            fate = "to be downloaded, and checked"
+        else:
+            fate = f"not at hand: {runs:,} runs become rows that say `data_unavailable`"
+        lines.append(f"  Images: {dataset}, {runs:,} runs: {fate}.")
+    return lines
+
+
+def images_at_hand(dataset: str) -> tuple[bool, bool]:
+    """Whether a dataset's files are on this machine, and whether they could be downloaded."""
+    if dataset == "elpv":
+        return importlib.util.find_spec("elpv_dataset") is not None, False
+    if dataset == "lidc":
+        folder = downloads.supplied("lidc")
+        return bool(folder and list(folder.glob("*.npz"))), False
+    files = medmnist.files_of(dataset)
+    here = any(
+        downloads.supplied("medmnist", file.name) or (downloads.cache() / file.name).exists()
+        for file in files
+    )
+    return here, any(file.url for file in files)
+
+
+def _memory_line() -> str:
+    memory = psutil.virtual_memory()
+    free, total = memory.available / 2**30, memory.total / 2**30
+    if free < 4:
+        return f"- {free:.1f} of {total:.1f} GiB of memory free: pocket needs 4; close other programs"
+    return f"+ {free:.1f} of {total:.1f} GiB of memory free"
+
+
+def _gpu_lines() -> list[str]:
+    gpus = description.gpu_names()
+    if gpus:
+        return [f"+ GPU: {name}" for name in gpus]
+    return ["- no NVIDIA GPU: the paper's grid is made for one, pocket for machines without"]
+
+
+def _energy_lines() -> list[str]:
+    if description.readable_cpu_counters():
+        return ["+ CPU energy counter (RAPL): energy is measured"]
+    if description.cpu_counters():
+        return [
+            f"- CPU energy counter not readable: `sudo chmod a+r {description.RAPL}/*/energy_uj`; until then "
+            "CPU energy is an estimate from load"
+        ]
+    return [
+        "- no CPU energy counter (usual in a virtual machine): CPU energy is an estimate from load, memory "
+        "an assumption; rank by time, energy is shown as estimated"
+    ]
+
+
+def _reached(url: str) -> bool:
+    try:
+        socket.create_connection((urlparse(url).hostname, 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def _network_line(what: str, reached: bool) -> str:
+    host = urlparse(HOSTS[what]).hostname
+    if not reached:
+        return f"- {host} not reached ({what}): pocket does not need it; else put files into $PEPR_DATA"
+    return f"+ {host} reached ({what})"
+
+
+def _data_lines() -> list[str]:
+    folder = os.environ.get("PEPR_DATA")
+    if not folder:
+        return [
+            "- PEPR_DATA is not set: files of your own are looked for in the folder that it names "
+            "(medmnist/*.npz, published/*.csv, lidc/*.npz)"
+        ]
+    found = [
+        str(path.relative_to(folder))
+        for kind in ("medmnist/*.npz", "published/*.csv", "lidc/*.npz")
+        for path in sorted(Path(folder).glob(kind))
+    ]
+    if not found:
+        return [f"- PEPR_DATA={folder} holds none of medmnist/*.npz, published/*.csv, lidc/*.npz"]
+    return [f"+ in PEPR_DATA: {', '.join(found)}"]

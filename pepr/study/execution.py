@@ -1,0 +1,185 @@
+"""Carry out a study: one notebook for each run, a record whatever happens, resumable after any death."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pepr import models
+from pepr.display.words import duration
+from pepr.errors import InputError, MeterError, WorkFailed, classify
+from pepr.files import results_root
+from pepr.machine import description, gpu, meter
+from pepr.runs.columns import COLUMNS
+from pepr.runs.spec import RunSpec
+from pepr.runs.store import Store
+from pepr.study import forecast, profile as study_profile, recovery
+from pepr.study.notebooks import execute_notebook
+
+LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
+
+
+HEAD_START = ("--IPKernelApp.exec_lines=from pepr.training.head_start import begin; begin(); del begin",)
+"""What a run's kernel is started with."""
+KERNEL_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Keeps glibc from giving each freed activation back to the system, which cost a twelfth of a CPU step in
+page faults, and asks for large pages, so that the processor looks up fewer; other allocators ignore it."""
+
+
+def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: Any = print) -> dict[str, Any]:
+    """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
+
+    Returns the record. Nothing that the notebook, its kernel or the machine's memory does to the run
+    raises: the record then has status `failed`, the kind of failure and the traceback. Raises InputError
+    or WorkFailed, and leaves no record, where the run was not possible: no room on the disk, no kernel.
+    """
+    specs = study_profile.grid(profile, description.default_device())
+    spec = next((spec for spec in specs if spec.run_id == run_id), None)
+    if spec is None:
+        raise InputError(f"profile {profile.name}: no run {run_id}")
+    store = Store(results_root(), profile.name)
+    with recovery.one_at_a_time(store, run_id):
+        record = store.read_record(run_id)
+        if record is None:
+            recovery.check_room(store.folder)
+            say(_headline(profile, specs, spec, store))
+            with _circumstances(spec, profile, store, say):
+                began = time.perf_counter()
+                failure = execute_run(spec, profile, notebook, store)
+                record = store.read_record(run_id)
+                if record is None:
+                    record = failed_record(
+                        spec, *(failure or ("error", "the notebook ended without a record"))
+                    )
+                    record["wall_time_s"] = time.perf_counter() - began
+                    store.write_record(record)
+    say(_outcome_line(record))
+    return record
+
+
+@contextlib.contextmanager
+def _circumstances(
+    spec: RunSpec, profile: study_profile.Profile, store: Store, say: Callable[[str], None]
+) -> Iterator[None]:
+    """What a run's kernel finds in its environment: a GPU of its own where it needs one, held until the run
+    ends; the power of the idle machine, where it can be measured; and the command that repeats the run."""
+    found = {"PEPR_COMMAND": f"pepr step finetune {profile.name} {spec.run_id} notebooks/02_finetune.ipynb"}
+    before = dict(os.environ)
+    with contextlib.ExitStack() as held:
+        if spec.device.startswith("cuda"):
+            own = held.enter_context(gpu.reserved())
+            found |= {"CUDA_VISIBLE_DEVICES": own.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        os.environ |= found
+        try:
+            idle = _idle_power_w(spec.device, store, say)
+            os.environ |= {} if idle is None else {"PEPR_IDLE_POWER_W": str(idle)}
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before
+
+
+def _idle_power_w(device: str, store: Store, say: Callable[[str], None]) -> float | None:
+    try:
+        return meter.idle_power_w(device, store.root / "machines", say)
+    except MeterError as error:
+        say(f"The power of the idle machine is not known: {error}")
+        return None
+
+
+def execute_run(
+    spec: RunSpec, profile: study_profile.Profile, notebook: Path, store: Store
+) -> tuple[str, str] | None:
+    """Run 02_finetune for one specification; None, or the kind of failure and its traceback.
+
+    Raises WorkFailed where it is not the run that failed: the disk, the terminal or the kernel's start.
+    """
+    from papermill.exceptions import PapermillExecutionError
+
+    for name, value in KERNEL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        execute_notebook(
+            notebook,
+            store.notebook_path(spec.run_id),
+            {**spec.as_dict(), "profile": profile.name},
+            timeout_s=profile.timeout_s,
+            stdout=sys.stdout,
+            kernel_arguments=HEAD_START,
+        )
+    except PapermillExecutionError as error:
+        traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
+        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+            raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
+        return classify(error.ename, error.evalue), traceback
+    except TimeoutError as error:  # the wall limit's error is an OSError too
+        return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
+    except (OSError, WorkFailed) as error:
+        raise WorkFailed(f"{spec.run_id}: not recorded: {error}") from None
+    except Exception as error:
+        return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
+    return None
+
+
+def failed_record(spec: RunSpec, failure: str, traceback: str) -> dict[str, Any]:
+    """The record of a run that gave no result: its specification, the kind of failure, the traceback."""
+    record: dict[str, Any] = dict.fromkeys(COLUMNS)
+    record |= spec.as_dict()
+    record |= {
+        "run_id": spec.run_id,
+        "num_params": models.find(spec.model).num_params,
+        "status": "failed",
+        "failure": failure,
+        "traceback": traceback,
+        "largest_batch_size": int(fitting[1]) if (fitting := LARGEST_BATCH.search(traceback)) else None,
+        "software": description.software(),
+        "hardware": description.hardware(spec.device),
+        "history": [],
+        "meter": {},
+        "environment": description.environment(spec.device),
+    }
+    return record
+
+
+def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, say: Any = print) -> None:
+    """Run 01_data. Where the data cannot be had, say so and go on: runs that need them fail as rows."""
+    from papermill.exceptions import PapermillExecutionError
+
+    say(f"data: {dataset} at {image_size} px")
+    try:
+        execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
+    except PapermillExecutionError as error:
+        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+            raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
+        say(f"data: {dataset} could not be prepared: {error.evalue}")
+
+
+def _headline(profile: study_profile.Profile, specs: list[RunSpec], spec: RunSpec, store: Store) -> str:
+    done = {record["run_id"]: record for record in store.records()}
+    finished = sum(other.run_id in done for other in specs)
+    left = forecast.seconds_left(specs, done, forecast.reference_records(profile.name))
+    remaining = f", about {duration(left)} left" if left is not None else ""
+    return f"[{finished + 1}/{len(specs)}{remaining}] {spec.setting} · {spec.model} · seed {spec.seed}"
+
+
+def _outcome_line(record: Mapping[str, Any]) -> str:
+    if record["status"] != "ok":
+        last = (record["traceback"] or "").strip().splitlines()
+        return f"    failed: {record['failure']}: {last[-1] if last else ''}"
+    marked = "  (contended: time and energy not ranked)" if record["contended"] else ""
+    return (
+        f"    test accuracy {record['test_accuracy']:.3f}  AUROC {record['test_auroc'] or float('nan'):.3f}  "
+        f"training {record['train_time_s']:.0f} s  whole run {record['wall_time_s']:.0f} s{marked}"
+    )

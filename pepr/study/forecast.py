@@ -1,0 +1,310 @@
+"""What a grid of runs will take before it starts: from runs that were measured, else from the cost model."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pepr import grids
+from pepr.costs import model
+from pepr.errors import InputError
+from pepr.files import results_root
+from pepr.models import atlas
+from pepr.runs.results import reference_folder
+from pepr.runs.spec import RunSpec
+from pepr.runs.store import Store
+from pepr.study.profile import Profile
+
+BYTES_PER_RUN = 17_000
+"""Record (3.9 kB) and executed notebook (12.5 kB) of a run of `smoke`, as written, and an archive's frame."""
+BYTES_PER_PROBABILITY = 4
+PAPER_SETTINGS = {"dermamnist": "derma_pt", "lidc": "lidc", "pneumoniamnist": "pneumonia"}
+"""The paper's setting with all data of a dataset: its size is known without the data."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a grid is expected to take, before it starts: hours, kWh and grams of CO2-eq of the whole runs,
+    with what they may be instead; bytes on disk.
+
+    `measured` runs are taken from their like, `predicted` ones from the cost model, and `unknown` ones are
+    held to be like the mean of the others. Hours, energy and carbon are None where nothing is known.
+    `basis` says where the figures come from and for which hardware they hold.
+    """
+
+    profile: str
+    runs: int
+    runs_per_seed: int
+    hours: float | None
+    hours_low: float | None
+    hours_high: float | None
+    energy_kwh: float | None
+    energy_kwh_low: float | None
+    energy_kwh_high: float | None
+    co2eq_g: float | None
+    disk_bytes: int
+    measured: int
+    predicted: int
+    unknown: int
+    basis: str
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Seconds and kWh of one run, each as (expected, low, high), and g of CO2-eq per kWh."""
+
+    seconds: tuple[float, float, float]
+    energy_kwh: tuple[float, float, float]
+    intensity: float
+
+
+def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = None) -> Forecast:
+    """Expect of each run what it took here, or in the shipped reference, or what the cost model predicts.
+
+    Predictions hold for this machine where `pepr calibrate` has measured it; else for the authors' GPU, or,
+    where `device` says that the runs will be on a CPU, for the two cores of the shipped runs.
+    """
+    specs = list(specs)
+    reference, own = reference_records(profile.name), own_records(profile.name)
+    seen = {**reference, **own}
+    measured = {spec: _measured(seen[key(spec)]) for spec in specs if key(spec) in seen}
+    hardware = _hardware(device)
+    predicted = {
+        spec: found
+        for spec in specs
+        if spec not in measured and (found := _predicted(spec, hardware)) is not None
+    }
+    factors = _factors(measured, hardware)
+    predicted = {spec: _scaled(run, factors) for spec, run in predicted.items()}
+    known = [*measured.values(), *predicted.values()]
+    first_seed = min(spec.seed for spec in specs)
+    scale = len(specs) / len(known) if known else None
+    hours = [_total(known, "seconds", part, scale, 3600) for part in range(3)]
+    energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
+    return Forecast(
+        profile=profile.name,
+        runs=len(specs),
+        runs_per_seed=sum(spec.seed == first_seed for spec in specs),
+        hours=hours[0],
+        hours_low=hours[1],
+        hours_high=hours[2],
+        energy_kwh=energies[0],
+        energy_kwh_low=energies[1],
+        energy_kwh_high=energies[2],
+        co2eq_g=scale and scale * sum(run.energy_kwh[0] * run.intensity for run in known),
+        disk_bytes=sum(BYTES_PER_RUN + _prediction_bytes(spec) for spec in specs),
+        measured=len(measured),
+        predicted=len(predicted),
+        unknown=len(specs) - len(known),
+        basis=_basis(specs, seen, measured, predicted, hardware, bool(factors)),
+    )
+
+
+def _total(known: list[_Cost], quantity: str, part: int, scale: float | None, unit: float) -> float | None:
+    return scale and scale * sum(getattr(run, quantity)[part] for run in known) / unit
+
+
+def _measured(record: Mapping[str, Any]) -> _Cost:
+    seconds, kwh = record["wall_time_s"], whole_energy_kwh(record)
+    return _Cost((seconds,) * 3, (kwh,) * 3, record["carbon_intensity_g_per_kwh"])
+
+
+def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
+    """By the cost model; None where the size of the data or the shapes of the model are not known."""
+    images = image_counts(spec.dataset)
+    entry = atlas.read().get((spec.model, spec.image_size))
+    if images is None or entry is None:
+        return None
+    job = model.Job(
+        setting=None,
+        train_images=max(int(images[0] * spec.train_fraction), 1),
+        test_images=images[1],
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        image_size=spec.image_size,
+        precision=spec.precision,
+    )
+    found = model.predict(entry, job, hardware)
+    seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
+    wh = (found.energy_wh, found.energy_wh_low, found.energy_wh_high)
+    return _Cost(seconds, tuple(value / 1000 for value in wh), grids.carbon_intensity()[0])
+
+
+def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:
+    """How many times what was predicted for them the measured runs took: seconds and energy, in order."""
+    pairs = [(run, found) for spec, run in measured.items() if (found := _predicted(spec, hardware))]
+    return {
+        name: sorted(getattr(run, name)[0] / getattr(found, name)[0] for run, found in pairs)
+        for name in ("seconds", "energy_kwh")
+        if pairs
+    }
+
+
+def _scaled(run: _Cost, factors: Mapping[str, list[float]]) -> _Cost:
+    """A prediction as the measured runs teach it: times their median factor, between least and greatest."""
+    if not factors:
+        return run
+    taught = {
+        name: tuple(getattr(run, name)[0] * factor for factor in (statistics.median(all_), all_[0], all_[-1]))
+        for name, all_ in factors.items()
+    }
+    return dataclasses.replace(run, **taught)
+
+
+def image_counts(dataset: str) -> tuple[int, int] | None:
+    """Training images and test images of a dataset, as published; None where nobody says."""
+    if dataset in PAPER_SETTINGS:
+        job = model.job_of(PAPER_SETTINGS[dataset])
+        return job.train_images, job.test_images
+    from pepr.datasets import medmnist
+
+    published = medmnist.info().get({"nodule": "nodulemnist3d"}.get(dataset, dataset))
+    return published and (published["n_samples"]["train"], published["n_samples"]["test"])
+
+
+def _prediction_bytes(spec: RunSpec) -> int:
+    """Test probabilities as written: float32, which hardly compresses."""
+    from pepr import datasets
+
+    images = image_counts(spec.dataset)
+    return images[1] * len(datasets.find(spec.dataset).classes) * BYTES_PER_PROBABILITY if images else 0
+
+
+def _hardware(device: str | None) -> model.Hardware:
+    from pepr.costs import calibration
+
+    try:
+        return calibration.saved("here")
+    except InputError:
+        return calibration.saved(calibration.SHIPPED) if device == "cpu" else model.reference_hardware()
+
+
+def _basis(
+    specs: list[RunSpec],
+    seen: Mapping[tuple, Mapping[str, Any]],
+    measured: Mapping[RunSpec, _Cost],
+    predicted: Mapping[RunSpec, _Cost],
+    hardware: model.Hardware,
+    taught: bool,
+) -> str:
+    parts = []
+    if measured:
+        records = [seen[key(spec)] for spec in measured]
+        machines = sorted({record["hardware"] for record in records})
+        sources = sorted({record["energy_source"] for record in records})
+        parts.append(
+            f"{len(measured)} of {len(specs)} runs measured on {' and '.join(machines)}; "
+            f"energy by {', '.join(sources)}"
+        )
+    if predicted and taught:
+        parts.append(
+            f"{len(predicted)} predicted, by what the measured ones took of their own predictions: in the "
+            "middle, at least and at most"
+        )
+    elif predicted:
+        sure = (
+            f"whose own models, each left out in turn, are missed by a factor of {hardware.spread:.2f} at "
+            "worst, others and other image sizes by more"
+            if hardware.costs
+            else "90% of runs lying between the low and the high of their own"
+        )
+        parts.append(
+            f"{len(predicted)} of {len(specs)} runs predicted for {hardware.described}, {sure}; loading of "
+            "images and models comes on top"
+        )
+    rest = len(specs) - len(measured) - len(predicted)
+    if rest and parts:
+        parts.append(f"{rest} held to be like the mean of the others")
+    return "; ".join(parts) or "no run of this profile was measured yet, and none can be predicted"
+
+
+def own_records(profile: str) -> dict[tuple, dict[str, Any]]:
+    """The finished records of this machine by `key`."""
+    records = Store(results_root(), profile).records()
+    return {key(record): record for record in records if record["status"] == "ok"}
+
+
+def whole_energy_kwh(record: Mapping[str, Any]) -> float:
+    """Energy of all windows of a run, in kWh: training, validation and inference."""
+    return sum(window["energy_kwh"] for window in record["meter"].values())
+
+
+def key(run: RunSpec | Mapping[str, Any]) -> tuple:
+    """What makes two runs cost the same: everything of a specification but the device."""
+    values = run.as_dict() if isinstance(run, RunSpec) else run
+    names = (
+        "model",
+        "setting",
+        "seed",
+        "train_fraction",
+        "image_size",
+        "batch_size",
+        "epochs",
+        "precision",
+        "fidelity",
+    )
+    return tuple(values[name] for name in names)
+
+
+def reference_records(profile: str) -> dict[tuple, dict[str, Any]]:
+    """The finished records of a shipped reference by `key`; empty where none ships."""
+    path = reference_folder(profile) / "records.jsonl"
+    if not path.exists():
+        return {}
+    records = (json.loads(line) for line in path.read_text().splitlines() if line)
+    return {key(record): record for record in records if record["status"] == "ok"}
+
+
+def seconds_left(
+    specs: Iterable[RunSpec],
+    done: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[tuple, Mapping[str, Any]],
+) -> float | None:
+    """Seconds that the runs not yet in `done` (run_id to record) will take. None before anything is known.
+
+    A run is expected to take what it took in the reference, `measured`; else what the cost model predicts, as
+    the runs of the reference and of `done` teach it; else the mean of those runs. All of it is scaled by how
+    much faster or slower than expected this machine was so far.
+    """
+    specs = list(specs)
+    ended = {spec: done[spec.run_id] for spec in specs if done.get(spec.run_id, {}).get("wall_time_s")}
+    known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
+    if not known:
+        return None
+    usual = statistics.fmean(record["wall_time_s"] for record in known.values())
+
+    @functools.cache
+    def lesson() -> tuple[model.Hardware, tuple[float, float] | None]:
+        hardware = _hardware(specs[0].device)
+        return hardware, _taught(known, hardware)
+
+    def expected(spec: RunSpec) -> float:
+        if key(spec) in measured:
+            return measured[key(spec)]["wall_time_s"]
+        hardware, taught = lesson()
+        predicted = taught and _predicted(spec, hardware)
+        return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
+
+    took = sum(record["wall_time_s"] for record in ended.values())
+    ratio = took / sum(map(expected, ended)) if ended else 1.0
+    return ratio * sum(expected(spec) for spec in specs if spec.run_id not in done)
+
+
+def _taught(
+    known: Mapping[RunSpec, Mapping[str, Any]], hardware: model.Hardware
+) -> tuple[float, float] | None:
+    """Seconds of a run outside its training, and how many times its prediction the training took: medians."""
+    pairs = [
+        (record, predicted.seconds[0])
+        for spec, record in known.items()
+        if record.get("train_time_s") and (predicted := _predicted(spec, hardware))
+    ]
+    if not pairs:
+        return None
+    outside = statistics.median(record["wall_time_s"] - record["train_time_s"] for record, _ in pairs)
+    return outside, statistics.median(record["train_time_s"] / predicted for record, predicted in pairs)

@@ -1,0 +1,217 @@
+"""A study profile: read and validated, restricted on request, turned into the grid of runs."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pepr import models
+from pepr.errors import InputError
+from pepr.files import write_atomic
+from pepr.runs.spec import RunSpec
+
+SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A validated profile; `values` are those of its YAML file with the schema's defaults filled in, and
+    `source` is what `load` takes to read it again: a shipped name or a path."""
+
+    name: str
+    values: Mapping[str, Any]
+    source: str
+
+    @property
+    def timeout_s(self) -> float:
+        """Wall-clock limit of one run, in seconds."""
+        return 60 * self.values["timeout_minutes"]
+
+
+def profile_names() -> list[str]:
+    """The profiles that ship with the package."""
+    folder = Path(str(resources.files("pepr.profiles")))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load(profile: str) -> Profile:
+    """A profile by name, or by the path of a YAML file.
+
+    Raises InputError naming the file and the key for anything that the schema, the model space or the
+    dataset registry does not know, before any run starts.
+    """
+    import yaml
+
+    path = _profile_path(profile)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    values = _validated(path, values)
+    _check_names(path, values)
+    return Profile(path.stem, values, str(path.resolve()) if profile != path.stem else profile)
+
+
+def _profile_path(profile: str) -> Path:
+    if profile.endswith((".yaml", ".yml")):
+        path = Path(profile)
+    else:
+        path = Path(str(resources.files("pepr.profiles"))) / f"{profile}.yaml"
+    if not path.exists():
+        raise InputError(f"unknown profile {profile!r}; known: {', '.join(profile_names())}")
+    return path
+
+
+def _validated(path: Path, values: Any) -> dict[str, Any]:
+    import jsonschema
+
+    schema = json.loads((resources.files("pepr.profiles") / "schema.json").read_text())
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(values), key=lambda e: list(e.path))
+    if errors:
+        where = ".".join(str(part) for part in errors[0].path) or "the file"
+        raise InputError(f"{path}: {where}: {errors[0].message}")
+    properties = schema["properties"]
+    filled = {key: rule["default"] for key, rule in properties.items() if "default" in rule} | values
+    setting_rules = properties["settings"]["additionalProperties"]["properties"]
+    default_fraction = setting_rules["train_fraction"]["default"]
+    default_seeds = properties["runs"]["items"]["properties"]["seeds"]["default"]
+    filled["settings"] = {
+        name: {"train_fraction": default_fraction, **setting} for name, setting in values["settings"].items()
+    }
+    filled["runs"] = [{"seeds": default_seeds, **block} for block in values["runs"]]
+    for block in filled["runs"]:
+        if block["models"] == "paper":
+            block["models"] = models.paper_models()
+    return filled
+
+
+def _check_names(path: Path, values: Mapping[str, Any]) -> None:
+    from pepr import datasets
+
+    for name, setting in values["settings"].items():
+        try:
+            datasets.find(setting["dataset"])
+        except InputError as error:
+            raise InputError(f"{path}: settings.{name}.dataset: {error}") from None
+    for number, block in enumerate(values["runs"]):
+        for setting in block["settings"]:
+            if setting not in values["settings"]:
+                raise InputError(f"{path}: runs.{number}.settings: unknown setting {setting!r}")
+        for model in block["models"]:
+            try:
+                entry = models.find(model)
+            except InputError as error:
+                raise InputError(f"{path}: runs.{number}.models: {error}") from None
+            if not entry.accepts(values["image_size"]):
+                raise InputError(
+                    f"{path}: runs.{number}.models: {model} cannot take {values['image_size']} px images"
+                )
+
+
+def restrict(
+    profile: Profile,
+    *,
+    models: Sequence[str] | None = None,
+    settings: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    epochs: int | None = None,
+    pretrained: bool | None = None,
+    fidelity: str | None = None,
+) -> Profile:
+    """The part of a profile that is asked for; None leaves a thing as it is.
+
+    `models` and `settings` choose among those of the profile. `seeds`, `epochs` and `fidelity` replace its
+    own. `pretrained` starts every setting that way, under the setting's other name (`other_start`).
+    Raises InputError for a name that the profile does not have, or where nothing is left.
+    """
+    values = copy.deepcopy(dict(profile.values))
+    _refuse_unknown(profile, "model", models, {m for block in values["runs"] for m in block["models"]})
+    _refuse_unknown(profile, "setting", settings, set(values["settings"]))
+    for block in values["runs"]:
+        block["models"] = [name for name in block["models"] if models is None or name in models]
+        block["settings"] = [name for name in block["settings"] if settings is None or name in settings]
+        block["seeds"] = list(block["seeds"] if seeds is None else dict.fromkeys(seeds))
+    values["runs"] = [block for block in values["runs"] if block["models"] and block["settings"]]
+    if pretrained is not None:
+        _start_all(values, pretrained)
+    values |= {
+        name: given for name, given in (("epochs", epochs), ("fidelity", fidelity)) if given is not None
+    }
+    if not values["runs"]:
+        raise InputError(f"profile {profile.name}: it has none of these models in these settings")
+    path = _profile_path(profile.source)
+    values = _validated(path, values)
+    _check_names(path, values)
+    return Profile(profile.name, values, profile.source)
+
+
+def _refuse_unknown(profile: Profile, kind: str, asked: Sequence[str] | None, known: set[str]) -> None:
+    unknown = sorted(set(asked or ()) - known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=3) or sorted(known)[:8]
+        raise InputError(
+            f"profile {profile.name} has no {kind} {', '.join(unknown)}; for example {', '.join(close)}"
+        )
+
+
+def _start_all(values: dict[str, Any], pretrained: bool) -> None:
+    renamed = {
+        name: name if setting["pretrained"] == pretrained else other_start(name, pretrained)
+        for name, setting in values["settings"].items()
+    }
+    values["settings"] = {
+        renamed[name]: {**setting, "pretrained": pretrained} for name, setting in values["settings"].items()
+    }
+    for block in values["runs"]:
+        block["settings"] = list(dict.fromkeys(renamed[name] for name in block["settings"]))
+
+
+def other_start(setting: str, pretrained: bool) -> str:
+    """The name of a setting when it starts the other way: from pretrained weights, or from scratch.
+
+    The paper marks one start or the other: `derma_pt` from scratch is `derma`, `pneumonia_small` from
+    scratch is `pneumonia_scratch_small`, and back.
+    """
+    stem, small, rest = setting.partition("_small")
+    mark, other = ("_scratch", "_pt") if pretrained else ("_pt", "_scratch")
+    changed = stem.removesuffix(mark) if stem.endswith(mark) else stem + other
+    return changed + small + rest
+
+
+def save(profile: Profile, folder: Path) -> Profile:
+    """Write a profile to `<folder>/<name>.yaml`, so that other processes can load it as it is."""
+    import yaml
+
+    path = folder / f"{profile.name}.yaml"
+    write_atomic(path, yaml.safe_dump(dict(profile.values), sort_keys=False))
+    return Profile(profile.name, profile.values, str(path))
+
+
+def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
+    """Every run of a profile, in the order in which they are to be done, none twice."""
+    shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
+    specs = [
+        RunSpec(model=model, setting=setting, seed=seed, **profile.values["settings"][setting], **shared)
+        for block in profile.values["runs"]
+        for model in block["models"]
+        for setting in block["settings"]
+        for seed in block["seeds"]
+    ]
+    specs = list(dict.fromkeys(specs))
+    return _shuffled(specs) if profile.values["shuffle_models"] else specs
+
+
+def _shuffled(specs: list[RunSpec]) -> list[RunSpec]:
+    ordered = []
+    for seed in sorted({spec.seed for spec in specs}):
+        those = [spec for spec in specs if spec.seed == seed]
+        random.Random(seed).shuffle(those)
+        ordered += those
+    return ordered

@@ -1,0 +1,209 @@
+"""Carry out a study: announce it, hand its runs to Snakemake, build its book."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+from pepr.display.words import duration
+from pepr.errors import InputError, WorkFailed
+from pepr.files import results_root
+from pepr.machine import description, gpu
+from pepr.runs.spec import RunSpec
+from pepr.runs.store import Store
+from pepr.study import forecast, profile as study_profile, recovery
+
+RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "failed": lambda record: record["status"] == "failed",
+    "contended": lambda record: bool(record["contended"]),
+}
+"""Which finished runs `reproduce` repeats when it is asked to."""
+
+
+def reproduce(
+    profile: study_profile.Profile,
+    checkout: Path,
+    *,
+    retry: str | None = None,
+    cluster: str | None = None,
+    say: Any = print,
+) -> Path:
+    """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
+
+    The runs are done here, or where `cluster` says: see `cluster_profile`. `retry` repeats finished runs that
+    `failed`, or that were `contended`, so that they can be ranked. Output goes to the terminal and to
+    `<results>/<profile>/reproduce.log`. Returns the folder of the results. Raises InputError when another
+    process works on the same results or the folder cannot be written, and WorkFailed when Snakemake fails.
+    """
+    placement = cluster_profile(checkout, cluster) if cluster else None
+    store = Store(results_root(), profile.name)
+    with recovery.only_one(store.folder) as lock:
+        recovery.check_room(store.folder)
+        profile = study_profile.save(profile, store.folder)
+        specs = study_profile.grid(profile, description.default_device())
+        for sentence in recovery.tidy(store, [spec.run_id for spec in specs]):
+            say(sentence)
+        if retry:
+            _forget(store, specs, RETRIES[retry])
+        say(announcement(profile, specs, store, cluster, here=True))
+        _snakemake(profile, checkout, store, placement, lock)
+    return store.folder
+
+
+def runs_at_once(device: str) -> int:
+    """How many runs one machine does side by side: one a GPU that it shows, and one on a CPU."""
+    if not device.startswith("cuda"):
+        return 1
+    return max(min(len(gpu.visible()), description.cores()), 1)
+
+
+def cluster_profile(checkout: Path, cluster: str) -> Path:
+    """The folder of Snakemake's profile for a cluster: a name in `workflow/profiles`, or a path.
+
+    Raises InputError where there is none.
+    """
+    shipped = checkout / "workflow" / "profiles"
+    for folder in (shipped / cluster, Path(cluster).expanduser()):
+        if (folder / "config.yaml").exists():
+            return folder.resolve()
+    known = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.yaml")))
+    raise InputError(f"cluster {cluster!r}: known are {known}, or a folder that holds a config.yaml")
+
+
+def announcement(
+    profile: study_profile.Profile,
+    specs: list[RunSpec],
+    store: Store,
+    cluster: str | None = None,
+    *,
+    here: bool = False,
+) -> str:
+    """What is about to happen, what it will cost, and how to take less.
+
+    `here`: the runs are for this machine and no better one, so that they are predicted for a CPU where it
+    has no GPU.
+    """
+    done = sum(store.record_path(spec.run_id).exists() for spec in specs)
+    expected = forecast.forecast(profile, specs, specs[0].device if here and not cluster else None)
+    lines = [
+        f"Profile {profile.name}: {profile.values['title']}.",
+        f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
+    ]
+    if expected.hours is not None:
+        low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
+        between = f" ({low} to {high})" if low != high else ""
+        lines.append(
+            f"All of them together: about {duration(3600 * expected.hours)} of runs{between}, "
+            f"{_energy(expected.energy_kwh)}, {_mass(expected.co2eq_g)} CO2-eq, "
+            f"{expected.disk_bytes / 1e6:.1f} MB on disk."
+        )
+        lines.append(f"That is an estimate: {expected.basis}.")
+    else:
+        lines.append(f"What it will cost is not known: {expected.basis}.")
+    lines.append(
+        "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
+    )
+    return "\n".join(lines)
+
+
+def _energy(kwh: float) -> str:
+    return f"{kwh:.1f} kWh" if kwh >= 1 else f"{1000 * kwh:.1f} Wh"
+
+
+def _mass(grams: float) -> str:
+    return f"{grams / 1000:.1f} kg" if grams >= 1000 else f"{grams:.1f} g"
+
+
+def _place(device: str, cluster: str | None) -> str:
+    return f"the nodes of {cluster} ({device})" if cluster else description.hardware(device)
+
+
+def _forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Finished runs that are to be done `again`, and the data that could not be had for them."""
+    for spec in specs:
+        record = store.read_record(spec.run_id)
+        if record is not None and again(record):
+            store.record_path(spec.run_id).unlink()
+            if record["failure"] == "data_unavailable":
+                data_notebook = f"01_data-{spec.dataset}-{spec.image_size}.ipynb"
+                (store.folder / "notebooks" / data_notebook).unlink(missing_ok=True)
+
+
+def _snakemake(
+    profile: study_profile.Profile, checkout: Path, store: Store, placement: Path | None, lock: int
+) -> None:
+    snakefile = checkout / "workflow" / "Snakefile"
+    cores, at_once = description.cores(), 1 if placement else runs_at_once(description.default_device())
+    options = {
+        "profile": profile.source,
+        "device": description.default_device(),
+        "checkout": checkout,
+        "results": store.root,
+        "cores": max(cores // at_once, 1),
+    }
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
+        *(("--workflow-profile", str(placement)) if placement else ("--cores", str(cores))),
+        # The runs have an order, and solving for a better one takes seconds before each run of a large grid.
+        *("--scheduler", "greedy", "--keep-going"),
+        # Here each run tells of itself; on a cluster Snakemake says how many are done.
+        *("--quiet", *(("rules", "host", "reason") if placement else ("all",))),
+        # Records are written whole or not at all, so one that exists is finished whatever Snakemake
+        # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
+        *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
+        *("--config", *(f"{name}={value}" for name, value in options.items())),
+    ]
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+        "PEPR_RESULTS": str(store.root),
+        "PEPR_RUNS_AT_ONCE": str(at_once),
+    }
+    if at_once > 1:
+        environment["OMP_NUM_THREADS"] = str(options["cores"])
+    with (store.folder / "reproduce.log").open("ab", buffering=0) as log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=checkout,
+            pass_fds=(lock,),  # Snakemake holds the folder too, should it outlive this process
+        )
+        try:
+            for line in process.stdout:
+                _pass_on(line, log)
+        except KeyboardInterrupt:
+            _interrupt(process)
+            process.wait()
+            raise
+        if process.wait():
+            raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
+
+
+def _pass_on(line: str, log: BinaryIO) -> None:
+    """A closed terminal or a full disk costs the line, not the study."""
+    with contextlib.suppress(OSError):
+        log.write(line.encode())
+    with contextlib.suppress(OSError):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Stop Snakemake and the run that it would wait for. Ctrl-C reaches them twice, without harm."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        workflow = psutil.Process(process.pid)
+        for one in (workflow, *workflow.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGINT)

@@ -1,0 +1,402 @@
+"""Fine-tune one model on one dataset: from a run's specification to its record and predictions."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import datetime
+import gc
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pepr import datasets, grids, models
+from pepr.errors import Diverged, InputError, OutOfMemory
+from pepr.machine import description, meter as metering
+from pepr.runs import metrics
+from pepr.runs.columns import COLUMNS
+from pepr.runs.spec import RunSpec
+from pepr.training.head_start import LIBRARIES
+from pepr.training.memory import _memory_gauge
+
+WARM_UP_STEPS = 2
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves: its record, and test probabilities [n_test, classes] with labels [n_test]."""
+
+    record: dict[str, Any]
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
+class Batches:
+    """Images of a prepared dataset as normalised float batches on a device.
+
+    Images stay uint8 until their batch is asked for; a batch is float32 [n, 3, size, size], channels last.
+    """
+
+    data: datasets.Prepared
+    image_size: int
+    mean: torch.Tensor
+    std: torch.Tensor
+    device: torch.device
+
+    def load(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels at the positions `index` [n] of the dataset."""
+        raw = torch.from_numpy(self.data.images[index]).to(self.device)
+        images = raw.unsqueeze(1) if raw.ndim == 3 else raw.permute(0, 3, 1, 2)
+        images = images.float().div_(255)
+        if images.shape[-1] != self.image_size:
+            images = F.interpolate(images, size=self.image_size, mode="bilinear", align_corners=False)
+        images = (images - self.mean).div_(self.std)
+        labels = torch.from_numpy(self.data.labels[index]).to(self.device)
+        return images.contiguous(memory_format=torch.channels_last), labels
+
+    def ordered(self, index: np.ndarray, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches in the given order."""
+        for start in range(0, len(index), batch_size):
+            yield self.load(index[start : start + batch_size])
+
+    def shuffled(
+        self, index: np.ndarray, batch_size: int, generator: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """One epoch in an order drawn from `generator`; a last batch of one image is left out, since
+        batch normalisation has no variance there."""
+        order = generator.permutation(index)
+        usable = len(order) - 1 if len(order) % batch_size == 1 else len(order)
+        yield from self.ordered(order[:usable], batch_size)
+
+
+def fine_tune(
+    spec: RunSpec,
+    *,
+    meter: metering.Meter | None = None,
+    progress: Callable[[str], None] = print,
+) -> Outcome:
+    """Fine-tune as the protocol says (Adam, cross-entropy, no augmentation) and measure what it takes.
+
+    In fidelity `study` the epoch is chosen on the validation set and the energy is of training alone; in
+    fidelity `paper` the last epoch counts, its incomplete test batch is dropped and the test passes are
+    inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
+
+    Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
+    (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit.
+    """
+    try:
+        return _fine_tune(spec, meter, progress)
+    except torch.OutOfMemoryError as error:
+        told = str(error).splitlines()[0]
+    # Only here is the failed network gone: the error held it.
+    size = largest_batch(lambda size: _fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
+    raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
+
+
+def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
+    """The largest batch size from 2 to below `failed` that fits, by halving; None where none does."""
+    low, high = 1, failed
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low if low > 1 else None
+
+
+def _fits(spec: RunSpec) -> bool:
+    """Whether two steps of training find room on the device."""
+    device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size)
+    fitted = True
+    try:
+        _, network, batches = _set_up(spec, data, device)
+        _warm_up(network, batches, data.train_indices(spec.train_fraction, spec.seed), spec)
+    except torch.OutOfMemoryError:
+        fitted = False
+    network = batches = None
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return fitted
+
+
+def _set_up(
+    spec: RunSpec, data: datasets.Prepared, device: torch.device
+) -> tuple[models.Created, nn.Module, Batches]:
+    """The model, its network on the device, and the batches that it takes."""
+    created = models.create(
+        spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
+    )
+    network = created.network.to(device, memory_format=torch.channels_last)
+    mean, std = _channelwise(created.mean, device), _channelwise(created.std, device)
+    return created, network, Batches(data, spec.image_size, mean, std, device)
+
+
+def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[str], None]) -> Outcome:
+    began, started_at = time.perf_counter(), _now()
+    check(spec)
+    device = torch.device(spec.device)
+    _make_deterministic(spec.seed, device)
+    data = datasets.prepare(spec.dataset, spec.image_size)
+    train = data.train_indices(spec.train_fraction, spec.seed)
+    val, test = data.indices("val"), data.indices("test")
+    if spec.fidelity == "paper":
+        test = test[: len(test) - len(test) % spec.batch_size]
+
+    meter = meter or _open_meter_and_libraries(device)
+    memory = _memory_gauge(device)
+    created, network, batches = _set_up(spec, data, device)
+    _warm_up(network, batches, train, spec)
+    memory.reset()
+
+    run = _Run(spec, network, batches, meter, progress)
+    for epoch in range(spec.epochs):
+        run.epoch(epoch, train, val, test)
+    peak, reserved = memory.peak(), memory.reserved()
+    last, chosen = run.predict_test(test)
+    labels = data.labels[test]
+
+    record = dict.fromkeys(COLUMNS)
+    record |= spec.as_dict()
+    record |= {
+        "run_id": spec.run_id,
+        "status": "ok",
+        "num_params": created.num_params,
+        "n_train": len(train),
+        "n_val": len(val),
+        "n_test": len(test),
+        "test_accuracy_last_epoch": float(np.mean(last.argmax(1) == labels)),
+        "val_accuracy": run.history[run.best_epoch]["val_accuracy"],
+        "best_epoch": run.best_epoch,
+    }
+    record |= metrics.performance(chosen, labels)
+    record |= _costs(run, meter)
+    record |= {
+        "peak_memory_bytes": peak,
+        "peak_memory_reserved_bytes": reserved,
+        "memory_source": memory.source,
+        "software": description.software(),
+        "hardware": description.hardware(spec.device),
+        "data_status": data.card["status"],
+        "weights": created.weights,
+        "wall_time_s": time.perf_counter() - began,
+        "history": run.history,
+        "meter": meter.as_dict(),
+        "environment": description.environment(spec.device),
+        "data_sha256": data.card["sha256"],
+        "weights_sha256": created.weights_sha256,
+        "started_at": started_at,
+        "ended_at": _now(),
+        "traceback": None,
+    }
+    return Outcome(record, chosen, labels)
+
+
+def check(spec: RunSpec) -> None:
+    """Raise InputError where a specification names something that this study does not know."""
+    if spec.fidelity not in ("study", "paper"):
+        raise InputError(f"fidelity {spec.fidelity!r}: expected 'study' or 'paper'")
+    if spec.precision not in PRECISIONS:
+        raise InputError(f"precision {spec.precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if spec.epochs < 1 or spec.batch_size < 2 or spec.learning_rate <= 0:
+        raise InputError("epochs must be at least 1, batch_size at least 2 and learning_rate above 0")
+    entry = models.find(spec.model)
+    if not entry.accepts(spec.image_size):
+        raise InputError(
+            f"{spec.model} cannot take {spec.image_size} px images ({entry.sizing.replace('_', ' ')})"
+        )
+    datasets.find(spec.dataset)
+
+
+class _Run:
+    """The epochs of one run: network, optimiser, history, and the weights of the best epoch so far."""
+
+    def __init__(self, spec, network, batches, meter, progress):
+        self.spec, self.network, self.batches = spec, network, batches
+        self.meter, self.progress = meter, progress
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=spec.learning_rate, fused=True)
+        self.scaler = torch.amp.GradScaler(batches.device.type, enabled=spec.precision == "fp16")
+        self.order = np.random.default_rng(spec.seed)
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self.best_state: dict[str, torch.Tensor] | None = None
+
+    def epoch(self, epoch: int, train: np.ndarray, val: np.ndarray, test: np.ndarray) -> None:
+        with self.meter.window("train") as window:
+            loss, accuracy = train_epoch(
+                self.network,
+                self.optimiser,
+                self.scaler,
+                self.spec,
+                self.batches.shuffled(train, self.spec.batch_size, self.order),
+            )
+            if self.spec.fidelity == "paper":
+                predict(self.network, self.batches.ordered(test, self.spec.batch_size), self.spec)
+        with self.meter.window("validation"):
+            probabilities = predict(
+                self.network, self.batches.ordered(val, 2 * self.spec.batch_size), self.spec
+            )
+        if not np.isfinite(loss) or not np.isfinite(probabilities).all():
+            raise Diverged(f"epoch {epoch + 1} of {self.spec.epochs}: training loss {loss}")
+        labels = self.batches.data.labels[val]
+        row = {
+            "epoch": epoch,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "val_loss": metrics.cross_entropy(probabilities, labels),
+            "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
+            "val_auroc": metrics.auroc(probabilities, labels),
+            "train_time_s": window.time_s,
+            "energy_kwh": window.energy_kwh,
+        }
+        self.history.append(row)
+        if self._is_best(row):
+            self.best_epoch = epoch
+            if epoch + 1 < self.spec.epochs:
+                self.best_state = copy.deepcopy(self.network.state_dict())
+        self.progress(
+            f"epoch {epoch + 1}/{self.spec.epochs}  loss {loss:.3f}  validation accuracy "
+            f"{row['val_accuracy']:.3f}  {window.time_s:.1f} s"
+        )
+
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        if self.spec.fidelity == "paper" or row["epoch"] == 0:
+            return True
+        best = self.history[self.best_epoch]
+        return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+    def predict_test(self, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Test probabilities after the last epoch, and with the weights of the chosen epoch."""
+        size = self.spec.batch_size
+        with self.meter.window("inference"):
+            last = predict(self.network, self.batches.ordered(test, size), self.spec)
+        if self.best_epoch == self.spec.epochs - 1:
+            return last, last
+        self.network.load_state_dict(self.best_state)
+        return last, predict(self.network, self.batches.ordered(test, size), self.spec)
+
+
+def train_epoch(network, optimiser, scaler, spec: RunSpec, batches) -> tuple[float, float]:
+    """One pass over `batches`; mean loss and accuracy over the images seen. Nothing is read back from the
+    device until the pass is over."""
+    network.train()
+    loss_sum = torch.zeros((), device=spec.device)
+    correct = torch.zeros((), device=spec.device)
+    seen = 0
+    for images, labels in batches:
+        optimiser.zero_grad(set_to_none=True)
+        with _autocast(spec):
+            logits = network(images)
+            loss = F.cross_entropy(logits.float(), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimiser)
+        scaler.update()
+        loss_sum += loss.detach() * len(labels)
+        correct += (logits.detach().argmax(1) == labels).sum()
+        seen += len(labels)
+    return float(loss_sum) / seen, float(correct) / seen
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
+    """Class probabilities [n, classes] of all images of `batches`, in order."""
+    network.eval()
+    parts = []
+    for images, _ in batches:
+        with _autocast(spec):
+            logits = network(images)
+        parts.append(logits.float().softmax(1))
+    return torch.cat(parts).cpu().numpy()
+
+
+def _costs(run: _Run, meter: metering.Meter) -> dict[str, Any]:
+    train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
+    intensity, _ = grids.carbon_intensity()
+    epoch_times = [row["train_time_s"] for row in run.history]
+    return {
+        "energy_kwh": train.energy_kwh,
+        "energy_cpu_kwh": train.energy_cpu_kwh,
+        "energy_gpu_kwh": train.energy_gpu_kwh,
+        "energy_ram_kwh": train.energy_ram_kwh,
+        "energy_source": meter.source,
+        "energy_validation_kwh": validation.energy_kwh,
+        "energy_inference_kwh": inference.energy_kwh,
+        "idle_power_w": meter.idle_power_w,
+        "power_limit_w": meter.power_limit_w,
+        "co2eq_g": train.energy_kwh * intensity,
+        "carbon_intensity_g_per_kwh": intensity,
+        "train_time_s": train.time_s,
+        "train_cpu_time_s": train.cpu_time_s,
+        "inference_time_s": inference.time_s,
+        "validation_time_s": validation.time_s,
+        "epoch_time_s_first": epoch_times[0],
+        "epoch_time_s_median": float(np.median(epoch_times)),
+        "contended": meter.contended("train"),
+    }
+
+
+def _warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
+    """Two steps on a copy, so that first-use costs fall outside the windows and no weight or random
+    state changes."""
+    devices = [batches.device] if batches.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        twin = copy.deepcopy(network)
+        optimiser = torch.optim.Adam(twin.parameters(), lr=0.0, fused=True)
+        scaler = torch.amp.GradScaler(batches.device.type, enabled=False)
+        steps = [train[: spec.batch_size]] * WARM_UP_STEPS
+        train_epoch(twin, optimiser, scaler, spec, (batches.load(index) for index in steps))
+
+
+def _autocast(spec: RunSpec):
+    kind = PRECISIONS[spec.precision]
+    if kind is None:
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(spec.device).type, dtype=kind)
+
+
+def _open_meter_and_libraries(device: torch.device) -> metering.Meter:
+    """The meter, opened while the libraries load that building and training a model load on first use:
+    both wait, and their memory is no model's. What they leave in memory stays, so that the search for garbage
+    passes over it from here on; a run's kernel has a `head_start` with all of this."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(metering.open_meter, str(device), _synchroniser(device))
+        for library in LIBRARIES:
+            importlib.import_module(library)
+        gc.freeze()
+        gc.enable()
+        return opening.result()
+
+
+def _make_deterministic(seed: int, device: torch.device) -> None:
+    torch.manual_seed(seed)
+    if device.type == "cuda":
+        # On a CPU the layers of this study repeat to the bit (a test runs one twice), and torch loads its
+        # compiler for a second and a half to be told so.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads memory before writing it, so no new tensor needs to be filled.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.backends.cudnn.benchmark = False
+    torch.set_flush_denormal(True)
+
+
+def _channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
+def _synchroniser(device: torch.device) -> Callable[[], None]:
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,60 @@
+"""Peak memory of a training, by the CUDA allocator or the process's resident set."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from pathlib import Path
+
+import psutil
+import torch
+
+
+class _CudaMemory:
+    """Peak of what the allocator handed out."""
+
+    source = "cuda_allocator_peak"
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def reset(self) -> None:
+        torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak(self) -> int:
+        return torch.cuda.max_memory_allocated(self.device)
+
+    def reserved(self) -> int:
+        """Peak of what the allocator held, which is what the paper's PePR-M counts."""
+        return torch.cuda.max_memory_reserved(self.device)
+
+
+class _ResidentMemory:
+    """Peak resident memory of this process above what it held before the model was built.
+
+    Linux lets a process reset its peak; where that fails, the peak since the process began is taken.
+    """
+
+    source = "rss_peak_minus_baseline"
+
+    def __init__(self):
+        self.baseline = psutil.Process().memory_info().rss
+
+    def reset(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        status = Path("/proc/self/status")
+        if status.exists():
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024 - self.baseline
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self.baseline
+
+    def reserved(self) -> None:
+        """A CPU's memory has no allocator that reserves."""
+
+
+def _memory_gauge(device: torch.device) -> _CudaMemory | _ResidentMemory:
+    return _CudaMemory(device) if device.type == "cuda" else _ResidentMemory()

@@ -1,0 +1,55 @@
+"""What the book and the README say of the study follows from its results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pepr.book import readme, study_facts
+from pepr.errors import InputError
+from pepr.runs.results import Results, reference_folder
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = reference_folder("pocket")
+
+
+def test_the_settings_table_counts_models_seeds_and_runs(synthetic_results):
+    rows = study_facts.settings_table(synthetic_results.table).splitlines()
+    assert rows[2] == "| `elpv` | random weights | 1,574 (100%) | 11 | 3 | 13 |"
+    assert rows[4].startswith("| `elpv_pt_small` | ImageNet weights | 157 (10%) | 1 | 3 | 3 |")
+
+
+def test_the_recipe_is_read_from_the_runs(synthetic_results):
+    assert "learning rate of 0.0005, batches of 32 images" in study_facts.recipe(synthetic_results.table)
+
+
+def test_a_profile_without_a_shipped_reference_is_said_to_have_none():
+    said = study_facts.never_run()
+    for profile in study_facts.PROFILES:
+        assert (f"`{profile}`" in said) == (not (reference_folder(profile) / "results.csv").exists())
+
+
+def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
+    block = readme.readme_block(synthetic_results)
+    assert "simulated CPU, 2 cores" in block
+    assert "(estimated)" in block
+    assert not re.search(r"[{}]", block)
+
+
+def test_the_readme_keeps_everything_outside_its_markers():
+    text = f"Before.\n{readme.README_START}\nold\n{readme.README_END}\nAfter.\n"
+    assert readme.render_readme(text, "new").splitlines() == [
+        "Before.", readme.README_START, "", "new", readme.README_END, "After.",
+    ]  # fmt: skip
+
+
+def test_a_readme_without_markers_is_refused():
+    with pytest.raises(InputError, match="markers"):
+        readme.render_readme("Nothing.", "new")
+
+
+@pytest.mark.skipif(not (REFERENCE / "results.csv").exists(), reason="this copy ships no reference runs")
+def test_the_committed_readme_says_what_the_shipped_reference_says():
+    text = (ROOT / "README.md").read_text()
+    block = readme.readme_block(Results("pocket", "reference", REFERENCE))
+    assert readme.render_readme(text, block) == text

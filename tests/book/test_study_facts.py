@@ -1,0 +1,67 @@
+"""What the book says of its own provenance and of the model space is computed, not typed."""
+
+import json
+
+import pytest
+
+from pepr.book import interactive, study_facts
+from pepr.models.space import model_space
+
+
+@pytest.fixture(autouse=True)
+def on_this_machine(synthetic_results, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
+
+
+def test_the_provenance_names_machine_versions_hashes_and_bill(synthetic_results):
+    text = study_facts.provenance("pocket")
+    assert "| Whose runs | this machine |" in text
+    assert "| Hardware | simulated CPU, 2 cores |" in text
+    assert "Wh (estimated) in" in text
+    assert "results.csv, SHA-256" in text
+    assert "<_records/pocket-records.jsonl>" in text
+
+
+def test_every_estimate_is_listed_with_how_it_is_known():
+    text = study_facts.estimates("pocket")
+    row = "| Energy, CPU | **estimated** | the processor's load times an assumed power (`load_model`) |"
+    assert row in text
+    assert "| Training time | measured | a clock |" in text
+    assert "| Carbon | **estimated** | energy times a yearly average of the grid |" in text
+
+
+def test_the_records_that_are_offered_are_those_of_the_runs(synthetic_results):
+    files = study_facts.record_files(["pocket"])
+    table = files["book/_records/pocket-results.csv"]
+    assert table == (synthetic_results.folder / "results.csv").read_bytes()
+    lines = files["book/_records/pocket-records.jsonl"].decode().splitlines()
+    assert [json.loads(line)["run_id"] for line in lines] == sorted(synthetic_results.table["run_id"])
+
+
+def test_the_families_add_up_to_the_model_space():
+    facts = study_facts.model_space_facts()
+    space = [entry for entry in model_space().values() if entry.role == "paper"]
+    rows = [line.split(" | ") for line in facts["families_table"].splitlines()[2:]]
+    assert sum(int(row[1]) for row in rows) == len(space) == int(facts["models"])
+    assert int(facts["families"]) == len({entry.family for entry in space})
+
+
+def test_the_drawing_gets_the_models_of_the_main_setting(synthetic_results):
+    drawn = interactive.profile_models(synthetic_results)
+    table = synthetic_results.table.query("setting == 'elpv' and status == 'ok' and not contended")
+    assert {one["model"] for one in drawn["models"]} == set(table["model"])
+    one = next(one for one in drawn["models"] if one["model"] == "resnet18d")
+    row = table.query("model == 'resnet18d'").iloc[0]
+    assert one["performance"] == pytest.approx(row["test_auroc"], abs=1e-4)
+    assert one["resource"] == pytest.approx(row["train_time_s"], abs=1e-3)
+    assert (drawn["resource"], drawn["unit"]) == ("Training time", "s")
+
+
+def test_the_script_for_the_drawings_is_data_and_nothing_else(synthetic_results):
+    bill = {"value": 8.4, "text": "8.4 Wh", "estimate": True}
+    text = interactive.as_script(synthetic_results, {"pocket": {"bill_total": bill}})
+    data = json.loads(text.removeprefix("window.peprStudy = ").removesuffix(";\n"))
+    (energy,) = data["energies"]
+    assert energy["kwh"] == pytest.approx(0.0084)
+    assert (energy["what"], energy["text"]) == ("The study pocket", "8.4 Wh (estimated)")
+    assert {"DNK", "IND", "KEN", "BRA"} <= {code for code, *_ in data["grids"]}

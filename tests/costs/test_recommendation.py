@@ -1,0 +1,129 @@
+"""Recommendations keep to the budget, say what they rest on, and rank as they say."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pepr import cli, published
+from pepr.costs import recommendation
+from pepr.costs.recommendation import Budget
+from pepr.errors import DataUnavailable, InputError
+
+needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+
+
+@pytest.fixture(scope="module")
+def lidc():
+    return recommendation.from_authors(published.load(), "lidc")
+
+
+def made_up(**columns) -> pd.DataFrame:
+    base = {
+        "model": ["small", "middle", "large"],
+        "performance": [0.70, 0.80, 0.81],
+        "performance_low": [0.68, 0.78, 0.70],
+        "performance_high": [0.72, 0.82, 0.90],
+        "energy_wh": [10.0, 20.0, 90.0],
+        "peak_memory_gb": [1.0, 2.0, 9.0],
+        "train_time_s": [60.0, 120.0, 600.0],
+        "num_params": [1, 2, 3],
+        "readings": [(0.70,), (0.80,), (0.81,)],
+        "n_test": [500, 500, 500],
+        "measured": [["performance"]] * 3,
+        "setting": "made_up",
+        "basis": "made up",
+        "g_per_kwh": 500.0,
+    }
+    table = pd.DataFrame({**base, **columns})
+    for key in ("energy_wh", "peak_memory_gb", "train_time_s"):
+        table[f"{key}_low"], table[f"{key}_high"] = 0.8 * table[key], 1.3 * table[key]
+    return table
+
+
+def names(found):
+    return [choice.model for choice in found]
+
+
+@pytest.mark.parametrize(
+    ("budget", "best"),
+    [
+        (Budget(), "large"),
+        (Budget(energy_wh=25), "middle"),
+        (Budget(memory_gb=1.5), "small"),
+        (Budget(minutes=2), "middle"),
+        (Budget(co2_g=5), "small"),
+    ],
+)
+def test_the_best_performance_within_the_budget_comes_first(budget, best):
+    assert names(recommendation.choose(made_up(), budget, "expected", 3))[0] == best
+
+
+def test_caution_ranks_by_the_lower_bound_and_budgets_by_the_upper():
+    assert names(recommendation.choose(made_up(), Budget(), "cautious", 3)) == ["middle", "large", "small"]
+    assert names(recommendation.choose(made_up(), Budget(energy_wh=25), "cautious", 3)) == ["small"]
+
+
+def test_equal_performance_goes_to_the_lower_energy():
+    table = made_up(performance=[0.8, 0.8, 0.8])
+    assert names(recommendation.choose(table, Budget(), "expected", 3)) == ["small", "middle", "large"]
+
+
+def test_nothing_that_fits_is_one_clear_message():
+    with pytest.raises(InputError, match=r"no model fits.*small, needs 10 Wh"):
+        recommendation.choose(made_up(), Budget(energy_wh=1), "expected", 3)
+    with pytest.raises(InputError, match="above 0"):
+        Budget(energy_wh=-1)
+    with pytest.raises(InputError, match="risk"):
+        recommendation.recommend(Budget(), risk="reckless")
+
+
+def test_a_clear_winner_is_stable_and_a_tie_is_not():
+    clear = recommendation.stability(made_up(readings=[(0.5,), (0.6,), (0.9,)]), "expected", 1)
+    tied = recommendation.stability(made_up(readings=[(0.8,), (0.8,), (0.8,)]), "expected", 1)
+    assert clear["large"] == 1.0
+    assert max(tied.values()) < 0.6 and sum(tied.values()) == pytest.approx(1)
+
+
+def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
+    def offline(*args):
+        raise DataUnavailable("the published table: no network")
+
+    monkeypatch.setattr(published, "load", offline)
+    found = recommendation.recommend(Budget(), top=3)
+    assert found[0].setting == "elpv" and "reference runs of pocket" in found[0].basis
+    assert "energy_wh" in found[0].measured
+    with pytest.raises(DataUnavailable, match="setting lidc needs"):
+        recommendation.recommend(Budget(), setting="lidc")
+    with pytest.raises(InputError, match="known: derma_pt"):
+        recommendation.recommend(Budget(), setting="moon")
+
+
+@needs_tables
+def test_the_authors_costs_are_measured_where_sound_and_predicted_elsewhere(lidc):
+    assert 120 <= len(lidc) <= 131
+    row = lidc.set_index("model").loc["resnet18d"]
+    assert set(row["measured"]) == {"performance", "energy_wh", "train_time_s", "peak_memory_gb"}
+    assert row["energy_wh"] == pytest.approx(20.417613515)
+    fewer = recommendation.from_authors(published.load(), "lidc", train_images=3000)
+    assert all(measured == ["performance"] for measured in fewer["measured"])
+
+
+@needs_tables
+def test_more_budget_never_recommends_a_worse_model(lidc):
+    best = [
+        recommendation.choose(lidc, Budget(energy_wh=wh), "expected", 1)[0].performance
+        for wh in (15, 20, 40, 80, 300)
+    ]
+    assert best == sorted(best)
+
+
+@needs_tables
+def test_the_command_gives_the_designs_keys():
+    arguments = ["recommend", "--max-energy-wh", "20", "--max-memory-gb", "4", "--json"]
+    rows = json.loads(CliRunner().invoke(cli.app, arguments).output)
+    keys = "model performance performance_low performance_high energy_wh peak_memory_gb train_time_s basis"
+    assert 1 <= len(rows) <= 5 and set(keys.split()) <= set(rows[0])
+    assert all(row["energy_wh"] <= 20 and row["peak_memory_gb"] <= 4 for row in rows)
+    assert [row["performance"] for row in rows] == sorted((r["performance"] for r in rows), reverse=True)

@@ -1,0 +1,278 @@
+"""Files that people bring: sound ones are read as published, unsound ones refused with the reason."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pepr import datasets
+from pepr.datasets import downloads, lidc, medmnist, npz
+from pepr.errors import DataUnavailable, InputError
+
+
+def noise(shape, labels):
+    """Arrays of a MedMNIST file of `shape` {part: count} x sides, filled with noise."""
+    rng = np.random.default_rng(0)
+    counts, sides = shape
+    arrays = {}
+    for part, count in counts.items():
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, *sides), dtype=np.uint8)
+        arrays[f"{part}_labels"] = rng.permutation(np.arange(count) % labels).astype(np.uint8)[:, None]
+    return arrays
+
+
+CHEST = {"train": 4708, "val": 524, "test": 624}
+
+
+@pytest.fixture
+def supplied(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_DATA", str(tmp_path))
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
+    (tmp_path / "medmnist").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(url, path, *, md5):
+        raise DataUnavailable("no route")
+
+    monkeypatch.setattr(downloads, "fetch", refuse)
+
+
+def write_chest_x_rays(folder, name="pneumoniamnist.npz", side=28, **changes):
+    path = folder / "medmnist" / name
+    np.savez(path, **{**noise((CHEST, (side, side)), 2), **changes})
+    return path
+
+
+def test_a_sound_file_with_another_checksum_is_unofficial(supplied):
+    write_chest_x_rays(supplied)
+    prepared = datasets.prepare("pneumoniamnist", 28)
+    assert prepared.card["status"] == "unofficial" and not prepared.card["note"]
+    assert "**unofficial**" in datasets.describe(prepared.card)
+
+
+def test_a_file_with_the_published_checksum_is_official(supplied, monkeypatch):
+    md5 = downloads.digest(write_chest_x_rays(supplied), "md5")
+    files = [medmnist.Published("pneumoniamnist.npz", 28, md5, None)]
+    monkeypatch.setattr(medmnist, "published_files", lambda flag: files)
+    assert datasets.prepare("pneumoniamnist", 28).card["status"] == "official"
+
+
+def test_a_smaller_file_that_is_at_hand_is_used_and_the_card_says_so(supplied):
+    write_chest_x_rays(supplied)
+    prepared = datasets.prepare("pneumoniamnist", 64)
+    assert prepared.images.shape == (5856, 28, 28), "enlarging is done on the device"
+    assert prepared.card["note"] == "pneumoniamnist_64.npz, with 64 px images, was not at hand"
+    assert "enlarged from 28 px" in datasets.describe(prepared.card)
+
+
+def test_the_smallest_file_that_need_not_be_enlarged_is_chosen():
+    files = medmnist.published_files("pneumoniamnist")
+    assert [(file.name, file.size) for file in files] == [
+        ("pneumoniamnist.npz", 28),
+        ("pneumoniamnist_64.npz", 64),
+        ("pneumoniamnist_128.npz", 128),
+        ("pneumoniamnist_224.npz", 224),
+    ]
+    assert len({file.md5 for file in files}) == 4 and all(file.url.startswith("https://") for file in files)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"), [(28, 28), (32, 64), (64, 64), (100, 128), (224, 224), (256, 224)]
+)
+def test_the_file_that_fits_the_asked_size_is_downloaded(supplied, monkeypatch, asked, wanted):
+    asked_for = []
+    monkeypatch.setattr(downloads, "fetch", lambda url, path, *, md5: asked_for.append((url, md5)) or path)
+    files = medmnist.published_files("dermamnist")
+    chosen, path, note = medmnist.choose("dermamnist", files, asked)
+    assert chosen.size == wanted and note == "" and path == supplied / "cache" / chosen.name
+    assert asked_for == [(chosen.url, chosen.md5)]
+
+
+def test_a_supplied_file_comes_before_any_download(supplied, offline):
+    write_chest_x_rays(supplied, "pneumoniamnist_128.npz", 128, test_labels=np.zeros(1))
+    files = medmnist.published_files("pneumoniamnist")
+    chosen, _, note = medmnist.choose("pneumoniamnist", files, 32)
+    assert chosen.size == 128 and "pneumoniamnist_64.npz" in note
+
+
+def test_larger_images_are_reduced_to_the_asked_size(supplied):
+    write_chest_x_rays(supplied, "pneumoniamnist_64.npz", 64)
+    assert datasets.prepare("pneumoniamnist", 32).images.shape == (5856, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"test_images": np.zeros((600, 28, 28), np.uint8)}, "test_images has 600 images, expected 624"),
+        ({"test_images": np.zeros((624, 30, 30), np.uint8)}, r"test_images is uint8 \(624, 30, 30\)"),
+        ({"test_images": np.zeros((624, 28, 28, 3), np.uint8)}, "expected 8-bit 28 x 28 images"),
+        ({"val_images": np.zeros((524, 28, 28), np.float32)}, "val_images is float32"),
+        ({"train_labels": np.full((4708, 1), 7, np.uint8)}, r"train_labels has labels outside 0\.\.1"),
+        ({"train_labels": np.zeros((4708, 1), np.uint8)}, "train_labels has no image of class pneumonia"),
+        ({"val_labels": np.zeros((523, 1), np.uint8)}, "val_labels has 523 labels, expected 524"),
+        ({"val_labels": np.zeros((524, 2), np.uint8)}, "expected one whole number an image"),
+        ({"val_labels": np.zeros((524, 1))}, r"val_labels is float64 \(524, 1\)"),
+        (
+            {"train_labels": np.array([["x"]] * 4708, dtype=object)},
+            "train_labels holds pickled Python objects",
+        ),
+    ],
+)
+def test_an_unsound_file_is_refused_with_its_reason(supplied, changes, reason):
+    path = write_chest_x_rays(supplied, **changes)
+    with pytest.raises(InputError, match=reason) as caught:
+        datasets.prepare("pneumoniamnist", 28)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_without_an_array_is_refused(supplied):
+    arrays = noise((CHEST, (28, 28)), 2)
+    del arrays["val_labels"]
+    np.savez(supplied / "medmnist" / "pneumoniamnist.npz", **arrays)
+    with pytest.raises(InputError, match="arrays missing: val_labels"):
+        datasets.prepare("pneumoniamnist", 28)
+
+
+def test_a_truncated_file_is_refused(supplied):
+    path = write_chest_x_rays(supplied)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"not a sound .npz file"):
+        datasets.prepare("pneumoniamnist", 28)
+
+
+def test_a_flipped_bit_in_the_pixels_is_refused(supplied):
+    path = write_chest_x_rays(supplied)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match="Bad CRC-32"):
+        datasets.prepare("pneumoniamnist", 28)
+
+
+def test_something_else_than_an_archive_is_refused(supplied):
+    (supplied / "medmnist" / "pneumoniamnist.npz").write_text("<html>404</html>")
+    with pytest.raises(InputError, match=r"pneumoniamnist.npz: not a sound .npz file"):
+        datasets.prepare("pneumoniamnist", 28)
+
+
+def test_a_failed_download_says_from_where_and_how_to_supply_the_file(supplied, offline):
+    with pytest.raises(DataUnavailable) as caught:
+        datasets.prepare("pneumoniamnist", 64)
+    told = str(caught.value)
+    assert "zenodo.org" in told and "no route" in told
+    assert f"put it at $PEPR_DATA/medmnist/pneumoniamnist_64.npz (PEPR_DATA={supplied})" in told
+
+
+def test_blocks_are_the_array_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "BLOCK_BYTES", 64)
+    array = np.random.default_rng(0).integers(0, 256, (23, 5, 5), dtype=np.uint8)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", a=array)
+        blocks = list(npz.blocks(tmp_path / "a.npz", "a"))
+        assert [len(block) for block in blocks] == [2] * 11 + [1]
+        np.testing.assert_array_equal(np.concatenate(blocks), array)
+
+
+NODULES = {"train": 1158, "val": 165, "test": 310}
+
+
+def test_nodules_are_three_planes_through_the_middle(supplied):
+    arrays = noise((NODULES, (28, 28, 28)), 2)
+    np.savez(supplied / "medmnist" / "nodulemnist3d.npz", **arrays)
+    prepared = datasets.prepare("nodule", 28)
+    assert prepared.images.shape == (1633, 28, 28, 3) and prepared.card["channels"] == 3
+    volume, image = arrays["val_images"][0], prepared.images[1158]
+    np.testing.assert_array_equal(image[..., 0], volume[14])
+    np.testing.assert_array_equal(image[..., 1], volume[:, 14])
+    np.testing.assert_array_equal(image[..., 2], volume[:, :, 14])
+    assert "not to be compared" in prepared.card["caution"]
+
+
+def test_the_corrected_derma_split_is_used_where_its_file_is_and_named_where_it_is_not(supplied):
+    with pytest.raises(
+        DataUnavailable, match=r"get dermamnist_corrected_28.npz from https://doi.org/.*11101337"
+    ):
+        datasets.prepare("dermamnist_c", 28)
+    arrays = noise((medmnist.CORRECTED_DERMA_COUNTS, (28, 28, 3)), 7)
+    np.savez(supplied / "medmnist" / "dermamnist_corrected_28.npz", **arrays)
+    prepared = datasets.prepare("dermamnist_c", 28)
+    assert [len(prepared.indices(part)) for part in datasets.SPLITS] == [8215, 573, 1227]
+    assert prepared.card["status"] == "unofficial" and prepared.num_classes == 7
+
+
+def write_lidc(folder, count=200, side=32, name="mine.npz", **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "images": rng.integers(0, 256, (count, side, side), dtype=np.uint8),
+        "rater_labels": rng.integers(0, 2, (count, 4)),
+    }
+    (folder / "lidc").mkdir(exist_ok=True)
+    np.savez(folder / "lidc" / name, **{**arrays, **changes})
+    return {**arrays, **changes}
+
+
+def test_lidc_takes_the_majority_of_four_raters_and_the_authors_split_in_file_order(supplied):
+    arrays = write_lidc(supplied)
+    prepared = datasets.prepare("lidc", 32)
+    np.testing.assert_array_equal(prepared.images, arrays["images"])
+    np.testing.assert_array_equal(prepared.labels, arrays["rater_labels"].sum(1) >= 3)
+    assert list(prepared.split) == ["train"] * 120 + ["val"] * 40 + ["test"] * 40
+    assert prepared.card["status"] == "supplied" and "your own" in datasets.describe(prepared.card)
+
+
+def test_the_authors_15096_patches_are_split_as_they_say():
+    split = lidc._split(15_096)
+    assert [int(np.sum(split == part)) for part in datasets.SPLITS] == [9057, 3019, 3020]
+    assert list(np.flatnonzero(split[1:] != split[:-1])) == [9056, 9056 + 3019]
+
+
+def test_without_a_file_of_patches_the_place_and_the_format_are_named(supplied, monkeypatch):
+    with pytest.raises(DataUnavailable, match=r"\$PEPR_DATA/lidc/.*`images`, uint8 .*`rater_labels`, 0 or 1"):
+        datasets.prepare("lidc", 32)
+    monkeypatch.delenv("PEPR_DATA")
+    with pytest.raises(DataUnavailable, match="PEPR_DATA is not set"):
+        datasets.prepare("lidc", 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"images": np.zeros((200, 32, 32), np.float32)}, r"images is float32 .*expected uint8 \[N, H, H\]"),
+        ({"images": np.zeros((200, 32, 30), np.uint8)}, r"images is uint8 \(200, 32, 30\)"),
+        ({"rater_labels": np.zeros((200, 3), int)}, r"rater_labels is \(200, 3\), expected \(200, 4\)"),
+        ({"rater_labels": np.full((200, 4), 2)}, "rater_labels, row 0, rater 0: 2, expected 0 or 1"),
+        ({"rater_labels": np.zeros((200, 4), int)}, "train split of rater_labels has no image of class more"),
+        ({"rater_labels": np.array([[None] * 4] * 200)}, "rater_labels holds pickled Python objects"),
+    ],
+)
+def test_unsound_patches_are_refused_with_their_reason(supplied, changes, reason):
+    write_lidc(supplied, **changes)
+    with pytest.raises(InputError, match=reason):
+        datasets.prepare("lidc", 32)
+
+
+def test_two_files_of_patches_are_one_too_many(supplied):
+    write_lidc(supplied)
+    write_lidc(supplied, name="other.npz")
+    with pytest.raises(InputError, match=r"there are 2: mine\.npz, other\.npz"):
+        datasets.prepare("lidc", 32)
+
+
+PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "medmnist"
+
+
+@pytest.mark.skipif(not list(PUBLISHED.glob("*mnist*.npz")), reason="no MedMNIST file is at hand (PEPR_DATA)")
+def test_every_medmnist_file_at_hand_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    files = {
+        file.name: (name, file.size) for name in medmnist.TITLES for file in medmnist.published_files(name)
+    }
+    at_hand = [files[path.name] for path in PUBLISHED.glob("*.npz") if path.name in files]
+    for name, size in at_hand:
+        prepared = datasets.prepare(name, size)
+        assert prepared.card["stored_size"] == size and prepared.card["status"] in ("official", "unofficial")

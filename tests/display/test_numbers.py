@@ -1,0 +1,77 @@
+"""Numbers keep their source, are replaced source by source, and come out as safe MyST."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pepr.display.numbers import escaped, number, read_numbers, substitutions, update_numbers
+from pepr.errors import InputError
+
+
+def test_a_number_keeps_value_words_and_nature():
+    assert number(np.float64(0.5), "50%", estimate=True) == {"value": 0.5, "text": "50%", "estimate": True}
+
+
+def test_a_value_that_is_not_finite_is_stored_as_null():
+    assert number(float("nan"), "not measured")["value"] is None
+
+
+def test_a_number_without_words_is_refused():
+    with pytest.raises(InputError, match="words"):
+        number(1, " ")
+
+
+def test_a_source_replaces_its_own_numbers_and_no_others(tmp_path):
+    update_numbers(tmp_path, "03_energy", {"total_energy": number(1.5, "1.5 Wh", estimate=True)})
+    update_numbers(tmp_path, "04_pepr", {"n_runs": number(3, "3"), "n_old": number(1, "1")})
+    update_numbers(tmp_path, "04_pepr", {"n_runs": number(4, "4")})
+    numbers = read_numbers(tmp_path)
+    assert set(numbers) == {"total_energy", "n_runs"}
+    assert numbers["n_runs"] == {"value": 4, "text": "4", "estimate": False, "source": "04_pepr"}
+    assert numbers["total_energy"]["source"] == "03_energy"
+
+
+def test_a_key_of_another_source_is_refused_and_nothing_is_written(tmp_path):
+    update_numbers(tmp_path, "03_energy", {"n_runs": number(1, "1")})
+    before = (tmp_path / "numbers.json").read_bytes()
+    with pytest.raises(InputError, match="belongs to 03_energy"):
+        update_numbers(tmp_path, "04_pepr", {"n_runs": number(2, "2")})
+    assert (tmp_path / "numbers.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["N_runs", "n-runs", "n.runs", "1st", ""])
+def test_a_key_that_prose_cannot_name_is_refused(tmp_path, key):
+    with pytest.raises(InputError, match="snake_case"):
+        update_numbers(tmp_path, "04_pepr", {key: number(1, "1")})
+
+
+def test_a_folder_without_numbers_has_none(tmp_path):
+    assert read_numbers(tmp_path) == {}
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "numbers.json").write_text("{")
+    with pytest.raises(InputError, match=r"numbers\.json"):
+        read_numbers(tmp_path)
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path):
+    update_numbers(tmp_path / "a", "s", {"x": number(1, "1"), "y": number(2, "2")})
+    update_numbers(tmp_path / "b", "s", {"y": number(2, "2"), "x": number(1, "1")})
+    assert (tmp_path / "a/numbers.json").read_bytes() == (tmp_path / "b/numbers.json").read_bytes()
+    assert list(json.loads((tmp_path / "a/numbers.json").read_text())) == ["x", "y"]
+
+
+def test_special_characters_are_escaped():
+    assert escaped("a_b < *c*") == r"a\_b \< \*c\*"
+
+
+def test_what_prose_quotes_is_shown_by_the_role_of_generated_numbers():
+    entries = {"pocket": {"n_runs": number(40, "40")}}
+    assert substitutions(entries) == {"pocket": {"n_runs": "{number}`pocket.n_runs`"}}
+
+
+def test_a_table_stands_in_the_prose_as_it_is():
+    table = "| Model |\n| --- |\n| dla46_c |"
+    assert substitutions({"pneumonia": {"standings": number(None, table)}})["pneumonia"]["standings"] == table

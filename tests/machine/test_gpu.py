@@ -1,0 +1,400 @@
+"""GPUs, on a machine that pretends to have some: found, shared out one run at a time, their energy read."""
+
+import inspect
+import itertools
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+from conftest import simulated_run
+from fake_nvml import FakeGpu, FakeNvml
+
+from pepr import analysis, errors, runs
+from pepr.errors import InputError, MeterError
+from pepr.machine import description, gpu, meter as metering
+from pepr.study import execution, workflow
+
+KWH = 3.6e6
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """Install a pretended driver with the given GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(gpu, "WAIT_S", 0.01)
+    description.gpu_names.cache_clear()
+
+    def install(*gpus, **options):
+        nvml = FakeNvml(*gpus, **options)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return nvml
+
+    yield install
+    description.gpu_names.cache_clear()
+
+
+def test_the_pretended_driver_obeys_the_interface_of_the_real_one():
+    for name, method in inspect.getmembers(FakeNvml, inspect.isfunction):
+        if name.startswith("nvml"):
+            real = list(inspect.signature(getattr(pynvml, name)).parameters)
+            assert list(inspect.signature(method).parameters)[1:] == real, name
+
+
+def test_without_a_driver_there_are_no_gpus(driver, monkeypatch):
+    driver(driver=False)
+    assert gpu.all_gpus() == [] == gpu.visible() and description.gpu_names() == ()
+    assert gpu.driver_version() is None and description.default_device() == "cpu"
+    with pytest.raises(InputError, match="no GPU is visible"), gpu.reserved():
+        pass
+    with pytest.raises(MeterError, match="NVML is not available"):
+        gpu.EnergyReader(gpu.Gpu(0, "GPU-aaaa", "A GPU"))
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (None, ["GPU-aaaa", "GPU-abbb", "GPU-cccc"]),
+        ("", []),
+        ("2,0", ["GPU-cccc", "GPU-aaaa"]),
+        ("GPU-c, GPU-aaaa", ["GPU-cccc", "GPU-aaaa"]),
+        ("1,-1,0", ["GPU-abbb"]),
+        ("1,7", ["GPU-abbb"]),
+        ("GPU-a", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_see(driver, monkeypatch, named, found):
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-abbb"), FakeGpu("GPU-cccc"))
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert [one.uuid for one in gpu.visible()] == found
+    assert len(description.gpu_names()) == len(found)
+
+
+def test_a_gpu_that_fell_off_the_bus_is_not_counted(driver):
+    nvml = driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"))
+    nvml.gpus[0].lost = True
+    assert [one.index for one in gpu.visible()] == [1]
+
+
+def test_a_slice_of_a_gpu_is_refused(driver, monkeypatch):
+    driver(FakeGpu())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
+    with pytest.raises(InputError, match="slice of a GPU"):
+        gpu.visible()
+
+
+def test_torchs_name_of_a_gpu_is_looked_up_among_the_visible_ones(driver, monkeypatch):
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb", name="The other"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert gpu.current("cuda").uuid == gpu.current("cuda:0").uuid == "GPU-bbbb"
+    assert gpu.current("cuda:1").uuid == "GPU-aaaa"
+    assert description.hardware("cuda").startswith("The other; ")
+    with pytest.raises(InputError, match="device cuda:2: NVML shows 2 GPUs"):
+        gpu.current("cuda:2")
+
+
+def test_a_driver_that_names_in_bytes_and_tells_no_limit_is_understood(driver):
+    driver(FakeGpu(b"GPU-aaaa", name=b"Old GPU", limit_w=None))
+    sys.modules["pynvml"].nvmlDeviceGetHandleByUUID = lambda uuid: sys.modules["pynvml"].gpus[0]
+    assert gpu.current("cuda") == gpu.Gpu(0, "GPU-aaaa", "Old GPU")
+    assert reader().power_limit_w is None
+    assert metering.open_meter("cuda").power_limit_w > 0, "that of the host is known"
+
+
+@pytest.mark.parametrize("counter", [True, False])
+def test_energy_is_power_times_time(driver, counter):
+    driver(FakeGpu(watts=250.0, counter=counter))
+    reader = gpu.EnergyReader(gpu.current("cuda"))
+    assert reader.source == ("counter" if counter else "sampled_power") and reader.power_limit_w == 350
+    began = time.perf_counter()
+    reader.start()
+    time.sleep(0.5)
+    used, seconds = reader.stop() * KWH, time.perf_counter() - began
+    assert used == pytest.approx(250 * seconds, rel=0.06)
+
+
+def test_sampled_power_follows_a_changing_load(driver):
+    driver(FakeGpu(watts=lambda seconds: 200 + 100 * math.sin(10 * seconds), counter=False))
+    reader = gpu.EnergyReader(gpu.current("cuda"))
+    one = sys.modules["pynvml"].gpus[0]
+    reader.start()
+    began = one.seconds()
+    time.sleep(0.6)
+    used, ended = reader.stop() * KWH, one.seconds()
+    exact = 200 * (ended - began) + 10 * (math.cos(10 * began) - math.cos(10 * ended))
+    assert used == pytest.approx(exact, rel=0.03)
+
+
+def test_work_shorter_than_a_step_of_the_counter_is_charged_one_and_never_nothing(driver):
+    driver(FakeGpu(watts=100.0, tick_s=0.1))
+    reader = gpu.EnergyReader(gpu.current("cuda"))
+    for _ in range(3):
+        reader.start()
+        assert reader.stop() * KWH == pytest.approx(100 * 0.1)
+
+
+def test_a_gpu_that_does_not_answer_or_counts_back_fails_the_meter(driver):
+    nvml = driver(FakeGpu(), FakeGpu("GPU-bbbb", counter=False))
+    counted, sampled = (gpu.EnergyReader(one) for one in gpu.all_gpus())
+    counted.start()
+    sampled.start()
+    for one in nvml.gpus:
+        one.lost = True
+    time.sleep(0.1)
+    with pytest.raises(MeterError, match=r"Fake GPU: nvmlDeviceGetTotalEnergyConsumption: GPU is lost"):
+        counted.stop()
+    with pytest.raises(MeterError, match=r"nvmlDeviceGetPowerUsage: GPU is lost"):
+        sampled.stop()
+    nvml.gpus[0].lost = False
+    counted.start()
+    nvml.gpus[0].offset_mj = -1_000_000
+    with pytest.raises(MeterError, match="ran back"):
+        counted.stop()
+
+
+def test_a_counter_that_stands_still_is_no_measurement(driver, monkeypatch):
+    driver(FakeGpu(watts=0.0))
+    monkeypatch.setattr(gpu, "COUNTER_TICK_S", 0.05)
+    meter = metering.Meter(FakeTracker(), {"cpu": "load_model", "gpu": "counter"}, gpu=reader())
+    with meter.window("train"):
+        time.sleep(0.01)
+    with pytest.raises(MeterError, match=r"gpu energy is 0\.0 kWh"):
+        meter.check("train")
+
+
+class FakeTracker:
+    """Hands out one watt second for the CPU and two for the memory, whatever was done."""
+
+    def start_task(self, task_name):
+        pass
+
+    def stop_task(self):
+        return SimpleNamespace(cpu_energy=1 / KWH, gpu_energy=99.0, ram_energy=2 / KWH)
+
+
+def reader():
+    return gpu.EnergyReader(gpu.current("cuda"))
+
+
+def test_a_window_holds_the_energy_of_its_own_gpu_and_nothing_else(driver, monkeypatch):
+    driver(FakeGpu("GPU-aaaa", watts=1000.0), FakeGpu("GPU-bbbb", watts=200.0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb")
+    sources = {"cpu": "load_model", "gpu": "counter", "ram": "assumed"}
+    meter = metering.Meter(FakeTracker(), sources, gpu=reader())
+    with meter.window("train"):
+        time.sleep(0.4)
+    window = meter.check("train")
+    assert window.energy_gpu_kwh * KWH == pytest.approx(200 * window.time_s, rel=0.1)
+    assert window.energy_kwh == pytest.approx(window.energy_gpu_kwh + 3 / KWH)
+    assert meter.source == "cpu:load_model;gpu:counter;ram:assumed"
+
+
+def test_the_gpu_is_synchronised_before_either_reading(driver):
+    driver(FakeGpu())
+    order, one = [], reader()
+    one.start, one.stop = lambda: order.append("start"), lambda: order.append("stop") or 1.0
+    meter = metering.Meter(
+        FakeTracker(), {"gpu": "counter"}, synchronise=lambda: order.append("synchronise"), gpu=one
+    )
+    with meter.window("train"):
+        order.append("work")
+    assert order == ["synchronise", "start", "work", "synchronise", "stop"]
+
+
+@pytest.mark.parametrize(("counter", "source"), [(True, "counter"), (False, "sampled_power")])
+def test_the_real_meter_reads_the_gpu_through_nvml_and_the_host_through_codecarbon(driver, counter, source):
+    driver(FakeGpu(watts=300.0, counter=counter, limit_w=400))
+    calls = []
+    meter = metering.open_meter("cuda", lambda: calls.append(1))
+    assert meter.sources["gpu"] == source and {"cpu", "ram"} <= set(meter.sources)
+    assert meter.power_limit_w > 400
+    with meter.window("train"):
+        time.sleep(0.3)
+    window = meter.check("train")
+    assert window.energy_gpu_kwh * KWH == pytest.approx(300 * window.time_s, rel=0.15)
+    assert len(calls) == 2
+
+
+def test_a_gpu_is_held_by_one_run_at_a_time(driver):
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"))
+    with gpu.reserved() as first, gpu.reserved() as second:
+        assert {first.uuid, second.uuid} == {"GPU-aaaa", "GPU-bbbb"}
+        waited = threading.Event()
+
+        def third():
+            with gpu.reserved():
+                waited.set()
+
+        worker = threading.Thread(target=third)
+        worker.start()
+        assert not waited.wait(0.1), "both are taken"
+    assert waited.wait(2)
+    worker.join()
+
+
+def test_the_lock_of_a_killed_run_is_free(driver, tmp_path):
+    driver(FakeGpu("GPU-aaaa"))
+    path = tmp_path / "pepr-GPU-aaaa.lock"
+    path.touch()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); "
+         "print(1, flush=True); time.sleep(60)", str(path)],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    holder.stdout.readline()
+    threading.Timer(0.2, holder.kill).start()
+    began = time.perf_counter()
+    with gpu.reserved() as held:
+        assert held.uuid == "GPU-aaaa" and time.perf_counter() - began > 0.1
+    holder.wait()
+
+
+def test_two_processes_share_out_two_gpus(driver, tmp_path):
+    """Six runs on two GPUs, each in a process of its own: never two on one GPU, and both GPUs at work."""
+    script = (
+        "import sys, tempfile, time; sys.path.insert(0, sys.argv[1])\n"
+        "from fake_nvml import FakeGpu, FakeNvml\n"
+        "sys.modules['pynvml'] = FakeNvml(FakeGpu('GPU-aaaa'), FakeGpu('GPU-bbbb'))\n"
+        "tempfile.tempdir = sys.argv[2]\n"
+        "from pepr.machine import gpu\n"
+        "with gpu.reserved() as one:\n"
+        "    began = time.time(); time.sleep(0.3)\n"
+        "    print(one.uuid, began, time.time())\n"
+    )
+    here = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(here.parent)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(here), str(tmp_path)], stdout=subprocess.PIPE,
+                         text=True, env=environment)
+        for _ in range(6)
+    ]  # fmt: skip
+    told = [process.communicate()[0].split() for process in running]
+    times = {uuid: sorted((float(a), float(b)) for name, a, b in told if name == uuid)
+             for uuid in ("GPU-aaaa", "GPU-bbbb")}  # fmt: skip
+    assert all(times.values()) and sum(map(len, times.values())) == 6
+    for uuid, spans in times.items():
+        for (_, ended), (began, _) in itertools.pairwise(spans):
+            assert began >= ended, uuid
+
+
+SPEC = runs.RunSpec("dla46_c", "elpv", "elpv", device="cuda")
+PROFILE = SimpleNamespace(name="pocket")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(metering, "IDLE_S", 0.2)
+    return runs.Store(tmp_path / "results", "pocket")
+
+
+def test_a_runs_kernel_sees_its_own_gpu_only_and_the_idle_power_of_its_machine(driver, store, monkeypatch):
+    driver(FakeGpu("GPU-aaaa", watts=20.0), FakeGpu("GPU-bbbb", watts=30.0))
+    said, before = [], dict(os.environ)
+    monkeypatch.setattr(metering.Meter, "contended", lambda meter, name: False)
+    for _ in range(2):
+        with execution._circumstances(SPEC, PROFILE, store, said.append):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa" == gpu.current("cuda").uuid
+            assert os.environ["PEPR_COMMAND"].startswith("pepr step finetune pocket elpv-elpv-dla46_c-s0-")
+            meter = metering.open_meter("cuda")
+            assert 20 < meter.idle_power_w < meter.power_limit_w, "the GPU's and the host's"
+        assert dict(os.environ) == before
+    assert said == ["Measuring the power of the idle machine for 0 s."], "once a day"
+    assert next(path.name for path in (store.root / "machines").iterdir()).endswith("-GPU-aaaa.json")
+
+
+def test_a_machine_that_is_not_idle_has_no_idle_power(driver, store, monkeypatch):
+    driver(FakeGpu("GPU-aaaa"))
+    monkeypatch.setattr(metering.Meter, "contended", lambda meter, name: True)
+    assert metering.idle_power_w("cuda", store.root, lambda line: None) is None
+
+
+def test_an_idle_power_that_cannot_be_measured_is_not_made_up(driver, store, monkeypatch):
+    nvml = driver(FakeGpu("GPU-aaaa"))
+    said = []
+    monkeypatch.setattr(
+        gpu.EnergyReader, "stop", lambda reader: reader._read(nvml.nvmlDeviceGetPowerUsage) * 0.0
+    )
+    with execution._circumstances(SPEC, PROFILE, store, said.append):
+        assert "PEPR_IDLE_POWER_W" not in os.environ
+    assert "not known: window 'idle': gpu energy is 0.0 kWh" in said[-1]
+
+
+def test_a_cpu_without_a_counter_has_no_idle_power(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(description, "RAPL", tmp_path / "nothing")
+    assert metering.idle_power_w("cpu", tmp_path, print) is None and not list(tmp_path.iterdir())
+
+
+def test_as_many_runs_go_on_at_once_as_there_are_gpus(driver, monkeypatch):
+    monkeypatch.setattr(description, "cores", lambda: 8)
+    assert workflow.runs_at_once("cpu") == 1
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"), FakeGpu("GPU-cccc"))
+    assert workflow.runs_at_once("cuda") == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert workflow.runs_at_once("cuda") == 1
+
+
+def test_runs_side_by_side_are_charged_an_assumed_share_of_the_host(driver, monkeypatch):
+    driver(FakeGpu(watts=100.0))
+    monkeypatch.setenv("PEPR_RUNS_AT_ONCE", "4")
+    shared = metering.open_meter("cuda")
+    assert shared.sources == {"cpu": "assumed", "gpu": "counter", "ram": "assumed"}
+    meter = metering.Meter(FakeTracker(), shared.sources, gpu=reader(), runs_at_once=4)
+    with meter.window("train"):
+        time.sleep(0.1)
+    window = meter.check("train")
+    assert window.energy_cpu_kwh == pytest.approx(0.25 / KWH) and window.energy_ram_kwh == pytest.approx(
+        0.5 / KWH
+    )
+    assert window.energy_gpu_kwh * KWH == pytest.approx(100 * window.time_s, rel=0.3)
+
+
+def test_the_shares_of_the_runs_beside_are_no_contention():
+    def contended(other_share, at_once):
+        meter = metering.Meter(FakeTracker(), {}, runs_at_once=at_once)
+        other = other_share * 10.0 * (os.cpu_count() or 1)
+        meter.windows["train"] = metering.Window(time_s=10.0, other_cpu_time_s=other)
+        return meter.contended("train")
+
+    assert not contended(0.09, 1) and contended(0.11, 1)
+    assert not contended(0.59, 2) and contended(0.61, 2)
+
+
+def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tmp_path):
+    driver(FakeGpu(name="Small GPU"))
+    told = "OutOfMemory: CUDA out of memory. Tried to allocate 2 GiB; largest batch size that fits: 12"
+    record = execution.failed_record(SPEC, errors.classify("OutOfMemory", told), told)
+    store = runs.Store(tmp_path, "pocket")
+    store.write_record(record)
+    runs.collect(store)
+    (row,) = runs.read_table(store.folder / "results.csv").to_dict("records")
+    assert row["failure"] == "out_of_memory" and row["largest_batch_size"] == 12
+    assert row["hardware"].startswith("Small GPU; ")
+    assert record["environment"]["gpu_uuid"] == "GPU-aaaa" and record["environment"]["driver"] == "999.99"
+    nothing = execution.failed_record(SPEC, "out_of_memory", "largest batch size that fits: none")
+    assert nothing["largest_batch_size"] is None
+
+
+def test_precisions_are_never_ranked_together():
+    records = []
+    for precision, factor in (("fp32", 1.0), ("bf16", 0.1)):
+        for model in ("dla46_c", "mobilenetv2_050", "resnet18d"):
+            record, _, _ = simulated_run(model, "elpv", 0)
+            spec = runs.RunSpec.from_dict(record | {"precision": precision})
+            record |= {"precision": precision, "run_id": spec.run_id}
+            record |= {name: record[name] * factor for name in ("energy_kwh", "co2eq_g", "train_time_s")}
+            records.append(record)
+    both, alone = runs.as_table(records), runs.as_table(records[:3])
+    scores = analysis.pepr_table(both)
+    assert sorted(scores.groupby("precision")["rank"].max().unique()) == [3]
+    mine = scores[scores["precision"] == "fp32"].reset_index(drop=True)
+    columns = ["model", "resource", "measure", "score", "rank", "score_frozen", "rank_frozen"]
+    assert mine[columns].equals(analysis.pepr_table(alone)[columns])

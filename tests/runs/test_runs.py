@@ -1,0 +1,96 @@
+"""Identity of runs, atomic records, the table made of them, and where results are looked for."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pepr import files, runs
+from pepr.errors import InputError
+from pepr.study.execution import failed_record
+
+SPEC = runs.RunSpec("dla46_c", "elpv", "elpv_small", train_fraction=0.1, seed=3)
+
+
+def test_the_run_id_names_what_a_reader_looks_for():
+    assert SPEC.run_id.startswith("elpv-elpv_small-dla46_c-s3-")
+    assert len(SPEC.run_id.rsplit("-", 1)[1]) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 4}, {"learning_rate": 1e-3}, {"image_size": 128}, {"pretrained": True}, {"device": "cuda"}],
+)
+def test_anything_that_decides_a_result_changes_the_identity(change):
+    other = runs.RunSpec(**{**SPEC.as_dict(), **change})
+    assert other.run_id != SPEC.run_id
+
+
+def test_a_specification_comes_back_whole_from_its_record():
+    assert runs.RunSpec.from_dict(json.loads(json.dumps(failed_record(SPEC, "error", "")))) == SPEC
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    files.write_atomic(path, "whole")
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomic(path, "half")
+    assert path.read_text() == "whole"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_record_with_a_nan_is_refused(tmp_path):
+    record = failed_record(SPEC, "error", "") | {"test_accuracy": float("nan")}
+    with pytest.raises(ValueError):
+        runs.Store(tmp_path, "p").write_record(record)
+
+
+def test_half_a_record_is_named_and_not_read(tmp_path):
+    store = runs.Store(tmp_path, "p")
+    store.write_record(failed_record(SPEC, "error", ""))
+    path = store.record_path(SPEC.run_id)
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(InputError, match=f"{SPEC.run_id}.json: not a record"):
+        list(store.records())
+
+
+def test_the_table_has_every_column_in_order_and_keeps_full_precision(tmp_path):
+    store = runs.Store(tmp_path, "p")
+    for seed in (2, 1):
+        spec = runs.RunSpec(**{**SPEC.as_dict(), "seed": seed})
+        store.write_record(failed_record(spec, "error", "") | {"test_auroc": 0.1 + 0.2 * seed})
+    written = runs.collect(store)
+    table = runs.read_table(store.folder / "results.csv")
+    assert tuple(table.columns) == runs.COLUMNS
+    assert list(table["run_id"]) == sorted(table["run_id"])
+    assert table["test_auroc"].tolist() == written["test_auroc"].tolist() == [0.1 + 0.2, 0.1 + 0.4]
+    assert table["energy_kwh"].isna().all()
+
+
+def test_a_table_without_a_column_says_which(tmp_path):
+    pd.DataFrame({"run_id": ["a"]}).to_csv(tmp_path / "results.csv", index=False)
+    with pytest.raises(InputError, match="columns missing: model, dataset"):
+        runs.read_table(tmp_path / "results.csv")
+
+
+def test_own_results_come_before_the_reference(tmp_path, monkeypatch, synthetic_results):
+    monkeypatch.setenv("PEPR_RESULTS", str(synthetic_results.folder.parent))
+    assert runs.find_results("pocket").origin == "this machine"
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "nothing"))
+    assert runs.find_results("pocket").origin == "reference"
+    with pytest.raises(InputError, match="no results for profile 'nowhere'"):
+        runs.find_results("nowhere")
+
+
+def test_a_packed_reference_returns_the_same_records_and_predictions(tmp_path, synthetic_results):
+    own = synthetic_results
+    runs.write_reference(own, tmp_path / "pocket")
+    packed = runs.Results("pocket", "reference", tmp_path / "pocket")
+    assert packed.records() == own.records()
+    pd.testing.assert_frame_equal(packed.table, own.table)
+    run_id = own.table.query("status == 'ok'")["run_id"].iloc[0]
+    for mine, theirs in zip(own.predictions(run_id), packed.predictions(run_id), strict=True):
+        np.testing.assert_array_equal(mine, theirs)

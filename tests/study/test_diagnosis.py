@@ -1,0 +1,102 @@
+"""The doctor, for machines of every kind: what is there, what is missing, and what would happen."""
+
+import sys
+
+import pytest
+from fake_nvml import FakeGpu, FakeNvml
+
+from pepr import study
+from pepr.datasets import downloads
+from pepr.machine import description, gpu
+from pepr.study import diagnosis
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A machine without GPU, counters, network, and data."""
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(driver=False))
+    monkeypatch.setattr(description, "RAPL", tmp_path / "no-rapl")
+    monkeypatch.setattr(diagnosis, "_reached", lambda url: False)
+    monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
+    for name in ("PEPR_DATA", "PEPR_DEVICE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    description.gpu_names.cache_clear()
+    yield tmp_path
+    description.gpu_names.cache_clear()
+
+
+def add_gpus(monkeypatch, *gpus):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*gpus))
+    description.gpu_names.cache_clear()
+
+
+def add_counter(monkeypatch, folder):
+    (folder / "intel-rapl:0").mkdir(parents=True)
+    (folder / "intel-rapl:0" / "energy_uj").write_text("1")
+    monkeypatch.setattr(description, "RAPL", folder)
+
+
+def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
+    told = diagnosis.report()
+    assert "`make reproduce` would run profile pocket: no CUDA device here." in told
+    assert (
+        "- no NVIDIA GPU" in told and "- no CPU energy counter" in told and "- PEPR_DATA is not set" in told
+    )
+    assert "- huggingface.co not reached (pretrained weights): pocket does not need it" in told
+    count = len(study.grid(study.load("pocket")))
+    assert f"  {count} runs on " in told and "  Runs go one at a time." in told
+    assert "All of them together: about" in told
+    assert "estimate" in told
+    assert "of the CPU estimated from its load, of the memory assumed. PePR-T leads" in told
+    assert "none needs a network" in told and f"Images: elpv, {count} runs: at hand." in told
+
+
+def test_a_gpu_without_network_and_data_is_told_which_rows_would_be_empty(bare, monkeypatch):
+    add_gpus(monkeypatch, FakeGpu(name="Fake 3090"))
+    told = diagnosis.report()
+    assert (
+        "would run profile paper: this machine has a GPU (Fake 3090)." in told and "+ GPU: Fake 3090" in told
+    )
+    assert "  1048 runs on Fake 3090; " in told and "Runs go one at a time." in told
+    assert "of the GPU measured by its counter, of the CPU estimated" in told
+    assert "917 need weights from a host that is not reached" in told and "`model_unavailable`" in told
+    for dataset, runs in (("dermamnist", 524), ("lidc", 262), ("pneumoniamnist", 262)):
+        assert f"Images: {dataset}, {runs} runs: not at hand: {runs} runs become rows" in told
+
+
+def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, monkeypatch):
+    add_gpus(monkeypatch, FakeGpu("GPU-aaaa", counter=False), FakeGpu("GPU-bbbb", counter=False))
+    add_counter(monkeypatch, bare / "rapl")
+    monkeypatch.setattr(description, "cores", lambda: 16)
+    monkeypatch.setattr(diagnosis, "_reached", lambda url: True)
+    for name in ("lidc/mine.npz", "medmnist/pneumoniamnist.npz"):
+        (bare / name).parent.mkdir()
+        (bare / name).touch()
+    monkeypatch.setenv("PEPR_DATA", str(bare))
+    told = diagnosis.report()
+    assert "Runs go 2 at a time, each on a GPU of its own" in told and "+ CPU energy counter (RAPL)" in told
+    assert "of the GPU measured by readings of its power, of the CPU measured by its counter" in told
+    assert "917 download them" in told and "+ zenodo.org reached (medical images)" in told
+    assert "Images: lidc, 262 runs: at hand." in told and "Images: pneumoniamnist, 262 runs: at hand." in told
+    assert "Images: dermamnist, 524 runs: to be downloaded, and checked." in told
+    assert "+ in PEPR_DATA: medmnist/pneumoniamnist.npz, lidc/mine.npz" in told
+
+
+def test_a_counter_that_may_not_be_read_comes_with_the_command_that_opens_it(bare, monkeypatch):
+    add_counter(monkeypatch, bare / "rapl")
+    monkeypatch.setattr(description.os, "access", lambda path, mode: False)
+    assert f"`sudo chmod a+r {bare / 'rapl'}/*/energy_uj`" in diagnosis.report()
+
+
+def test_a_measured_cpu_is_ranked_by_energy(bare, monkeypatch):
+    add_counter(monkeypatch, bare / "rapl")
+    assert "of the CPU measured by its counter, of the memory assumed. PePR-E leads." in diagnosis.report()
+
+
+def test_a_finished_download_is_at_hand(bare):
+    assert diagnosis.images_at_hand("dermamnist") == (False, True)
+    assert diagnosis.images_at_hand("dermamnist_c") == (False, False)
+    (bare / "cache").mkdir()
+    (bare / "cache" / "dermamnist_224.npz").touch()
+    assert diagnosis.images_at_hand("dermamnist") == (True, True)

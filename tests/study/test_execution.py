@@ -1,0 +1,172 @@
+"""Runs in real kernels: whatever happens to one, a record tells it; and a killed study goes on."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from pepr import errors, runs, study
+from pepr.errors import InputError, classify
+from pepr.study import execution, notebooks
+
+CHECKOUT = Path(__file__).parents[2]
+NOTEBOOK = CHECKOUT / "notebooks" / "02_finetune.ipynb"
+PROFILE = {
+    "title": "a test",
+    "needs": "nothing",
+    "image_size": 32,
+    "epochs": 1,
+    "timeout_minutes": 2,
+    "settings": {"elpv_small": {"dataset": "elpv", "pretrained": False, "train_fraction": 0.1}},
+    "runs": [{"models": ["mobilenetv2_050"], "settings": ["elpv_small"]}],
+}
+
+
+def profile(tmp_path, **changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**PROFILE, **changes}))
+    return study.load(str(path))
+
+
+def only_run(loaded):
+    (spec,) = study.grid(loaded)
+    return spec.run_id
+
+
+def broken_timm(tmp_path, monkeypatch, body):
+    """Make `timm.create_model` do `body` in every kernel that is started from here."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('ipykernel' in part for part in sys.orig_argv):\n"
+        "    import timm\n"
+        "    original = timm.create_model\n"
+        f"    def create_model(*args, **kwargs):\n        {body}\n"
+        "    timm.create_model = create_model\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(hooks), prepend=os.pathsep)
+
+
+@pytest.mark.parametrize(
+    ("body", "failure", "told"),
+    [
+        ("raise RuntimeError('a layer that cannot be built')", "error", "a layer that cannot be built"),
+        (
+            "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')",
+            "out_of_memory",
+            "allocate memory",
+        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "kernel_died", "DeadKernelError"),
+    ],
+)
+def test_a_model_that_fails_is_a_row(tmp_path, monkeypatch, results, body, failure, told):
+    broken_timm(tmp_path, monkeypatch, body)
+    loaded = profile(tmp_path)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (record["status"], record["failure"]) == ("failed", failure)
+    assert told in record["traceback"]
+    table = runs.collect(runs.Store(results, loaded.name))
+    assert table["failure"].tolist() == [failure] and table["energy_kwh"].isna().all()
+    assert table["hardware"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure", "told"),
+    [
+        ({"learning_rate": 1e30}, "diverged", "training loss nan"),
+        ({"timeout_minutes": 0.05, "epochs": 1000}, "timeout", "timed out"),
+    ],
+)
+def test_a_run_that_diverges_or_hangs_is_a_row(tmp_path, results, changes, failure, told):
+    loaded = profile(tmp_path, **changes)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (record["status"], record["failure"]) == ("failed", failure)
+    assert told in record["traceback"]
+
+
+def test_a_damaged_data_file_is_a_row_that_names_the_file(tmp_path, results):
+    path = results / "data" / "elpv-32" / "images.npy"
+    sound = path.read_bytes()
+    path.unlink()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    loaded = profile(tmp_path)
+    record = execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert (
+        record["status"] == "failed" and "elpv-32/images.npy: the pixels are not those" in record["traceback"]
+    )
+
+
+def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
+    loaded = profile(tmp_path)
+    run_id = only_run(loaded)
+    first = execution.run_one(loaded, run_id, NOTEBOOK)
+    assert first["status"] == "ok", first["traceback"]
+    told = capsys.readouterr().out
+    assert "[1/1] elpv_small · mobilenetv2_050 · seed 0" in told and "epoch 1/1" in told
+    before = runs.Store(results, loaded.name).record_path(run_id).stat()
+    again = execution.run_one(loaded, run_id, NOTEBOOK, say=lambda line: None)
+    assert again == first
+    assert runs.Store(results, loaded.name).record_path(run_id).stat() == before
+    assert first["meter"]["train"]["energy_kwh"] == first["energy_kwh"] > 0
+    assert first["environment"]["packages"]["torch"]
+
+
+def test_a_runs_kernel_has_a_head_start_in_which_it_looks_for_no_garbage(tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_code_cell(code)
+        for code in (
+            "import gc, sys, torch\nfrom pepr.machine import meter as energy\n"
+            "print('loading:', gc.isenabled(), 'pepr.training.loop' in sys.modules, len(energy._ahead))",
+            "from pepr.training import loop\nloop._open_meter_and_libraries(torch.device('cpu'))\n"
+            "print('training:', gc.isenabled(), len(energy._ahead))",
+        )
+    ]
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    output = tmp_path / "out.ipynb"
+    notebooks.execute_notebook(tmp_path / "n.ipynb", output, {}, kernel_arguments=execution.HEAD_START)
+    assert "loading: False True 1" in output.read_text() and "training: True 0" in output.read_text()
+
+
+def test_a_notebook_runs_in_the_folder_that_is_asked_for_and_the_process_stays_where_it_is(
+    tmp_path, monkeypatch
+):
+    notebook, output, moves = nbformat.v4.new_notebook(), tmp_path / "out.ipynb", []
+    notebook.cells = [nbformat.v4.new_code_cell("import os; print(os.getcwd())")]
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(os, "chdir", moves.append)  # papermill moves to where it is, too
+    notebooks.execute_notebook(tmp_path / "n.ipynb", output, {}, cwd=tmp_path / "elsewhere")
+    assert str(tmp_path / "elsewhere") in output.read_text() and set(moves) == {str(Path.cwd())}
+
+
+def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
+    with pytest.raises(InputError, match="no run elpv-x"):
+        execution.run_one(profile(tmp_path), "elpv-x", NOTEBOOK)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "failure"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "out_of_memory"),
+        (
+            "RuntimeError",
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+            "out_of_memory",
+        ),
+        ("MemoryError", "", "out_of_memory"),
+        ("Diverged", "loss nan", "diverged"),
+        ("ModelUnavailable", "", "model_unavailable"),
+        ("DataUnavailable", "", "data_unavailable"),
+        ("MeterError", "", "meter_failed"),
+        ("DeadKernelError", "Kernel died", "kernel_died"),
+        ("CellTimeoutError", "", "timeout"),
+        ("ZeroDivisionError", "division by zero", "error"),
+    ],
+)
+def test_each_error_has_its_kind_of_failure(name, message, failure):
+    assert classify(name, message) == failure
+    assert failure in errors.FAILURES

@@ -1,0 +1,144 @@
+"""Forecasts: from runs measured here or in the reference, else from the cost model, and how sure they are."""
+
+import dataclasses
+
+import pytest
+
+from pepr import runs, study
+from pepr.study import forecast
+
+
+@pytest.fixture(autouse=True)
+def no_runs_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+
+
+def reference(specs, wall_time_s):
+    return {
+        forecast.key(spec): {
+            **spec.as_dict(),
+            "wall_time_s": wall_time_s,
+            "carbon_intensity_g_per_kwh": 100.0,
+            "hardware": "a machine",
+            "energy_source": "cpu:counter",
+            "meter": {"train": {"energy_kwh": 0.002}, "inference": {"energy_kwh": 0.001}},
+        }
+        for spec in specs
+    }
+
+
+def test_a_forecast_adds_up_what_the_reference_took(monkeypatch):
+    profile = study.load("pocket")
+    specs = study.grid(profile)
+    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs, 36.0))
+    expected = forecast.forecast(profile, specs)
+    assert expected.runs == len(specs) and expected.runs_per_seed == len(specs) - 8
+    assert expected.hours == pytest.approx(0.01 * len(specs))
+    assert expected.energy_kwh == pytest.approx(0.003 * len(specs))
+    assert expected.co2eq_g == pytest.approx(0.3 * len(specs))
+    assert "a machine" in expected.basis and dataclasses.asdict(expected)["disk_bytes"] > 0
+
+
+def test_a_forecast_from_some_runs_is_scaled_and_from_none_is_empty(monkeypatch):
+    profile = study.load("pocket")
+    specs = study.grid(profile)
+    monkeypatch.setattr(forecast, "_predicted", lambda spec, hardware: None)
+    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs[:5], 36.0))
+    expected = forecast.forecast(profile, specs)
+    assert expected.hours == pytest.approx(0.01 * len(specs))
+    assert (expected.measured, expected.unknown) == (5, len(specs) - 5)
+    assert f"{len(specs) - 5} held to be like the mean of the others" in expected.basis
+    monkeypatch.setattr(forecast, "reference_records", lambda name: {})
+    empty = forecast.forecast(profile, specs)
+    assert empty.hours is None and empty.basis.startswith("no run of this profile was measured yet")
+
+
+def test_the_papers_grid_is_forecast_by_the_cost_model_about_as_the_authors_measured_it():
+    """The authors' table adds up to some sixty GPU hours a seed, over the same 1,048 runs."""
+    profile = study.load("paper")
+    expected = forecast.forecast(profile, study.grid(profile))
+    assert (expected.runs, expected.runs_per_seed) == (1048, 1048)
+    assert (expected.measured, expected.predicted, expected.unknown) == (0, 1048, 0)
+    assert 50 < expected.hours_low < expected.hours < expected.hours_high < 90 and 50 < expected.hours < 70
+    assert expected.energy_kwh_low < expected.energy_kwh < expected.energy_kwh_high
+    assert "1048 of 1048 runs predicted" in expected.basis and expected.disk_bytes > 1048 * 17_000
+
+
+def test_a_run_measured_here_is_believed_before_the_reference_and_the_prediction(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    profile = study.restrict(study.load("paper"), models=["dla46_c"], settings=["pneumonia"])
+    (spec,) = study.grid(profile)
+    predicted = forecast.forecast(profile, [spec])
+    record = next(iter(reference([spec], 7200.0).values())) | {"run_id": spec.run_id, "status": "ok"}
+    runs.Store(tmp_path, "paper").write_record(record)
+    expected = forecast.forecast(profile, [spec])
+    assert expected.hours == 2.0 == expected.hours_low == expected.hours_high != predicted.hours
+    assert (expected.measured, expected.predicted) == (1, 0) and "measured on a machine" in expected.basis
+
+
+def test_measured_runs_teach_the_predictions_of_the_others(monkeypatch):
+    profile = study.restrict(study.load("gpu"), settings=["pneumonia"])
+    specs = study.grid(profile)
+    by_model = forecast.forecast(profile, specs)
+    known = {}
+    for spec, factor in zip(specs[:3], (20.0, 10.0, 30.0), strict=True):
+        alone = forecast.forecast(profile, [spec])
+        known |= reference([spec], factor * 3600 * alone.hours)
+    monkeypatch.setattr(forecast, "reference_records", lambda name: known)
+    expected = forecast.forecast(profile, specs)
+    first = sum(forecast.forecast(profile, [spec]).hours for spec in specs[:3])
+    monkeypatch.setattr(forecast, "reference_records", lambda name: {})
+    rest = sum(forecast.forecast(profile, [spec]).hours for spec in specs[3:])
+    assert expected.hours == pytest.approx(first + 20 * rest)
+    assert expected.hours_low == pytest.approx(first + 10 * rest)
+    assert expected.hours_high == pytest.approx(first + 30 * rest) and expected.hours > 5 * by_model.hours
+    assert "by what the measured ones took" in expected.basis
+
+
+def test_on_a_cpu_that_was_not_calibrated_the_shipped_runs_tell_what_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    profile = study.restrict(study.load("paper"), models=["dla46_c"], settings=["pneumonia"], epochs=1)
+    specs = study.grid(profile)
+    gpu, cpu = forecast.forecast(profile, specs), forecast.forecast(profile, specs, "cpu")
+    assert 3600 * gpu.hours < 60 < 120 < 3600 * cpu.hours < 1200
+    assert "RTX 3090" in gpu.basis and "90% of runs" in gpu.basis
+    assert "shipped pocket runs" in cpu.basis and "at worst" in cpu.basis and "90%" not in cpu.basis
+
+
+def test_the_gpu_profile_fits_into_three_hours_of_the_papers_gpu():
+    profile = study.load("gpu")
+    specs = study.grid(profile)
+    expected = forecast.forecast(profile, specs)
+    assert 18 <= len({spec.model for spec in specs}) <= 22
+    assert {"dermamnist", "pneumoniamnist", "nodule"} == {spec.dataset for spec in specs}
+    assert expected.unknown == 0 and expected.hours_high < 3
+
+
+def test_time_left_follows_the_speed_of_this_machine():
+    specs = study.grid(study.load("pocket"))
+    measured = reference(specs, 10.0)
+    assert forecast.seconds_left(specs, {}, measured) == pytest.approx(10.0 * len(specs))
+    twice_as_slow = {spec.run_id: {**spec.as_dict(), "wall_time_s": 20.0} for spec in specs[:4]}
+    assert forecast.seconds_left(specs, twice_as_slow, measured) == pytest.approx(20.0 * (len(specs) - 4))
+    assert forecast.seconds_left(specs, twice_as_slow, {}) == pytest.approx(20.0 * (len(specs) - 4))
+    assert forecast.seconds_left(specs, {}, {}) is None
+
+
+def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
+    profile = study.load("pneumonia")
+    specs = study.grid(profile)
+    short = [spec for spec in specs if spec.train_fraction < 1]
+    trained = {
+        spec.run_id: 2 * forecast._predicted(spec, forecast._hardware(spec.device)).seconds[0]
+        for spec in specs
+    }
+    done = {
+        spec.run_id: {
+            **spec.as_dict(),
+            "train_time_s": trained[spec.run_id],
+            "wall_time_s": 10 + trained[spec.run_id],
+        }
+        for spec in short
+    }
+    left = sum(10 + trained[spec.run_id] for spec in specs if spec.run_id not in done)
+    assert forecast.seconds_left(specs, done, {}) == pytest.approx(left)

@@ -1,0 +1,176 @@
+"""Order in a results folder: who may work in it, and what of it is to be believed."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pepr import runs, study
+from pepr.errors import InputError, WorkFailed
+from pepr.study import execution, recovery, workflow as study_workflow
+from tests.conftest import simulated_run, write_synthetic
+from tests.study.test_execution import NOTEBOOK, broken_timm, only_run, profile
+
+
+@pytest.fixture
+def store(tmp_path):
+    folder = write_synthetic(tmp_path, failed=())
+    return runs.Store(folder.parent, folder.name)
+
+
+def run_ids(store):
+    return [path.stem for path in sorted((store.folder / "runs").glob("*.json"))]
+
+
+def test_two_studies_do_not_work_on_one_folder(tmp_path):
+    refused = pytest.raises(InputError, match="another `make reproduce` is at work here")
+    with recovery.only_one(tmp_path), refused, recovery.only_one(tmp_path):
+        pass
+    with recovery.only_one(tmp_path):
+        pass
+
+
+def test_a_workflow_that_outlives_its_study_still_holds_the_folder(tmp_path):
+    with recovery.only_one(tmp_path) as lock:
+        workflow = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    with pytest.raises(InputError, match="at work"), recovery.only_one(tmp_path):
+        pass
+    workflow.kill()
+    workflow.wait()
+    with recovery.only_one(tmp_path):
+        pass
+
+
+def test_a_run_that_another_process_carries_out_is_waited_for_and_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    loaded = study.load("smoke")
+    run_id = study.grid(loaded)[0].run_id
+    store = runs.Store(tmp_path, "smoke")
+    record, _, _ = simulated_run("dla46_c", "elpv", 0)
+    held = threading.Event()
+
+    def other():
+        with recovery.one_at_a_time(store, run_id):
+            held.set()
+            time.sleep(0.3)
+            store.write_record({**record, "run_id": run_id})
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    found = execution.run_one(loaded, run_id, tmp_path / "no notebook.ipynb", say=lambda line: None)
+    thread.join()
+    assert found["run_id"] == run_id and found["status"] == "ok"
+    assert not list((store.folder / "runs").glob(".*.lock"))
+
+
+@pytest.mark.parametrize("content", ["", '{"status": "ok", ', "[1, 2]", "\0" * 300])
+def test_a_damaged_record_is_kept_aside_and_its_run_repeated(store, content):
+    first, *others = run_ids(store)
+    sound = {run_id: store.record_path(run_id).read_bytes() for run_id in others}
+    store.record_path(first).write_text(content)
+    (told,) = recovery.tidy(store, [first, *others])
+    assert f"{first}.json: it is damaged" in told and "the run is repeated" in told
+    assert run_ids(store) == others
+    assert store.record_path(first).with_name(f"{first}.json.damaged").read_text() == content
+    assert {run_id: store.record_path(run_id).read_bytes() for run_id in others} == sound
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 400)])
+def test_a_run_whose_predictions_are_lost_is_repeated(store, damage):
+    first, *others = run_ids(store)
+    damage(store.predictions_path(first))
+    (told,) = recovery.tidy(store, [first, *others])
+    assert "its predictions are missing or damaged" in told
+    assert run_ids(store) == others
+
+
+def test_a_sound_folder_is_left_as_it_is(store):
+    before = {path: path.stat() for path in store.folder.rglob("*") if path.is_file()}
+    assert recovery.tidy(store, run_ids(store)) == []
+    assert {path: path.stat() for path in store.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_table_from_the_future_that_lacks_a_row_is_made_again(store):
+    record, probabilities, labels = simulated_run("dla46_c", "elpv", 7)
+    store.write_predictions(record["run_id"], probabilities, labels)
+    store.write_record(record)
+    table = store.folder / "results.csv"
+    next_year = time.time() + 3e7
+    os.utime(table, (next_year, next_year))
+    recovery.tidy(store, run_ids(store))
+    assert not table.exists()
+
+
+def test_half_written_files_go_unless_a_run_still_writes_some(store):
+    half = store.folder / "predictions" / ".x.npz.k3j2"
+    half.write_bytes(b"half")
+    with recovery.one_at_a_time(store, "elpv-x"):
+        recovery.tidy(store, [])
+        assert half.exists()
+    recovery.tidy(store, [])
+    assert not half.exists() and np.load(store.predictions_path(run_ids(store)[0]))["labels"].size
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    with pytest.raises(InputError, match=r"missing: cannot be written \(No such file or directory\)"):
+        recovery.check_room(tmp_path / "missing")
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"file: cannot be written \(File exists\)"),
+        recovery.only_one(tmp_path / "file"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_not_a_failure_of_the_model(tmp_path, monkeypatch, results):
+    broken_timm(tmp_path, monkeypatch, "raise OSError(28, 'No space left on device', 'weights.bin')")
+    loaded = profile(tmp_path)
+    with pytest.raises(WorkFailed, match=r"not recorded: OSError: \[Errno 28\] No space left on device"):
+        execution.run_one(loaded, only_run(loaded), NOTEBOOK, say=lambda line: None)
+    assert run_ids(runs.Store(results, loaded.name)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "storage"),
+    [
+        ("OSError: [Errno 28] No space left on device: 'a'", True),
+        ("OSError: [Errno 30] Read-only file system: 'a'", True),
+        ("OSError: [Errno 122] Disk quota exceeded", True),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'a'", False),
+        ("RuntimeError: shape [28] is invalid", False),
+    ],
+)
+def test_errors_of_the_disk_are_told_from_errors_of_the_work(text, storage):
+    assert recovery.is_storage_error(text) == storage
+
+
+def test_a_closed_terminal_and_a_full_log_cost_a_line_and_not_the_study(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    terminal = os.fdopen(writer, "w")
+    monkeypatch.setattr("sys.stdout", terminal)
+    with (tmp_path / "log").open("ab", buffering=0) as log:
+        study_workflow._pass_on("a line\n", log)
+    assert (tmp_path / "log").read_text() == "a line\n"
+    with Path("/dev/full").open("ab", buffering=0) as log:
+        study_workflow._pass_on("a line\n", log)
+    with pytest.raises(BrokenPipeError):
+        terminal.close()
+
+
+def test_failed_runs_and_the_data_they_lacked_are_tried_again(store):
+    record, _, _ = simulated_run("dla46_c", "elpv", 0)
+    spec = runs.RunSpec.from_dict(record)
+    store.write_record({**record, "status": "failed", "failure": "data_unavailable"})
+    data = store.folder / "notebooks" / f"01_data-elpv-{spec.image_size}.ipynb"
+    data.parent.mkdir(exist_ok=True)
+    data.write_text(json.dumps({}))
+    study_workflow._forget(store, [spec], study_workflow.RETRIES["failed"])
+    assert not data.exists() and not store.record_path(spec.run_id).exists()
+    assert len(run_ids(store)) == 23

@@ -1,0 +1,211 @@
+"""Fine-tuning: what a record holds, that it repeats, that the chosen epoch's weights are the ones tested."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pepr import datasets, models, runs, training
+from pepr.audit import gates
+from pepr.errors import Diverged, InputError, MeterError, OutOfMemory
+from pepr.machine import meter
+from pepr.training import loop
+from tests.machine.test_meter import SOURCES, FakeTracker
+
+SPEC = runs.RunSpec("mobilenetv2_050", "elpv", "elpv_small", train_fraction=0.1, image_size=32, epochs=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def results_folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPR_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield
+
+
+def fake_meter(windows=20, reading=(1e-6, 0.0, 2e-6)):
+    return meter.Meter(FakeTracker(*[reading] * windows), SOURCES, power_limit_w=1e9)
+
+
+def run(spec=SPEC, **kwargs):
+    return training.fine_tune(spec, **{"meter": fake_meter(), "progress": lambda line: None, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def outcome(results_folder):
+    return run()
+
+
+def test_the_record_fills_every_column_that_this_machine_can(outcome):
+    empty = {name for name in runs.COLUMNS if outcome.record[name] is None}
+    assert empty == {"failure", "energy_gpu_kwh", "idle_power_w", "largest_batch_size"}
+    assert outcome.record["status"] == "ok" and outcome.record["run_id"] == SPEC.run_id
+    assert outcome.record["n_train"] == 157 and outcome.record["num_params"] == 1_968_680
+
+
+def test_metrics_are_those_of_the_predictions(outcome):
+    record, labels = outcome.record, outcome.labels
+    predicted = outcome.probabilities.argmax(1)
+    assert record["test_accuracy"] == np.mean(predicted == labels)
+    assert record["test_auroc"] == pytest.approx(
+        roc_auc_score(labels, outcome.probabilities[:, 1]), abs=1e-12
+    )
+    assert record["test_sensitivity"] == np.mean(predicted[labels == 1])
+    assert record["test_specificity"] == np.mean(1 - predicted[labels == 0])
+    assert record["test_balanced_accuracy"] == pytest.approx(
+        (record["test_sensitivity"] + record["test_specificity"]) / 2
+    )
+    np.testing.assert_allclose(outcome.probabilities.sum(1), 1, atol=1e-6)
+
+
+def test_the_same_specification_gives_the_same_predictions(outcome):
+    np.testing.assert_array_equal(run().probabilities, outcome.probabilities)
+
+
+def test_another_seed_gives_others(outcome):
+    other = run(runs.RunSpec(**{**SPEC.as_dict(), "seed": 1}))
+    assert np.abs(other.probabilities - outcome.probabilities).max() > 1e-3
+
+
+def test_energy_is_of_training_alone_and_windows_are_apart(outcome):
+    record = outcome.record
+    assert record["energy_kwh"] == pytest.approx(SPEC.epochs * 3e-6)
+    assert record["energy_validation_kwh"] == pytest.approx(SPEC.epochs * 3e-6)
+    assert record["energy_inference_kwh"] == pytest.approx(3e-6)
+    assert record["co2eq_g"] == pytest.approx(record["energy_kwh"] * record["carbon_intensity_g_per_kwh"])
+    assert record["train_time_s"] == pytest.approx(sum(row["train_time_s"] for row in record["history"]))
+
+
+def test_the_row_passes_the_gates(outcome):
+    rows = runs.as_table([outcome.record])
+    assert gates.gates(rows).query("gate != 'constant predictor'").empty
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_the_chosen_epoch_is_the_best_on_validation_and_its_weights_are_tested(monkeypatch, best):
+    """Validation scores are made up so that a known epoch wins; its test predictions must be reported."""
+    seen = {"val": [], "test": []}
+    real, n_val = training.predict, 525
+
+    def spy(network, batches, spec):
+        part = real(network, batches, spec)
+        kind = "val" if len(seen["val"]) < SPEC.epochs else "test"
+        if kind == "val":
+            part = np.full_like(part, 0.5)
+            part[:, 0] += 0.4 if len(seen["val"]) == best else -0.4
+            part[:, 1] = 1 - part[:, 0]
+        seen[kind].append(part)
+        return part
+
+    monkeypatch.setattr(loop, "predict", spy)
+    result = run()
+    assert result.record["best_epoch"] == best and len(seen["val"][0]) == n_val
+    assert len(seen["test"]) == (1 if best == SPEC.epochs - 1 else 2)
+    np.testing.assert_array_equal(result.probabilities, seen["test"][-1])
+    if best == 0:
+        monkeypatch.setattr(loop, "predict", real)
+        one_epoch = run(runs.RunSpec(**{**SPEC.as_dict(), "epochs": 1}))
+        np.testing.assert_allclose(result.probabilities, one_epoch.probabilities, atol=1e-6)
+
+
+def test_the_papers_way_takes_the_last_epoch_and_drops_the_incomplete_batch():
+    record = run(runs.RunSpec(**{**SPEC.as_dict(), "fidelity": "paper"})).record
+    assert record["best_epoch"] == SPEC.epochs - 1
+    assert record["n_test"] == 512
+    assert record["test_accuracy"] == record["test_accuracy_last_epoch"]
+    assert math.isclose(record["test_accuracy"] * 512, round(record["test_accuracy"] * 512))
+
+
+def test_progress_names_each_epoch():
+    lines = []
+    run(progress=lines.append)
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+
+
+def test_a_loss_that_is_no_number_is_a_failure_not_a_score():
+    with pytest.raises(Diverged, match="epoch 1 of 2: training loss nan"):
+        run(runs.RunSpec(**{**SPEC.as_dict(), "learning_rate": 1e30}))
+
+
+def test_a_meter_that_shows_zero_is_a_failure():
+    with pytest.raises(MeterError, match=r"cpu energy is 0.0 kWh"):
+        run(meter=fake_meter(reading=(0.0, 0.0, 1e-6)))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fidelity": "exact"}, "fidelity 'exact'"),
+        ({"precision": "int8"}, "precision 'int8'"),
+        ({"model": "resnet18"}, "unknown model"),
+        ({"dataset": "cifar"}, "unknown dataset"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"model": "halonet26t"}, "cannot take 32 px"),
+    ],
+)
+def test_what_is_not_known_is_refused_before_anything_starts(change, reason):
+    with pytest.raises(InputError, match=reason):
+        run(runs.RunSpec(**{**SPEC.as_dict(), **change}))
+
+
+def test_a_batch_is_normalised_grey_in_three_channels_and_enlarged_where_the_source_is_smaller(monkeypatch):
+    data = datasets.prepare("elpv", 32)
+    device = torch.device("cpu")
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    batches = training.Batches(
+        data, 48, loop._channelwise(mean, device), loop._channelwise(std, device), device
+    )
+    images, labels = batches.load(np.array([0, 5]))
+    assert images.shape == (2, 3, 48, 48) and images.dtype == torch.float32
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    restored = images * torch.tensor(std).view(1, 3, 1, 1) + torch.tensor(mean).view(1, 3, 1, 1)
+    assert torch.allclose(restored[:, 0], restored[:, 2], atol=1e-6)
+    assert float(restored.min()) >= 0 and float(restored.max()) <= 1
+    assert labels.tolist() == data.labels[[0, 5]].tolist()
+
+
+def test_an_epoch_sees_each_image_once_and_no_batch_of_one():
+    data = datasets.prepare("elpv", 32)
+    device = torch.device("cpu")
+    unit = loop._channelwise((1.0, 1.0, 1.0), device)
+    batches = training.Batches(data, 32, unit, unit, device)
+    sizes = [len(labels) for _, labels in batches.shuffled(np.arange(65), 32, np.random.default_rng(0))]
+    assert sizes == [32, 32]
+    sizes = [len(labels) for _, labels in batches.shuffled(np.arange(66), 32, np.random.default_rng(0))]
+    assert sizes == [32, 32, 2]
+
+
+def test_warming_up_changes_no_weight_and_no_random_state():
+    data = datasets.prepare("elpv", 32)
+    device = torch.device("cpu")
+    unit = loop._channelwise((0.5, 0.5, 0.5), device)
+    batches = training.Batches(data, 32, unit, unit, device)
+    network = models.create("mobilenetv2_050", 2, image_size=32).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    loop._warm_up(network, batches, data.indices("train"), SPEC)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_largest_batch_that_fits_is_found_by_halving():
+    tried = []
+    assert training.largest_batch(lambda size: tried.append(size) or size <= 13, 32) == 13
+    assert len(tried) == 5
+    assert training.largest_batch(lambda size: True, 32) == 31
+    assert training.largest_batch(lambda size: False, 32) is None
+
+
+def test_out_of_memory_says_which_batch_would_fit(monkeypatch):
+    def small_device(network, batches, train, spec):
+        sizes.append(spec.batch_size)
+        if spec.batch_size > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nmore words")
+
+    sizes = []
+    monkeypatch.setattr(loop, "_warm_up", small_device)
+    told = r"^CUDA out of memory\. Tried to allocate 1 GiB\.; largest batch size that fits: 12$"
+    with pytest.raises(OutOfMemory, match=told):
+        run()
+    assert sizes[0] == SPEC.batch_size == 32 and max(sizes[1:]) < 32
