@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,10 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from pepr.audit import (
-    accuracy as _accuracy,  # noqa: F401  (its checks register themselves)
-    checks as _checks,  # noqa: F401
-)
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import CHECKS, EXPLANATIONS
 from pepr.audit.table import ALIASES, Columns, View, columns_of
@@ -20,6 +17,8 @@ from pepr.errors import InputError
 from pepr.tables.reader import Reader, read_table
 
 SEVERITIES = (ERROR, WARNING, NOTE)
+for _module in ("checks", "accuracy"):  # the checks register themselves, in the order of their findings
+    importlib.import_module(f"pepr.audit.{_module}")
 
 
 def audit(
