@@ -1,6 +1,8 @@
 # The front door: every task a person runs is a target here. `make` lists them.
 SHELL := /bin/bash
-.SHELLFLAGS := -eo pipefail -c
+# GNU make 3.81, which macOS has, knows no .SHELLFLAGS: a recipe that needs more than the status of its last command
+# says so itself.
+STRICT := set -eo pipefail;
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "Installing into $(VENV). The CUDA libraries of torch are most of it; the README says how to leave them out."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -r requirements.lock \
+	@$(STRICT) $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -r requirements.lock \
 	  | { grep --line-buffered -E '^ *Downloading .*\([0-9]{2,}[0-9.]* [MG]B\)|^Installing|ERROR' | cut -c1-100 || true; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
@@ -30,11 +32,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 # CLUSTER=slurm, or the folder of a Snakemake profile of your own, hands the runs to a cluster.
 # MODELS= SETTINGS= SEEDS= (lists with commas), EPOCHS=, PRETRAINED=yes|no and FIDELITY=study|paper take a part
 # of a profile or change it.
-SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) $($(flag))))
+SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) "$($(flag))"))
 lower = $(shell echo $(1) | tr A-Z a-z)
 
 reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, MODELS=a,b ...
-	@pepr reproduce $(if $(PROFILE),--profile $(PROFILE)) $(if $(RETRY),--retry $(RETRY)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(SUBSET)
+	@pepr reproduce $(if $(PROFILE),--profile "$(PROFILE)") $(if $(RETRY),--retry "$(RETRY)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(SUBSET)
 
 # One thread a worker, which tests/conftest.py keeps on one core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
@@ -67,7 +69,7 @@ lab: setup  ## Open JupyterLab on the notebooks
 	@jupyter lab notebooks
 
 plan: setup  ## Forecast a profile: PROFILE=..., and the same flags
-	@pepr plan $(if $(PROFILE),--profile $(PROFILE)) $(SUBSET)
+	@pepr plan $(if $(PROFILE),--profile "$(PROFILE)") $(SUBSET)
 
 doctor: setup  ## What this machine can do, what it lacks, what to do about it
 	@pepr doctor
@@ -82,7 +84,7 @@ lock: $(VENV)/.installed  ## Pin what pyproject.toml needs, keeping the pins the
 	@cp requirements.lock requirements.new
 	@pip-compile --quiet $(if $(UPGRADE),--upgrade) --strip-extras --annotation-style=line --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra pocket --extra study --extra cluster --extra test --extra check --output-file requirements.new pyproject.toml
-	@{ echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
+	@$(STRICT) { echo "# Every pin of the study's environment. Made by \`make lock\` from pyproject.toml."; \
 	  grep -vE '^(nvidia-[^m]|triton|cuda-)' requirements.new; } > requirements.lock; rm requirements.new
 
 clean:  ## Remove what was built; keep results and the environment

@@ -103,7 +103,9 @@ def _restricted(
     fidelity: str | None,
 ) -> Any:
     """The profile with the flags of `plan` and `reproduce` applied; an empty flag is no flag."""
-    from pepr import study
+    from pepr import grids, study
+
+    grids.carbon_intensity()  # an unknown country is refused before anything starts
 
     def several(text: str | None) -> list[str] | None:
         return [part.strip() for part in text.split(",")] if text else None
@@ -286,7 +288,13 @@ def predict(
         setting, train_images=train_images, epochs=epochs, batch_size=batch_size, image_size=image_size,
         optimiser=optimiser, precision=precision, checkpointing=checkpointing,
     )  # fmt: skip
-    names = prediction.models_for(image_size) if every else [model]
+    names, left_out = prediction.models_for(image_size) if every else ([model], [])
+    if left_out:
+        told = f"{len(left_out)} models do not take {image_size} px and are left out: {', '.join(left_out)}"
+        typer.echo(f"pepr: {told}", err=True)
+    if job.batch_size < batch_size:
+        told = f"a batch is at most the {job.train_images:,} training images: {job.batch_size:,}"
+        typer.echo(f"pepr: {told}, not {batch_size:,}", err=True)
     rows = [prediction.as_row(name, job, hardware, card_gb) for name in names]
     if as_json:
         print_json(rows if every else rows[0])

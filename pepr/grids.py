@@ -34,21 +34,39 @@ def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
 
 
 WORLD = "WORLD"
+TWO_LETTERS = {"UK": "GB", "EL": "GR"}
+"""Two letters that ISO 3166 reserves, and those that it gives the country."""
 
 
-def carbon_intensity(country: str | None = None) -> tuple[float, str]:
-    """Grid carbon intensity in g CO2-eq per kWh, and what it is of.
+def carbon_intensity(country: str | None = None) -> tuple[float | None, str]:
+    """Grid carbon intensity in g CO2-eq per kWh, and what it is of; None where the table has a zero, which
+    no grid has: it is not known.
 
     `country` is an ISO 3166 code of three letters; None takes `$PEPR_COUNTRY`, else the world average.
-    Source: CodeCarbon's tables (Our World in Data, Ember). Raises InputError for an unknown code.
+    Source: CodeCarbon's tables (Our World in Data, Ember). Raises InputError for a code that is not in them.
     """
-    country = (country or os.environ.get("PEPR_COUNTRY") or WORLD).upper()
-    if country == WORLD:
+    asked = country or os.environ.get("PEPR_COUNTRY") or WORLD
+    code, mixes = asked.strip().upper(), country_mixes()
+    if code == WORLD:
         return _world_intensity(), "world average"
-    mixes = country_mixes()
-    if country not in mixes:
-        raise InputError(f"country {country!r}: no grid intensity known; use a three-letter ISO code")
-    return float(mixes[country]["carbon_intensity"]), mixes[country]["country_name"]
+    if code not in mixes:
+        meant = _country_meant(code)
+        hint = f": {meant} is {mixes[meant]['country_name']}" if meant in mixes else ", such as DNK"
+        raise InputError(
+            f"country {asked!r} (PEPR_COUNTRY): no grid intensity known; use a three-letter ISO code{hint}, "
+            f"or {WORLD} for the world average"
+        )
+    return float(mixes[code]["carbon_intensity"] or 0) or None, mixes[code]["country_name"]
+
+
+def _country_meant(text: str) -> str | None:
+    """The three-letter code of a country that was given by its two letters or by its name."""
+    import pycountry
+
+    try:
+        return pycountry.countries.lookup(TWO_LETTERS.get(text, text)).alpha_3
+    except LookupError:
+        return None
 
 
 def _codecarbon_data(*parts: str) -> Any:

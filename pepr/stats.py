@@ -21,6 +21,8 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 FloatArray = NDArray[np.float64]
 CHUNK_ELEMENTS = 4_000_000
 """Resampled values held in memory at a time."""
+ROUNDING = 8 * np.finfo(np.float64).eps
+"""Values that differ by less than this share of their size differ by how they were rounded."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def welch_test(
         draws = _group_draws(a, b, labels, n_resamples, seed)
         low, high = _percentiles(draws, confidence)
         return TestResult("bootstrap over clusters", n, effect, low, high, _two_sided(draws), size)
-    if min(len(a), len(b)) < 2 or (a.std() == 0 and b.std() == 0):
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return TestResult("Welch t", n, effect, np.nan, np.nan, np.nan, size)
     outcome = scipy_stats.ttest_ind(a, b, equal_var=False)
     interval = outcome.confidence_interval(confidence)
@@ -298,6 +300,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Te
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     known = ~(np.isnan(a) | np.isnan(b))
     a, b, n = a[known], b[known], int(known.sum())
+    a, b = (_unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b))
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return TestResult("Spearman", n, np.nan, np.nan, np.nan, np.nan, np.nan)
     rho, p = (float(value) for value in scipy_stats.spearmanr(a, b))
@@ -412,7 +415,17 @@ def _differences(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None) -> tupl
     if a.shape != b.shape:
         raise ValueError(f"pairs do not match: a has {a.size} values, b has {b.size}")
     known = ~np.isnan(a - b)
-    return (a - b)[known], None if clusters is None else np.asarray(clusters)[known]
+    size = np.maximum(np.abs(a), np.abs(b))[known].max(initial=0.0)
+    return _unrounded((a - b)[known], size), None if clusters is None else np.asarray(clusters)[known]
+
+
+def _unrounded(values: FloatArray, size: float) -> FloatArray:
+    """The values [n], made equal where they differ by no more than the rounding of numbers of that size:
+    2/3 - 1/3 and 1 - 2/3 are one difference, and one that rounding alone keeps from 0 is 0."""
+    if not len(values) or np.ptp(values) > ROUNDING * size:
+        return values
+    common = float(np.median(values))
+    return np.full(len(values), 0.0 if abs(common) <= ROUNDING * size else common)
 
 
 def _groups(
@@ -423,7 +436,8 @@ def _groups(
     if clusters is not None and len(np.asarray(clusters)) != known.size:
         raise ValueError(f"clusters has {len(np.asarray(clusters))} labels, a and b have {known.size} values")
     labels = None if clusters is None else np.asarray(clusters)[known]
-    return a[~np.isnan(a)], b[~np.isnan(b)], labels
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    return *(_unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b)), labels
 
 
 def _one_sample(difference: FloatArray, confidence: float) -> tuple[float, float, float, float]:
@@ -454,7 +468,8 @@ def _hedges_g(a: FloatArray, b: FloatArray) -> float:
     freedom = len(a) + len(b) - 2
     if min(len(a), len(b)) < 2:
         return np.nan
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return np.nan
     variance = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom
-    return (
-        float((a.mean() - b.mean()) / np.sqrt(variance) * _hedges_correction(freedom)) if variance else np.nan
-    )
+    size = (a.mean() - b.mean()) / np.sqrt(variance) if variance else np.nan
+    return float(size * _hedges_correction(freedom))

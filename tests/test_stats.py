@@ -134,6 +134,33 @@ def test_differences_that_are_all_alike_have_an_interval_without_width():
     assert (shifted.p, shifted.low, shifted.high) == (0.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize("n_test", [3, 7, 525, 1984])
+def test_three_seeds_that_differ_by_the_same_count_of_images_have_no_standardised_effect(n_test):
+    rng = np.random.default_rng(n_test)
+    for _ in range(200):
+        wrong, more = rng.integers(0, n_test, 3), rng.integers(0, 3)
+        a, b = (wrong + more) / n_test, wrong / n_test
+        result = stats.paired_test(a, b)
+        assert np.isnan(result.effect_size) and result.low == result.high
+        assert result.p == (1.0 if more == 0 else 0.0)
+        assert np.isnan(stats.noninferiority_test(a, b, 0.01).effect_size)
+        if more == 0:
+            assert result.effect == 0.0
+
+
+def test_two_constant_groups_have_no_p_however_their_values_were_rounded():
+    # 0.3 as it is and as a sum: alike to the last digit but one.
+    result = stats.welch_test([0.3, 0.1 + 0.2, 0.3], [0.7, 0.7, 0.6 + 0.1])
+    assert np.isnan([result.p, result.low, result.effect_size]).all()
+    assert np.isnan(stats.equivalence_test([0.3, 0.1 + 0.2], [0.7, 0.6 + 0.1], 1.0).p)
+    assert np.isnan(stats.rank_correlation([0.3, 0.1 + 0.2, 0.3], [1.0, 2.0, 3.0]).effect)
+
+
+def test_differences_that_are_small_but_real_are_tested():
+    a = np.array([0.5, 0.5 + 1e-9, 0.5 + 3e-9])
+    assert 0 < stats.paired_test(a, np.full(3, 0.5)).p < 1
+
+
 def test_the_p_of_a_clustered_paired_test_agrees_with_its_interval():
     rng = np.random.default_rng(0)
     families = np.repeat(np.arange(12), 4)

@@ -201,7 +201,10 @@ def standings_table(rows: pd.DataFrame) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for _, row in rows.iterrows():
-        shares = [f"{100 * row[name]:.1f}%" for name in ("accuracy", "sensitivity", "specificity")]
+        shares = [
+            f"{100 * row[name]:.1f}%" if pd.notna(row[name]) else "-"
+            for name in ("accuracy", "sensitivity", "specificity")
+        ]
         cells = [
             row["model"],
             str(row["n_seeds"]),

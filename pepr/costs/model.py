@@ -119,7 +119,8 @@ def job_of(setting: str | None, **changes: Any) -> Job:
 
 
 def checked(job: Job) -> Job:
-    """The job, if it can be one. Raises InputError that names the option."""
+    """The job, if it can be one, its batch no larger than its images. Raises InputError that names the
+    option."""
     for name in ("train_images", "epochs", "batch_size", "image_size"):
         if getattr(job, name) < 1:
             raise InputError(f"{name.replace('_', ' ')} is {getattr(job, name)}: expected at least 1")
@@ -127,7 +128,7 @@ def checked(job: Job) -> Job:
         raise InputError(f"optimiser {job.optimiser!r}: expected one of {', '.join(OPTIMISER_STATE_BYTES)}")
     if job.precision not in ACTIVATION_SHARE:
         raise InputError(f"precision {job.precision!r}: expected one of {', '.join(ACTIVATION_SHARE)}")
-    return job
+    return dataclasses.replace(job, batch_size=min(job.batch_size, job.train_images))
 
 
 def reference_hardware() -> Hardware:

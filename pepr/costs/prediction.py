@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from typing import Any
 
 from pepr.costs import model as cost
-from pepr.models import atlas
+from pepr.errors import InputError
+from pepr.models import atlas, names
 from pepr.models.space import model_space
 
 GB = 1e9
 
 
-def models_for(image_size: int) -> list[str]:
-    """The models of the study that accept images of a size, smallest first."""
-    return [name for name, known in model_space().items() if known.accepts(image_size)]
+def models_for(image_size: int) -> tuple[list[str], list[str]]:
+    """The models of the study that accept images of a size, smallest first, and those that do not."""
+    space = model_space()
+    accepting = [name for name, known in space.items() if known.accepts(image_size)]
+    return accepting, [name for name in space if name not in accepting]
 
 
 def as_row(
@@ -22,8 +27,10 @@ def as_row(
 ) -> dict[str, Any]:
     """What fine-tuning a model is predicted to cost, in the keys of `pepr predict --json`.
 
-    Raises InputError for an unknown model or machine, or an image size that the model cannot take.
+    `model` may be any name of a model (`names.plain`); `taken` says what it was taken for. Raises
+    InputError for an unknown model or machine, or an image size that the model cannot take.
     """
+    model, taken = dataclasses.astuple(names.plain(model))
     if job.checkpointing:
         entry = atlas.compute(model, job.image_size, checkpointing=True)
     else:
@@ -32,6 +39,7 @@ def as_row(
     predicted = cost.predict(entry, job, hardware)
     row = {
         "model": model,
+        "taken": taken,
         "num_params": entry.num_params,
         "flops": entry.flops,
         "activation_bytes": entry.activation_bytes,
@@ -56,6 +64,8 @@ def as_row(
         "basis": cost.basis(entry, job, hardware),
     }
     if card_gb is not None:
+        if not 0 < card_gb < math.inf:
+            raise InputError(f"--card-gb {card_gb:g}: expected a number of GB above 0")
         row["largest_batch_size"] = cost.largest_batch(entry, job, card_gb * GB)
     return row
 
@@ -89,7 +99,8 @@ def as_text(rows: list[dict[str, Any]]) -> str:
         line += f"{_with_interval(row, 'train_time_s', 60):>26}"
         line += f"{row['largest_batch_size']:>15}" if "largest_batch_size" in row else ""
         lines.append(line)
-    return "\n".join([*lines, "", f"Basis: {rows[0]['basis']}."])
+    taken = [f"{row['taken']}." for row in rows if row["taken"]]
+    return "\n".join([*lines, "", *taken, f"Basis: {rows[0]['basis']}."])
 
 
 def _with_interval(row: dict[str, Any], key: str, unit: float) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pepr.costs import model as cost, prediction
 from pepr.errors import DataUnavailable, InputError
+from pepr.grids import carbon_intensity
 from pepr.score import pepr
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Choice:
 
     `pepr_e` is PePR-E among all candidates of the setting, within the budget or not. `stability` is in
     how many of the redrawn and re-read accuracies the model is among as many models as were asked for.
-    `measured` lists what was measured; the rest is predicted.
+    `measured` lists what was measured; the rest is predicted. `co2_g` is None where the intensity of the
+    grid is not known.
     """
 
     model: str
@@ -58,7 +60,7 @@ class Choice:
     energy_wh: float
     peak_memory_gb: float
     train_time_s: float
-    co2_g: float
+    co2_g: float | None
     num_params: int
     pepr_e: float
     stability: float
@@ -84,6 +86,11 @@ def recommend(
         raise InputError(f"risk {risk!r}: expected one of {', '.join(RISKS)}")
     if top < 1:
         raise InputError(f"--top {top}: expected at least 1")
+    if train_images is not None and train_images < 1:
+        raise InputError(f"--train-images {train_images}: expected at least 1")
+    intensity, grid = carbon_intensity()
+    if budget.co2_g is not None and intensity is None:
+        raise InputError(f"--max-co2-g {budget.co2_g:g}: the carbon intensity of {grid} is not known")
     table = candidates(setting, train_images)
     return choose(table, budget, risk, top)
 
@@ -137,7 +144,7 @@ def candidates(setting: str | None = None, train_images: int | None = None) -> p
         else:
             nearest = _nearest_setting(setting or "lidc", setting, train_images)
             return from_authors(tables, nearest, train_images)
-    return from_reference(setting)
+    return from_reference(setting, train_images)
 
 
 def _nearest_setting(default: str, given: str | None, train_images: int | None) -> str:
@@ -176,10 +183,9 @@ def from_authors(
 
 
 def _with_grid(table: pd.DataFrame) -> pd.DataFrame:
-    """With grams of CO2-eq for each kWh, of `$PEPR_COUNTRY`, else the world average."""
-    from pepr import grids
-
-    return table.assign(g_per_kwh=grids.carbon_intensity()[0])
+    """With grams of CO2-eq for each kWh, of `$PEPR_COUNTRY`, else the world average; NaN if not known."""
+    intensity, _ = carbon_intensity()
+    return table.assign(g_per_kwh=np.nan if intensity is None else intensity)
 
 
 def _candidate(
@@ -218,10 +224,12 @@ def _candidate(
     return row
 
 
-def from_reference(setting: str | None = None) -> pd.DataFrame:
+def from_reference(setting: str | None = None, train_images: int | None = None) -> pd.DataFrame:
     """Candidates of the shipped reference of `pocket`: everything measured there, seeds averaged.
 
-    Raises InputError for a setting that it does not have.
+    With another number of training images, time and energy are in proportion to it, and the setting, where
+    none is named, is that from scratch whose number is nearest. Raises InputError for a setting that it
+    does not have.
     """
     from pepr.runs.results import Results, reference_folder
     from pepr.stats import wilson_interval
@@ -229,16 +237,24 @@ def from_reference(setting: str | None = None) -> pd.DataFrame:
     runs = Results("pocket", "reference", reference_folder("pocket")).table
     runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool)]
     names = sorted(runs["setting"].unique())
-    setting = setting or "elpv"
+    if setting is None:
+        setting = "elpv" if train_images is None else _nearest_size(runs[~runs["pretrained"]], train_images)
     if setting not in names:
         raise InputError(f"setting {setting!r}; known: {', '.join([*cost.settings(), *names])}")
     out = []
     for model, rows in runs[runs["setting"] == setting].groupby("model"):
+        trained = int(rows["n_train"].iloc[0])
+        scale = (train_images or trained) / trained
+        scaled = (
+            f"performance with {trained:,} images, time and energy in proportion to {train_images:,}; "
+            if scale != 1
+            else ""
+        )
         mean, n_test = rows["test_accuracy"].mean(), int(rows["n_test"].iloc[0])
         interval = wilson_interval(round(mean * n_test), n_test, CONFIDENCE)
         values = {
-            "energy_wh": 1000 * rows["energy_kwh"].mean(),
-            "train_time_s": rows["train_time_s"].mean(),
+            "energy_wh": scale * 1000 * rows["energy_kwh"].mean(),
+            "train_time_s": scale * rows["train_time_s"].mean(),
             "peak_memory_gb": rows["peak_memory_bytes"].mean() / GB,
         }
         out.append(
@@ -251,13 +267,21 @@ def from_reference(setting: str | None = None) -> pd.DataFrame:
                 "performance_high": interval.high,
                 "readings": (mean,),
                 "n_test": n_test,
-                "measured": ["performance", *sorted(values)],
+                "measured": ["performance", *(sorted(values) if scale == 1 else ["peak_memory_gb"])],
                 **{f"{key}{end}": value for key, value in values.items() for end in ("", "_low", "_high")},
                 "basis": f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} seeds; "
-                f"energy by {rows['energy_source'].iloc[0]}; the authors' tables are not at hand",
+                f"energy by {rows['energy_source'].iloc[0]}; "
+                + scaled
+                + "the authors' tables are not at hand",
             }
         )
     return _with_grid(pd.DataFrame(out))
+
+
+def _nearest_size(runs: pd.DataFrame, train_images: int) -> str:
+    """The setting whose number of training images is nearest, as a ratio."""
+    sizes = runs.groupby("setting")["n_train"].first().astype(float)
+    return str((sizes / train_images).map(np.log).abs().idxmin())
 
 
 def stability(kept: pd.DataFrame, risk: str, top: int) -> dict[str, float]:
@@ -291,7 +315,7 @@ def _choice(row: dict, rank: int, n_within: int, risk: str, stable: dict[str, fl
             for field in dataclasses.fields(Choice)
             if field.name not in ("co2_g", "stability", "why")
         },
-        co2_g=row["energy_wh"] / 1000 * row["g_per_kwh"],
+        co2_g=None if np.isnan(row["g_per_kwh"]) else row["energy_wh"] / 1000 * row["g_per_kwh"],
         stability=stable[row["model"]],
         why=why,
     )
@@ -322,9 +346,10 @@ def as_text(found: Sequence[Choice]) -> str:
     ]
     for choice in found:
         interval = f"{choice.performance:.3f} ({choice.performance_low:.3f} to {choice.performance_high:.3f})"
+        grams = "-" if choice.co2_g is None else f"{choice.co2_g:.3g}"
         lines.append(
             f"{choice.model:<26}{interval:>24}{choice.energy_wh:>8.3g}{choice.peak_memory_gb:>7.3g}"
-            f"{choice.train_time_s / 60:>8.3g}{choice.co2_g:>8.3g}{100 * choice.stability:>6.0f}%"
+            f"{choice.train_time_s / 60:>8.3g}{grams:>8}{100 * choice.stability:>6.0f}%"
         )
     lines += ["", f"'stays': how often a model remains in this list when the {found[0].setting} test images"]
     lines += ["are redrawn and the accuracy is read at the last, the best or the last three epochs."]

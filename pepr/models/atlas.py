@@ -90,7 +90,7 @@ def compute(model: str, image_size: int, checkpointing: bool = False) -> Entry:
 
     known = model_space().get(model)
     if known and not known.accepts(image_size):
-        raise InputError(f"{model} cannot take {image_size} px images ({known.sizing.replace('_', ' ')})")
+        raise InputError(known.refusal(image_size))
     if known:
         network, num_params = _build(known, image_size), known.num_params
         step = simulation.simulate(network, image_size, checkpointing)
@@ -124,9 +124,16 @@ def _simulate_unknown(timm_name: str, image_size: int, checkpointing: bool) -> A
             raise
         try:
             network = simulation.build(timm_name, img_size=image_size)
+            return simulation.simulate(network, image_size, checkpointing)
         except (TypeError, AssertionError, RuntimeError, ValueError):
-            raise refused from None
-        return simulation.simulate(network, image_size, checkpointing)
+            raise InputError(f"{refused} It was made for {_own_size(timm_name)} px.") from None
+
+
+def _own_size(timm_name: str) -> int:
+    """The image size in pixels that an architecture's weights were trained on."""
+    import timm
+
+    return timm.models.get_pretrained_cfg(timm_name).input_size[-1]
 
 
 def _all_names() -> set[str]:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     pass
 
 
+SIZES = {
+    "any": (1, 1),
+    "at_least_32": (32, 1),
+    "at_least_75": (75, 1),
+    "multiple_of_32": (32, 32),
+    "img_size": (1, 1),
+    "img_size_multiple_of_32": (32, 32),
+    "img_size_multiple_of_128": (128, 128),
+    "multiple_of_256": (256, 256),
+}
+"""The least size in pixels that a kind of architecture takes, and of what its sizes are multiples."""
+
 IMAGE_SIZES = (64, 128, 224, 256)
 """Sizes in pixels that `pepr models` reports on."""
 
@@ -51,14 +63,19 @@ class Architecture:
         return f"{self.timm_name}.{self.weights_tag}"
 
     def accepts(self, image_size: int) -> bool:
-        """Whether an input of `image_size` pixels can be run."""
-        if self.sizing == "multiple_of_256":
-            return image_size % 256 == 0
-        if self.sizing == "img_size_multiple_of_128":
-            return image_size % 128 == 0
-        if self.sizing == "at_least_75":
-            return image_size >= 75
-        return True
+        """Whether an input of `image_size` pixels can be run and trained on."""
+        least, multiple = SIZES[self.sizing]
+        return image_size >= least and image_size % multiple == 0
+
+    def refusal(self, image_size: int) -> str:
+        """Why an input of `image_size` pixels cannot be run, with the nearest sizes that can."""
+        least, multiple = SIZES[self.sizing]
+        first = -(-least // multiple) * multiple
+        below = max(image_size // multiple * multiple, first)
+        nearest = sorted({below, max(below + multiple, first)} if below < image_size else {first})
+        return f"{self.model} cannot take {image_size} px images; the nearest that it takes: " + (
+            " or ".join(f"{size} px" for size in nearest)
+        )
 
     def creation_options(self, image_size: int) -> dict[str, Any]:
         """What timm needs to be told to build the model for `image_size` pixels."""

@@ -49,7 +49,7 @@ def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = 
 
     entry = find(model)
     if not entry.accepts(image_size):
-        raise InputError(f"{model} cannot take {image_size} px images ({entry.sizing.replace('_', ' ')})")
+        raise InputError(entry.refusal(image_size))
     options = entry.creation_options(image_size)
     if not pretrained:
         network = timm.create_model(entry.timm_name, num_classes=num_classes, **options)

@@ -13,18 +13,18 @@ def performance(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, floa
     """Test metrics of the results table from probabilities [n, classes] and labels [n].
 
     Balanced accuracy is the mean recall over the classes that occur. Sensitivity and specificity are of
-    label 1 and only given for two classes.
+    label 1 and 0, and only given for two classes; a class without an image has none.
     """
     predicted = probabilities.argmax(1)
     counts = np.bincount(labels, minlength=probabilities.shape[1])
-    recalls = [float(np.mean(predicted[labels == k] == k)) for k in np.flatnonzero(counts)]
-    binary = probabilities.shape[1] == 2
+    recall = {k: float(np.mean(predicted[labels == k] == k)) for k in np.flatnonzero(counts).tolist()}
+    of_two = recall if probabilities.shape[1] == 2 else {}
     return {
         "test_accuracy": float(np.mean(predicted == labels)),
-        "test_balanced_accuracy": float(np.mean(recalls)),
+        "test_balanced_accuracy": float(np.mean(list(recall.values()))),
         "test_auroc": auroc(probabilities, labels),
-        "test_sensitivity": float(np.mean(predicted[labels == 1] == 1)) if binary else None,
-        "test_specificity": float(np.mean(predicted[labels == 0] == 0)) if binary else None,
+        "test_sensitivity": of_two.get(1),
+        "test_specificity": of_two.get(0),
         "test_majority_rate": float(counts.max() / len(labels)),
         "constant_predictor": bool(len(np.unique(predicted)) == 1),
     }

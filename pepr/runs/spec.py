@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     pass  # half of what the process around a run would load, which makes no table
+
+
+SETTING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""A setting's name, which is a part of file names; as in the schema of the profiles."""
 
 
 @dataclass(frozen=True)

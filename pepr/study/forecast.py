@@ -33,7 +33,8 @@ class Forecast:
     with what they may be instead; bytes on disk.
 
     `measured` runs are taken from their like, `predicted` ones from the cost model, and `unknown` ones are
-    held to be like the mean of the others. Hours, energy and carbon are None where nothing is known.
+    held to be like the mean of the others. Hours, energy and carbon are None where nothing is known; carbon
+    is of the user's grid (`$PEPR_COUNTRY`), whatever grid a measured run was on.
     `basis` says where the figures come from and for which hardware they hold.
     """
 
@@ -56,11 +57,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Seconds and kWh of one run, each as (expected, low, high), and g of CO2-eq per kWh."""
+    """Seconds and kWh of one run, each as (expected, low, high)."""
 
     seconds: tuple[float, float, float]
     energy_kwh: tuple[float, float, float]
-    intensity: float
 
 
 def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = None) -> Forecast:
@@ -86,6 +86,7 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
     scale = len(specs) / len(known) if known else None
     hours = [_total(known, "seconds", part, scale, 3600) for part in range(3)]
     energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
+    intensity, _ = grids.carbon_intensity()
     return Forecast(
         profile=profile.name,
         runs=len(specs),
@@ -96,7 +97,7 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
         energy_kwh=energies[0],
         energy_kwh_low=energies[1],
         energy_kwh_high=energies[2],
-        co2eq_g=scale and scale * sum(run.energy_kwh[0] * run.intensity for run in known),
+        co2eq_g=None if energies[0] is None or intensity is None else energies[0] * intensity,
         disk_bytes=sum(BYTES_PER_RUN + _prediction_bytes(spec) for spec in specs),
         measured=len(measured),
         predicted=len(predicted),
@@ -111,7 +112,7 @@ def _total(known: list[_Cost], quantity: str, part: int, scale: float | None, un
 
 def _measured(record: Mapping[str, Any]) -> _Cost:
     seconds, kwh = record["wall_time_s"], whole_energy_kwh(record)
-    return _Cost((seconds,) * 3, (kwh,) * 3, record["carbon_intensity_g_per_kwh"])
+    return _Cost((seconds,) * 3, (kwh,) * 3)
 
 
 def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
@@ -132,7 +133,7 @@ def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
     found = model.predict(entry, job, hardware)
     seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
     wh = (found.energy_wh, found.energy_wh_low, found.energy_wh_high)
-    return _Cost(seconds, tuple(value / 1000 for value in wh), grids.carbon_intensity()[0])
+    return _Cost(seconds, tuple(value / 1000 for value in wh))
 
 
 def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,23 +74,67 @@ def _validated(path: Path, values: Any) -> dict[str, Any]:
     import jsonschema
 
     schema = json.loads((resources.files("pepr.profiles") / "schema.json").read_text())
+    values = _finite(path, values)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(values), key=lambda e: list(e.path))
     if errors:
         where = ".".join(str(part) for part in errors[0].path) or "the file"
-        raise InputError(f"{path}: {where}: {errors[0].message}")
+        raise InputError(f"{path}: {where}: {errors[0].message}{_hint(errors[0])}")
     properties = schema["properties"]
-    filled = {key: rule["default"] for key, rule in properties.items() if "default" in rule} | values
+    filled = {key: rule["default"] for key, rule in properties.items() if "default" in rule}
+    filled |= _typed(values, properties)
     setting_rules = properties["settings"]["additionalProperties"]["properties"]
     default_fraction = setting_rules["train_fraction"]["default"]
     default_seeds = properties["runs"]["items"]["properties"]["seeds"]["default"]
     filled["settings"] = {
-        name: {"train_fraction": default_fraction, **setting} for name, setting in values["settings"].items()
+        name: {"train_fraction": default_fraction, **_typed(setting, setting_rules)}
+        for name, setting in values["settings"].items()
     }
     filled["runs"] = [{"seeds": default_seeds, **block} for block in values["runs"]]
     for block in filled["runs"]:
+        block["seeds"] = [int(seed) for seed in block["seeds"]]
         if block["models"] == "paper":
             block["models"] = models.paper_models()
     return filled
+
+
+def _finite(path: Path, value: Any, *keys: Any) -> Any:
+    """The values of a YAML file with every key as a text.
+
+    Raises InputError for a number that is none (`.nan`, `.inf`), which no bound of a schema refuses.
+    """
+    if isinstance(value, dict):
+        return {str(key): _finite(path, part, *keys, key) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(path, part, *keys, place) for place, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        where = ".".join(map(str, keys))
+        raise InputError(f"{path}: {where}: {value} is not a number that can be used")
+    return value
+
+
+KINDS = {"integer": int, "number": float}
+
+
+def _typed(values: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of an object with each number in the kind that its rule names: 3.0 epochs are 3, and a fraction
+    of 1 is 1.0, so that one run has one name however it was written."""
+    kinds = {name: KINDS.get(rules[name].get("type")) for name in values}
+    return {name: kinds[name](value) if kinds[name] else value for name, value in values.items()}
+
+
+def _hint(error: Any) -> str:
+    """What a value that the schema refuses may have meant."""
+    if error.validator == "pattern":
+        return "; a setting's name is of letters, digits, _ and -"
+    if error.validator == "type" and isinstance(error.instance, str):
+        try:
+            number = float(error.instance)
+        except ValueError:
+            return ""
+        mantissa, e, exponent = error.instance.lower().partition("e")
+        meant = f"{float(mantissa)}e{int(exponent):+d}" if e and mantissa else repr(number)
+        return f"; YAML takes that for text: write {meant}"
+    return ""
 
 
 def _check_names(path: Path, values: Mapping[str, Any]) -> None:
@@ -110,9 +155,7 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
             except InputError as error:
                 raise InputError(f"{path}: runs.{number}.models: {error}") from None
             if not entry.accepts(values["image_size"]):
-                raise InputError(
-                    f"{path}: runs.{number}.models: {model} cannot take {values['image_size']} px images"
-                )
+                raise InputError(f"{path}: runs.{number}.models: {entry.refusal(values['image_size'])}")
 
 
 def restrict(

@@ -102,7 +102,7 @@ def announcement(
         between = f" ({low} to {high})" if low != high else ""
         lines.append(
             f"All of them together: about {duration(3600 * expected.hours)} of runs{between}, "
-            f"{_energy(expected.energy_kwh)}, {_mass(expected.co2eq_g)} CO2-eq, "
+            f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, "
             f"{expected.disk_bytes / 1e6:.1f} MB on disk."
         )
         lines.append(f"That is an estimate: {expected.basis}.")
@@ -118,8 +118,10 @@ def _energy(kwh: float) -> str:
     return f"{kwh:.1f} kWh" if kwh >= 1 else f"{1000 * kwh:.1f} Wh"
 
 
-def _mass(grams: float) -> str:
-    return f"{grams / 1000:.1f} kg" if grams >= 1000 else f"{grams:.1f} g"
+def _carbon(grams: float | None) -> str:
+    if grams is None:
+        return "CO2-eq not known: the table has no intensity for that country"
+    return f"{grams / 1000:.1f} kg CO2-eq" if grams >= 1000 else f"{grams:.1f} g CO2-eq"
 
 
 def _place(device: str, cluster: str | None) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import gc
 import importlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import description, meter as metering
 from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS
-from pepr.runs.spec import RunSpec
+from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.head_start import LIBRARIES
 from pepr.training.memory import _memory_gauge
 
@@ -208,14 +209,21 @@ def check(spec: RunSpec) -> None:
         raise InputError(f"fidelity {spec.fidelity!r}: expected 'study' or 'paper'")
     if spec.precision not in PRECISIONS:
         raise InputError(f"precision {spec.precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if spec.epochs < 1 or spec.batch_size < 2 or spec.learning_rate <= 0:
-        raise InputError("epochs must be at least 1, batch_size at least 2 and learning_rate above 0")
+    for name, least in (("seed", 0), ("epochs", 1), ("batch_size", 2), ("image_size", 1)):
+        value = getattr(spec, name)
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"{name} is {value!r}: expected a whole number, at least {least}")
+    if not 0 < spec.learning_rate < math.inf:
+        raise InputError(f"learning_rate is {spec.learning_rate!r}: expected a number above 0")
+    if not 0 < spec.train_fraction <= 1:
+        raise InputError(f"train_fraction is {spec.train_fraction!r}: expected above 0, at most 1")
+    if not SETTING_NAME.fullmatch(spec.setting):
+        raise InputError(f"setting {spec.setting!r}: a name is of letters, digits, _ and -")
     entry = models.find(spec.model)
     if not entry.accepts(spec.image_size):
-        raise InputError(
-            f"{spec.model} cannot take {spec.image_size} px images ({entry.sizing.replace('_', ' ')})"
-        )
+        raise InputError(entry.refusal(spec.image_size))
     datasets.find(spec.dataset)
+    grids.carbon_intensity()
 
 
 class _Run:
@@ -333,7 +341,7 @@ def _costs(run: _Run, meter: metering.Meter) -> dict[str, Any]:
         "energy_inference_kwh": inference.energy_kwh,
         "idle_power_w": meter.idle_power_w,
         "power_limit_w": meter.power_limit_w,
-        "co2eq_g": train.energy_kwh * intensity,
+        "co2eq_g": None if intensity is None else train.energy_kwh * intensity,
         "carbon_intensity_g_per_kwh": intensity,
         "train_time_s": train.time_s,
         "train_cpu_time_s": train.cpu_time_s,

@@ -101,6 +101,24 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
 
 
 @needs_tables
+def test_without_the_tables_costs_follow_the_number_of_images():
+    whole = recommendation.from_reference("elpv").set_index("model")
+    twice = recommendation.from_reference("elpv", 2 * 1574).set_index("model")
+    assert list(twice["energy_wh"]) == pytest.approx(list(2 * whole["energy_wh"]))
+    assert list(twice["train_time_s"]) == pytest.approx(list(2 * whole["train_time_s"]))
+    assert twice["performance"].equals(whole["performance"])
+    assert all(measured == ["performance", "peak_memory_gb"] for measured in twice["measured"])
+    assert all("in proportion to 3,148" in basis for basis in twice["basis"])
+    assert set(recommendation.from_reference(None, 150)["setting"]) == {"elpv_small"}
+    assert set(recommendation.from_reference(None, 1574)["basis"]) == set(whole["basis"])
+
+
+@pytest.mark.parametrize("images", [0, -5])
+def test_a_number_of_images_below_one_is_refused(images):
+    with pytest.raises(InputError, match=f"--train-images {images}: expected at least 1"):
+        recommendation.recommend(recommendation.Budget(), train_images=images)
+
+
 def test_the_authors_costs_are_measured_where_sound_and_predicted_elsewhere(lidc):
     assert 120 <= len(lidc) <= 131
     row = lidc.set_index("model").loc["resnet18d"]

@@ -35,3 +35,12 @@ def test_auroc_is_empty_where_a_class_is_absent():
     assert metrics.auroc(np.array([[0.5, 0.5]]), np.array([1])) is None
     three = metrics.performance(np.eye(3), np.array([0, 1, 2]))
     assert three["test_auroc"] == 1.0 and three["test_sensitivity"] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("label", "empty"), [(0, "test_sensitivity"), (1, "test_specificity")])
+def test_a_class_without_an_image_has_no_recall_and_warns_of_nothing(label, empty):
+    found = metrics.performance(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([label, label]))
+    assert found[empty] is None and found["test_auroc"] is None
+    assert {found["test_sensitivity"], found["test_specificity"]} == {None, 0.5}
+    assert found["test_balanced_accuracy"] == 0.5 and found["test_majority_rate"] == 1.0

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pepr import runs, study
+from pepr import grids, runs, study
 from pepr.study import forecast
 
 
@@ -35,7 +35,7 @@ def test_a_forecast_adds_up_what_the_reference_took(monkeypatch):
     assert expected.runs == len(specs) and expected.runs_per_seed == len(specs) - 8
     assert expected.hours == pytest.approx(0.01 * len(specs))
     assert expected.energy_kwh == pytest.approx(0.003 * len(specs))
-    assert expected.co2eq_g == pytest.approx(0.3 * len(specs))
+    assert expected.co2eq_g == pytest.approx(expected.energy_kwh * grids.carbon_intensity()[0])
     assert "a machine" in expected.basis and dataclasses.asdict(expected)["disk_bytes"] > 0
 
 

@@ -173,3 +173,42 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"broken\.yaml: not YAML"):
         study.load(str(tmp_path / "broken.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("learning_rate: .nan", "learning_rate: nan is not a number"),
+        ("timeout_minutes: .inf", "timeout_minutes: inf is not a number"),
+        ("learning_rate: 5e-4", r"learning_rate: '5e-4' is not of type 'number'.* write 5\.0e-4"),
+        ("epochs: '3'", "epochs: '3' is not of type 'integer'"),
+        ("epochs: 1.5", r"epochs: 1\.5 is not of type"),
+        ("settings: {a/b: {dataset: elpv, pretrained: false}}", "'a/b' does not match.*letters, digits"),
+        ("settings: {../x: {dataset: elpv, pretrained: false}}", "'../x' does not match"),
+        ("settings: {'': {dataset: elpv, pretrained: false}}", "'' does not match"),
+        ("settings: {a b: {dataset: elpv, pretrained: false}}", "'a b' does not match"),
+        ("settings: {a: {dataset: elpv, pretrained: false, train_fraction: .nan}}", "train_fraction: nan"),
+        ("runs: [{models: [dla46_c], settings: [elpv], seeds: [0.5]}]", r"0\.5 is not of type"),
+    ],
+)
+def test_what_a_run_could_not_take_is_refused_when_the_profile_is_read(tmp_path, text, where):
+    path = tmp_path / "mine.yaml"
+    sound = {key: value for key, value in SOUND.items() if key != text.partition(":")[0]}
+    path.write_text(yaml.safe_dump(sound) + text + "\n")
+    with pytest.raises(InputError, match=rf"mine\.yaml: .*{where}"):
+        study.load(str(path))
+
+
+def test_a_run_has_one_name_however_its_numbers_were_written(tmp_path):
+    settings = {"elpv": {"dataset": "elpv", "pretrained": False, "train_fraction": 1}}
+    runs = [{"models": ["dla46_c"], "settings": ["elpv"], "seeds": [0.0]}]
+    written = study.grid(load(tmp_path, epochs=1.0, batch_size=32.0, settings=settings, runs=runs))
+    plain = study.grid(load(tmp_path, batch_size=32))
+    assert [spec.run_id for spec in written] == [spec.run_id for spec in plain]
+    assert all(isinstance(spec.epochs, int) for spec in written)
+
+
+def test_a_setting_may_have_a_number_for_a_name(tmp_path):
+    settings = {2024: {"dataset": "elpv", "pretrained": False}}
+    loaded = load(tmp_path, settings=settings, runs=[{"models": ["dla46_c"], "settings": ["2024"]}])
+    assert [spec.setting for spec in study.grid(loaded)] == ["2024"]

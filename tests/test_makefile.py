@@ -1,0 +1,65 @@
+"""The front door where make is old and paths have blanks: what fails says so and leaves no mark."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout in a folder with a blank and a quote, whose virtual environment is made of stand-ins."""
+    folder = tmp_path / "One Drive" / "it's mine"
+    folder.mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, folder)
+    program(folder / ".venv/bin/python", "exit 0")
+    program(folder / ".venv/bin/pepr", 'for word; do echo "<$word>"; done')
+    return folder
+
+
+@pytest.mark.parametrize("shell_flags", [[], [".SHELLFLAGS=-c"]], ids=["make 4", "make 3.81"])
+def test_an_installation_that_fails_leaves_no_mark_of_success(checkout, shell_flags):
+    failing = 'case "$*" in *requirements.lock*) echo "ERROR: no such package"; exit 1;; esac'
+    program(checkout / ".venv/bin/python", failing)
+    for _ in range(2):
+        done = make(checkout, *shell_flags, "setup")
+        assert done.returncode != 0 and "no such package" in done.stdout
+        assert not (checkout / ".venv/.installed").exists()
+
+
+def test_a_set_up_checkout_is_not_set_up_again(checkout):
+    assert make(checkout, "setup").returncode == 0 and (checkout / ".venv/.installed").exists()
+    os.utime(checkout / ".venv/.installed", (2e9, 2e9))
+    assert "Installing" not in make(checkout, "setup").stdout
+
+
+def test_what_a_person_names_reaches_the_command_in_one_piece(checkout):
+    done = make(
+        checkout, "reproduce", "PROFILE=my study.yaml", "MODELS=a, b", "CLUSTER=my cluster", "SEEDS=0,1"
+    )
+    assert done.stdout.splitlines()[-9:] == [
+        "<reproduce>",
+        "<--profile>",
+        "<my study.yaml>",
+        "<--cluster>",
+        "<my cluster>",
+        "<--models>",
+        "<a, b>",
+        "<--seeds>",
+        "<0,1>",
+    ]
