@@ -74,8 +74,8 @@ plan: setup  ## Forecast a profile: PROFILE=..., and the same flags
 doctor: setup  ## What this machine can do, what it lacks, what to do about it
 	@pepr doctor
 
-lint: setup  ## Check style and formatting
-	@ruff check . && ruff format --check .
+lint: setup  ## Check style, formatting, and that imports go one way
+	@ruff check . && ruff format --check . && lint-imports
 
 # torch pins its own CUDA packages exactly, so they stay out of the lock: it then also serves machines
 # and indexes with a CPU build.

@@ -206,8 +206,7 @@ def measure_startup(report: Report) -> None:
     report.details["startup_seconds"] = {name: started.seconds[name] for name in ("run", "bare")}
     report.details["startup_phases"] = {name: started.seconds[name] for name in runs.PHASES}
     report.details["import_seconds"] = runs.import_seconds()
-    mended = runs.mended_seconds(rounds=1) | {"head_start": runs.head_start_seconds(rounds=2)}
-    report.details["mended_seconds"] = mended
+    report.details["mended_seconds"] = runs.mended_seconds(rounds=1)
     # What the disk and the rest of the machine add, they add to some rounds: the least has least of it.
     ratio = started.least("run") / started.least("bare")
     report.add("startup_vs_bare", started.ratios("run", "bare"), ratio)

@@ -217,7 +217,6 @@ def _mended(seconds: Mapping[str, Mapping[str, float]]) -> str:
         "compiled": "The libraries of a training: what Python compiles of them is kept",
         "libraries": "The same, compiled: no garbage is looked for meanwhile",
         "notebooks": "`nbformat`: no grammar of internationalised web addresses is compiled",
-        "head_start": "A whole run's start: libraries and meter load while papermill gets to know the kernel",
     }
     lines = [
         (words[name], *(f"{found[when]:.1f} s" for when in ("before", "now")))

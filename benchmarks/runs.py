@@ -28,12 +28,7 @@ MENDED = {
     "notebooks": ("", "import sys; sys.modules['rfc3987_syntax'] = None", "import nbformat"),
 }
 """What was slow in a start-up: the arguments of Python that make it so again, the remedy inside a program,
-and what is timed. See the Makefile, `head_start` and `pepr.cli`."""
-WITHOUT_HEAD_START = (
-    "from pepr.study import execution\n"
-    "execution.HEAD_START = ('--IPKernelApp.exec_lines=import gc; gc.disable()',)"
-)
-"""What makes a run's kernel as it was before it had a head start."""
+and what is timed. See the Makefile and `pepr.study.notebooks`."""
 PHASES = ("launch", "kernel", "torch", "training", "ending")
 """What comes after what in a run: the process that carries it out, until papermill opens the notebook; its
 kernel, until the first cell; PyTorch; `training.fine_tune` outside of its metered windows; record, executed
@@ -54,23 +49,6 @@ def startup(rounds: int, warm_up: int = 1, at_least_s: float = 0.0) -> Compariso
     timed = {name: [round_[name] for round_ in phases[warm_up:]] for name in PHASES}
     outside = [sum(round_.values()) for round_ in phases[warm_up:]]
     return Comparison({"run": outside, "bare": found.seconds["bare"], **timed})
-
-
-def head_start_seconds(rounds: int) -> dict[str, float]:
-    """Seconds of a run of `smoke` outside its metered windows, on average, where its kernel loads libraries
-    and opens the meter only when a cell asks for them (`before`), and with its head start (`now`)."""
-    seconds: dict[str, list[float]] = {"before": [], "now": []}
-    with _smoke() as run:
-
-        def start(when: str, first: str) -> None:
-            seconds[when].append(sum(run(first).values()))
-
-        work = {
-            "before": lambda: start("before", WITHOUT_HEAD_START),
-            "now": lambda: start("now", ""),
-        }
-        compare(work, rounds, warm_up=0)
-    return {when: statistics.fmean(values) for when, values in seconds.items()}
 
 
 @contextlib.contextmanager

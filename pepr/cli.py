@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
-
-# jsonschema loads, where it is installed, a checker of internationalised web addresses that compiles a
-# grammar for seconds at each start. No notebook and no profile holds such an address.
-sys.modules.setdefault("rfc3987_syntax", None)
+from pepr.study.notebooks import without_address_grammar
 
 if TYPE_CHECKING:
     from pepr.audit.finding import Finding
 
+without_address_grammar()
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -278,16 +276,22 @@ def predict(
     checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,
     card_gb: Annotated[float | None, typer.Option(help="Also the largest batch for this many GB.")] = None,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Predict memory, time and energy of fine-tuning a model, before anything runs."""
     from pepr.costs import model as cost, prediction
 
     if every == bool(model):
         raise InputError("name one model, or give --all")
     job = cost.job_of(
-        setting, train_images=train_images, epochs=epochs, batch_size=batch_size, image_size=image_size,
-        optimiser=optimiser, precision=precision, checkpointing=checkpointing,
-    )  # fmt: skip
+        setting,
+        train_images=train_images,
+        epochs=epochs,
+        batch_size=batch_size,
+        image_size=image_size,
+        optimiser=optimiser,
+        precision=precision,
+        checkpointing=checkpointing,
+    )
     names, left_out = prediction.models_for(image_size) if every else ([model], [])
     if left_out:
         told = f"{len(left_out)} models do not take {image_size} px and are left out: {', '.join(left_out)}"

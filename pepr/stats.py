@@ -140,19 +140,6 @@ def weighted_balanced_accuracy(
     return np.nanmean(recalls, axis=0)
 
 
-def auroc_interval(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    n_resamples: int = 2_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Macro AUROC of one model with its bootstrap interval over test samples; shapes as in `macro_auroc`."""
-    draws = macro_auroc(labels, probabilities, resample_counts(len(np.asarray(labels)), n_resamples, seed))
-    low, high = _percentiles(draws, confidence)
-    return Interval(float(macro_auroc(labels, probabilities)[0]), low, high)
-
-
 def paired_test(
     a: ArrayLike,
     b: ArrayLike,

@@ -79,8 +79,12 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
     val_auroc = np.sort(np.clip(0.5 + 0.4 * separation / 3 + rng.normal(0, 0.02, EPOCHS), 0.4, 0.99))
     record = {column: None for column in runs.COLUMNS} | spec.as_dict()
     record |= {
-        "run_id": spec.run_id, "num_params": num_params, "n_train": n_train, "n_val": N_VALIDATION,
-        "n_test": N_TEST, "status": "ok",
+        "run_id": spec.run_id,
+        "num_params": num_params,
+        "n_train": n_train,
+        "n_val": N_VALIDATION,
+        "n_test": N_TEST,
+        "status": "ok",
         "test_accuracy": float(np.mean(predicted == labels)),
         "test_accuracy_last_epoch": float(np.mean(predicted == labels)),
         "test_balanced_accuracy": float(stats.weighted_balanced_accuracy(labels, predicted)[0]),
@@ -89,28 +93,44 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
         "test_specificity": float(np.mean(~predicted[labels == 0])),
         "test_majority_rate": float(np.mean(labels == 0)),
         "constant_predictor": len(np.unique(predicted)) == 1,
-        "val_accuracy": 0.75, "best_epoch": 2,
-        "energy_kwh": energy, "energy_cpu_kwh": kwh["cpu"], "energy_ram_kwh": kwh["ram"],
+        "val_accuracy": 0.75,
+        "best_epoch": 2,
+        "energy_kwh": energy,
+        "energy_cpu_kwh": kwh["cpu"],
+        "energy_ram_kwh": kwh["ram"],
         "energy_source": "cpu:load_model;ram:assumed",
-        "energy_validation_kwh": energy * 0.3, "energy_inference_kwh": 11.0 * inference_s / 3.6e6,
-        "co2eq_g": energy * GRAMS_PER_KWH, "carbon_intensity_g_per_kwh": GRAMS_PER_KWH,
-        "train_time_s": train_s, "train_cpu_time_s": 1.9 * train_s, "inference_time_s": inference_s,
-        "validation_time_s": 0.3 * train_s, "wall_time_s": 1.6 * train_s + 9.0,
-        "epoch_time_s_first": train_s / 3, "epoch_time_s_median": train_s / 3,
+        "energy_validation_kwh": energy * 0.3,
+        "energy_inference_kwh": 11.0 * inference_s / 3.6e6,
+        "co2eq_g": energy * GRAMS_PER_KWH,
+        "carbon_intensity_g_per_kwh": GRAMS_PER_KWH,
+        "train_time_s": train_s,
+        "train_cpu_time_s": 1.9 * train_s,
+        "inference_time_s": inference_s,
+        "validation_time_s": 0.3 * train_s,
+        "wall_time_s": 1.6 * train_s + 9.0,
+        "epoch_time_s_first": train_s / 3,
+        "epoch_time_s_median": train_s / 3,
         "peak_memory_bytes": int(2e8 + 9 * num_params + 1e7 * epoch_s + rng.integers(0, 1_000_000)),
-        "memory_source": "rss_peak_minus_baseline", "contended": False,
-        "software": "torch 2.14.1, timm 1.0.31", "hardware": "simulated CPU, 2 cores",
-        "data_status": "official", "weights": "package" if pretrained else "none",
+        "memory_source": "rss_peak_minus_baseline",
+        "contended": False,
+        "software": "torch 2.14.1, timm 1.0.31",
+        "hardware": "simulated CPU, 2 cores",
+        "data_status": "official",
+        "weights": "package" if pretrained else "none",
         "history": [
             {
-                "epoch": epoch, "train_loss": 0.7 - 0.1 * epoch, "train_accuracy": 0.7 + 0.05 * epoch,
-                "val_loss": 0.65 - 0.04 * epoch, "val_accuracy": 0.7 + 0.02 * epoch,
-                "val_auroc": float(val_auroc[epoch]), "train_time_s": train_s / EPOCHS,
+                "epoch": epoch,
+                "train_loss": 0.7 - 0.1 * epoch,
+                "train_accuracy": 0.7 + 0.05 * epoch,
+                "val_loss": 0.65 - 0.04 * epoch,
+                "val_accuracy": 0.7 + 0.02 * epoch,
+                "val_auroc": float(val_auroc[epoch]),
+                "train_time_s": train_s / EPOCHS,
                 "energy_kwh": energy / EPOCHS,
             }
             for epoch in range(EPOCHS)
         ],
-    }  # fmt: skip
+    }
     return record, probabilities, labels
 
 

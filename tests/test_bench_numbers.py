@@ -63,8 +63,10 @@ def test_each_measure_has_its_median_its_rounds_and_its_verdict(report):
     assert entries["loop_vs_bare"]["value"] == 1.0
     lines = entries["table"]["text"].splitlines()
     assert len(lines) == 2 + len(GOALS)
-    met, missing = (next(line for line in lines if numbers.WORDS[name] in line)
-                    for name in ("loop_vs_bare", "loop_vs_authors_bf16"))  # fmt: skip
+    met, missing = (
+        next(line for line in lines if numbers.WORDS[name] in line)
+        for name in ("loop_vs_bare", "loop_vs_authors_bf16")
+    )
     assert "| 1.00 times | at least 0.97 times: met | 0.97 times to 1.10 times |" in met
     assert "not measured" in missing and "no AMX" in missing
     assert entries["goals_met"]["value"] == 1 and entries["goals_missed"]["value"] == len(GOALS) - 2

@@ -115,8 +115,12 @@ def test_the_phases_of_a_run_are_all_of_it_but_its_metered_windows():
     record = {"started_at": "2026-01-02T03:04:05.000+00:00", "ended_at": "2026-01-02T03:04:19.000+00:00"}
     record["meter"] = {"train": {"time_s": 8.0}, "inference": {"time_s": 2.0}}
     assert runs.phase_seconds(began, notebook, record, ended) == {
-        "launch": 1.5, "kernel": 0.5, "torch": 3.0, "training": 4.0, "ending": 1.0,
-    }  # fmt: skip
+        "launch": 1.5,
+        "kernel": 0.5,
+        "torch": 3.0,
+        "training": 4.0,
+        "ending": 1.0,
+    }
 
 
 def test_make_keeps_what_python_compiles_where_the_environment_forbids_it():

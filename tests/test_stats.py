@@ -100,15 +100,6 @@ def test_macro_auroc_is_one_against_the_rest_and_needs_both_classes():
     assert np.isnan(stats.weighted_auroc([1, 1], [0.2, 0.3], np.ones((1, 2)))[0])
 
 
-def test_the_auroc_interval_is_around_the_estimate():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 200)
-    positive = np.clip(0.3 * labels + 0.7 * rng.random(200), 0, 1)
-    interval = stats.auroc_interval(labels, np.column_stack([1 - positive, positive]))
-    assert interval.low < interval.estimate < interval.high
-    assert interval.estimate == pytest.approx(roc_auc_score(labels, positive))
-
-
 def test_the_paired_test_is_the_t_test_of_the_differences():
     a, b = np.array([0.8, 0.9, 0.7, 0.85]), np.array([0.7, 0.75, 0.72, 0.7])
     result = stats.paired_test(a, b)

@@ -16,7 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "pepr_table",
             "primary_resource",
             "rank_differences",
-            "seed_scores",
             "with_sets",
         ],
         "resampling": [

@@ -39,9 +39,14 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
             chosen = run["model"].iloc[0] == highlight
             colour, marker = (PALETTE["blue"], "o") if chosen else (PALETTE["grey"], None)
             axes.plot(
-                run["epoch"], run[measure], color=colour, marker=marker, ms=5,
-                lw=2 if chosen else 1, zorder=3 if chosen else 2,
-            )  # fmt: skip
+                run["epoch"],
+                run[measure],
+                color=colour,
+                marker=marker,
+                ms=5,
+                lw=2 if chosen else 1,
+                zorder=3 if chosen else 2,
+            )
         axes.set_title(setting)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in list(grid.flat)[len(settings) :]:
@@ -74,9 +79,7 @@ def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
     `windows` from `footprint.by_window`; seeds are averaged.
     """
     rows = windows[windows["setting"] == setting].dropna(subset=["energy_wh"])
-    colours = {
-        "training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["green"]
-    }  # fmt: skip
+    colours = {"training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["green"]}
     names = {"training": "training", "validation": "validation", "inference": "test pass"}
     return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool))
 

@@ -303,18 +303,30 @@ def _pepr_lines(axes: Axes, low: float, high: float) -> None:
         axes.plot(x[inside], y[inside], ls=":", color=PALETTE["grey"], lw=1, zorder=1)
         last = np.flatnonzero(inside)[-1]
         axes.annotate(
-            f"{level:.1f}", (x[last], y[last]), xytext=(-2, -2), textcoords="offset points",
-            fontsize=8.5, color="#555555", ha="right", va="top", zorder=1.5,
+            f"{level:.1f}",
+            (x[last], y[last]),
+            xytext=(-2, -2),
+            textcoords="offset points",
+            fontsize=8.5,
+            color="#555555",
+            ha="right",
+            va="top",
+            zorder=1.5,
             bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
-        )  # fmt: skip
+        )
 
 
 def _name_peak(axes: Axes, model: str, norm: float, performance: float) -> None:
     left = norm > 0.6
     axes.annotate(
-        model, (norm, performance), xytext=(-6 if left else 6, 6), textcoords="offset points",
-        fontsize=9.5, ha="right" if left else "left", va="bottom",
-    )  # fmt: skip
+        model,
+        (norm, performance),
+        xytext=(-6 if left else 6, 6),
+        textcoords="offset points",
+        fontsize=9.5,
+        ha="right" if left else "left",
+        va="bottom",
+    )
 
 
 def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]) -> None:
@@ -326,10 +338,17 @@ def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Seq
     spread = _spread(heights, gap=13.5 / (axes.get_window_extent().height * 72 / axes.figure.dpi))
     for px, py, text, height in zip(x, y, labels, spread, strict=True):
         axes.annotate(
-            text, (px, py), xytext=(1.04, height), xycoords="data", textcoords="axes fraction",
-            fontsize=9, va="center", ha="left", annotation_clip=False,
+            text,
+            (px, py),
+            xytext=(1.04, height),
+            xycoords="data",
+            textcoords="axes fraction",
+            fontsize=9,
+            va="center",
+            ha="left",
+            annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "lw": 0.6, "shrinkA": 1, "shrinkB": 4},
-        )  # fmt: skip
+        )
 
 
 def _spread(heights: np.ndarray, gap: float) -> np.ndarray:

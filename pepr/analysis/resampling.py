@@ -14,9 +14,20 @@ from pepr.runs.results import Results
 from pepr.score import normalise, pepr_peak
 
 PEAK_COLUMNS = (
-    "model", "performance", "score", "score_low", "score_high", "location_norm", "location_norm_low",
-    "location_norm_high", "location", "location_low", "location_high", "probability", "n_models",
-)  # fmt: skip
+    "model",
+    "performance",
+    "score",
+    "score_low",
+    "score_high",
+    "location_norm",
+    "location_norm_low",
+    "location_norm_high",
+    "location",
+    "location_low",
+    "location_high",
+    "probability",
+    "n_models",
+)
 N_RESAMPLES = 2_000
 
 

@@ -127,32 +127,6 @@ def rank_differences(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seed_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """The scores of single runs in the pooled range: one row an `ok` run, resource and measure.
-
-    The range is that of seeds averaged, so a single run may lie below it (`below_range`) or above it.
-    """
-    table = with_sets(table)
-    pooled = pooled_ranges(model_means(table))
-    parts = []
-    for key, group in table[table["status"] == "ok"].groupby(ALIKE, dropna=False):
-        quiet = ~group["contended"].fillna(False).astype(bool)
-        for letter, column in RESOURCES.items():
-            lo, hi = pooled[key][letter]
-            chosen = group[quiet] if letter in SHARED_CPU_CHANGES else group
-            needs = _array(chosen[column])
-            for measure, name in MEASURES.items():
-                part = chosen[["run_id", *SET, "model", "seed"]].copy()
-                part["resource"], part["measure"] = letter, measure
-                part["performance"], part["resource_value"] = _array(chosen[name]), needs
-                part["score"] = pepr(
-                    part["performance"], needs if hi > lo else np.minimum(needs, hi), (lo, hi)
-                )
-                part["below_range"] = below_range(needs, (lo, hi))
-                parts.append(part)
-    return pd.concat(parts, ignore_index=True)
-
-
 def data_scores(table: pd.DataFrame) -> pd.DataFrame:
     """PePR-D: each model over its training fractions, one row a fraction and measure.
 

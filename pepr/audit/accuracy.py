@@ -32,11 +32,14 @@ def accuracy_not_k_of_n(view: View) -> list[Finding]:
         return round(float(view.performance[row, first(row)] * view.n_test[row])) / view.n_test[row]
 
     return view.findings(
-        "accuracy_not_k_of_n", np.flatnonzero(bad.any(axis=1)),
+        "accuracy_not_k_of_n",
+        np.flatnonzero(bad.any(axis=1)),
         lambda row: ERROR if bad[row, final] else WARNING,
         lambda row: [name for name, off in zip(names, bad[row], strict=True) if off],
-        lambda row: view.performance[row, first(row)], nearest, explain,
-    )  # fmt: skip
+        lambda row: view.performance[row, first(row)],
+        nearest,
+        explain,
+    )
 
 
 def _other_test_set(view: View, row: int) -> str | None:
@@ -90,12 +93,19 @@ def constant_predictor(view: View) -> list[Finding]:
         rows = np.flatnonzero(view.at_class_rate[:, -1])
     final = view.performance[:, -1]
     return view.findings(
-        "constant_predictor", rows, WARNING, [view.columns.final], lambda row: final[row], lambda row: None,
-        lambda row: f"The accuracy is exactly {count_words(view, row, final[row])}, the share of one class. "
-                    "The run has "
-        "learned to answer that class; its accuracy says nothing about the model, while its score still "
-        "rewards whatever energy it saved.",
-    )  # fmt: skip
+        "constant_predictor",
+        rows,
+        WARNING,
+        [view.columns.final],
+        lambda row: final[row],
+        lambda row: None,
+        lambda row: (
+            f"The accuracy is exactly {count_words(view, row, final[row])}, the share of one class. "
+            "The run has "
+            "learned to answer that class; its accuracy says nothing about the model, while its score still "
+            "rewards whatever energy it saved."
+        ),
+    )
 
 
 @check(
@@ -127,10 +137,14 @@ def collapsed_run(view: View) -> list[Finding]:
         )
 
     return view.findings(
-        "collapsed_run", np.flatnonzero(untrained | fell), ERROR,
+        "collapsed_run",
+        np.flatnonzero(untrained | fell),
+        ERROR,
         lambda row: [name if untrained[row] else view.columns.final],
-        lambda row: train[row] if untrained[row] else final[row], lambda row: majority[row], explain,
-    )  # fmt: skip
+        lambda row: train[row] if untrained[row] else final[row],
+        lambda row: majority[row],
+        explain,
+    )
 
 
 @check(
@@ -143,12 +157,18 @@ def never_above_majority(view: View) -> list[Finding]:
     best, majority = np.nanmax(view.performance, axis=1, initial=-np.inf), view.majority
     rows = np.flatnonzero(best <= majority + 1e-9)
     return view.findings(
-        "never_above_majority", rows, WARNING, list(view.columns.performance), lambda row: best[row],
+        "never_above_majority",
+        rows,
+        WARNING,
+        list(view.columns.performance),
+        lambda row: best[row],
         lambda row: majority[row],
-        lambda row: f"The best accuracy of any epoch, {best[row]:.4f}, does not exceed the share of the "
-        f"largest class, {majority[row]:.4f}. Ranking such runs ranks noise, and cost alone decides their "
-        "score.",
-    )  # fmt: skip
+        lambda row: (
+            f"The best accuracy of any epoch, {best[row]:.4f}, does not exceed the share of the "
+            f"largest class, {majority[row]:.4f}. Ranking such runs ranks noise, and cost alone decides "
+            "their score."
+        ),
+    )
 
 
 @check(
@@ -171,10 +191,15 @@ def duplicate_architecture(view: View) -> list[Finding]:
         if len(set(names.values())) > 1:
             partner |= {row: listed([n for r, n in names.items() if r != row]) for row in names}
     return view.findings(
-        "duplicate_architecture", sorted(partner), NOTE,
+        "duplicate_architecture",
+        sorted(partner),
+        NOTE,
         [view.columns.parameters, *view.columns.performance],
-        lambda row: values[row, -1], lambda row: None,
-        lambda row: f"Parameters and all accuracies are those of {partner[row]}: the same network, "
-                    "trained from the "
-        "same seed. The two rows are one observation.",
-    )  # fmt: skip
+        lambda row: values[row, -1],
+        lambda row: None,
+        lambda row: (
+            f"Parameters and all accuracies are those of {partner[row]}: the same network, "
+            "trained from the "
+            "same seed. The two rows are one observation."
+        ),
+    )

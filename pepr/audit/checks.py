@@ -31,11 +31,15 @@ def missing_energy(view: View) -> list[Finding]:
         return []
     name = view.columns.energy
     return view.findings(
-        "missing_energy", np.flatnonzero(~(energy > 0)), ERROR, [name], lambda row: energy[row],
+        "missing_energy",
+        np.flatnonzero(~(energy > 0)),
+        ERROR,
+        [name],
+        lambda row: energy[row],
         lambda row: view.fitted_energy[row],
         "No energy is recorded for a run that ended well. Scored as zero it would look free; it should be "
         "left out, or measured again.",
-    )  # fmt: skip
+    )
 
 
 @check(
@@ -52,12 +56,17 @@ def failed_but_scored(view: View) -> list[Finding]:
     setting = view.columns.setting
     return [
         Finding(
-            "failed_but_scored", ERROR, str(row[setting]) if setting else None, str(row[view.columns.model]),
-            [status, final], float(row[final]), None,
+            "failed_but_scored",
+            ERROR,
+            str(row[setting]) if setting else None,
+            str(row[view.columns.model]),
+            [status, final],
+            float(row[final]),
+            None,
             f"The status is {row[status]!r}, yet the row has an accuracy; it should be empty.",
         )
         for _, row in found.iterrows()
-    ]  # fmt: skip
+    ]
 
 
 @check(
@@ -92,10 +101,14 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
         )
 
     return view.findings(
-        "copied_row", copies, ERROR if owner is not None else WARNING,
-        [c for c in (name, view.columns.time, view.columns.final) if c], lambda row: view.floats(name)[row],
-        lambda row: None, explain,
-    )  # fmt: skip
+        "copied_row",
+        copies,
+        ERROR if owner is not None else WARNING,
+        [c for c in (name, view.columns.time, view.columns.final) if c],
+        lambda row: view.floats(name)[row],
+        lambda row: None,
+        explain,
+    )
 
 
 @check(
@@ -139,12 +152,14 @@ def copied_energy(view: View) -> list[Finding]:
         return seen + why + _likely_cause(view, row)
 
     return view.findings(
-        "copied_energy", wrong,
+        "copied_energy",
+        wrong,
         lambda row: ERROR if row not in owners[row].candidates else WARNING,
         lambda row: [*names, *([view.columns.carbon] if carbon_too[row] and view.columns.carbon else [])],
         lambda row: values[row],
-        lambda row: view.fitted_energy[row] if role == "energy" else None, explain,
-    )  # fmt: skip
+        lambda row: view.fitted_energy[row] if role == "energy" else None,
+        explain,
+    )
 
 
 def _likely_cause(view: View, row: int) -> str:
@@ -191,11 +206,18 @@ def copied_time(view: View) -> list[Finding]:
     rows = np.flatnonzero(shared(time, view.n_rows) & (view.copied_rows < 0))
     twins = pd.Series(rows).groupby(time[rows]).agg(list) if rows.size else {}
     return view.findings(
-        "copied_time", rows, WARNING, [view.columns.time], lambda row: time[row], lambda row: None,
-        lambda row: "The time is, digit for digit, that of "
-        + listed([where(view, other) for other in twins[time[row]] if other != row])
-        + ". A measured time does not repeat so; at most one of the rows can own it.",
-    )  # fmt: skip
+        "copied_time",
+        rows,
+        WARNING,
+        [view.columns.time],
+        lambda row: time[row],
+        lambda row: None,
+        lambda row: (
+            "The time is, digit for digit, that of "
+            + listed([where(view, other) for other in twins[time[row]] if other != row])
+            + ". A measured time does not repeat so; at most one of the rows can own it."
+        ),
+    )
 
 
 @check(
@@ -234,9 +256,14 @@ def implied_power(view: View) -> list[Finding]:
         )
 
     return view.findings(
-        "implied_power", np.flatnonzero(high | low), ERROR, [view.columns.energy, view.columns.time],
-        lambda row: power[row], lambda row: floor[row] if low[row] else ceiling[row], explain,
-    )  # fmt: skip
+        "implied_power",
+        np.flatnonzero(high | low),
+        ERROR,
+        [view.columns.energy, view.columns.time],
+        lambda row: power[row],
+        lambda row: floor[row] if low[row] else ceiling[row],
+        explain,
+    )
 
 
 @check(
@@ -251,13 +278,19 @@ def off_energy_time_line(view: View) -> list[Finding]:
     allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
     rows = np.flatnonzero((np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0))
     return view.findings(
-        "off_energy_time_line", rows, WARNING, [view.columns.energy, view.columns.time],
-        lambda row: energy[row], lambda row: view.fitted_energy[row],
-        lambda row: f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of "
-                    "its setting. "
-        "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere "
-        "could explain it.",
-    )  # fmt: skip
+        "off_energy_time_line",
+        rows,
+        WARNING,
+        [view.columns.energy, view.columns.time],
+        lambda row: energy[row],
+        lambda row: view.fitted_energy[row],
+        lambda row: (
+            f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of "
+            "its setting. "
+            "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere "
+            "could explain it."
+        ),
+    )
 
 
 @check(
@@ -273,14 +306,19 @@ def carbon_fallback(view: View) -> list[Finding]:
     is_fallback = np.isclose(intensity[:, None], nearest[None, :], rtol=0, atol=1e-4).any(axis=1)
     local = np.nanmedian(intensity[~is_fallback]) if (~is_fallback).any() else np.nan
     return view.findings(
-        "carbon_fallback", np.flatnonzero(is_fallback), WARNING, [view.columns.carbon, view.columns.energy],
-        lambda row: intensity[row], lambda row: local,
-        lambda row: f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
-                    f"{FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
-        f"where other rows have about {local:.0f}. The grams, and any score made from them, compare where "
-        "the "
-        "meter found no local value, not the models.",
-    )  # fmt: skip
+        "carbon_fallback",
+        np.flatnonzero(is_fallback),
+        WARNING,
+        [view.columns.carbon, view.columns.energy],
+        lambda row: intensity[row],
+        lambda row: local,
+        lambda row: (
+            f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
+            f"{FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
+            f"where other rows have about {local:.0f}. The grams, and any score made from them, compare "
+            "where the meter found no local value, not the models."
+        ),
+    )
 
 
 @check(
@@ -299,13 +337,18 @@ def carbon_intensity_varies(view: View) -> list[Finding]:
             continue
         found.append(
             Finding(
-                "carbon_intensity_varies", NOTE, name if view.columns.setting else None, None,
-                [str(view.columns.carbon), str(view.columns.energy)], float(known.max()), float(known.min()),
+                "carbon_intensity_varies",
+                NOTE,
+                name if view.columns.setting else None,
+                None,
+                [str(view.columns.carbon), str(view.columns.energy)],
+                float(known.max()),
+                float(known.min()),
                 f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare "
                 "models, multiply "
                 "every energy by one intensity; to report emissions, say when each run took place.",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -382,7 +425,14 @@ def _differences(
 ) -> list[Finding]:
     rows = np.flatnonzero(np.abs(values - expected) > 1e-6)
     return view.findings(
-        "scores_not_reproduced", rows, ERROR, columns, lambda row: values[row], lambda row: expected[row],
-        lambda row: f"{name} is {values[row]:.6g}; the row's other columns give {expected[row]:.6g}. "
-        "It was computed from other data than the table holds.",
-    )  # fmt: skip
+        "scores_not_reproduced",
+        rows,
+        ERROR,
+        columns,
+        lambda row: values[row],
+        lambda row: expected[row],
+        lambda row: (
+            f"{name} is {values[row]:.6g}; the row's other columns give {expected[row]:.6g}. "
+            "It was computed from other data than the table holds."
+        ),
+    )

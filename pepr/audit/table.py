@@ -40,10 +40,24 @@ FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
 OTHER_ACCURACY = ("test_accuracy_last_epoch",)
 MEMORY = ("memA", "memM", "peak_memory_bytes")
 DECLARED = (
-    "seed", "image_size", "batch_size", "epochs", "learning_rate", "train_fraction", "n_train", "n_val",
-    "n_test", "best_epoch", "idle_power_w", "power_limit_w", "carbon_intensity_g_per_kwh",
-    "test_majority_rate", "num_params", "num_param", "efficient",
-)  # fmt: skip
+    "seed",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "train_fraction",
+    "n_train",
+    "n_val",
+    "n_test",
+    "best_epoch",
+    "idle_power_w",
+    "power_limit_w",
+    "carbon_intensity_g_per_kwh",
+    "test_majority_rate",
+    "num_params",
+    "num_param",
+    "efficient",
+)
 """Numbers that a study chooses or knows beforehand: they may well be constant, or zero."""
 
 

@@ -6,7 +6,6 @@ import contextlib
 import html
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -123,11 +122,10 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
 def render(source: Path, output: Path) -> None:
     """Run Jupyter Book with warnings as errors; pages go to `output/_build/html`."""
     command = [
-        # jsonschema would compile a grammar of internationalised web addresses, which takes seconds.
         *(
             sys.executable,
             "-c",
-            "import sys; sys.modules['rfc3987_syntax'] = None; "
+            "from pepr.study.notebooks import without_address_grammar; without_address_grammar(); "
             "from jupyter_book.cli.main import main; main()",
         ),
         *("build", str(source)),
@@ -170,11 +168,6 @@ def front_matter_of_root(root: Path) -> dict[str, str]:
     text = (root / f"{first}.md").read_text()
     words = {"title": title_of(text), "description": front_matter(text)["description"]}
     return {name: html.escape(value) for name, value in words.items()} | {"first": f"{first}.html"}
-
-
-def clean(root: Path | None = None) -> None:
-    """Remove everything that the build made."""
-    shutil.rmtree(find_checkout(root) / BUILD_FOLDER, ignore_errors=True)
 
 
 def main(arguments: list[str]) -> int:

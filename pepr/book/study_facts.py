@@ -307,8 +307,12 @@ def never_run() -> str:
         for name in shipped
     )
     profiles = f"This project ships no results of {', '.join(missing)}. " if missing else ""
-    gpu = "" if on_gpu else (
-        "No result that it ships was made on a GPU, and its code for GPUs was never run on one: it was only "
-        "tested with a pretended driver. What is said of GPUs here was not measured by this project."
-    )  # fmt: skip
+    gpu = (
+        ""
+        if on_gpu
+        else (
+            "No result that it ships was made on a GPU, and its code for GPUs was never run on one: it was "
+            "only tested with a pretended driver. What is said of GPUs here was not measured by this project."
+        )
+    )
     return (profiles + gpu) or "Every profile that this project ships was run by it."

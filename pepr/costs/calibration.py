@@ -191,9 +191,13 @@ def _measure(meter: Any, model: str, device: str, image_size: int) -> Measured:
         steps(count)
     window = meter.check(model)
     return Measured(
-        model, image_size, count, window.time_s / count, 1000 * window.energy_kwh / count,
+        model,
+        image_size,
+        count,
+        window.time_s / count,
+        1000 * window.energy_kwh / count,
         meter.contended(model),
-    )  # fmt: skip
+    )
 
 
 def calibrations_folder() -> Path:

@@ -61,11 +61,18 @@ def on_this_cpu(published: pd.DataFrame | None = None) -> pd.DataFrame:
     `calibration.MODELS`; `published_wh` the authors' LIDC energy, where they ran the model; `flops` of a
     forward pass; `memory_bytes` measured as resident memory, `predicted_memory_bytes` as on a GPU.
     """
-    means = calibration.shipped_runs().groupby("model").agg(
-        time_s=("train_time_s", "mean"), memory_bytes=("peak_memory_bytes", "mean"),
-        n_train=("n_train", "first"), epochs=("epochs", "first"),
-        image_size=("image_size", "first"), batch_size=("batch_size", "first"),
-    )  # fmt: skip
+    means = (
+        calibration.shipped_runs()
+        .groupby("model")
+        .agg(
+            time_s=("train_time_s", "mean"),
+            memory_bytes=("peak_memory_bytes", "mean"),
+            n_train=("n_train", "first"),
+            epochs=("epochs", "first"),
+            image_size=("image_size", "first"),
+            batch_size=("batch_size", "first"),
+        )
+    )
     entries = {model: atlas.look_up(model, size) for model, size in means["image_size"].items()}
     steps = means["epochs"] * means["n_train"] / means["batch_size"]
     shipped = calibration.of_shipped_runs()
@@ -76,13 +83,16 @@ def on_this_cpu(published: pd.DataFrame | None = None) -> pd.DataFrame:
         job = cost.Job("elpv", row.n_train, 0, row.epochs, row.batch_size, row.image_size)
         rows.append(
             {
-                "model": row.model, "time_s": row.time_s, "flops": entry.flops,
+                "model": row.model,
+                "time_s": row.time_s,
+                "flops": entry.flops,
                 "gpu_time_s": cost.predict(entry, job).train_time_s,
                 "calibrated_s": done * cost.step_time_s(entry, row.batch_size, shipped.costs),
-                "calibrating": row.model in known, "memory_bytes": row.memory_bytes,
+                "calibrating": row.model in known,
+                "memory_bytes": row.memory_bytes,
                 "predicted_memory_bytes": cost.peak_memory(entry, job),
             }
-        )  # fmt: skip
+        )
     table = pd.DataFrame(rows)
     if published is not None:
         lidc = published[published["dataset"] == "lidc"].set_index("model")["energy"] * 1000
@@ -175,10 +185,16 @@ def advice(tables: Published, runs: Versions | None = None) -> pd.DataFrame:
         first = recommendation.choose(known[setting], budget, risk, top=5)[0]
         rows.append(
             {
-                "case": case, "setting": setting, "risk": risk, "model": first.model,
-                "performance": first.performance, "performance_low": first.performance_low,
-                "energy_wh": first.energy_wh, "peak_memory_gb": first.peak_memory_gb,
-                "stability": first.stability, "measured": ", ".join(first.measured),
+                "case": case,
+                "setting": setting,
+                "risk": risk,
+                "model": first.model,
+                "performance": first.performance,
+                "performance_low": first.performance_low,
+                "energy_wh": first.energy_wh,
+                "peak_memory_gb": first.peak_memory_gb,
+                "stability": first.stability,
+                "measured": ", ".join(first.measured),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)

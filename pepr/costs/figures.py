@@ -143,9 +143,11 @@ def on_cpu(table: pd.DataFrame) -> Figure:
     have = table.dropna(subset=["published_wh"]) if "published_wh" in table else table.head(0)
     axes[0].plot(have["published_wh"], have["time_s"], "o", color=PALETTE["blue"], ms=6)
     axes[0].set(
-        xlabel="Published LIDC energy on a GPU (Wh)", ylabel="Measured here, on a CPU (s)",
-        xscale="log", yscale="log",
-    )  # fmt: skip
+        xlabel="Published LIDC energy on a GPU (Wh)",
+        ylabel="Measured here, on a CPU (s)",
+        xscale="log",
+        yscale="log",
+    )
     _label(axes[0], have["published_wh"], have["time_s"], have["model"])
     used = table["calibrating"]
     axes[1].plot(table["calibrated_s"][~used], table["time_s"][~used], "o", mfc="none", mec=PALETTE["blue"])
@@ -227,9 +229,15 @@ def _label(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series) -> None:
         placed.append(where)
         right = axes.transAxes.inverted().transform(where)[0] > 0.5
         axes.annotate(
-            name, (at, value), xytext=(-6 if right else 6, -2), textcoords="offset points",
-            ha="right" if right else "left", va="top", fontsize=7.5, color="#444444",
-        )  # fmt: skip
+            name,
+            (at, value),
+            xytext=(-6 if right else 6, -2),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=7.5,
+            color="#444444",
+        )
 
 
 def _plain(axes: Axes, which: str, subs: Sequence[float] = (1, 2, 5)) -> None:

@@ -241,12 +241,16 @@ def evidence(tables: Published, runs: Versions | None = None) -> Evidence:
         parts.append(
             pd.DataFrame(
                 {
-                    "target": target, "setting": rows["dataset"], "model": rows["model"], "family": families,
-                    "observed": observed, "predicted": predicted,
+                    "target": target,
+                    "setting": rows["dataset"],
+                    "model": rows["model"],
+                    "family": families,
+                    "observed": observed,
+                    "predicted": predicted,
                     "covered": covered(observed, predicted, families),
                 }
             )
-        )  # fmt: skip
+        )
     memory, fitted["memory"] = memory_evidence(runs.published)
     order = {name: at for at, name in enumerate(SETTINGS)}
     table = pd.concat(parts, ignore_index=True).sort_values(

@@ -23,9 +23,15 @@ from pepr.models.atlas import Entry
 
 FILE = "cost_model.json"
 PER_IMAGE = (
-    "conv_flops", "pointwise_flops", "matmul_flops", "large_depthwise_flops",
-    "bytes_moved", "grouped_bytes", "matmul_bytes", "image",
-)  # fmt: skip
+    "conv_flops",
+    "pointwise_flops",
+    "matmul_flops",
+    "large_depthwise_flops",
+    "bytes_moved",
+    "grouped_bytes",
+    "matmul_bytes",
+    "image",
+)
 PER_STEP = ("operations", "parameters")
 PER_EPOCH = ("epoch",)
 TERMS = PER_IMAGE + PER_STEP + PER_EPOCH

@@ -86,9 +86,17 @@ def legend_entry(
     marker: str, colour: str, text: str, hollow: bool = False, size: float = 7, line: str = ""
 ) -> Line2D:
     return Line2D(
-        [], [], marker=marker, color=colour, mfc="white" if hollow else colour, mec=colour, mew=1.4,
-        ms=size, ls=line, label=text,
-    )  # fmt: skip
+        [],
+        [],
+        marker=marker,
+        color=colour,
+        mfc="white" if hollow else colour,
+        mec=colour,
+        mew=1.4,
+        ms=size,
+        ls=line,
+        label=text,
+    )
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:

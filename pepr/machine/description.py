@@ -108,9 +108,8 @@ def git_revision() -> tuple[str | None, bool | None]:
     return (revision, bool(changes)) if tracked.stdout else (None, None)
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """Everything about machine and software that a record keeps; `threads` only where torch is at work."""
-    torch = sys.modules.get("torch")
+def environment(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """Everything about machine and software that a record keeps; `threads` are those of the training."""
     revision, dirty = git_revision()
     return {
         "packages": versions(),
@@ -118,7 +117,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu_model": cpu_model(),
         "cores": cores(),
-        "threads": torch.get_num_threads() if torch else None,
+        "threads": threads,
         "memory_bytes": psutil.virtual_memory().total,
         **_gpu_facts(device),
         "git_revision": revision,

@@ -9,7 +9,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,7 +172,7 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     MeterError where the GPU does not answer. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from
     whoever started the run.
     """
-    tracker = _ahead.pop().result() if _ahead else _open_tracker()
+    tracker = _open_tracker()
     sources, limit = _describe(tracker._hardware)
     reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
     if reader is not None:
@@ -192,15 +191,6 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
         power_limit_w=limit or None,
         idle_power_w=float(idle) if idle else None,
     )
-
-
-_ahead: list[Future[Tracker]] = []
-
-
-def open_ahead() -> None:
-    """Begin, in a thread, what takes longest of opening a meter, for the next `open_meter` of this process:
-    CodeCarbon asks another process for the processor's name, and waits for a second."""
-    _ahead.append(ThreadPoolExecutor(max_workers=1).submit(_open_tracker))
 
 
 def _open_tracker() -> Tracker:

@@ -83,10 +83,16 @@ def joined_to_other_model(
         expected = float(own[0]) if len(own) else None
         found.append(
             Finding(
-                "joined_to_other_model", ERROR, setting, str(model), [value], float(seen), expected,
+                "joined_to_other_model",
+                ERROR,
+                setting,
+                str(model),
+                [value],
+                float(seen),
+                expected,
                 _join_text(model, seen, matches, exact, lookup, old_names),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -129,13 +135,19 @@ def labels_by_position(
             continue
         found.append(
             Finding(
-                "labels_by_position", WARNING, setting, str(model), [column], bool(drawn), bool(own[model]),
+                "labels_by_position",
+                WARNING,
+                setting,
+                str(model),
+                [column],
+                bool(drawn),
+                bool(own[model]),
                 f"Row {position + 1} in alphabetical order is {model}, but it is marked with the label of "
                 "row "
                 f"{position + 1} of the list of names, {labels['model'].iloc[position]}. Joining on the "
                 "name would mend it.",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -151,13 +163,18 @@ def labels_disagree(labels: pd.DataFrame, column: str, reference: str, setting: 
         split = f"{len(rows)} models with the reference {link}: {_counts(counts)}"
         found += [
             Finding(
-                "labels_disagree", NOTE, setting, str(row["model"]), [column], _plain(row[column]),
+                "labels_disagree",
+                NOTE,
+                setting,
+                str(row["model"]),
+                [column],
+                _plain(row[column]),
                 None if len(common) > 1 else _plain(next(iter(common))),
                 f"{column} is {row[column]}, one of {split}. Where groups are compared, models of one kind "
                 "stand on both sides.",
             )
             for _, row in odd.iterrows()
-        ]  # fmt: skip
+        ]
     return found
 
 
@@ -208,12 +225,18 @@ def superseded_column(table: pd.DataFrame, old: str, new: str, setting: str) -> 
         return []
     return [
         Finding(
-            "superseded_column", NOTE, setting, None, [old, new], differ, 0,
+            "superseded_column",
+            NOTE,
+            setting,
+            None,
+            [old, new],
+            differ,
+            0,
             f"{old!r} differs from {new!r} in {differ} of the {len(both)} rows that can be compared, and "
             "looks like labels "
             f"in another order. {new!r} is the one to use; {old!r} could be dropped from the file.",
         )
-    ]  # fmt: skip
+    ]
 
 
 def reference_populations() -> pd.DataFrame:

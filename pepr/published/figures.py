@@ -354,9 +354,13 @@ def claims(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
             low, high = 100 * record[f"low{suffix}"], 100 * record[f"high{suffix}"]
             axes.plot([low, high], [place + shift] * 2, color=PALETTE[colour], lw=1.6)
             axes.plot(
-                100 * record[f"effect{suffix}"], place + shift, "o" if face else "s",
-                mfc=PALETTE[face] if face else "white", mec=PALETTE[colour], ms=5.5,
-            )  # fmt: skip
+                100 * record[f"effect{suffix}"],
+                place + shift,
+                "o" if face else "s",
+                mfc=PALETTE[face] if face else "white",
+                mec=PALETTE[colour],
+                ms=5.5,
+            )
     axes.set(xlabel="Difference in accuracy (points)", yticks=range(len(shown)), title=title)
     axes.set_yticklabels([_short(record["claim"]) for record in shown])
     axes.invert_yaxis()

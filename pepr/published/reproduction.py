@@ -34,11 +34,15 @@ AUTHORS_TOP_FIVE = {
     "derma": ("ese_vovnet19b_dw", "resnet18d", "gluon_resnet34_v1b", "crossvit_9_240", "convnext_atto"),
     "derma_small": ("ese_vovnet19b_dw", "resnet14t", "dpn68b", "gcresnext26ts", "densenetblur121d"),
     "derma_smallest": (
-        "mobilenetv2_050", "convnext_atto", "crossvit_9_240", "pvt_v2_b0", "bat_resnext26ts",
+        "mobilenetv2_050",
+        "convnext_atto",
+        "crossvit_9_240",
+        "pvt_v2_b0",
+        "bat_resnext26ts",
     ),
     "pneumonia": ("dla46_c", "hardcorenas_a", "mobilenetv2_050", "mobilevitv2_050", "semnasnet_075"),
     "pneumonia_small": ("resnext50d_32x4d", "dla60", "cspresnet50", "tinynet_a", "gcresnet33ts"),
-}  # fmt: skip
+}
 """The five best by PePR-E that the authors print (`results_table.ipynb` of their repository)."""
 AUTHORS_MOST_ACCURATE = {
     "derma_pt": "edgenext_base",

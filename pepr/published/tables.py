@@ -32,25 +32,46 @@ SHA256 = {
 """SHA-256 of each table's file, by the file's stem."""
 
 SETTINGS = (
-    "derma_pt", "derma", "derma_small", "derma_smallest",
-    "lidc", "lidc_small", "pneumonia", "pneumonia_small",
-)  # fmt: skip
+    "derma_pt",
+    "derma",
+    "derma_small",
+    "derma_smallest",
+    "lidc",
+    "lidc_small",
+    "pneumonia",
+    "pneumonia_small",
+)
 EPOCHS = 10
 TEST_COLUMNS = tuple(f"test_{epoch:02d}" for epoch in range(EPOCHS))
 RESOURCES = {"E": "energy", "C": "co2", "T": "train_time", "M": "memR"}
 """The paper's four scores and the column each is computed from."""
 N_MODELS = 131
 TRAIN_IMAGES = {
-    "derma_pt": 7007, "derma": 7007, "derma_small": 700, "derma_smallest": 70,
-    "lidc": 9057, "lidc_small": 905, "pneumonia": 4708, "pneumonia_small": 470,
-}  # fmt: skip
+    "derma_pt": 7007,
+    "derma": 7007,
+    "derma_small": 700,
+    "derma_smallest": 70,
+    "lidc": 9057,
+    "lidc_small": 905,
+    "pneumonia": 4708,
+    "pneumonia_small": 470,
+}
 """Training images of each setting, as the training accuracies of the tables imply."""
 
 FRACTIONS = (*TEST_COLUMNS, "tr_acc")
 MEASURED = (
-    "num_param", "memT", "memR", "memA", "memM", "energy", "co2", "train_time", "infer_time", "inf_time",
+    "num_param",
+    "memT",
+    "memR",
+    "memA",
+    "memM",
+    "energy",
+    "co2",
+    "train_time",
+    "infer_time",
+    "inf_time",
     "efficient",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

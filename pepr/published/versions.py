@@ -52,9 +52,13 @@ def versions(results: pd.DataFrame) -> Versions:
             if f.check == check and (f.severity == ERROR or check == "carbon_fallback")
         }
         for check in (
-            "copied_row", "accuracy_not_k_of_n", "collapsed_run", "copied_energy", "carbon_fallback",
+            "copied_row",
+            "accuracy_not_k_of_n",
+            "collapsed_run",
+            "copied_energy",
+            "carbon_fallback",
         )
-    }  # fmt: skip
+    }
     drop = {
         k: check for check in ("collapsed_run", "accuracy_not_k_of_n", "copied_row") for k in reasons[check]
     }

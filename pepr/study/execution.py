@@ -25,8 +25,6 @@ from pepr.study.notebooks import execute_notebook
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
 
 
-HEAD_START = ("--IPKernelApp.exec_lines=from pepr.training.head_start import begin; begin(); del begin",)
-"""What a run's kernel is started with."""
 KERNEL_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -115,7 +113,6 @@ def execute_run(
             {**spec.as_dict(), "profile": profile.name},
             timeout_s=profile.timeout_s,
             stdout=sys.stdout,
-            kernel_arguments=HEAD_START,
         )
     except PapermillExecutionError as error:
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))

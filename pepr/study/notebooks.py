@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +17,13 @@ KERNEL_STARTS = 3
 DID_NOT_START = re.compile(r"Kernel died before replying|Kernel didn't respond")
 
 
+def without_address_grammar() -> None:
+    """Keep jsonschema from loading `rfc3987_syntax`: where that package is installed, each process compiles a
+    grammar of internationalised web addresses, which takes seconds, and no notebook or profile holds such an
+    address (lark compiles at import: https://github.com/willynilly/rfc3987-syntax)."""
+    sys.modules.setdefault("rfc3987_syntax", None)
+
+
 def execute_notebook(
     notebook: Path,
     output: Path,
@@ -24,7 +32,6 @@ def execute_notebook(
     timeout_s: float | None = None,
     stdout: TextIO | None = None,
     cwd: Path | None = None,
-    kernel_arguments: tuple[str, ...] = (),
 ) -> None:
     """Execute a notebook with papermill in a kernel of this Python; `output` appears whole or not at all.
 
@@ -49,7 +56,7 @@ def execute_notebook(
         # Where the kernel starts. papermill's own way moves this whole process there, and two notebooks that
         # run at once in two threads would leave it there.
         resources={"metadata": {"path": str(cwd or "")}},
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL", *kernel_arguments],
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
         shutdown_kernel="immediate",
     )

@@ -306,9 +306,15 @@ def _compare_predictions(done: Verification, records: list[dict[str, Any]]) -> N
         if not np.array_equal(known, labels):
             image = int(np.flatnonzero(known != labels)[0])
             done.mismatches.append(
-                Mismatch(file, f"{run_id}, image {image}", "labels", int(labels[image]), int(known[image]),
-                         f"label in {first}")
-            )  # fmt: skip
+                Mismatch(
+                    file,
+                    f"{run_id}, image {image}",
+                    "labels",
+                    int(labels[image]),
+                    int(known[image]),
+                    f"label in {first}",
+                )
+            )
     orphans = sorted(_stored_predictions(done.results) - set(ok))
     if done.results.origin == "reference":
         done.mismatches += [

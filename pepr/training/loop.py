@@ -27,9 +27,10 @@ from pepr.machine import description, meter as metering
 from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS
 from pepr.runs.spec import SETTING_NAME, RunSpec
-from pepr.training.head_start import LIBRARIES
 from pepr.training.memory import _memory_gauge
 
+LIBRARIES = ("timm", "torch._dynamo")
+"""What building and training a model load on first use."""
 WARM_UP_STEPS = 2
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -193,7 +194,7 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         "wall_time_s": time.perf_counter() - began,
         "history": run.history,
         "meter": meter.as_dict(),
-        "environment": description.environment(spec.device),
+        "environment": description.environment(spec.device, torch.get_num_threads()),
         "data_sha256": data.card["sha256"],
         "weights_sha256": created.weights_sha256,
         "started_at": started_at,
@@ -375,13 +376,12 @@ def _autocast(spec: RunSpec):
 def _open_meter_and_libraries(device: torch.device) -> metering.Meter:
     """The meter, opened while the libraries load that building and training a model load on first use:
     both wait, and their memory is no model's. What they leave in memory stays, so that the search for garbage
-    passes over it from here on; a run's kernel has a `head_start` with all of this."""
+    passes over it from here on."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(metering.open_meter, str(device), _synchroniser(device))
         for library in LIBRARIES:
             importlib.import_module(library)
         gc.freeze()
-        gc.enable()
         return opening.result()
 
 

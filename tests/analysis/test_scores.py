@@ -141,15 +141,6 @@ def test_predicted_memory_is_an_estimate():
     assert quantities.resource_kind("C", "cpu:counter", "rss_peak_minus_baseline") == "derived"
 
 
-def test_seed_scores_keep_every_run_and_average_to_the_model(table, scores):
-    rows = analysis.seed_scores(table).query("resource == 'M' and measure == 'auroc'")
-    assert len(rows) == (table["status"] == "ok").sum()
-    lite0 = rows.query("model == @LITE0 and setting == 'elpv'")
-    assert len(lite0) == 3 and lite0["score"].mean() == pytest.approx(
-        chosen(scores, "elpv", "M").loc[LITE0, "score_frozen"], rel=1e-2
-    )
-
-
 def test_pepr_d_of_ten_and_a_hundred_percent_by_hand(table):
     rows = analysis.data_scores(table).query("pretrained and measure == 'auroc'").reset_index()
     assert rows["resource_norm"].tolist() == pytest.approx([0.09 / 0.99, 1.0])

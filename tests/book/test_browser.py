@@ -56,8 +56,11 @@ def problems(html: Path) -> list[str]:
 def test_a_sound_book_has_no_problems_and_is_counted(html):
     assert problems(html) == []
     assert page_rules.count([html / "one.html", html / "two.html"]) == {
-        "pages": 2, "links": 4, "figures": 1, "numbers": 1,
-    }  # fmt: skip
+        "pages": 2,
+        "links": 4,
+        "figures": 1,
+        "numbers": 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,13 @@ def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
 def test_the_readme_keeps_everything_outside_its_markers():
     text = f"Before.\n{readme.README_START}\nold\n{readme.README_END}\nAfter.\n"
     assert readme.render_readme(text, "new").splitlines() == [
-        "Before.", readme.README_START, "", "new", readme.README_END, "After.",
-    ]  # fmt: skip
+        "Before.",
+        readme.README_START,
+        "",
+        "new",
+        readme.README_END,
+        "After.",
+    ]
 
 
 def test_a_readme_without_markers_is_refused():

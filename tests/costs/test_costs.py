@@ -28,9 +28,12 @@ def entry(model="resnet18d", size=256):
 def test_memory_is_state_gradients_activations_and_workspace():
     row, job = entry(), cost.job_of("lidc")
     by_hand = (
-        12 * row.fine_tuned_params + row.buffer_bytes + row.working_bytes_fixed
-        + 32 * row.working_bytes_per_image + cost.model()["memory"]["workspace_bytes"]
-    )  # fmt: skip
+        12 * row.fine_tuned_params
+        + row.buffer_bytes
+        + row.working_bytes_fixed
+        + 32 * row.working_bytes_per_image
+        + cost.model()["memory"]["workspace_bytes"]
+    )
     assert cost.peak_memory(row, job) == pytest.approx(by_hand)
 
 

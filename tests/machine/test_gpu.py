@@ -246,10 +246,15 @@ def test_the_lock_of_a_killed_run_is_free(driver, tmp_path):
     path = tmp_path / "pepr-GPU-aaaa.lock"
     path.touch()
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); "
-         "print(1, flush=True); time.sleep(60)", str(path)],
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); "
+            "print(1, flush=True); time.sleep(60)",
+            str(path),
+        ],
         stdout=subprocess.PIPE,
-    )  # fmt: skip
+    )
     holder.stdout.readline()
     threading.Timer(0.2, holder.kill).start()
     began = time.perf_counter()
@@ -273,13 +278,19 @@ def test_two_processes_share_out_two_gpus(driver, tmp_path):
     here = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(here.parent)}
     running = [
-        subprocess.Popen([sys.executable, "-c", script, str(here), str(tmp_path)], stdout=subprocess.PIPE,
-                         text=True, env=environment)
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(here), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         for _ in range(6)
-    ]  # fmt: skip
+    ]
     told = [process.communicate()[0].split() for process in running]
-    times = {uuid: sorted((float(a), float(b)) for name, a, b in told if name == uuid)
-             for uuid in ("GPU-aaaa", "GPU-bbbb")}  # fmt: skip
+    times = {
+        uuid: sorted((float(a), float(b)) for name, a, b in told if name == uuid)
+        for uuid in ("GPU-aaaa", "GPU-bbbb")
+    }
     assert all(times.values()) and sum(map(len, times.values())) == 6
     for uuid, spans in times.items():
         for (_, ended), (began, _) in itertools.pairwise(spans):

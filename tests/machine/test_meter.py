@@ -116,24 +116,6 @@ def test_the_real_meter_of_this_machine_names_its_sources_and_stays_under_its_li
     assert 0 < watts <= meter.power_limit_w * 1.05
 
 
-def test_a_meter_that_was_opened_ahead_serves_once(monkeypatch):
-    opened = iter([SimpleNamespace(_hardware=[]), SimpleNamespace(_hardware=[])])
-    monkeypatch.setattr(metering, "_open_tracker", lambda: next(opened))
-    metering.open_ahead()
-    first, second = metering.open_meter(), metering.open_meter()
-    assert first.tracker is not second.tracker and next(opened, None) is None
-
-
-def test_a_meter_that_fails_to_open_ahead_says_so_where_it_is_needed(monkeypatch):
-    def refuse():
-        raise MeterError("no counter")
-
-    monkeypatch.setattr(metering, "_open_tracker", refuse)
-    metering.open_ahead()
-    with pytest.raises(MeterError, match="no counter"):
-        metering.open_meter()
-
-
 def test_intensities_are_codecarbons_and_the_world_is_the_default(monkeypatch):
     monkeypatch.delenv("PEPR_COUNTRY", raising=False)
     table = json.loads(

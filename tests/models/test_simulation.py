@@ -16,9 +16,12 @@ def on_meta(*layers: nn.Module) -> nn.Module:
 
 def small(width: int = 8) -> nn.Module:
     return on_meta(
-        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(width, 2),
-    )  # fmt: skip
+    )
 
 
 def test_flops_and_parameters_of_a_hand_counted_network():
@@ -52,11 +55,14 @@ def test_activation_bytes_are_those_that_autograd_keeps_of_a_real_step():
 def test_depthwise_and_grouped_convolutions_are_told_apart():
     step = simulation.simulate(
         on_meta(
-            nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.Conv2d(8, 8, 3, groups=2),
-            nn.Flatten(), nn.Linear(8 * 6 * 6, 2),
+            nn.Conv2d(3, 8, 1),
+            nn.Conv2d(8, 8, 7, padding=3, groups=8),
+            nn.Conv2d(8, 8, 3, groups=2),
+            nn.Flatten(),
+            nn.Linear(8 * 6 * 6, 2),
         ),
         8,
-    )  # fmt: skip
+    )
     assert step.large_depthwise_flops == 2 * 8 * 8 * 8 * 49
     assert step.pointwise_flops == 2 * 8 * 8 * 8 * 3
     assert step.grouped_bytes > 0

@@ -114,23 +114,6 @@ def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
     assert first["environment"]["packages"]["torch"]
 
 
-def test_a_runs_kernel_has_a_head_start_in_which_it_looks_for_no_garbage(tmp_path):
-    notebook = nbformat.v4.new_notebook()
-    notebook.cells = [
-        nbformat.v4.new_code_cell(code)
-        for code in (
-            "import gc, sys, torch\nfrom pepr.machine import meter as energy\n"
-            "print('loading:', gc.isenabled(), 'pepr.training.loop' in sys.modules, len(energy._ahead))",
-            "from pepr.training import loop\nloop._open_meter_and_libraries(torch.device('cpu'))\n"
-            "print('training:', gc.isenabled(), len(energy._ahead))",
-        )
-    ]
-    nbformat.write(notebook, tmp_path / "n.ipynb")
-    output = tmp_path / "out.ipynb"
-    notebooks.execute_notebook(tmp_path / "n.ipynb", output, {}, kernel_arguments=execution.HEAD_START)
-    assert "loading: False True 1" in output.read_text() and "training: True 0" in output.read_text()
-
-
 def test_a_notebook_runs_in_the_folder_that_is_asked_for_and_the_process_stays_where_it_is(
     tmp_path, monkeypatch
 ):

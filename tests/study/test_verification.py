@@ -107,9 +107,22 @@ def test_an_altered_record_is_named_with_its_column(store):
 
 @pytest.mark.parametrize(
     "column",
-    ["test_accuracy", "test_auroc", "test_specificity", "n_test", "energy_kwh", "energy_cpu_kwh", "co2eq_g",
-     "train_time_s", "epoch_time_s_median", "val_accuracy", "inference_time_s", "seed", "learning_rate"],
-)  # fmt: skip
+    [
+        "test_accuracy",
+        "test_auroc",
+        "test_specificity",
+        "n_test",
+        "energy_kwh",
+        "energy_cpu_kwh",
+        "co2eq_g",
+        "train_time_s",
+        "epoch_time_s_median",
+        "val_accuracy",
+        "inference_time_s",
+        "seed",
+        "learning_rate",
+    ],
+)
 def test_without_digests_the_sums_of_a_record_still_tell(older, column):
     path = older.record_path(RUN)
     path.write_text(json.dumps(altered(json.loads(path.read_text()), (column,))))

@@ -121,30 +121,50 @@ def chart_specification() -> dict[str, Any]:
         return channel("kind:N", title=None, legend=alt.Legend(orient="top"), scale=scale)
 
     within = alt.condition("datum.within", alt.value(0.95), alt.value(0.18))
-    bars = alt.Chart(points).mark_rule(strokeWidth=1).encode(
-        x=x, y=alt.Y("low:Q", title="Test accuracy"), y2="high:Q",
-        opacity=alt.condition("datum.within", alt.value(0.35), alt.value(0.06)), color=alt.value("#808080"),
-    )  # fmt: skip
-    marks = alt.Chart(points).mark_point(size=60, strokeWidth=1.6).encode(
-        x=x, y=y, shape=kind(alt.Shape, "circle", "square"), opacity=within,
-        fill=alt.condition(
-            "datum.chosen && datum.kind == 'cost measured'",
-            alt.value("#D55E00"), kind(alt.Fill, "#0072B2", "transparent"),
-        ),
-        stroke=alt.condition("datum.chosen", alt.value("#D55E00"), alt.value("#0072B2")),
-        tooltip=["model:N", "accuracy:N", "cost:N", "kind:N", alt.Tooltip("pepr:Q", format=".3f")],
-    )  # fmt: skip
+    bars = (
+        alt.Chart(points)
+        .mark_rule(strokeWidth=1)
+        .encode(
+            x=x,
+            y=alt.Y("low:Q", title="Test accuracy"),
+            y2="high:Q",
+            opacity=alt.condition("datum.within", alt.value(0.35), alt.value(0.06)),
+            color=alt.value("#808080"),
+        )
+    )
+    marks = (
+        alt.Chart(points)
+        .mark_point(size=60, strokeWidth=1.6)
+        .encode(
+            x=x,
+            y=y,
+            shape=kind(alt.Shape, "circle", "square"),
+            opacity=within,
+            fill=alt.condition(
+                "datum.chosen && datum.kind == 'cost measured'",
+                alt.value("#D55E00"),
+                kind(alt.Fill, "#0072B2", "transparent"),
+            ),
+            stroke=alt.condition("datum.chosen", alt.value("#D55E00"), alt.value("#0072B2")),
+            tooltip=["model:N", "accuracy:N", "cost:N", "kind:N", alt.Tooltip("pepr:Q", format=".3f")],
+        )
+    )
     front = (
         alt.Chart(alt.Data(name="front"))
         .mark_line(interpolate="step-after", color="#009E73")
         .encode(x=x, y=y)
     )
-    contours = alt.Chart(alt.Data(name="contours")).mark_line(
-        strokeDash=[4, 4], strokeWidth=1, color="#8A8A8A", clip=True
-    ).encode(x=x, y=y, detail="level:N")  # fmt: skip
-    names = alt.Chart(points).transform_filter("datum.named").mark_text(
-        align="left", dx=8, dy=-6, fontSize=11, color="#8A8A8A"
-    ).encode(x=x, y=y, text="model:N")  # fmt: skip
+    contours = (
+        alt.Chart(alt.Data(name="contours"))
+        .mark_line(strokeDash=[4, 4], strokeWidth=1, color="#8A8A8A", clip=True)
+        .encode(x=x, y=y, detail="level:N")
+    )
+    names = (
+        alt.Chart(points)
+        .transform_filter("datum.named")
+        .mark_text(align="left", dx=8, dy=-6, fontSize=11, color="#8A8A8A")
+        .encode(x=x, y=y, text="model:N")
+    )
     chart = alt.layer(contours, bars, front, marks, names).properties(width="container", height=360)
     chart = chart.configure(background="transparent").configure_view(stroke=None)
     chart = chart.configure_legend(labelColor="#808080").configure_axis(
