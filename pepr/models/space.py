@@ -39,6 +39,7 @@ class Architecture:
     """One entry of the model space.
 
     `model` is the paper's name, `timm_name` today's; `num_params` counts parameters with 1,000 classes;
+    `head_std` is the standard deviation with which timm 1.0.31 draws the classifier's weights for those;
     `cnn` and `efficient` are the authors' labels (`model_names.csv` of their repository);
     `family` is the timm module; `sizing` says which input sizes the architecture accepts and how;
     `role` is `paper` or `offline`.
@@ -50,6 +51,7 @@ class Architecture:
     weights_source: str
     weights_licence: str
     num_params: int
+    head_std: float
     cnn: bool
     efficient: bool
     family: str
@@ -91,7 +93,7 @@ def model_space() -> dict[str, Architecture]:
 
 def _architecture(row: dict[str, str]) -> Architecture:
     typed: dict[str, Any] = dict(row)
-    typed["num_params"] = int(row["num_params"])
+    typed["num_params"], typed["head_std"] = int(row["num_params"]), float(row["head_std"])
     typed["cnn"], typed["efficient"] = row["cnn"] == "yes", row["efficient"] == "yes"
     return Architecture(**typed)
 

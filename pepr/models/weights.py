@@ -40,7 +40,8 @@ class Created:
 
 
 def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = False) -> Created:
-    """Build a model for fine-tuning, random from torch's global generator or with ImageNet weights.
+    """Build a model for fine-tuning, random from torch's global generator or with ImageNet weights, and in
+    either case with the head that `draw_head` draws by the seed of that generator.
 
     Raises InputError for an unknown name or a size that the architecture cannot take, and
     ModelUnavailable when the pretrained weights are neither in a package, nor cached, nor downloadable.
@@ -61,8 +62,30 @@ def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = 
     else:
         network = _from_hub(entry, num_classes, options)
         weights, digest = f"timm:{entry.weights}", _hub_digest(entry)
+    draw_head(network, entry.head_std)
     config = timm.data.resolve_model_data_config(network)
     return Created(network, config["mean"], config["std"], entry.num_params, weights, digest)
+
+
+def draw_head(network: nn.Module, std: float) -> None:
+    """Draw the classifier of a network anew, alike for every start and number of classes: weights normal with
+    standard deviation `std`, that of the architecture with its 1,000 classes, and biases of zero.
+
+    timm draws some heads from a range that grows as classes become fewer (`efficientnet_init_weights`, and
+    the convolution that is the head of DLA), and `reset_classifier` draws every head by another rule: with
+    two classes the start of one family would be 20 times as wide from scratch as after pretraining. The
+    generator is the head's own, seeded as torch's: with one seed, a model has one head, however it starts.
+    """
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    heads = network.get_classifier()
+    for head in heads if isinstance(heads, tuple | list | nn.ModuleList) else (heads,):
+        for layer in head.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.normal_(layer.weight, std=std, generator=generator)
+                nn.init.zeros_(layer.bias)
 
 
 def package_weights(model: str) -> Path:

@@ -126,3 +126,75 @@ def test_a_package_with_other_tensors_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "package_weights", lambda model: tmp_path / "other.pth")
     with pytest.raises(ModelUnavailable, match=r"conv_stem.weight is \(1,\)"):
         models.create("tf_efficientnet_lite0", 2, image_size=64, pretrained=True)
+
+
+FEW_MODELS = ["dla46_c", "mobilenetv2_050", "crossvit_9_240", "tf_efficientnet_lite0"]
+"""A head that is a convolution, one drawn by the number of classes, two heads, one from a package."""
+
+
+def head_weights(network):
+    heads = network.get_classifier()
+    heads = heads if isinstance(heads, torch.nn.ModuleList | tuple) else [heads]
+    return [p for head in heads for name, p in head.named_parameters() if name.endswith("weight")]
+
+
+def spread(network):
+    return max(float(weight.detach().std()) for weight in head_weights(network))
+
+
+def assert_same_scale(found, expected, model):
+    """Within a factor of 1.5 of each other; a head of zeros is one of zeros."""
+    assert found == expected or 1 / 1.5 < found / expected < 1.5, (model, found, expected)
+
+
+@pytest.fixture
+def hub_without_network(monkeypatch):
+    """The path that a model takes whose weights come from the hub, with the download left out."""
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **kwargs: None)
+    monkeypatch.setattr(weights, "_hub_digest", lambda entry: None)
+
+
+def assert_one_head(model):
+    """Of the same scale, and the same head to the last digit, from scratch, from a package, from the hub."""
+    entry, size = models.find(model), 256
+    own = spread(timm.create_model(entry.timm_name, **entry.creation_options(size)))
+    assert_same_scale(entry.head_std, own, model)
+    starts = [False, True] if model in models.OFFLINE_WEIGHTS or entry.role == "paper" else [False]
+    heads = []
+    for pretrained in starts:
+        torch.manual_seed(7)
+        network = models.create(model, 7, image_size=size, pretrained=pretrained).network
+        assert_same_scale(spread(network), own, model)
+        heads.append(torch.cat([weight.detach().flatten() for weight in head_weights(network)]))
+    assert all(torch.equal(head, heads[0]) for head in heads), model
+
+
+@pytest.mark.parametrize("model", FEW_MODELS)
+def test_a_head_is_drawn_alike_for_every_start_at_its_scale_with_1000_classes(model, hub_without_network):
+    assert_one_head(model)
+
+
+@pytest.mark.scale
+def test_every_model_of_the_space_has_one_head_for_every_start(hub_without_network):
+    for model in models.model_space():
+        assert_one_head(model)
+
+
+def test_another_seed_draws_another_head_of_the_same_scale():
+    drawn = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        drawn.append(head_weights(models.create("dla46_c", 2, image_size=64).network)[0].detach())
+    assert not torch.equal(*drawn)
+    for head in drawn:
+        assert_same_scale(float(head.std()), models.find("dla46_c").head_std, "dla46_c")
+
+
+@pytest.mark.parametrize(
+    ("model", "times"), [("mobilenetv2_050", 15), ("dla46_c", 15), ("ghostnet_100", 0.7)]
+)
+def test_the_authors_own_way_draws_some_heads_wider_the_fewer_the_classes(model, times):
+    """`timm.create_model(name, pretrained=True, num_classes=2)` draws the head by the model's own rule."""
+    timm_name = models.find(model).timm_name
+    ratio = spread(timm.create_model(timm_name, num_classes=2)) / spread(timm.create_model(timm_name))
+    assert times < ratio < (2 if times < 1 else 40)
