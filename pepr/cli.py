@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pepr import cli_measure
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
 from pepr.study.notebooks import without_address_grammar
 
@@ -428,6 +429,9 @@ def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_m
     write_atomic(output, fit.as_json(evidence.fitted))
     typer.echo(evidence.accuracy().to_string(index=False, float_format="{:.3f}".format))
     typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
+
+
+cli_measure.register(app)
 
 
 def _audited(target: str, n_test: int | None = None, power_limit_w: float | None = None) -> list[Finding]:

@@ -73,6 +73,7 @@ FAILURES = (
     "data_unavailable",
     "timeout",
     "kernel_died",
+    "killed",
     "meter_failed",
     "error",
 )

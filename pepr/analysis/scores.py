@@ -85,12 +85,17 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
 def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]]:
     """The declared range of each resource, (lowest, highest) over all settings run alike on one machine."""
     return {
-        key: {
+        _known(key): {
             letter: resource_range_of(_array(group["accuracy"]), _array(group[letter]))
             for letter in RESOURCES
         }
         for key, group in means.groupby(ALIKE, dropna=False)
     }
+
+
+def _known(key: tuple) -> tuple:
+    """The key of a group with None for what is not known of its runs: NaN is not equal to itself."""
+    return tuple(None if pd.isna(part) else part for part in key)
 
 
 def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -> pd.DataFrame:
@@ -105,7 +110,7 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     pooled = pooled_ranges(means)
     parts = []
     for key, group in means.groupby(SET, dropna=False):
-        ranges = frozen or pooled[key[2:]]
+        ranges = frozen or pooled[_known(key[2:])]
         for letter in RESOURCES:
             parts += [_scored(group, letter, measure, ranges[letter]) for measure in MEASURES]
     return pd.concat(parts, ignore_index=True)

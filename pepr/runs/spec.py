@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SETTING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """A setting's name, which is a part of file names; as in the schema of the profiles."""
+MEASURED_FIDELITIES = ("command", "block")
+"""Of trainings that are not the study's (`pepr.study.measurement`): what the meter saw of a whole command,
+or of a block of Python. Their records hold no predictions."""
 
 
 @dataclass(frozen=True)

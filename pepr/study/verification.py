@@ -26,7 +26,7 @@ from pepr.errors import InputError
 from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS
 from pepr.runs.results import Results
-from pepr.runs.spec import RunSpec
+from pepr.runs.spec import MEASURED_FIDELITIES, RunSpec
 
 RELATIVE_TOLERANCE = 1e-9
 """How far two ways to one number may differ: the order of a sum."""
@@ -290,7 +290,11 @@ def _compare_table(done: Verification, records: list[dict[str, Any]]) -> pd.Data
 
 def _compare_predictions(done: Verification, records: list[dict[str, Any]]) -> None:
     """Digests, shapes and ranges of the predictions, and every measure that follows from them."""
-    ok = {record["run_id"]: record for record in records if record["status"] == "ok"}
+    ok = {
+        record["run_id"]: record
+        for record in records
+        if record["status"] == "ok" and record.get("fidelity") not in MEASURED_FIDELITIES
+    }
     done.compared["predictions"] = len(ok)
     labels_of: dict[tuple[Any, ...], tuple[str, np.ndarray]] = {}
     for run_id, record in ok.items():

@@ -1,0 +1,166 @@
+"""Run a command as if nothing stood in between: output, signals and exit status pass through."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+FROM_TERMINAL = ("SIGINT", "SIGQUIT")
+"""What a terminal's keys send to every process of the foreground, the command among them."""
+DRAIN_S = 1.0
+"""How long output is waited for that something else still holds open when the command has ended."""
+CHUNK = 65536
+
+
+def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None) -> int:
+    """Run a command to its end; its exit status, negative for the signal that ended it.
+
+    `listen` is given whatever the command writes, as it appears; a command whose output is a terminal still
+    sees one. Signals that reach this process meanwhile reach the command. Raises OSError where the command
+    cannot be started.
+    """
+    with contextlib.ExitStack() as stack:
+        streams = stack.enter_context(_heard(listen)) if listen else {}
+        forward = stack.enter_context(_forwarded_signals())
+        child = subprocess.Popen(arguments, **streams)
+        forward(child)
+        return child.wait()
+
+
+def exit_as(status: int) -> None:
+    """End this process as a command ended: with its exit status, or by the signal that ended it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command's own core dump is the one to look at
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL takes no handler, and needs none
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    raise SystemExit(status if status >= 0 else 128 - status)
+
+
+@contextlib.contextmanager
+def _forwarded_signals() -> Iterator[Callable[[subprocess.Popen], None]]:
+    """While open, signals go to the process that the yielded function was given; those before it wait.
+
+    What was ignored stays ignored, here and in the command (`nohup`). Python takes signals in its main
+    thread only: in another one nothing is changed.
+    """
+    children: list[subprocess.Popen] = []
+    waiting: list[int] = []
+
+    def handle(number: int, _frame: Any) -> None:
+        if signal.Signals(number).name in FROM_TERMINAL and _in_foreground():
+            return  # the terminal has sent it to the command as well
+        for child in children:
+            child.send_signal(number)
+        if not children:
+            waiting.append(number)
+
+    def begin(child: subprocess.Popen) -> None:
+        children.append(child)
+        while waiting:
+            child.send_signal(waiting.pop(0))
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in FORWARDED:
+            number = getattr(signal, name)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield begin
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    """Whether this process is in the group that its terminal's keys reach."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+@contextlib.contextmanager
+def _heard(listen: Callable[[bytes], None]) -> Iterator[dict[str, int]]:
+    """The `stdout` and `stderr` for a command whose output passes through `listen` on its way.
+
+    Where both of this process go to one terminal they stay one stream, so that their order is kept.
+    """
+    outputs = {"stdout": sys.stdout, "stderr": sys.stderr}
+    joint = all(_is_terminal(stream) for stream in outputs.values())
+    pairs, ends = [], {}
+    for name, stream in outputs.items():
+        if joint and pairs:
+            ends[name] = ends["stdout"]
+            continue
+        stream.flush()
+        reading, ends[name] = _terminal_like(stream) if _is_terminal(stream) else os.pipe()
+        pairs.append((reading, stream.fileno()))
+    threads = [threading.Thread(target=_pass_on, args=(*pair, listen), daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield ends
+    finally:
+        for end in set(ends.values()):
+            os.close(end)
+        for thread in threads:
+            thread.join(DRAIN_S)
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    try:
+        return os.isatty(stream.fileno())
+    except (OSError, ValueError):
+        return False
+
+
+def _terminal_like(stream: IO[str]) -> tuple[int, int]:
+    """The two ends of a terminal of the size of `stream`'s, which changes nothing of what passes."""
+    reading, writing = pty.openpty()
+    tty.setraw(writing)
+    with contextlib.suppress(OSError):
+        size = os.get_terminal_size(stream.fileno())
+        _set_size(writing, size)
+    return reading, writing
+
+
+def _set_size(terminal: int, size: os.terminal_size) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+
+
+def _pass_on(reading: int, writing: int, listen: Callable[[bytes], None]) -> None:
+    while True:
+        try:
+            chunk = os.read(reading, CHUNK)
+        except OSError:  # how a terminal tells that nobody writes to it any more
+            break
+        if not chunk:
+            break
+        listen(chunk)
+        left = memoryview(chunk)
+        while left:
+            left = left[os.write(writing, left) :]
+    os.close(reading)

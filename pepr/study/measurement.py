@@ -1,0 +1,375 @@
+"""Meter a training that is not the study's own, a command or a block of Python, and keep it as a record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pepr.errors import InputError, MeterError, classify
+from pepr.files import results_root
+from pepr.grids import carbon_intensity
+from pepr.machine import description, gpu
+from pepr.machine.meter import Meter, open_meter
+from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
+from pepr.runs.columns import COLUMNS
+from pepr.runs.results import collect
+from pepr.runs.spec import RunSpec
+from pepr.runs.store import Store
+from pepr.study import command
+from pepr.study.performance import Output, Source, as_performance
+
+PROFILE = "measured"
+"""The results folder that records go to unless another is named."""
+WINDOW = "train"
+COMMAND_PACKAGES = ("pepr", "codecarbon")
+"""What is known of the software around a command, which may run in another environment than this."""
+DETAILS = (
+    "pretrained",
+    "train_fraction",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "precision",
+)
+"""What a specification holds besides a run's names, where the caller knows it."""
+KILLED_BY_SHELL = 128
+"""Above it, a shell's exit status tells which signal ended a command."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: the names under which its record is found, and where that goes.
+
+    `measure` is the column that the performance is for: a key of `quantities.MEASURES`.
+    """
+
+    name: str
+    dataset: str = "own"
+    setting: str = "own"
+    measure: str = "accuracy"
+    device: str | None = None
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("name", "dataset", "setting"):
+            value = getattr(self, what)
+            if not re.fullmatch(r"[\w.+@-]+", value) or value.startswith("."):
+                raise InputError(f"{what} {value!r}: a name is of letters, digits and the signs _ - . + @")
+        if self.measure not in MEASURES:
+            raise InputError(f"measure {self.measure!r}: expected one of {', '.join(MEASURES)}")
+
+    @property
+    def store(self) -> Store:
+        folder = (self.folder or results_root() / PROFILE).expanduser().resolve()
+        return Store(folder.parent, folder.name)
+
+
+@dataclass
+class Measurement:
+    """One training under the meter: what it is, and what the caller adds while it goes on.
+
+    Set `performance` (0 to 1) and, where known, `facts`: columns of a results table such as `num_params`,
+    `n_train`, `epochs`. When the block has ended, `record` is what was written, and `path` where.
+    """
+
+    subject: Subject
+    performance: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] | None = None
+    path: Path | None = None
+
+    def summary(self) -> str:
+        """The record in one line: energy by component and how each is known, time, performance, place."""
+        assert self.record is not None
+        took = (self.record["meter"] or {}).get(WINDOW) or {}
+        parts = [
+            f"{name} {1000 * took[f'energy_{name}_kwh']:.4g} Wh "
+            f"{'measured' if source in MEASURED_KINDS else 'estimated'} ({source})"
+            for name, source in component_sources(self.record["energy_source"]).items()
+        ]
+        ended = self.record["status"]
+        if self.record["failure"]:
+            ended = f"failed ({self.record['failure']})"
+        reached = "none" if self.performance is None else f"{self.performance:.4g}"
+        return (
+            f"{ended}, {took.get('time_s', 0.0):.1f} s; {', '.join(parts) or 'no energy'}; "
+            f"{self.subject.measure} {reached}; {self.path}"
+        )
+
+
+@contextlib.contextmanager
+def measure(
+    name: str,
+    *,
+    dataset: str = "own",
+    setting: str = "own",
+    measure: str = "accuracy",
+    device: str | None = None,
+    folder: Path | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Measurement]:
+    """Meter a block of Python, its child processes included, and write its record when it ends.
+
+        with pepr.measure("resnet18", dataset="leaves") as run:
+            trainer.fit(model)
+            run.performance = trainer.callback_metrics["val_acc"]
+
+    `measure` says which performance is set: `accuracy`, `balanced_accuracy` or `auroc`. `device` is `cpu` or
+    `cuda`, by default what there is. A block that raises leaves a record of status `failed`, and raises.
+    """
+    subject = Subject(name, dataset, setting, measure, _device(device), folder)
+    run = Measurement(subject)
+    meter = meter or open_meter(subject.device, _synchroniser(subject.device))
+    memory = _BlockMemory(subject.device)
+    failure, started_at = None, _now()
+    try:
+        with meter.window(WINDOW):
+            yield run
+        if run.performance is not None:
+            run.performance = as_performance(run.performance, "performance")
+    except BaseException as error:
+        failure = (classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        circumstances = {
+            "software": description.software(),
+            "environment": description.environment(subject.device),
+            "peak_memory_bytes": memory.peak(),
+            "memory_source": memory.source,
+        }
+        _keep(run, meter, "block", failure, started_at, circumstances)
+
+
+def measure_command(
+    arguments: Sequence[str],
+    subject: Subject,
+    performance: Source | Output | None = None,
+    percent: bool = False,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    meter: Meter | None = None,
+) -> int:
+    """Run a command under the meter and write its record; its exit status, negative for a signal.
+
+    Output, signals and exit status pass through. A performance that cannot be read is said, and empty: what
+    was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
+    """
+    run = Measurement(subject)
+    meter = meter or open_meter(subject.device)
+    began, started_at, kills = time.time(), _now(), _out_of_memory_kills()
+    try:
+        with meter.window(WINDOW):
+            status = command.run(arguments, performance.listen if isinstance(performance, Output) else None)
+    except OSError as error:
+        raise InputError(f"{arguments[0]}: cannot be started: {error.strerror}") from None
+    failure = _failure(arguments, status, _out_of_memory_kills() > kills)
+    if performance is not None and failure is None:
+        try:
+            run.performance = (
+                performance.value(percent)
+                if isinstance(performance, Output)
+                else performance.value(began, percent)
+            )
+        except InputError as error:
+            say(f"pepr measure: no performance: {error}")
+    environment = description.environment(subject.device)
+    packages = {name: environment["packages"][name] for name in COMMAND_PACKAGES}
+    on_gpu = subject.device.startswith("cuda")
+    circumstances = {
+        "software": "; ".join(f"{name} {version}" for name, version in packages.items()),
+        "environment": {**environment, "packages": packages, "python": None},
+        "peak_memory_bytes": None if on_gpu else _largest_child_bytes(),
+        "memory_source": None if on_gpu else "rss_peak",
+    }
+    _keep(run, meter, "command", failure, started_at, circumstances)
+    say(f"pepr measure: {run.summary()}")
+    return status
+
+
+def name_of(arguments: Sequence[str]) -> str:
+    """What to call a command: the first argument that is a file (`python train.py`), else the program."""
+    files = [argument for argument in arguments[1:] if Path(argument).is_file()]
+    return re.sub(r"[^\w.+@-]+", "_", Path((files or arguments)[0]).name).lstrip(".") or "command"
+
+
+def subject_of(
+    arguments: Sequence[str],
+    name: str | None,
+    dataset: str,
+    setting: str,
+    measure: str,
+    device: str | None,
+    folder: Path | None,
+) -> Subject:
+    """The subject of a command's record, with the name and the device that are meant where none is given."""
+    return Subject(name or name_of(arguments), dataset, setting, measure, _device(device), folder)
+
+
+def _device(asked: str | None) -> str:
+    """Raises InputError where one GPU has to be chosen of several, and for a device that is not metered."""
+    if asked not in (None, "cpu") and not asked.startswith("cuda"):
+        raise InputError(f"device {asked!r}: expected cpu or cuda")
+    device = asked or description.default_device()
+    if device.startswith("cuda") and len(gpu.visible()) > 1:
+        raise InputError(
+            "several GPUs are visible: name the one that trains with CUDA_VISIBLE_DEVICES, "
+            "or --device cpu where none does"
+        )
+    return device
+
+
+def _keep(
+    run: Measurement,
+    meter: Meter,
+    fidelity: str,
+    failure: tuple[str, str] | None,
+    started_at: str,
+    circumstances: dict[str, Any],
+) -> None:
+    """Write the record of a training that has ended, and the table of its folder."""
+    try:
+        costs = _costs(meter)
+    except MeterError as error:
+        costs = {}
+        failure = failure or ("meter_failed", str(error))
+    if failure:
+        costs = {}
+    subject, store = run.subject, run.subject.store
+    with _one_writer(store):
+        spec = _spec(run, fidelity, store)
+        run.record = dict.fromkeys(COLUMNS) | run.facts | spec.as_dict() | costs | circumstances
+        run.record |= {
+            "run_id": spec.run_id,
+            "status": "failed" if failure else "ok",
+            "failure": failure[0] if failure else None,
+            "traceback": failure[1] if failure else None,
+            "energy_source": meter.source,
+            "hardware": description.hardware(subject.device),
+            MEASURES[subject.measure]: None if failure else run.performance,
+            "history": [],
+            "meter": meter.as_dict(),
+            "started_at": started_at,
+            "ended_at": _now(),
+        }
+        store.write_record(run.record)
+        run.path = store.record_path(spec.run_id)
+        collect(store)
+
+
+def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
+    """Which run of its subject this is: `seed` counts them. What is not known of it is empty."""
+    subject = run.subject
+    details = {name: run.facts.get(name) for name in DETAILS}
+    details["precision"] = details["precision"] or "unstated"
+    key = (subject.name, subject.dataset, subject.setting, fidelity)
+    done = sum(
+        (record["model"], record["dataset"], record["setting"], record["fidelity"]) == key
+        for record in store.records()
+    )
+    return RunSpec(*key, seed=done, device=subject.device, **details)
+
+
+def _costs(meter: Meter) -> dict[str, Any]:
+    window = meter.check(WINDOW)
+    intensity, _ = carbon_intensity()
+    return {
+        "energy_kwh": window.energy_kwh,
+        "energy_cpu_kwh": window.energy_cpu_kwh,
+        "energy_gpu_kwh": window.energy_gpu_kwh,
+        "energy_ram_kwh": window.energy_ram_kwh,
+        "idle_power_w": meter.idle_power_w,
+        "power_limit_w": meter.power_limit_w,
+        "co2eq_g": window.energy_kwh * intensity,
+        "carbon_intensity_g_per_kwh": intensity,
+        "train_time_s": window.time_s,
+        "train_cpu_time_s": window.cpu_time_s,
+        "wall_time_s": window.time_s,
+        "contended": meter.contended(WINDOW),
+    }
+
+
+def _failure(arguments: Sequence[str], status: int, out_of_memory: bool) -> tuple[str, str] | None:
+    if status == 0:
+        return None
+    number = -status if status < 0 else status - KILLED_BY_SHELL
+    if number <= 0:
+        return "error", f"{arguments[0]}: exit status {status}"
+    with contextlib.suppress(ValueError):
+        kind = "out_of_memory" if out_of_memory and number == signal.SIGKILL else "killed"
+        return kind, f"{arguments[0]}: ended by {signal.Signals(number).name}"
+    return "error", f"{arguments[0]}: exit status {status}"
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the system has killed for want of memory; 0 where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _largest_child_bytes() -> int:
+    """Peak resident memory of the largest process among those that have ended below this one."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+
+
+class _BlockMemory:
+    """Peak memory of a block in this process: the allocator's on a GPU, else the resident peak."""
+
+    def __init__(self, device: str):
+        self.torch = sys.modules.get("torch") if device.startswith("cuda") else None
+        self.source = None
+        if self.torch is not None:
+            self.source = "cuda_allocator_peak"
+            self.torch.cuda.reset_peak_memory_stats()
+        elif not device.startswith("cuda"):
+            self.source = "rss_peak"
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def peak(self) -> int | None:
+        if self.torch is not None:
+            return self.torch.cuda.max_memory_allocated()
+        if self.source is None:
+            return None
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _synchroniser(device: str) -> Callable[[], None]:
+    """Waits for a GPU's queue, where the block uses torch."""
+
+    def synchronise() -> None:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+
+    return synchronise if device.startswith("cuda") else lambda: None
+
+
+@contextlib.contextmanager
+def _one_writer(store: Store) -> Iterator[None]:
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with (store.folder / ".measure.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

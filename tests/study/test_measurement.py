@@ -1,0 +1,336 @@
+"""Somebody else's training under the study's meter: what its record says, and who can read it."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pepr
+from pepr import audit
+from pepr.analysis import scores
+from pepr.errors import InputError
+from pepr.machine.meter import Meter, open_meter
+from pepr.runs.results import Results, read_table
+from pepr.study import measurement, verification
+from pepr.study.measurement import Subject, measure_command
+from pepr.study.performance import output_of, source_of
+from pepr.tables.scoring import score_table
+
+PEPR_MEASURE = (sys.executable, "-m", "pepr.cli", "measure")
+
+
+class SteadyTracker:
+    """A tracker of 10 W on the CPU and 4 W of memory, for as long as each task takes."""
+
+    def start_task(self, task_name):
+        self.began = time.perf_counter()
+
+    def stop_task(self):
+        hours = (time.perf_counter() - self.began) / 3600
+        return SimpleNamespace(cpu_energy=0.010 * hours, gpu_energy=0.0, ram_energy=0.004 * hours)
+
+
+def steady_meter():
+    return Meter(SteadyTracker(), {"cpu": "load_model", "ram": "assumed"})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "results" / "measured"
+
+
+def measured(folder, arguments, name="tree", **options):
+    """The status of a command measured by the fake meter, its record, and what was said."""
+    said = []
+    options = {"say": said.append, "meter": steady_meter()} | options
+    subject = Subject(name, device="cpu", folder=folder)
+    status = measure_command(arguments, subject, **options)
+    records = sorted(folder.glob("runs/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return status, json.loads(records[-1].read_text()), said
+
+
+def shell(text):
+    return ["sh", "-c", text]
+
+
+def test_a_command_that_ends_well_is_one_row_with_its_energy_and_performance(folder):
+    status, record, said = measured(
+        folder, shell("sleep 0.3; echo acc=0.91"), performance=output_of(r"acc=([\d.]+)")
+    )
+    assert status == 0
+    row = read_table(folder / "results.csv").iloc[0]
+    assert (row["status"], row["model"], row["test_accuracy"]) == ("ok", "tree", 0.91)
+    assert row["energy_source"] == "cpu:load_model;ram:assumed"
+    assert 0.3 <= row["train_time_s"] < 3
+    assert row["energy_kwh"] == pytest.approx(14e-3 * row["train_time_s"] / 3600, rel=0.02)
+    assert row["peak_memory_bytes"] > 1e5 and row["memory_source"] == "rss_peak"
+    assert record["environment"]["packages"].keys() == {"pepr", "codecarbon"}
+    assert "estimated (load_model)" in said[-1] and "accuracy 0.91" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "failure", "why"),
+    [
+        ("exit 3", 3, "error", "exit status 3"),
+        ("kill -9 $$", -9, "killed", "ended by SIGKILL"),
+        ("exit 143", 143, "killed", "ended by SIGTERM"),
+        ("exit 255", 255, "error", "exit status 255"),
+    ],
+)
+def test_a_command_that_fails_is_a_failed_row_without_energy_or_performance(
+    folder, text, status, failure, why
+):
+    found, record, _ = measured(
+        folder, shell(f"echo acc=0.9; {text}"), performance=output_of(r"acc=([\d.]+)")
+    )
+    assert found == status
+    assert (record["status"], record["failure"]) == ("failed", failure)
+    assert why in record["traceback"]
+    assert record["energy_kwh"] is None and record["test_accuracy"] is None
+    assert record["meter"]["train"]["energy_kwh"] > 0
+
+
+def test_a_process_that_the_system_killed_for_its_memory_is_out_of_memory(folder, monkeypatch):
+    kills = iter((4, 5))
+    monkeypatch.setattr(measurement, "_out_of_memory_kills", lambda: next(kills))
+    _, record, _ = measured(folder, shell("kill -9 $$"))
+    assert record["failure"] == "out_of_memory"
+
+
+def test_the_same_command_again_is_another_row(folder):
+    for _ in range(3):
+        measured(folder, ["true"])
+    assert sorted(read_table(folder / "results.csv")["seed"]) == [0, 1, 2]
+
+
+def test_a_performance_that_cannot_be_read_is_said_and_the_rest_is_kept(folder):
+    status, record, said = measured(folder, ["true"], performance=source_of("nowhere.json:accuracy"))
+    assert status == 0 and record["status"] == "ok"
+    assert record["test_accuracy"] is None and record["energy_kwh"] > 0
+    assert "no performance: nowhere.json: no such file" in said[0]
+
+
+def test_a_command_that_cannot_be_started_leaves_no_record(folder):
+    with pytest.raises(InputError, match="no-such-command: cannot be started: No such file"):
+        measured(folder, ["no-such-command"])
+    assert not list(folder.glob("runs/*"))
+
+
+def test_a_meter_that_measured_nothing_makes_a_failed_row_and_leaves_the_status(folder):
+    class Nothing(SteadyTracker):
+        def stop_task(self):
+            return SimpleNamespace(cpu_energy=0.0, gpu_energy=0.0, ram_energy=0.0)
+
+    meter = Meter(Nothing(), {"cpu": "counter", "ram": "assumed"})
+    status, record, _ = measured(folder, ["true"], meter=meter)
+    assert (status, record["status"], record["failure"]) == (0, "failed", "meter_failed")
+
+
+BUSY = """
+import subprocess, sys, time
+if len(sys.argv) == 2:
+    subprocess.run([sys.executable, "-c", sys.orig_argv[2], sys.argv[1], "child"])
+while time.process_time() < float(sys.argv[1]):
+    pass
+"""
+
+
+def busy(seconds):
+    """A command that uses so many seconds of processor time, half of them in a child process."""
+    return [sys.executable, "-c", BUSY, str(seconds / 2)]
+
+
+def test_the_processor_time_of_child_processes_is_the_commands(folder):
+    _, record, _ = measured(folder, busy(1.0))
+    assert 1.0 <= record["train_cpu_time_s"] < 2.0
+
+
+def test_the_energy_is_that_of_the_meter_used_directly(folder):
+    outer = open_meter()
+    inner = open_meter()
+    with outer.window("direct"):
+        measured(folder, busy(2.5), meter=inner)
+    own, direct = inner.windows["train"], outer.windows["direct"]
+    assert own.energy_kwh == pytest.approx(direct.energy_kwh * own.time_s / direct.time_s, rel=0.02)
+    assert own.cpu_time_s == pytest.approx(direct.cpu_time_s, rel=0.05)
+
+
+SKLEARN = """
+import json
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
+
+images, labels = load_digits(return_X_y=True)
+train, test, train_labels, test_labels = train_test_split(images, labels, random_state=0)
+forest = RandomForestClassifier(20, n_jobs=1, random_state=0).fit(train, train_labels)
+with open("metrics.json", "w") as stream:
+    json.dump({"test": {"accuracy": forest.score(test, test_labels)}}, stream)
+"""
+TORCH = """
+import torch
+torch.manual_seed(0)
+points = torch.randn(512, 8)
+labels = (points.sum(1) > 0).long()
+network = torch.nn.Linear(8, 2)
+optimiser = torch.optim.Adam(network.parameters(), lr=0.05)
+for epoch in range(30):
+    optimiser.zero_grad()
+    torch.nn.functional.cross_entropy(network(points), labels).backward()
+    optimiser.step()
+    print(f"epoch {epoch}: accuracy {(network(points).argmax(1) == labels).float().mean():.4f}")
+"""
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """A folder with a scikit-learn, a torch and a shell training, and one that was killed."""
+    place = tmp_path_factory.mktemp("trainings")
+    folder = place / "results" / "measured"
+    for name, code in (("forest", SKLEARN), ("linear", TORCH)):
+        (place / f"{name}.py").write_text(code)
+    sources = {
+        "forest": source_of(f"{place}/metrics.json:test.accuracy"),
+        "linear": output_of(r"accuracy (0\.\d+|1\.0+)"),
+    }
+    for name, source in sources.items():
+        run = f"cd {place} && exec {sys.executable} {name}.py"
+        measured(folder, shell(run), name, performance=source)
+    measured(folder, shell("sleep 0.2; echo score 71%"), "shell", performance=output_of(r"score (\d+%)"))
+    measured(folder, shell("kill -9 $$"), "killed")
+    return folder
+
+
+@pytest.fixture
+def trained(trainings, tmp_path):
+    """A copy of them."""
+    return shutil.copytree(trainings, tmp_path / "results" / "measured")
+
+
+def test_trainings_of_any_kind_are_scored_beside_each_other_and_the_failed_one_is_not(trained):
+    table = read_table(trained / "results.csv").set_index("model")
+    assert table.loc["forest", "test_accuracy"] > 0.9 and table.loc["linear", "test_accuracy"] > 0.9
+    assert table.loc["shell", "test_accuracy"] == 0.71
+    scored = scores.pepr_table(table.reset_index().assign(contended=False))
+    energy = scored[(scored["resource"] == "E") & (scored["measure"] == "accuracy")].set_index("model")
+    assert energy["score_frozen"].drop("killed").notna().all()
+    assert np.isnan(energy.loc["killed", "score"])
+
+
+def test_its_table_is_read_by_score_verify_and_audit(trained):
+    out = io.StringIO()
+    score_table(trained / "results.csv", out, "test_accuracy", ["energy_kwh"], [], None, False)
+    scored = pd.read_csv(io.StringIO(out.getvalue())).set_index("model")
+    assert scored.loc["shell", "pepr_energy_kwh"] == 0.71 and np.isnan(
+        scored.loc["killed", "pepr_energy_kwh"]
+    )
+    assert verification.verify(str(trained)).holds
+    found = audit.audit_file(trained / "results.csv")
+    assert not [finding for finding in found if finding.severity == "error"]
+
+
+def test_a_number_that_was_altered_afterwards_is_found(trained):
+    path = next(trained.glob("runs/*forest*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.999}))
+    assert not verification.verify(str(trained)).holds
+
+
+def test_a_block_of_python_is_measured_and_its_facts_are_kept(folder):
+    with pepr.measure("linear", dataset="points", folder=folder, device="cpu", meter=steady_meter()) as run:
+        time.sleep(0.2)
+        run.performance = 0.75
+        run.facts |= {"epochs": 3, "num_params": 18}
+    row = read_table(folder / "results.csv").iloc[0]
+    assert (row["model"], row["dataset"], row["fidelity"]) == ("linear", "points", "block")
+    assert (row["test_accuracy"], row["epochs"], row["num_params"]) == (0.75, 3, 18)
+    assert run.record["environment"]["packages"]["numpy"]
+    assert verification.verify(str(folder)).holds
+
+
+def test_a_block_that_raises_is_a_failed_row_and_raises(folder):
+    with (
+        pytest.raises(MemoryError),
+        pepr.measure("linear", folder=folder, device="cpu", meter=steady_meter()),
+    ):
+        raise MemoryError("too large")
+    row = read_table(folder / "results.csv").iloc[0]
+    assert (row["status"], row["failure"]) == ("failed", "out_of_memory")
+
+
+def test_a_performance_that_is_none_is_refused_in_a_block(folder):
+    with (
+        pytest.raises(InputError, match="not a performance between 0 and 1"),
+        pepr.measure("linear", folder=folder, device="cpu", meter=steady_meter()) as run,
+    ):
+        run.performance = 91.0
+
+
+def test_another_measure_has_its_own_column(folder):
+    with pepr.measure("linear", measure="auroc", folder=folder, device="cpu", meter=steady_meter()) as run:
+        run.performance = 0.8
+    row = read_table(folder / "results.csv").iloc[0]
+    assert row["test_auroc"] == 0.8 and np.isnan(row["test_accuracy"])
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "", ".hidden", "a/b"])
+def test_a_name_that_is_no_name_of_a_file_is_refused(name):
+    with pytest.raises(InputError, match="a name is of letters"):
+        Subject(name)
+
+
+def test_a_measure_that_the_study_does_not_know_is_refused():
+    with pytest.raises(InputError, match="expected one of accuracy"):
+        Subject("tree", measure="f1")
+
+
+def test_a_command_is_named_by_the_file_that_it_runs(tmp_path):
+    script = tmp_path / "my train.py"
+    script.write_text("")
+    assert measurement.name_of(["python", "-u", str(script), "--epochs", "3"]) == "my_train.py"
+    assert measurement.name_of(["./fit", "--fast"]) == "fit"
+
+
+def test_of_several_visible_gpus_one_has_to_be_named(monkeypatch):
+    monkeypatch.setattr(measurement.gpu, "visible", lambda: ["one", "another"])
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
+        measurement.subject_of(["true"], None, "own", "own", "accuracy", "cuda", None)
+
+
+def test_a_device_that_is_not_metered_is_refused():
+    with pytest.raises(InputError, match="expected cpu or cuda"):
+        measurement.subject_of(["true"], None, "own", "own", "accuracy", "tpu", None)
+
+
+def test_the_folder_is_the_results_of_this_machine_unless_another_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    assert Subject("tree").store.folder == tmp_path / "measured"
+    assert Results("measured", "this machine", tmp_path / "measured").profile == "measured"
+
+
+def test_the_command_line_passes_output_and_status_on_and_says_the_record_on_stderr(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    options = ["--performance-from-output", r"acc ([\d.]+)", "--name", "tree"]
+    ended = subprocess.run(
+        [*PEPR_MEASURE, *options, "--", *shell("echo acc 0.5; exit 4")],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 4 and ended.stdout == "acc 0.5\n"
+    assert "failed (error)" in ended.stderr
+    assert list((tmp_path / "measured" / "runs").glob("own-own-tree-s0-*.json"))
+
+
+def test_the_command_line_refuses_two_sources_of_performance():
+    ended = subprocess.run(
+        [*PEPR_MEASURE, "--performance", "a.json:acc", "--performance-from-output", "x", "--", "true"],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2 and "one of" in ended.stderr
