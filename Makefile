@@ -35,8 +35,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) "$($(flag))"))
 lower = $(shell echo $(1) | tr A-Z a-z)
 
-reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, MODELS=a,b ...
-	@pepr reproduce $(if $(PROFILE),--profile "$(PROFILE)") $(if $(RETRY),--retry "$(RETRY)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(SUBSET)
+reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, RUNS=1, MODELS=a,b ...
+	@pepr reproduce $(if $(PROFILE),--profile "$(PROFILE)") $(if $(RETRY),--retry "$(RETRY)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(RUNS),--runs "$(RUNS)") $(SUBSET)
 
 # One thread a worker, which tests/conftest.py keeps on one core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some

@@ -228,6 +228,9 @@ def reproduce(
     cluster: Annotated[
         str | None, typer.Option(help="`slurm`, or the folder of a Snakemake profile, does the runs.")
     ] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="So many at once, at most; default: one a core, or one a GPU.")
+    ] = None,
     models: ModelsOption = None,
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
@@ -248,7 +251,7 @@ def reproduce(
     typer.echo(f"Profile {name}: {why}.")
     checkout = files.find_checkout()
     loaded = _restricted(name, models, settings, seeds, epochs, pretrained, fidelity)
-    folder = workflow.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None)
+    folder = workflow.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None, runs=runs)
     typer.echo(f"Results: {folder / 'results.csv'}")
     if loaded.name in PROFILES:
         build.build(checkout)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from pepr.machine import description
+from pepr.machine import cores
 from tests.whole_studies import (
     CHECKOUT,
     assert_same_results,
@@ -57,8 +57,7 @@ def free_port():
 def configuration(folder):
     """A controller and two nodes, all on this host; see `man slurm.conf`."""
     host = socket.gethostname()
-    cores = description.cores()
-    here = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=64000"
+    here = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cores.whole()} RealMemory=64000"
     nodes = [f"NodeName={node} {here} Port={free_port()}" for node in NODES]
     return "\n".join(
         [
@@ -152,7 +151,7 @@ def is_job_of(process, node):
 def snakemake_profile(folder):
     """The shipped profile, with what is this cluster's own: its cores, and a pace for two small runs."""
     values = yaml.safe_load((CHECKOUT / "workflow" / "profiles" / "slurm" / "config.yaml").read_text())
-    values["set-threads"]["finetune"] = description.cores()
+    values["set-threads"]["finetune"] = cores.whole()
     values["slurm-init-seconds-before-status-checks"] = 5
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(values))

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from pepr.machine import gpu
+from pepr.machine import cores, gpu
 
 PACKAGES = ("pepr", "torch", "timm", "codecarbon", "numpy", "scikit-learn", "pandas", "medmnist", "papermill")
 
@@ -29,11 +29,6 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:
@@ -61,7 +56,7 @@ def software() -> str:
 def hardware(device: str = "cpu") -> str:
     """One line for the results table: results are ranked only within one value of it."""
     memory = round(psutil.virtual_memory().total / 2**30)
-    line = f"{cpu_model()}; {cores()} cores; {memory} GiB"
+    line = f"{cpu_model()}; {cores.words()}; {memory} GiB"
     return f"{gpu_name(device)}; {line}" if device.startswith("cuda") else line
 
 
@@ -116,7 +111,7 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_model": cpu_model(),
-        "cores": cores(),
+        "cores": cores.usable(),
         "threads": threads,
         "memory_bytes": psutil.virtual_memory().total,
         **_gpu_facts(device),

@@ -7,21 +7,21 @@ import json
 import logging
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
 from pepr.errors import MeterError
 from pepr.files import write_atomic
-from pepr.machine import description, gpu
-from pepr.quantities import JOULES_PER_KWH
+from pepr.machine import cores, description, gpu
+from pepr.quantities import JOULES_PER_KWH, MEASURED_KINDS
 
 CONTENTION_LIMIT = 0.1
-"""Share of the machine's CPU that others may use during a window before a run counts as contended."""
+"""Share of the usable cores that programs which are no run of this study may take during a window before it
+counts as contended."""
 IDLE_S = 60.0
 IDLE_VALID_S = 24 * 3600.0
 """How long idle power is measured, and for how long that measurement stands for a machine."""
@@ -31,18 +31,18 @@ CPU_SOURCES = {
     "windows_emi": "counter",
     "intel_power_gadget": "sampled_power",
     "apple_powermetrics": "sampled_power",
-    "cpu_load": "load_model",
-    "constant": "tdp_constant",
 }
-"""CodeCarbon's CPU modes in the terms of this study's scale of trust."""
+"""CodeCarbon's CPU modes that measure, in the terms of this study's scale of trust; in all others a load
+model takes the watts that CodeCarbon knows of the CPU."""
 
 
 @dataclass
 class Window:
     """What one named block of work took, summed over its openings.
 
-    Energies in kWh, None for a component that was not metered; times in seconds; `other_cpu_time_s` is
-    the CPU time that other processes (and the hypervisor) took meanwhile.
+    Energies in kWh, None for a component that was not metered; times in seconds. Of the processor time,
+    `cpu_time_s` is this process's, `beside_cpu_time_s` that of other runs of this study, `other_cpu_time_s`
+    that of programs which are no part of it (and of the hypervisor).
     """
 
     energy_kwh: float | None = None
@@ -51,6 +51,7 @@ class Window:
     energy_ram_kwh: float | None = None
     time_s: float = 0.0
     cpu_time_s: float = 0.0
+    beside_cpu_time_s: float = 0.0
     other_cpu_time_s: float = 0.0
 
     def add(self, part: Window) -> None:
@@ -61,7 +62,26 @@ class Window:
                 setattr(self, name, (getattr(self, name) or 0.0) + new)
         self.time_s += part.time_s
         self.cpu_time_s += part.cpu_time_s
+        self.beside_cpu_time_s += part.beside_cpu_time_s
         self.other_cpu_time_s += part.other_cpu_time_s
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """The energy of a CPU that has no counter: watts of a core times processor seconds, plus a run's share of
+    the memory's watts times wall seconds. All watts are CodeCarbon's.
+
+    >>> LoadModel(core_w=4.0, memory_w=6.0).energy_kwh(cpu_time_s=1800, time_s=3600, runs_at_once=2)
+    (0.002, 0.003)
+    """
+
+    core_w: float
+    memory_w: float
+
+    def energy_kwh(self, cpu_time_s: float, time_s: float, runs_at_once: int = 1) -> tuple[float, float]:
+        """Energy of CPU and of memory in kWh, of one of `runs_at_once` runs that share the memory."""
+        joules = self.core_w * cpu_time_s, self.memory_w * time_s / runs_at_once
+        return joules[0] / JOULES_PER_KWH, joules[1] / JOULES_PER_KWH
 
 
 class Tracker(Protocol):
@@ -78,14 +98,16 @@ class Meter:
     A window may be opened many times under one name; `windows` holds the sums. `synchronise` is called
     at both edges of a window, so that work queued on a device is inside. `sources` names how each
     component's energy came about: `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`.
-    `gpu` reads the energy of the run's own GPU. Where `runs_at_once` runs share a machine, each on a GPU of
-    its own, each is charged an equal share of what its CPU and memory take.
+    `gpu` reads the energy of the run's own GPU. `load_model` stands for a CPU without a counter, which needs
+    no `tracker`. What a counter shows for the whole CPU is charged to a run by its share of its study's
+    processor time, and the memory in equal shares to the `runs_at_once` runs that go on side by side.
     """
 
-    tracker: Tracker
+    tracker: Tracker | None
     sources: dict[str, str]
     synchronise: Callable[[], None] = lambda: None
     gpu: gpu.EnergyReader | None = None
+    load_model: LoadModel | None = None
     runs_at_once: int = 1
     power_limit_w: float | None = None
     idle_power_w: float | None = None
@@ -98,10 +120,12 @@ class Meter:
         total = self.windows.setdefault(name, Window())
         self._openings += 1
         self.synchronise()
-        self.tracker.start_task(f"{name}-{self._openings}")
+        if self.tracker is not None:
+            self.tracker.start_task(f"{name}-{self._openings}")
         if self.gpu is not None:
             self.gpu.start()
-        busy, own, began = _busy_cpu_time(), _own_cpu_time(), time.perf_counter()
+        busy, study, own = cores.busy_time(), cores.study_time(), _own_cpu_time()
+        began = time.perf_counter()
         part = Window()
         try:
             yield part
@@ -109,14 +133,12 @@ class Meter:
             self.synchronise()
             part.time_s = time.perf_counter() - began
             part.cpu_time_s = _own_cpu_time() - own
-            part.other_cpu_time_s = max(_busy_cpu_time() - busy - part.cpu_time_s, 0.0)
+            study = max(cores.study_time() - study, part.cpu_time_s)
+            part.beside_cpu_time_s = study - part.cpu_time_s
+            part.other_cpu_time_s = max(cores.busy_time() - busy - study, 0.0)
             if self.gpu is not None:
                 part.energy_gpu_kwh = self.gpu.stop()
-            measured = self.tracker.stop_task()
-            if "cpu" in self.sources:
-                part.energy_cpu_kwh = float(measured.cpu_energy) / self.runs_at_once
-            if "ram" in self.sources:
-                part.energy_ram_kwh = float(measured.ram_energy) / self.runs_at_once
+            self._charge_host(part, part.cpu_time_s / study if study else 1.0)
             part.energy_kwh = sum(
                 value
                 for value in (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
@@ -124,17 +146,35 @@ class Meter:
             )
             total.add(part)
 
+    def _charge_host(self, part: Window, share_of_study: float) -> None:
+        """Fill in the energy of CPU and memory, of those that are metered."""
+        if self.load_model is not None:
+            cpu, ram = self.load_model.energy_kwh(part.cpu_time_s, part.time_s, self.runs_at_once)
+        else:
+            measured = self.tracker.stop_task()
+            cpu, ram = float(measured.cpu_energy), float(measured.ram_energy) / self.runs_at_once
+            if self.runs_at_once > 1:
+                cpu *= share_of_study
+        part.energy_cpu_kwh = cpu if "cpu" in self.sources else None
+        part.energy_ram_kwh = ram if "ram" in self.sources else None
+
     @property
     def source(self) -> str:
         """All components in one string, such as `cpu:load_model;ram:assumed`."""
         return ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources))
 
     def contended(self, name: str) -> bool:
-        """Whether other work used more than a tenth of the machine's CPU during a window, beyond the shares
-        of the runs that it is meant to carry out at once."""
+        """Whether programs that are no run of this study took more than a tenth of the usable cores' time
+        during a window."""
+        return self._exceeds(name, self.windows[name].other_cpu_time_s)
+
+    def idle(self, name: str) -> bool:
+        """Whether nothing else, runs of this study included, took so much of the usable cores' time."""
         window = self.windows[name]
-        allowed = 1 - 1 / self.runs_at_once + CONTENTION_LIMIT
-        return window.other_cpu_time_s > allowed * window.time_s * (os.cpu_count() or 1)
+        return not self._exceeds(name, window.other_cpu_time_s + window.beside_cpu_time_s)
+
+    def _exceeds(self, name: str, cpu_time_s: float) -> bool:
+        return cpu_time_s > CONTENTION_LIMIT * self.windows[name].time_s * cores.usable()
 
     def check(self, name: str) -> Window:
         """The window, if its energy is a measurement. Raises MeterError where a metered component of a
@@ -154,15 +194,9 @@ class Meter:
 
 
 def _own_cpu_time() -> float:
-    times = psutil.Process().cpu_times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def _busy_cpu_time() -> float:
-    """CPU seconds that the whole machine was not idle, time taken by a hypervisor included."""
-    times = psutil.cpu_times()
-    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    return sum(times) - guest - times.idle - getattr(times, "iowait", 0.0)
+    """Processor seconds of this process and of its ended children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: None) -> Meter:
@@ -173,20 +207,24 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     whoever started the run.
     """
     tracker = _open_tracker()
-    sources, limit = _describe(tracker._hardware)
+    sources, limit, load_model = _describe(tracker._hardware)
+    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
+    if load_model is None:
+        tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
+        tracker.stop_task()
+        if runs_at_once > 1:
+            sources["cpu"] = "assumed"
     reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
     if reader is not None:
         sources["gpu"] = reader.source
         limit += reader.power_limit_w or 0.0
-    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
-    if runs_at_once > 1:
-        sources |= dict.fromkeys(("cpu", "ram"), "assumed")
     idle = os.environ.get("PEPR_IDLE_POWER_W")
     return Meter(
-        tracker,
+        tracker if load_model is None else None,
         sources,
         synchronise,
         reader,
+        load_model,
         runs_at_once,
         power_limit_w=limit or None,
         idle_power_w=float(idle) if idle else None,
@@ -207,24 +245,25 @@ def _open_tracker() -> Tracker:
         gpu_ids=[],
     )
     tracker._ensure_hardware_ready()
-    tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
-    tracker.stop_task()
     return tracker
 
 
-def _describe(hardware: list[Any]) -> tuple[dict[str, str], float]:
-    """How the energy of CPU and memory comes about, and the sum of their known power limits in watts."""
+def _describe(hardware: list[Any]) -> tuple[dict[str, str], float, LoadModel | None]:
+    """How the energy of CPU and memory comes about, the sum of their known power limits in watts, and the
+    load model of a CPU that is not metered."""
+    parts = {type(part).__name__: part for part in hardware}
     sources: dict[str, str] = {}
-    limit = 0.0
-    for part in hardware:
-        kind = type(part).__name__
-        if kind == "CPU":
-            sources["cpu"] = CPU_SOURCES.get(part._mode, "assumed")
-            limit += float(part._tdp or 0.0)
-        elif kind == "RAM":
-            sources["ram"] = "assumed"
-            limit += float(part.total_power().W)
-    return sources, limit
+    cpu, ram = parts.get("CPU"), parts.get("RAM")
+    limit = cpu_w = float(cpu._tdp or 0.0) if cpu else 0.0
+    memory_w = float(ram.total_power().W) if ram else 0.0
+    if cpu:
+        sources["cpu"] = CPU_SOURCES.get(cpu._mode, "load_model")
+    if ram:
+        sources["ram"] = "assumed"
+        limit += memory_w
+    if sources.get("cpu") in MEASURED_KINDS or not cpu_w:
+        return sources, limit, None
+    return sources, limit, LoadModel(cpu_w / (os.cpu_count() or 1), memory_w)
 
 
 def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) -> float | None:
@@ -246,7 +285,7 @@ def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) 
     with meter.window("idle") as window:
         time.sleep(IDLE_S)
     meter.check("idle")
-    watts = None if meter.contended("idle") else window.energy_kwh * JOULES_PER_KWH / window.time_s
+    watts = window.energy_kwh * JOULES_PER_KWH / window.time_s if meter.idle("idle") else None
     found = {
         "idle_power_w": watts,
         "seconds": window.time_s,

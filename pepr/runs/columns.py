@@ -66,10 +66,13 @@ COLUMNS = (
     "data_status",
     "weights",
     "largest_batch_size",
+    "threads",
+    "runs_at_once",
+    "speed_probe_s",
 )
 """Columns of `results.csv`, in order. Empty means not measured; it never means zero."""
 
-LATER_COLUMNS = ("largest_batch_size",)
+LATER_COLUMNS = ("largest_batch_size", "threads", "runs_at_once", "speed_probe_s")
 """Columns that tables written before them lack: empty there."""
 
 TEXT_COLUMNS = (
@@ -102,4 +105,6 @@ COUNT_COLUMNS = (
     "best_epoch",
     "peak_memory_bytes",
     "largest_batch_size",
+    "threads",
+    "runs_at_once",
 )

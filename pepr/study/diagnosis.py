@@ -15,10 +15,10 @@ from pepr import models
 from pepr.datasets import downloads, medmnist
 from pepr.errors import MeterError
 from pepr.files import results_root
-from pepr.machine import description, gpu
+from pepr.machine import cores, description, gpu
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import profile as study_profile, workflow
+from pepr.study import profile as study_profile, side_by_side, workflow
 
 HOSTS = {
     "pretrained weights": "https://huggingface.co",
@@ -43,7 +43,7 @@ def report() -> str:
     """
     reached = {what: _reached(url) for what, url in HOSTS.items()}
     lines = [
-        f"+ {description.cores()} CPU cores: {description.cpu_model()}",
+        f"+ {cores.words()} of the CPU: {description.cpu_model()}",
         _memory_line(),
         *_gpu_lines(),
         *_energy_lines(),
@@ -65,20 +65,17 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     device = description.default_device()
     profile = study_profile.load(name)
     specs = study_profile.grid(profile, device)
-    announced = workflow.announcement(profile, specs, Store(results_root(), name), here=True).splitlines()
+    together = side_by_side.decide(specs, device)
+    announced = workflow.announcement(
+        profile, specs, Store(results_root(), name), together=together
+    ).splitlines()
     return [
         f"`make reproduce` would run profile {name}: {why}.",
         *(f"  {line}" for line in announced[1:-1]),
-        f"  Runs go {_at_once(device)}.",
         f"  Energy: {_energy_words(device)}",
         *_weights_words(specs, reached["pretrained weights"]),
         *_images_words(specs, reached["medical images"]),
     ]
-
-
-def _at_once(device: str) -> str:
-    count = workflow.runs_at_once(device)
-    return "one at a time" if count == 1 else f"{count} at a time, each on a GPU of its own"
 
 
 def _energy_words(device: str) -> str:

@@ -7,19 +7,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pepr import models
-from pepr.display.words import duration
 from pepr.errors import InputError, MeterError, WorkFailed, classify
 from pepr.files import results_root
 from pepr.machine import description, gpu, meter
 from pepr.runs.columns import COLUMNS
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, profile as study_profile, recovery
+from pepr.study import profile as study_profile, progress, recovery
 from pepr.study.notebooks import execute_notebook
 
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
@@ -45,15 +44,15 @@ def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: An
     spec = next((spec for spec in specs if spec.run_id == run_id), None)
     if spec is None:
         raise InputError(f"profile {profile.name}: no run {run_id}")
-    store = Store(results_root(), profile.name)
+    store, label = Store(results_root(), profile.name), progress.label(spec, specs)
     with recovery.one_at_a_time(store, run_id):
         record = store.read_record(run_id)
         if record is None:
             recovery.check_room(store.folder)
-            say(_headline(profile, specs, spec, store))
+            say(f"{label}{progress.begun(spec)}")
             with _circumstances(spec, profile, store, say):
                 began = time.perf_counter()
-                failure = execute_run(spec, profile, notebook, store)
+                failure = execute_run(spec, profile, notebook, store, label)
                 record = store.read_record(run_id)
                 if record is None:
                     record = failed_record(
@@ -61,7 +60,10 @@ def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: An
                     )
                     record["wall_time_s"] = time.perf_counter() - began
                     store.write_record(record)
-    say(_outcome_line(record))
+    done = {record["run_id"]: record for record in store.records()}
+    at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
+    say(f"{label}{progress.ended(record)}")
+    say(f"{' ' * len(label)}{progress.left(specs, done, profile.name, at_once)}")
     return record
 
 
@@ -96,9 +98,10 @@ def _idle_power_w(device: str, store: Store, say: Callable[[str], None]) -> floa
 
 
 def execute_run(
-    spec: RunSpec, profile: study_profile.Profile, notebook: Path, store: Store
+    spec: RunSpec, profile: study_profile.Profile, notebook: Path, store: Store, label: str = ""
 ) -> tuple[str, str] | None:
-    """Run 02_finetune for one specification; None, or the kind of failure and its traceback.
+    """Run 02_finetune for one specification; None, or the kind of failure and its traceback. What it prints
+    has `label` before each line.
 
     Raises WorkFailed where it is not the run that failed: the disk, the terminal or the kernel's start.
     """
@@ -112,7 +115,7 @@ def execute_run(
             store.notebook_path(spec.run_id),
             {**spec.as_dict(), "profile": profile.name},
             timeout_s=profile.timeout_s,
-            stdout=sys.stdout,
+            stdout=progress.LabelledLines(sys.stdout, label),
         )
     except PapermillExecutionError as error:
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
@@ -161,22 +164,3 @@ def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, sa
         if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
         say(f"data: {dataset} could not be prepared: {error.evalue}")
-
-
-def _headline(profile: study_profile.Profile, specs: list[RunSpec], spec: RunSpec, store: Store) -> str:
-    done = {record["run_id"]: record for record in store.records()}
-    finished = sum(other.run_id in done for other in specs)
-    left = forecast.seconds_left(specs, done, forecast.reference_records(profile.name))
-    remaining = f", about {duration(left)} left" if left is not None else ""
-    return f"[{finished + 1}/{len(specs)}{remaining}] {spec.setting} · {spec.model} · seed {spec.seed}"
-
-
-def _outcome_line(record: Mapping[str, Any]) -> str:
-    if record["status"] != "ok":
-        last = (record["traceback"] or "").strip().splitlines()
-        return f"    failed: {record['failure']}: {last[-1] if last else ''}"
-    marked = "  (contended: time and energy not ranked)" if record["contended"] else ""
-    return (
-        f"    test accuracy {record['test_accuracy']:.3f}  AUROC {record['test_auroc'] or float('nan'):.3f}  "
-        f"training {record['train_time_s']:.0f} s  whole run {record['wall_time_s']:.0f} s{marked}"
-    )

@@ -23,6 +23,12 @@ from pepr.study.profile import Profile
 BYTES_PER_RUN = 17_000
 """Record (3.9 kB) and executed notebook (12.5 kB) of a run of `smoke`, as written, and an archive's frame."""
 BYTES_PER_PROBABILITY = 4
+PROCESS_BYTES = 600_000_000
+"""What the processes of a run hold besides its model: PyTorch with timm about 450 MB of its own, the process
+around the notebook about 70 MB, as seen on Linux."""
+RESIDENT_FACTOR = 1.4
+"""Resident memory of a training on a CPU over the forecast of what an allocator hands out: at most 1.33 among
+the shipped runs of `pocket`."""
 PAPER_SETTINGS = {"dermamnist": "derma_pt", "lidc": "lidc", "pneumoniamnist": "pneumonia"}
 """The paper's setting with all data of a dataset: its size is known without the data."""
 
@@ -115,13 +121,19 @@ def _measured(record: Mapping[str, Any]) -> _Cost:
     return _Cost((seconds,) * 3, (kwh,) * 3)
 
 
-def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
-    """By the cost model; None where the size of the data or the shapes of the model are not known."""
-    images = image_counts(spec.dataset)
+def memory_bytes(spec: RunSpec) -> int:
+    """What the processes of a run on a CPU may hold; of a model whose shapes are not known, what they hold
+    without one."""
     entry = atlas.read().get((spec.model, spec.image_size))
-    if images is None or entry is None:
-        return None
-    job = model.Job(
+    if entry is None:
+        return PROCESS_BYTES
+    # How many images there are is no matter: they are a map of a file.
+    return PROCESS_BYTES + round(RESIDENT_FACTOR * model.peak_memory(entry, _job(spec, (1, 1))))
+
+
+def _job(spec: RunSpec, images: tuple[int, int]) -> model.Job:
+    """A run as the cost model takes it, with its training and test images."""
+    return model.Job(
         setting=None,
         train_images=max(int(images[0] * spec.train_fraction), 1),
         test_images=images[1],
@@ -130,7 +142,15 @@ def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
         image_size=spec.image_size,
         precision=spec.precision,
     )
-    found = model.predict(entry, job, hardware)
+
+
+def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
+    """By the cost model; None where the size of the data or the shapes of the model are not known."""
+    images = image_counts(spec.dataset)
+    entry = atlas.read().get((spec.model, spec.image_size))
+    if images is None or entry is None:
+        return None
+    found = model.predict(entry, _job(spec, images), hardware)
     seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
     wh = (found.energy_wh, found.energy_wh_low, found.energy_wh_high)
     return _Cost(seconds, tuple(value / 1000 for value in wh))

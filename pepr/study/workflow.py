@@ -16,10 +16,10 @@ import psutil
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
 from pepr.files import results_root
-from pepr.machine import description, gpu
+from pepr.machine import cores, description, meter
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, profile as study_profile, recovery
+from pepr.study import forecast, profile as study_profile, recovery, side_by_side
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "failed": lambda record: record["status"] == "failed",
@@ -34,14 +34,16 @@ def reproduce(
     *,
     retry: str | None = None,
     cluster: str | None = None,
+    runs: int | None = None,
     say: Any = print,
 ) -> Path:
     """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
 
     The runs are done here, or where `cluster` says: see `cluster_profile`. `retry` repeats finished runs that
-    `failed`, or that were `contended`, so that they can be ranked. Output goes to the terminal and to
-    `<results>/<profile>/reproduce.log`. Returns the folder of the results. Raises InputError when another
-    process works on the same results or the folder cannot be written, and WorkFailed when Snakemake fails.
+    `failed`, or that were `contended`. `runs` go on at once, at most, on this machine: see `side_by_side`.
+    Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Returns the folder of the results.
+    Raises InputError when another process works on the same results or the folder cannot be written, and
+    WorkFailed when Snakemake fails.
     """
     placement = cluster_profile(checkout, cluster) if cluster else None
     store = Store(results_root(), profile.name)
@@ -53,16 +55,13 @@ def reproduce(
             say(sentence)
         if retry:
             _forget(store, specs, RETRIES[retry])
-        say(announcement(profile, specs, store, cluster, here=True))
-        _snakemake(profile, checkout, store, placement, lock)
+        together = None if cluster else side_by_side.decide(specs, description.default_device(), runs)
+        say(announcement(profile, specs, store, cluster, together))
+        if together and not specs[0].device.startswith("cuda"):
+            # While no run is at work; on a GPU a run measures the one that it holds.
+            meter.idle_power_w("cpu", store.root / "machines", say)
+        _snakemake(profile, checkout, store, placement or together, lock)
     return store.folder
-
-
-def runs_at_once(device: str) -> int:
-    """How many runs one machine does side by side: one a GPU that it shows, and one on a CPU."""
-    if not device.startswith("cuda"):
-        return 1
-    return max(min(len(gpu.visible()), description.cores()), 1)
 
 
 def cluster_profile(checkout: Path, cluster: str) -> Path:
@@ -83,16 +82,15 @@ def announcement(
     specs: list[RunSpec],
     store: Store,
     cluster: str | None = None,
-    *,
-    here: bool = False,
+    together: side_by_side.SideBySide | None = None,
 ) -> str:
     """What is about to happen, what it will cost, and how to take less.
 
-    `here`: the runs are for this machine and no better one, so that they are predicted for a CPU where it
-    has no GPU.
+    `together`: how the runs go on side by side on this machine; they are then predicted for it, and for a CPU
+    where it has no GPU. Without it they are for whichever machine is best.
     """
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
-    expected = forecast.forecast(profile, specs, specs[0].device if here and not cluster else None)
+    expected = forecast.forecast(profile, specs, specs[0].device if together and not cluster else None)
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
@@ -100,6 +98,8 @@ def announcement(
     if expected.hours is not None:
         low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
         between = f" ({low} to {high})" if low != high else ""
+        if together and together.runs > 1:
+            between += f", in about {duration(3600 * expected.hours / together.runs)}"
         lines.append(
             f"All of them together: about {duration(3600 * expected.hours)} of runs{between}, "
             f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, "
@@ -108,6 +108,8 @@ def announcement(
         lines.append(f"That is an estimate: {expected.basis}.")
     else:
         lines.append(f"What it will cost is not known: {expected.basis}.")
+    if together:
+        lines.append(together.words)
     lines.append(
         "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
     )
@@ -140,24 +142,28 @@ def _forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, An
 
 
 def _snakemake(
-    profile: study_profile.Profile, checkout: Path, store: Store, placement: Path | None, lock: int
+    profile: study_profile.Profile,
+    checkout: Path,
+    store: Store,
+    placement: Path | side_by_side.SideBySide,
+    lock: int,
 ) -> None:
-    snakefile = checkout / "workflow" / "Snakefile"
-    cores, at_once = description.cores(), 1 if placement else runs_at_once(description.default_device())
+    """Hand the runs to Snakemake: for a cluster by the folder of its profile, or for this machine."""
+    snakefile, here = checkout / "workflow" / "Snakefile", isinstance(placement, side_by_side.SideBySide)
     options = {
         "profile": profile.source,
         "device": description.default_device(),
         "checkout": checkout,
         "results": store.root,
-        "cores": max(cores // at_once, 1),
     }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
-        *(("--workflow-profile", str(placement)) if placement else ("--cores", str(cores))),
+        # On this machine a core is a place for one run.
+        *(("--cores", str(placement.runs)) if here else ("--workflow-profile", str(placement))),
         # The runs have an order, and solving for a better one takes seconds before each run of a large grid.
         *("--scheduler", "greedy", "--keep-going"),
         # Here each run tells of itself; on a cluster Snakemake says how many are done.
-        *("--quiet", *(("rules", "host", "reason") if placement else ("all",))),
+        *("--quiet", *(("all",) if here else ("rules", "host", "reason"))),
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
@@ -168,10 +174,11 @@ def _snakemake(
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
         "PEPR_RESULTS": str(store.root),
-        "PEPR_RUNS_AT_ONCE": str(at_once),
+        cores.STUDY_PROCESS: str(os.getpid()),
     }
-    if at_once > 1:
-        environment["OMP_NUM_THREADS"] = str(options["cores"])
+    if here:
+        environment["PEPR_RUNS_AT_ONCE"] = str(placement.runs)
+        environment["OMP_NUM_THREADS"] = str(placement.threads)
     with (store.folder / "reproduce.log").open("ab", buffering=0) as log:
         process = subprocess.Popen(
             command,

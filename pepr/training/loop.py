@@ -28,6 +28,7 @@ from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.memory import _memory_gauge
+from pepr.training.probe import speed_probe_s
 
 LIBRARIES = ("timm", "torch._dynamo")
 """What building and training a model load on first use."""
@@ -149,6 +150,10 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     check(spec)
     device = torch.device(spec.device)
     _make_deterministic(spec.seed, device)
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        # More threads add up in another order: results would hang on the number of cores.
+        torch.set_num_threads(1)
     data = datasets.prepare(spec.dataset, spec.image_size)
     train = data.train_indices(spec.train_fraction, spec.seed)
     val, test = data.indices("val"), data.indices("test")
@@ -159,12 +164,14 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     memory = _memory_gauge(device)
     created, network, batches = _set_up(spec, data, device)
     _warm_up(network, batches, train, spec)
+    probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
 
     run = _Run(spec, network, batches, meter, progress)
     for epoch in range(spec.epochs):
         run.epoch(epoch, train, val, test)
     peak, reserved = memory.peak(), memory.reserved()
+    probes += [speed_probe_s()] if on_cpu else []
     last, chosen = run.predict_test(test)
     labels = data.labels[test]
 
@@ -187,6 +194,10 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         "peak_memory_bytes": peak,
         "peak_memory_reserved_bytes": reserved,
         "memory_source": memory.source,
+        "threads": torch.get_num_threads(),
+        "runs_at_once": meter.runs_at_once,
+        "speed_probe_s": float(np.mean(probes)) if probes else None,
+        "speed_probes_s": probes,
         "software": description.software(),
         "hardware": description.hardware(spec.device),
         "data_status": data.card["status"],
@@ -266,6 +277,7 @@ class _Run:
             "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
             "val_auroc": metrics.auroc(probabilities, labels),
             "train_time_s": window.time_s,
+            "train_cpu_time_s": window.cpu_time_s,
             "energy_kwh": window.energy_kwh,
         }
         self.history.append(row)

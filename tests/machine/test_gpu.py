@@ -19,7 +19,7 @@ from fake_nvml import FakeGpu, FakeNvml
 from pepr import analysis, errors, runs
 from pepr.errors import InputError, MeterError
 from pepr.machine import description, gpu, meter as metering
-from pepr.study import execution, workflow
+from pepr.study import execution
 
 KWH = 3.6e6
 
@@ -310,7 +310,7 @@ def store(tmp_path, monkeypatch):
 def test_a_runs_kernel_sees_its_own_gpu_only_and_the_idle_power_of_its_machine(driver, store, monkeypatch):
     driver(FakeGpu("GPU-aaaa", watts=20.0), FakeGpu("GPU-bbbb", watts=30.0))
     said, before = [], dict(os.environ)
-    monkeypatch.setattr(metering.Meter, "contended", lambda meter, name: False)
+    monkeypatch.setattr(metering.Meter, "idle", lambda meter, name: True)
     for _ in range(2):
         with execution._circumstances(SPEC, PROFILE, store, said.append):
             assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa" == gpu.current("cuda").uuid
@@ -324,7 +324,7 @@ def test_a_runs_kernel_sees_its_own_gpu_only_and_the_idle_power_of_its_machine(d
 
 def test_a_machine_that_is_not_idle_has_no_idle_power(driver, store, monkeypatch):
     driver(FakeGpu("GPU-aaaa"))
-    monkeypatch.setattr(metering.Meter, "contended", lambda meter, name: True)
+    monkeypatch.setattr(metering.Meter, "idle", lambda meter, name: False)
     assert metering.idle_power_w("cuda", store.root, lambda line: None) is None
 
 
@@ -344,39 +344,20 @@ def test_a_cpu_without_a_counter_has_no_idle_power(store, monkeypatch, tmp_path)
     assert metering.idle_power_w("cpu", tmp_path, print) is None and not list(tmp_path.iterdir())
 
 
-def test_as_many_runs_go_on_at_once_as_there_are_gpus(driver, monkeypatch):
-    monkeypatch.setattr(description, "cores", lambda: 8)
-    assert workflow.runs_at_once("cpu") == 1
-    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"), FakeGpu("GPU-cccc"))
-    assert workflow.runs_at_once("cuda") == 3
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert workflow.runs_at_once("cuda") == 1
-
-
-def test_runs_side_by_side_are_charged_an_assumed_share_of_the_host(driver, monkeypatch):
+def test_runs_side_by_side_pay_for_the_core_that_they_use_and_share_the_memory(driver, monkeypatch):
     driver(FakeGpu(watts=100.0))
     monkeypatch.setenv("PEPR_RUNS_AT_ONCE", "4")
-    shared = metering.open_meter("cuda")
-    assert shared.sources == {"cpu": "assumed", "gpu": "counter", "ram": "assumed"}
-    meter = metering.Meter(FakeTracker(), shared.sources, gpu=reader(), runs_at_once=4)
+    opened = metering.open_meter("cuda")
+    assert opened.runs_at_once == 4 and opened.sources["gpu"] == "counter"
+    load = metering.LoadModel(core_w=10.0, memory_w=8.0)
+    meter = metering.Meter(None, opened.sources, gpu=reader(), load_model=load, runs_at_once=4)
     with meter.window("train"):
+        sum(range(2_000_000))
         time.sleep(0.1)
     window = meter.check("train")
-    assert window.energy_cpu_kwh == pytest.approx(0.25 / KWH) and window.energy_ram_kwh == pytest.approx(
-        0.5 / KWH
-    )
+    assert window.energy_cpu_kwh * KWH == pytest.approx(10.0 * window.cpu_time_s)
+    assert window.energy_ram_kwh * KWH == pytest.approx(2.0 * window.time_s)
     assert window.energy_gpu_kwh * KWH == pytest.approx(100 * window.time_s, rel=0.3)
-
-
-def test_the_shares_of_the_runs_beside_are_no_contention():
-    def contended(other_share, at_once):
-        meter = metering.Meter(FakeTracker(), {}, runs_at_once=at_once)
-        other = other_share * 10.0 * (os.cpu_count() or 1)
-        meter.windows["train"] = metering.Window(time_s=10.0, other_cpu_time_s=other)
-        return meter.contended("train")
-
-    assert not contended(0.09, 1) and contended(0.11, 1)
-    assert not contended(0.59, 2) and contended(0.61, 2)
 
 
 def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tmp_path):

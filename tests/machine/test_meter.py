@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,24 +79,96 @@ def test_a_zero_is_a_failure_of_the_meter_not_a_measurement(reading):
 def test_other_work_on_the_cpu_marks_a_window_as_contended():
     meter = metering.Meter(FakeTracker((1, 0, 1), (1, 0, 1)), SOURCES)
     busy = "import time\nend = time.time() + 3\nwhile time.time() < end: pass"
-    workers = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(os.cpu_count() or 1)]
+    # Their parent ends at once, so that they are no part of this process's work.
+    start = (
+        "import subprocess, sys\n"
+        "print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.DEVNULL).pid)"
+    )
+    workers = [
+        int(subprocess.run([sys.executable, "-c", start, busy], stdout=subprocess.PIPE, check=True).stdout)
+        for _ in range(os.cpu_count() or 1)
+    ]
     try:
         time.sleep(0.3)
         with meter.window("train"):
             time.sleep(0.5)
     finally:
         for worker in workers:
-            worker.kill()
-            worker.wait()
+            os.kill(worker, signal.SIGKILL)
     assert meter.contended("train")
 
 
-def test_own_work_is_not_contention():
+def test_the_runs_of_a_study_do_not_contend_with_each_other(monkeypatch):
+    """Another run of the study takes a whole core while this one sleeps; then a stranger takes as much."""
+    for study_s, contended in ((1.0, False), (0.0, True)):
+        busy, study = iter([10.0, 11.0]), iter([5.0, 5.0 + study_s])
+        monkeypatch.setattr(metering.cores, "busy_time", busy.__next__)
+        monkeypatch.setattr(metering.cores, "study_time", study.__next__)
+        meter = metering.Meter(FakeTracker((1, 0, 1)), SOURCES, runs_at_once=2)
+        with meter.window("train"):
+            time.sleep(0.5)
+        assert meter.contended("train") == contended
+
+
+def test_own_work_is_not_contention_and_a_tenth_of_the_usable_cores_is_the_limit(monkeypatch):
+    monkeypatch.setattr(metering.cores, "usable", lambda: 0.5)
     meter = metering.Meter(FakeTracker((1, 0, 1)), SOURCES)
-    meter.windows["train"] = metering.Window(time_s=10.0, cpu_time_s=20.0, other_cpu_time_s=0.05 * 10.0)
+    meter.windows["train"] = metering.Window(time_s=10.0, cpu_time_s=5.0, other_cpu_time_s=0.49)
     assert not meter.contended("train")
-    meter.windows["train"].other_cpu_time_s = 0.11 * 10.0 * (os.cpu_count() or 1)
+    meter.windows["train"].other_cpu_time_s = 0.51
     assert meter.contended("train")
+
+
+def test_the_runs_of_a_study_add_up_to_its_machine(monkeypatch):
+    """Two cores of 4 W and a memory of 6 W for 100 s, filled by two runs at a time: 14 W are charged, no more
+    and no less, whichever run took how long."""
+    load, spans = metering.LoadModel(core_w=4.0, memory_w=6.0), [(60, 40), (30, 70)]
+    charged = sum(
+        sum(load.energy_kwh(cpu_time_s=seconds, time_s=seconds, runs_at_once=2))
+        for core in spans
+        for seconds in core
+    )
+    assert charged * 3.6e6 == pytest.approx((2 * 4.0 + 6.0) * 100)
+
+
+def test_a_run_that_waits_for_its_core_pays_for_memory_and_not_for_the_core():
+    load = metering.LoadModel(core_w=4.0, memory_w=6.0)
+    quiet, waited = load.energy_kwh(10.0, 10.0), load.energy_kwh(10.0, 30.0)
+    assert quiet[0] == waited[0] and waited[1] == 3 * quiet[1]
+
+
+def test_what_a_counter_shows_for_the_cpu_is_shared_by_processor_time(monkeypatch):
+    """The counter reads 8 J while the study took 3 s of processor time, this run a third of them."""
+    study = iter([0.0, 3.0])
+    monkeypatch.setattr(metering.cores, "study_time", study.__next__)
+    own = iter([0.0, 1.0])
+    monkeypatch.setattr(metering, "_own_cpu_time", own.__next__)
+    meter = metering.Meter(FakeTracker((9.0, 0.0, 4.0)), {"cpu": "assumed", "ram": "assumed"}, runs_at_once=2)
+    with meter.window("train"):
+        pass
+    assert meter.windows["train"].energy_cpu_kwh == pytest.approx(3.0)
+    assert meter.windows["train"].energy_ram_kwh == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "source", "modelled"),
+    [
+        ("intel_rapl", "counter", False),
+        ("cpu_load", "load_model", True),
+        ("constant", "load_model", True),
+    ],
+)
+def test_a_cpu_that_is_not_metered_has_a_load_model_of_codecarbons_watts(monkeypatch, mode, source, modelled):
+    class CPU:
+        _mode, _tdp = mode, 40.0
+
+    class RAM:
+        total_power = staticmethod(lambda: SimpleNamespace(W=6.0))
+
+    monkeypatch.setattr(metering.os, "cpu_count", lambda: 8)
+    sources, limit, load = metering._describe([CPU(), RAM()])
+    assert sources == {"cpu": source, "ram": "assumed"} and limit == 46.0
+    assert load == (metering.LoadModel(core_w=5.0, memory_w=6.0) if modelled else None)
 
 
 def test_the_real_meter_of_this_machine_names_its_sources_and_stays_under_its_limit():

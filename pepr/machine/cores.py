@@ -1,0 +1,145 @@
+"""What this process may use of the machine: cores by affinity and quota, their time so far, free memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+"""Where Linux shows control groups, and to which of them this process belongs (see `man cgroups`)."""
+STUDY_PROCESS = "PEPR_STUDY_PID"
+"""Tells the processes of a study which process carries it out."""
+NO_LIMIT_BYTES = 2**60
+"""Version 1 of control groups writes a number beyond this where memory has no limit."""
+
+
+def affinity() -> set[int]:
+    """Numbers of the cores on which the system may run this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def usable() -> float:
+    """Cores that this process may use, by affinity and by the quota of its control groups: 0.5 is half the
+    time of one."""
+    return min([float(len(affinity())), *(quota for _, quota in _quotas())])
+
+
+def whole() -> int:
+    """Usable cores that are whole, at least one: so many single threads find room."""
+    return max(math.floor(usable() + 1e-6), 1)
+
+
+def words() -> str:
+    """`2 cores`, `1 core` or `0.5 cores`."""
+    count = usable()
+    return f"{count:.3g} {'core' if count == 1 else 'cores'}"
+
+
+def free_memory() -> int:
+    """Bytes that could be taken now without swapping: of the machine, and of what control groups leave."""
+    left = [
+        max(limit - (_number(folder / used) or 0), 0)
+        for folder in _groups("memory")
+        for name, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        )
+        if (limit := _number(folder / name)) is not None and limit < NO_LIMIT_BYTES
+    ]
+    return min([psutil.virtual_memory().available, *left])
+
+
+def busy_time() -> float:
+    """Processor seconds that were used so far of what this process may use, by whichever program.
+
+    Under a quota those of the control group that has it, which is a container's own load; else those of the
+    cores of the affinity, with what a hypervisor took of them.
+    """
+    group, quota = min(_quotas(), key=lambda found: found[1], default=(None, math.inf))
+    mine = affinity()
+    if group is not None and quota < len(mine) and (used := _used_time(group)) is not None:
+        return used
+    return sum(_busy(times) for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in mine)
+
+
+def study_time() -> float:
+    """Processor seconds that the processes of this study took on this machine: of the one that carries it out
+    (`$PEPR_STUDY_PID`) and its descendants; of this process and its own where there is none."""
+    own = psutil.Process()
+    try:
+        root = psutil.Process(int(os.environ.get(STUDY_PROCESS) or own.pid))
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    if own not in family:  # its study was killed, and it goes on
+        family = [own, *own.children(recursive=True)]
+    return sum(map(_taken, family))
+
+
+def _taken(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:  # it has ended, and its parent has its time
+        return 0.0
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _busy(times: Any) -> float:
+    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return sum(times) - guest - times.idle - getattr(times, "iowait", 0.0)
+
+
+def _quotas() -> list[tuple[Path, float]]:
+    """The control groups of this process that have a quota of processor time, and how many cores it is."""
+    found = []
+    for folder in _groups("cpu"):
+        parts = _text(folder / "cpu.max").split()
+        if not parts:
+            parts = [_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")]
+        if all(part.isdecimal() for part in parts) and int(parts[1]):
+            found.append((folder, int(parts[0]) / int(parts[1])))
+    return found
+
+
+def _used_time(group: Path) -> float | None:
+    """Processor seconds that a control group used so far; None where it is not counted."""
+    for line in _text(group / "cpu.stat").splitlines():
+        if line.startswith("usage_usec "):
+            return int(line.split()[1]) / 1e6
+    counted = CGROUPS / "cpuacct" / group.relative_to(CGROUPS).relative_to("cpu") / "cpuacct.usage"
+    nanoseconds = _number(counted)
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups that hold this process, of either version, from its own to the topmost.
+
+    In a container the path may be that of the host, of which only the top is shown.
+    """
+    for line in _text(MEMBERSHIP).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = CGROUPS / controller if controllers else CGROUPS
+        inside = Path(path.strip("/"))
+        yield from (folder for part in (inside, *inside.parents) if (folder := top / part).is_dir())
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.isdecimal() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
