@@ -172,7 +172,7 @@ def test_stopped_by_a_person_it_leaves_no_row_of_the_run_it_was_at(begun, stop):
     store, profile, undisturbed, (first, _) = begun
     forget(store, first)
     process = start_study(store.root, profile)
-    wait_for_line(process, "[4/4")
+    wait_for_line(process, "· seed 1")
     time.sleep(2)
     stop(process.pid)
     rest_of(process)
@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_stops_it_and_costs_no_row(begun, small_disk):
     shutil.copytree(store.root, small_disk, dirs_exist_ok=True)
     before = records_of(small_disk / "chaos")
     process = start_study(small_disk, profile)
-    told = wait_for_line(process, "[3/4")
+    told = wait_for_line(process, "· seed 1")
     with (
         (small_disk / "ballast").open("wb", buffering=0) as ballast,
         pytest.raises(OSError, match="No space"),
@@ -277,7 +277,7 @@ def test_a_clock_that_jumps_changes_no_duration_no_energy_and_no_row(begun, tmp_
     clock.write_text("0")
     began = time.monotonic()
     process = start_study(store.root, profile, **hooked(tmp_path / "hook", JUMPING_CLOCK, JUMP=str(clock)))
-    wait_for_line(process, "[4/4")
+    wait_for_line(process, "· seed 1")
     time.sleep(1.5)
     clock.write_text("3600")
     time.sleep(1.5)

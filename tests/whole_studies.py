@@ -37,6 +37,7 @@ MEASURED = [
     # The processor time of other processes, and the resident memory of this one: neither repeats exactly.
     "contended",
     "peak_memory_bytes",
+    "speed_probe_s",
 ]
 """Columns that differ between two runs of one specification; all others are the same to the last digit."""
 
@@ -51,9 +52,15 @@ def start_study(results: Path, profile: str | Path = "smoke", *options: str, **e
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # Ctrl-C reaches it as it would at a terminal, even if these tests run where it is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_as_at_a_terminal,
     )
+
+
+def _as_at_a_terminal() -> None:
+    """Ctrl-C reaches a study, and it has all cores for its runs, even if these tests run otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
 def finish_study(results: Path, profile: str | Path = "smoke", *options: str, **environment: str) -> str:

@@ -7,7 +7,7 @@ from fake_nvml import FakeGpu, FakeNvml
 
 from pepr import study
 from pepr.datasets import downloads
-from pepr.machine import description, gpu
+from pepr.machine import cores, description, gpu
 from pepr.study import diagnosis
 
 
@@ -20,6 +20,7 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
     for name in ("PEPR_DATA", "PEPR_DEVICE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cores, "usable", lambda: 2.0)
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
     description.gpu_names.cache_clear()
     yield tmp_path
@@ -45,7 +46,10 @@ def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
     )
     assert "- huggingface.co not reached (pretrained weights): pocket does not need it" in told
     count = len(study.grid(study.load("pocket")))
-    assert f"  {count} runs on " in told and "  Runs go one at a time." in told
+    assert (
+        f"  {count} runs on " in told
+        and "  2 runs at once, each with one thread on a core of its own." in told
+    )
     assert "All of them together: about" in told
     assert "estimate" in told
     assert "of the CPU estimated from its load, of the memory assumed. PePR-T leads" in told
@@ -58,7 +62,7 @@ def test_a_gpu_without_network_and_data_is_told_which_rows_would_be_empty(bare, 
     assert (
         "would run profile paper: this machine has a GPU (Fake 3090)." in told and "+ GPU: Fake 3090" in told
     )
-    assert "  1048 runs on Fake 3090; " in told and "Runs go one at a time." in told
+    assert "  1048 runs on Fake 3090; " in told and "One run at a time, with 2 threads." in told
     assert "of the GPU measured by its counter, of the CPU estimated" in told
     assert "917 need weights from a host that is not reached" in told and "`model_unavailable`" in told
     for dataset, runs in (("dermamnist", 524), ("lidc", 262), ("pneumoniamnist", 262)):
@@ -68,14 +72,14 @@ def test_a_gpu_without_network_and_data_is_told_which_rows_would_be_empty(bare, 
 def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, monkeypatch):
     add_gpus(monkeypatch, FakeGpu("GPU-aaaa", counter=False), FakeGpu("GPU-bbbb", counter=False))
     add_counter(monkeypatch, bare / "rapl")
-    monkeypatch.setattr(description, "cores", lambda: 16)
+    monkeypatch.setattr(cores, "usable", lambda: 16.0)
     monkeypatch.setattr(diagnosis, "_reached", lambda url: True)
     for name in ("lidc/mine.npz", "medmnist/pneumoniamnist.npz"):
         (bare / name).parent.mkdir()
         (bare / name).touch()
     monkeypatch.setenv("PEPR_DATA", str(bare))
     told = diagnosis.report()
-    assert "Runs go 2 at a time, each on a GPU of its own" in told and "+ CPU energy counter (RAPL)" in told
+    assert "2 runs at once, each on a GPU of its own" in told and "+ CPU energy counter (RAPL)" in told
     assert "of the GPU measured by readings of its power, of the CPU measured by its counter" in told
     assert "917 download them" in told and "+ zenodo.org reached (medical images)" in told
     assert "Images: lidc, 262 runs: at hand." in told and "Images: pneumoniamnist, 262 runs: at hand." in told

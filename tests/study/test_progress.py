@@ -1,4 +1,4 @@
-"""The lines of runs that go on side by side: whole, each with its run's place, the rest of the study behind."""
+"""The lines of runs that go on side by side: whole, each with its run's place in the study."""
 
 import io
 import os
