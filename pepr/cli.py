@@ -50,6 +50,14 @@ HardwareOption = Annotated[
     str, typer.Option(help="`rtx3090`; `shipped`: two CPU cores; or a name that `pepr calibrate` gave.")
 ]
 
+KeyOption = Annotated[list[str] | None, typer.Option(help="Column that tells rows apart; may be repeated.")]
+KeepLastOption = Annotated[
+    bool, typer.Option("--keep-last", help="Of rows with one key, the last counts: earlier ones led to it.")
+]
+SeparatorOption = Annotated[str | None, typer.Option(help="What stands between cells, such as ';' or tab.")]
+DecimalOption = Annotated[str | None, typer.Option(help="The decimal mark of all numbers: '.' or ','.")]
+ClockOption = Annotated[str | None, typer.Option(help="What 01:33 is: 'm:ss' or 'h:mm'.")]
+
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
@@ -162,7 +170,7 @@ def doctor() -> None:
 
 @app.command()
 def score(
-    table: Annotated[Path, typer.Argument(help="A CSV with a header, one row a model and setting.")],
+    table: Annotated[list[Path], typer.Argument(help="Tables with a header, or what another tool wrote.")],
     performance: Annotated[str, typer.Option(help="Column with a performance between 0 and 1.")],
     resource: Annotated[list[str], typer.Option(help="Column with a resource; may be given several times.")],
     group: Annotated[
@@ -171,25 +179,70 @@ def score(
     resource_range: Annotated[
         tuple[float, float] | None, typer.Option("--range", help="Frozen range of the resource: LO HI.")
     ] = None,
+    key: KeyOption = None,
+    percent: Annotated[bool, typer.Option("--percent", help="The performances are percentages.")] = False,
+    join: Annotated[
+        Path | None, typer.Option(help="A second table, whose columns are put to the rows of the first.")
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to join by, or `LEFT=RIGHT`; may be repeated."),
+    ] = None,
+    keep_last: KeepLastOption = False,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    clock: ClockOption = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Print the curve's peak, not the rows.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curve into this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add PePR to every row of a CSV: columns `pepr_<resource>` and `<resource>_norm`."""
-    from pepr.tables.scoring import score_table
+    """Add PePR to every row of a table: columns `pepr_<resource>` and `<resource>_norm`."""
+    from pepr.tables.commands import Request, score_command
 
-    score_table(table, sys.stdout, performance, resource, group or [], resource_range, as_json)
+    options = _table_options(separator, decimal, clock, percent, key, keep_last)
+    request = Request(tuple(table), performance, tuple(resource), tuple(group or ()), resource_range, options)
+    score_command(request, sys.stdout, _say, join, on or [], curve, plot, as_json)
+
+
+def _say(notice: str) -> None:
+    print(f"pepr: {notice}", file=sys.stderr)
+
+
+def _table_options(
+    separator: str | None,
+    decimal: str | None,
+    clock: str | None,
+    percent: bool,
+    key: list[str] | None,
+    keep_last: bool,
+    model: str | None = None,
+) -> Any:
+    from pepr.tables.dialect import Options
+
+    marks = {"tab": "\t", "\\t": "\t"}
+    mark = marks.get(separator, separator) if separator else None
+    return Options(mark, decimal, clock, percent, tuple(key or ()), keep_last, model)
 
 
 @app.command()
 def audit(
-    target: Annotated[str, typer.Argument(help="`published`, a results folder, or a CSV.")],
+    target: Annotated[str, typer.Argument(help="`published`, a results folder, or a table.")],
     n_test: Annotated[int | None, typer.Option(help="Test images that an accuracy counts.")] = None,
     power_limit: Annotated[float | None, typer.Option(help="Power limit of the device, in W.")] = None,
+    model: Annotated[str | None, typer.Option(help="Column that names the model.")] = None,
+    key: KeyOption = None,
+    percent: Annotated[bool, typer.Option("--percent", help="The performances are percentages.")] = False,
+    keep_last: KeepLastOption = False,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    clock: ClockOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find what cannot be right in a results table. Exit status 1 if there is an error or a warning."""
     from pepr import audit
 
-    findings = _audited(target, n_test, power_limit)
+    options = _table_options(separator, decimal, clock, percent, key, keep_last, model)
+    findings = _audited(target, n_test, power_limit, options)
     typer.echo(audit.to_json(findings) if as_json else audit.as_text(findings))
     raise typer.Exit(audit.exit_status(findings))
 
@@ -437,8 +490,10 @@ def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_m
 cli_measure.register(app)
 
 
-def _audited(target: str, n_test: int | None = None, power_limit_w: float | None = None) -> list[Finding]:
-    """Audit `published`, a folder of results (`results/<profile>`), or a CSV."""
+def _audited(
+    target: str, n_test: int | None = None, power_limit_w: float | None = None, options: Any = None
+) -> list[Finding]:
+    """Audit `published`, a folder of results (`results/<profile>`), or a table."""
     from pepr import audit, published
 
     if target == "published":
@@ -450,7 +505,7 @@ def _audited(target: str, n_test: int | None = None, power_limit_w: float | None
         path = path / "results.csv"
     if not path.exists():
         raise InputError(f"{path}: no such table; expected `published`, a results folder or a CSV")
-    return audit.audit_file(path, n_test, power_limit_w)
+    return audit.audit_file(path, n_test, power_limit_w, options, _say)
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from sklearn.isotonic import isotonic_regression
 
+from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.quantities import MEASURE_LABELS, RESOURCE_AXES
 
@@ -128,8 +128,7 @@ def pepr_curve(
     theme()
     rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
     curve, peak = _rows(curves, setting, resource, measure), _rows(peaks, setting, resource, measure)
-    estimated = (rows["kind"] == "estimated").any()
-    style = "--" if estimated else "-"
+    estimated = bool((rows["kind"] == "estimated").any())
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     axes.set(
         xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
@@ -140,27 +139,13 @@ def pepr_curve(
         words = "No run of this setting can be ranked\nby this resource."
         axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
         return figure
+    mark = None
     if len(peak):
-        low, high = peak["location_norm_low"].iloc[0], peak["location_norm_high"].iloc[0]
-        axes.axvspan(low - 0.006, high + 0.006, color=PALETTE["yellow"], alpha=0.45, lw=0, zorder=0)
-        axes.axvline(peak["location_norm"].iloc[0], color=PALETTE["black"], lw=1, ls="-.")
-    norm = np.linspace(0, 1, 401)
-    at = np.searchsorted(curve["resource_norm"].to_numpy(), norm, side="right") - 1
-    best = curve["best_performance"].to_numpy()[at]
-    axes.plot(norm, best, color=PALETTE["blue"], lw=1.8, ls=style, drawstyle="steps-post")
-    axes.plot(norm, best / (1 + norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
-    axes.plot(rows["resource_norm"], rows["performance"], "o", color=PALETTE["grey"], ms=5)
-    axes.margins(y=0.12)
-    if len(peak):
-        _name_peak(axes, peak["model"].iloc[0], peak["location_norm"].iloc[0], peak["performance"].iloc[0])
-    handles = [
-        legend_entry("o", PALETTE["grey"], "one model"),
-        Line2D([], [], color=PALETTE["blue"], lw=1.8, ls=style, label="best within a budget"),
-        Line2D([], [], color=PALETTE["vermillion"], lw=2.2, ls=style, label="its PePR"),
-        Line2D([], [], color=PALETTE["black"], lw=1, ls="-.", label="peak"),
-        Patch(color=PALETTE["yellow"], alpha=0.45, label="95% interval of its place"),
-    ]
-    legend_below(figure, handles if len(peak) else handles[:3])
+        at = peak.iloc[0]
+        place = (at["location_norm"], at["performance"], at["location_norm_low"], at["location_norm_high"])
+        mark = PeakMark(at["model"], *place)
+    points = (rows["resource_norm"], rows["performance"])
+    draw_curve(figure, axes, points, (curve["resource_norm"], curve["best_performance"]), mark, estimated)
     if estimated:
         axes.set_title("the resource is an estimate", fontsize=10, style="italic")
     return figure
@@ -314,19 +299,6 @@ def _pepr_lines(axes: Axes, low: float, high: float) -> None:
             zorder=1.5,
             bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
         )
-
-
-def _name_peak(axes: Axes, model: str, norm: float, performance: float) -> None:
-    left = norm > 0.6
-    axes.annotate(
-        model,
-        (norm, performance),
-        xytext=(-6 if left else 6, 6),
-        textcoords="offset points",
-        fontsize=9.5,
-        ha="right" if left else "left",
-        va="bottom",
-    )
 
 
 def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]) -> None:

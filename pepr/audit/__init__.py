@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "finding": ["Finding"],
-        "checks": ["HOST_POWER_W", "LARGEST_PUE"],
+        "power": ["HOST_POWER_W", "LARGEST_PUE"],
         "report": ["as_text", "audit", "audit_file", "exit_status", "summary", "to_json"],
     },
 )

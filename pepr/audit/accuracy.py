@@ -85,6 +85,8 @@ def constant_predictor(view: View) -> list[Finding]:
     flag = view.columns.constant_flag
     if flag is not None:
         rows = np.flatnonzero(view.table[flag].astype(str).str.lower().isin(["true", "1", "1.0"]))
+    elif view.columns.predicted_classes is not None:
+        rows = np.flatnonzero(view.role("predicted_classes") == 1)
     elif view.columns.by_epoch:
         values = view.performance
         repeats = np.isclose(values, values[:, -1:], rtol=0, atol=1e-9).sum(axis=1)
@@ -154,7 +156,7 @@ def collapsed_run(view: View) -> list[Finding]:
 def never_above_majority(view: View) -> list[Finding]:
     if not view.columns.performance:
         return []
-    best, majority = np.nanmax(view.performance, axis=1, initial=-np.inf), view.majority
+    best, majority = np.fmax.reduce(view.performance, axis=1), view.majority
     rows = np.flatnonzero(best <= majority + 1e-9)
     return view.findings(
         "never_above_majority",

@@ -10,13 +10,13 @@ import pandas as pd
 from pepr.audit.energy_line import shared
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import check, listed, setting_words, where
-from pepr.audit.table import DECLARED, View
+from pepr.audit.roles import DECLARED
+from pepr.audit.table import View, ended_well
+from pepr.tables.naming import tokens_of
+from pepr.tables.reader import NAMES
 
-HOST_POWER_W = 150.0
-LARGEST_PUE = 1.67
-"""The largest power usage effectiveness that common meters multiply by (the 2019 global average)."""
-FALLBACK_INTENSITIES = {475.0: "the world average that common meters assume"}
-"""Carbon intensities, g/kWh, that meters fall back on when they cannot find the local one."""
+PART_OF_MACHINE = frozenset({"cpu", "gpu", "ram", "dram", "water", "rate", "utilization", "percent"})
+"""Words of columns that are 0 where the machine has no such part, or the tool does not look."""
 SCORE_PAIRS = {"pepr_e": "E_n", "pepr_c": "C_n", "pepr_t": "T_n", "pepr_m": "M_n"}
 SOURCES = {"E_n": "energy", "C_n": "co2", "T_n": "train_time", "M_n": "memR"}
 
@@ -33,12 +33,16 @@ def missing_energy(view: View) -> list[Finding]:
     return view.findings(
         "missing_energy",
         np.flatnonzero(~(energy > 0)),
-        ERROR,
+        lambda row: NOTE if np.isnan(energy[row]) else ERROR,
         [name],
         lambda row: energy[row],
         lambda row: view.fitted_energy[row],
-        "No energy is recorded for a run that ended well. Scored as zero it would look free; it should be "
-        "left out, or measured again.",
+        lambda row: (
+            "No energy is recorded for this run; it has no score."
+            if np.isnan(energy[row])
+            else "An energy of 0 is recorded for a run that ended well. Scored as zero it would look free; "
+            "it should be left out, or measured again."
+        ),
     )
 
 
@@ -52,7 +56,7 @@ def failed_but_scored(view: View) -> list[Finding]:
         return []
     table = view.all_rows
     accuracy = pd.to_numeric(table[final], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    found = table[(table[status].astype(str) != "ok") & np.isfinite(accuracy)]
+    found = table[~ended_well(table[status]).to_numpy() & np.isfinite(accuracy)]
     setting = view.columns.setting
     return [
         Finding(
@@ -221,146 +225,6 @@ def copied_time(view: View) -> list[Finding]:
 
 
 @check(
-    "implied_power",
-    "Energy divided by time is a power. Above what the device and its host can draw, with the largest "
-    "overhead that meters multiply by, the energy belongs to a longer run; below the idle power, part of "
-    "it is missing.",
-)
-def implied_power(view: View) -> list[Finding]:
-    energy, time = view.role("energy"), view.role("time")
-    if energy is None or time is None:
-        return []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = energy * 3.6e6 / (time * view.columns.time_factor)
-    limit = view.role("power_limit")
-    if view.given_power_limit_w is not None:
-        limit = np.full(view.n_rows, view.given_power_limit_w)
-    idle = view.role("idle_power")
-    ceiling = np.full(view.n_rows, np.inf) if limit is None else (limit + HOST_POWER_W) * LARGEST_PUE
-    ceiling = np.where(np.isnan(ceiling), np.inf, ceiling)
-    floor = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0)
-    high, low = power > ceiling, power < floor * 0.98
-
-    def explain(row: int) -> str:
-        if low[row]:
-            return (
-                f"{power[row]:.4g} W on average is less than the machine draws when idle, "
-                f"{floor[row]:.4g} W: part of the energy is missing."
-            )
-        return (
-            f"{power[row]:,.0f} W on average, where a device limited to {limit[row]:,.0f} W, with "
-            f"{HOST_POWER_W:.0f} W for "
-            f"its host and an overhead of {LARGEST_PUE}, reaches {ceiling[row]:,.0f} W at most. The "
-            "energy is that "
-            "of a longer run, or the time that of a shorter one."
-        )
-
-    return view.findings(
-        "implied_power",
-        np.flatnonzero(high | low),
-        ERROR,
-        [view.columns.energy, view.columns.time],
-        lambda row: power[row],
-        lambda row: floor[row] if low[row] else ceiling[row],
-        explain,
-    )
-
-
-@check(
-    "off_energy_time_line",
-    "Within a setting, energy follows time along a line. A row far from it, whose energy no other row "
-    "shares, was metered differently, or ran beside other work.",
-)
-def off_energy_time_line(view: View) -> list[Finding]:
-    energy = view.role("energy")
-    if energy is None or view.role("time") is None:
-        return []
-    allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
-    rows = np.flatnonzero((np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0))
-    return view.findings(
-        "off_energy_time_line",
-        rows,
-        WARNING,
-        [view.columns.energy, view.columns.time],
-        lambda row: energy[row],
-        lambda row: view.fitted_energy[row],
-        lambda row: (
-            f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of "
-            "its setting. "
-            "Other work on the machine, a meter that missed part of the run, or an energy from elsewhere "
-            "could explain it."
-        ),
-    )
-
-
-@check(
-    "carbon_fallback",
-    "Carbon divided by energy is a carbon intensity. In some rows it is exactly a constant that meters fall "
-    "back on, while the others have a local value: these rows' grams are not comparable.",
-)
-def carbon_fallback(view: View) -> list[Finding]:
-    intensity = _intensity(view)
-    if intensity is None or np.isfinite(intensity).sum() < 2 or np.nanstd(intensity) < 1e-6:
-        return []
-    nearest = np.array(sorted(FALLBACK_INTENSITIES))
-    is_fallback = np.isclose(intensity[:, None], nearest[None, :], rtol=0, atol=1e-4).any(axis=1)
-    local = np.nanmedian(intensity[~is_fallback]) if (~is_fallback).any() else np.nan
-    return view.findings(
-        "carbon_fallback",
-        np.flatnonzero(is_fallback),
-        WARNING,
-        [view.columns.carbon, view.columns.energy],
-        lambda row: intensity[row],
-        lambda row: local,
-        lambda row: (
-            f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
-            f"{FALLBACK_INTENSITIES[round(float(intensity[row]))]}, "
-            f"where other rows have about {local:.0f}. The grams, and any score made from them, compare "
-            "where the meter found no local value, not the models."
-        ),
-    )
-
-
-@check(
-    "carbon_intensity_varies",
-    "Within a setting the grams per kWh differ between rows: carbon then ranks the hours at which models "
-    "happened to run beside the models themselves.",
-)
-def carbon_intensity_varies(view: View) -> list[Finding]:
-    intensity = _intensity(view)
-    if intensity is None:
-        return []
-    found = []
-    for name, rows in zip(view.settings, view.rows_by_setting, strict=True):
-        known = intensity[rows][np.isfinite(intensity[rows])]
-        if len(known) < 2 or known.max() <= 1.05 * known.min():
-            continue
-        found.append(
-            Finding(
-                "carbon_intensity_varies",
-                NOTE,
-                name if view.columns.setting else None,
-                None,
-                [str(view.columns.carbon), str(view.columns.energy)],
-                float(known.max()),
-                float(known.min()),
-                f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare "
-                "models, multiply "
-                "every energy by one intensity; to report emissions, say when each run took place.",
-            )
-        )
-    return found
-
-
-def _intensity(view: View) -> np.ndarray | None:
-    energy, carbon = view.role("energy"), view.role("carbon")
-    if energy is None or carbon is None:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((energy > 0) & (carbon > 0), carbon / energy, np.nan)
-
-
-@check(
     "constant_column",
     "A measured column that holds one value in every row. Zeros are missing values; any other constant "
     "describes the machine, not the runs.",
@@ -368,7 +232,9 @@ def _intensity(view: View) -> np.ndarray | None:
 def constant_column(view: View) -> list[Finding]:
     found = []
     for name in map(str, view.table.columns):
-        if name in DECLARED or view.n_rows < 3 or not pd.api.types.is_numeric_dtype(view.table[name]):
+        if name in DECLARED or name in view.columns.performance or NAMES.fullmatch(name):
+            continue
+        if view.n_rows < 3 or not pd.api.types.is_numeric_dtype(view.table[name]):
             continue
         if pd.api.types.is_bool_dtype(view.table[name]):
             continue
@@ -377,6 +243,7 @@ def constant_column(view: View) -> list[Finding]:
         if len(known) < 3 or known.min() != known.max():
             continue
         zero = known[0] == 0
+        part = bool(PART_OF_MACHINE & set(tokens_of(name)))
         text = (
             "Every row is zero, so nothing was recorded; read as a measurement it would say that it costs "
             "nothing."
@@ -386,7 +253,14 @@ def constant_column(view: View) -> list[Finding]:
         )
         found.append(
             Finding(
-                "constant_column", WARNING if zero else NOTE, None, None, [name], float(known[0]), None, text
+                "constant_column",
+                WARNING if zero and not part else NOTE,
+                None,
+                None,
+                [name],
+                float(known[0]),
+                None,
+                text,
             )
         )
     return found

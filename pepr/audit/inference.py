@@ -126,13 +126,10 @@ def _stuck_values(view: View) -> list[pd.DataFrame]:
 
 
 def _majority_of(view: View, code: int) -> set[float]:
-    """The majority rate that the table states, else a final accuracy that a tenth of the runs share."""
+    """The majority rates that the table states; runs may share an accuracy for other reasons."""
     rows = view.rows_by_setting[code]
     given = view.role("majority_rate")
     if given is not None:
         known = given[rows][~np.isnan(given[rows])]
         return {round(float(value), 9) for value in np.unique(known)}
-    if not view.performance.shape[1]:
-        return set()
-    counts = pd.Series(view.performance[rows, -1]).round(9).value_counts()
-    return set(counts.index[counts >= max(5, 0.1 * len(rows))])
+    return set()

@@ -5,19 +5,30 @@ from __future__ import annotations
 import importlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import CHECKS, EXPLANATIONS
-from pepr.audit.table import ALIASES, Columns, View, columns_of
+from pepr.audit.repeats import without_repeats
+from pepr.audit.roles import ALIASES, MACHINE_NAMES, NAMED_ROLES, TEXT_ROLES, Columns, columns_of
+from pepr.audit.table import View
 from pepr.errors import InputError
+from pepr.tables.dialect import Options
+from pepr.tables.naming import is_percent
 from pepr.tables.reader import Reader, read_table
 
 SEVERITIES = (ERROR, WARNING, NOTE)
-for _module in ("checks", "accuracy"):  # the checks register themselves, in the order of their findings
+for _module in (
+    "checks",
+    "power",
+    "siblings",
+    "carbon",
+    "accuracy",
+):  # the checks register themselves, in the order of their findings
     importlib.import_module(f"pepr.audit.{_module}")
 
 
@@ -38,18 +49,60 @@ def audit(
 
 
 def audit_file(
-    path: Path | str, n_test: int | None = None, power_limit_w: float | None = None
+    path: Path | str,
+    n_test: int | None = None,
+    power_limit_w: float | None = None,
+    options: Options | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Finding]:
-    """Audit anyone's CSV. Raises InputError naming file, row and column where it is not a results table."""
-    header = Reader(path).header
+    """Audit anyone's table. Raises InputError naming file, row and column where it is not a results table.
+
+    `say` is told how the table was read: its dialect, the tool that wrote it, units.
+    """
+    options = options or Options()
+    reader = Reader(path, options=options, recognise=True)
     try:
-        columns = columns_of(header)
+        columns = columns_of(reader.header, options.model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    texts = {columns.model, columns.setting, columns.status, columns.constant_flag} - {None}
-    roles = {getattr(columns, role) for role in ALIASES} - texts - {None}
-    table = read_table(path, numbers=roles, fractions=columns.performance, texts=texts)
-    return audit(table, columns, n_test, power_limit_w)
+    for name in options.key:
+        reader.require(name)
+    texts = {getattr(columns, role) for role in TEXT_ROLES} | {n for n in MACHINE_NAMES if n in reader.header}
+    texts |= {"run_id"} & set(reader.header)
+    known = {getattr(columns, role) for role in ALIASES} - texts - set(columns.assumed) - {None}
+    fractions = [name for name in columns.performance if not is_percent(name)]
+    numbers = known | (set(columns.performance) - set(fractions))
+    table = read_table(reader, numbers=numbers, fractions=fractions, texts=texts - {None}, keys=())
+    table, columns = _percent_as_fractions(table, columns), _only_numbers(table, columns, reader)
+    table, repeats = without_repeats(table, columns, reader, options.key)
+    for notice in (*reader.notices, *_units(columns)):
+        (say or (lambda _: None))(notice)
+    return repeats + audit(table, columns, n_test, power_limit_w)
+
+
+def _percent_as_fractions(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    for name in columns.performance:
+        if is_percent(name) and table[name].max() > 1:
+            table[name] = table[name] / 100
+    return table
+
+
+def _only_numbers(table: pd.DataFrame, columns: Columns, reader: Reader) -> Columns:
+    """The columns without those that were taken by their words and hold no numbers."""
+    for name in columns.assumed:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            reader.say(f"{name} holds no numbers, so it was left out")
+            role = next(role for role in NAMED_ROLES if getattr(columns, role) == name)
+            columns = replace(columns, **{role: None})
+    return columns
+
+
+def _units(columns: Columns) -> list[str]:
+    """How columns with units of their own were read."""
+    units = {"energy": "kWh", "carbon": "g", "time": "s"}
+    said = [(getattr(columns, role), unit) for role, unit in units.items() if getattr(columns, role)]
+    factors = columns.factors
+    return [f"{name} is read as {unit}, times {factors[name]:.6g}" for name, unit in said if name in factors]
 
 
 def exit_status(findings: Iterable[Finding]) -> int:

@@ -1,10 +1,8 @@
-"""What an audit sees of a results table: its columns by role, and what several checks infer from them."""
+"""What an audit sees of a results table: its rows by role, and what several checks infer from them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,105 +13,11 @@ from numpy.typing import NDArray
 from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, shared
 from pepr.audit.finding import Finding
 from pepr.audit.inference import class_rates, infer_n_test, is_one_of, largest_rate, off_lattice
-from pepr.errors import InputError
+from pepr.audit.roles import MACHINE_NAMES, Columns, columns_of
+from pepr.quantities import JOULES_PER_KWH
 from pepr.stats import FloatArray
-
-EPOCH_COLUMN = re.compile(r"test_\d+")
-ALIASES = {
-    "model": ("model", "architecture"),
-    "setting": ("setting", "dataset"),
-    "train_accuracy": ("train_accuracy", "tr_acc"),
-    "energy": ("energy_kwh", "energy"),
-    "carbon": ("co2eq_g", "co2"),
-    "time": ("train_time_s", "train_time"),
-    "inference_time": ("inference_time_s", "inf_time"),
-    "parameters": ("num_params", "num_param"),
-    "n_test": ("n_test",),
-    "power_limit": ("power_limit_w",),
-    "idle_power": ("idle_power_w",),
-    "majority_rate": ("test_majority_rate",),
-    "constant_flag": ("constant_predictor",),
-    "status": ("status",),
-}
-"""Names under which a role's column is found: this project's first, then the authors'."""
-FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
-OTHER_ACCURACY = ("test_accuracy_last_epoch",)
-MEMORY = ("memA", "memM", "peak_memory_bytes")
-DECLARED = (
-    "seed",
-    "image_size",
-    "batch_size",
-    "epochs",
-    "learning_rate",
-    "train_fraction",
-    "n_train",
-    "n_val",
-    "n_test",
-    "best_epoch",
-    "idle_power_w",
-    "power_limit_w",
-    "carbon_intensity_g_per_kwh",
-    "test_majority_rate",
-    "num_params",
-    "num_param",
-    "efficient",
-)
-"""Numbers that a study chooses or knows beforehand: they may well be constant, or zero."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of a table plays which role; None where it has none.
-
-    `performance` are test accuracies in [0, 1], by epoch where the table has every epoch; the last one is
-    `final`, the one that results quote. `energy` (kWh) spans `time_factor` times `time` (s).
-    """
-
-    model: str
-    setting: str | None
-    performance: tuple[str, ...]
-    memory: tuple[str, ...] = ()
-    train_accuracy: str | None = None
-    energy: str | None = None
-    carbon: str | None = None
-    time: str | None = None
-    time_factor: float = 1.0
-    inference_time: str | None = None
-    parameters: str | None = None
-    n_test: str | None = None
-    power_limit: str | None = None
-    idle_power: str | None = None
-    majority_rate: str | None = None
-    constant_flag: str | None = None
-    status: str | None = None
-    by_epoch: bool = False
-
-    @property
-    def final(self) -> str | None:
-        return self.performance[-1] if self.performance else None
-
-
-def columns_of(names: Sequence[str]) -> Columns:
-    """Find the roles among a table's column names.
-
-    With columns `test_00`, `test_01`, .. (one an epoch), `train_time` is read as the authors define it:
-    seconds of the last epoch, while energy is that of all epochs. Raises InputError without a model
-    column or without anything to check.
-    """
-    found = {role: next((a for a in aliases if a in names), None) for role, aliases in ALIASES.items()}
-    epochs = tuple(sorted(name for name in names if EPOCH_COLUMN.fullmatch(name)))
-    final = next((name for name in FINAL_ACCURACY if name in names), None)
-    others = tuple(name for name in OTHER_ACCURACY if name in names)
-    performance = epochs or ((*others, final) if final else ())
-    if found["model"] is None:
-        raise InputError(f"row 0 (the header): column 'model' is missing; it has {', '.join(names)}")
-    if not performance and found["energy"] is None:
-        raise InputError("row 0 (the header): nothing to audit: neither an accuracy nor an energy column")
-    factor = float(len(epochs)) if epochs and found["time"] == "train_time" else 1.0
-    memory = tuple(name for name in MEMORY if name in names)
-    return Columns(
-        performance=performance, memory=memory, time_factor=factor, by_epoch=len(epochs) >= 3, **found
-    )
+from pepr.tables.dialect import MISSING
+from pepr.tables.scoring import DONE
 
 
 class View:
@@ -133,7 +37,7 @@ class View:
         self.columns = columns or columns_of([str(name) for name in table.columns])
         status = self.columns.status
         self.all_rows = table
-        kept = table if status is None else table[table[status].astype(str) == "ok"]
+        kept = table if status is None else table[ended_well(table[status])]
         self.table = kept.reset_index(drop=True)
         self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
         self.n_rows = len(self.table)
@@ -153,7 +57,8 @@ class View:
         """A column as numbers [rows], NaN where it is not one."""
         if name not in self._numbers:
             column = pd.to_numeric(self.table[name], errors="coerce")
-            self._numbers[name] = column.to_numpy(np.float64, na_value=np.nan)
+            factor = self.columns.factors.get(name, 1.0)
+            self._numbers[name] = column.to_numpy(np.float64, na_value=np.nan) * factor
         return self._numbers[name]
 
     @cached_property
@@ -198,6 +103,50 @@ class View:
             return given
         rates = np.array([largest_rate(rates) for rates in self.class_rates])
         return rates[self.setting_code] if len(rates) else np.empty(0)
+
+    @cached_property
+    def power(self) -> FloatArray | None:
+        """Energy over time [rows], in W; None without either, NaN where either is missing or zero."""
+        energy, time = self.role("energy"), self.role("time")
+        if energy is None or time is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            power = energy * JOULES_PER_KWH / (time * self.columns.time_factor)
+        return np.where((energy > 0) & (time > 0), power, np.nan)
+
+    @cached_property
+    def intensity(self) -> FloatArray | None:
+        """Carbon over energy [rows], in g per kWh; None without either, NaN where one is missing or zero."""
+        energy, carbon = self.role("energy"), self.role("carbon")
+        if energy is None or carbon is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where((energy > 0) & (carbon > 0), carbon / energy, np.nan)
+
+    def texts(self, role: str) -> list[str] | None:
+        """The cells of a role as text, missing ones empty; None where the table has no such column."""
+        name = getattr(self.columns, role)
+        if name is None:
+            return None
+        cells = [str(cell).strip() for cell in self.table[name]]
+        return ["" if cell.lower() in MISSING else cell for cell in cells]
+
+    def codes_of(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """A number [rows] for every combination of the cells of those `names` that the table has."""
+        present = [name for name in names if name in self.table.columns]
+        if not present:
+            return np.zeros(self.n_rows, dtype=np.int64)
+        return self.table.groupby(present, dropna=False, sort=False).ngroup().to_numpy()
+
+    @cached_property
+    def machine_code(self) -> NDArray[np.int64]:
+        """Which machine each row is of [rows], as far as columns tell."""
+        return self.codes_of(MACHINE_NAMES)
+
+    @cached_property
+    def model_code(self) -> NDArray[np.int64]:
+        """Which model on which machine each row is of [rows]."""
+        return self.codes_of((self.columns.model, *MACHINE_NAMES))
 
     @cached_property
     def shared_energy(self) -> BoolArray:
@@ -271,6 +220,12 @@ class View:
 
     def model_of(self, row: int) -> str:
         return self._models[row]
+
+
+def ended_well(status: pd.Series) -> pd.Series:
+    """Whether a run's status says that it ended well; an empty one does not say that it did not."""
+    words = status.astype(str).str.strip().str.lower()
+    return words.isin(DONE) | words.isin(MISSING)
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pepr.analysis import carbon
-from pepr.audit.checks import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.finding import Finding
+from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.table import View
 from pepr.display.numbers import number
 from pepr.display.words import p_value, percent

@@ -1,155 +1,212 @@
-"""Anyone's CSV: read with one clear error where it cannot be used, and scored in bounded memory."""
+"""Anyone's table, read row by row: its dialect, format and keys known, each fault named by its place."""
 
 from __future__ import annotations
 
 import csv
-import math
+import difflib
+import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pepr.errors import InputError
+from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, number
+from pepr.tables.keys import Keys, key_columns
+from pepr.tables.source import Line, Place, open_source
+
+if TYPE_CHECKING:
+    from pepr.tables.join import Joined
 
 BLOCK_ROWS = 20_000
-MISSING = frozenset({"", "na", "nan", "n/a", "null", "none"})
-KEY_COLUMNS = ("model", "setting", "dataset", "fidelity", "precision", "hardware", "train_fraction", "seed")
+NAMES = re.compile(
+    r"(.*_)?(model|run|id|uuid|name|hash|commit|sha|tag|version|label|code|date|timestamp|path|file)"
+    r"(_.*)?",
+    re.IGNORECASE,
+)
+"""Columns that name things: their cells are numbers only where nothing is lost by it."""
+DECIMAL_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
 
-Row = tuple[int, list[str]]
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a cell stands, in words: file, row (1 is the first below the header), line, column."""
-
-    path: Path
-    row: int
-    line: int
-    column: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: row {self.row} (line {self.line}), column {self.column!r}"
-
-
 class Reader:
-    """A CSV in UTF-8 with a header, read row by row: never more than one block in memory.
+    """Tables with a header, read row by row: never more than one block in memory.
 
-    Raises InputError for a file that is missing, empty, not UTF-8, not a table, or whose header repeats a
-    name or lacks one of `needed`.
+    Several tables are read one after another as one. With `recognise`, what another tool wrote is understood
+    (`formats`), and columns with the study's names and units stand behind the tool's own. `notices` are lines
+    that say how a table was read. Raises InputError for a file that is missing, empty, no text table, whose
+    dialect is open, or whose header repeats a name or lacks one of `needed`.
     """
 
-    def __init__(self, path: Path | str, needed: Iterable[str] = ()) -> None:
-        self.path = Path(path)
-        self.header = self._header()
+    def __init__(
+        self,
+        paths: Path | str | Sequence[Path | str],
+        needed: Iterable[str] = (),
+        options: Options | None = None,
+        recognise: bool = False,
+        joined: Joined | None = None,
+    ) -> None:
+        several = [paths] if isinstance(paths, str | Path) else list(paths)
+        self.options, self.joined = options or Options(), joined
+        self.sources = [open_source(Path(path), self.options, recognise) for path in several]
+        self.path = self.sources[0].path
+        own = list(dict.fromkeys(name for source in self.sources for name in source.header))
+        self.own_width = len(own)
+        self.header = own + (joined.added(own) if joined else [])
+        self.notices = list(dict.fromkeys(notice for source in self.sources for notice in source.notices))
+        self._styles: dict[str, NumberStyle | str] | None = None
+        self._kinds: dict[str, tuple[str, Place]] = {}
+        if joined:
+            joined.check(self)
         for column in dict.fromkeys(needed):
-            if column not in self.header:
-                raise InputError(
-                    f"{self.path}: row 0 (the header): column {column!r} is missing; "
-                    f"it has {', '.join(self.header)}"
-                )
+            self.require(column)
+
+    def require(self, column: str, remedy: str = "") -> None:
+        """Raises InputError, with names that are close to it, where there is no such column."""
+        if column not in self.header:
+            close = difflib.get_close_matches(column, self.header, 1, 0.6) or [
+                name for name in self.header if column.lower() in name.lower()
+            ]
+            meant = f"; did you mean {close[0]!r}?" if close else ";"
+            meant += remedy.format(close[0] if close else "COLUMN") if remedy else ""
+            raise InputError(
+                f"{self.path}: row 0 (the header): column {column!r} is missing{meant} it has "
+                f"{', '.join(self.header)}"
+            )
 
     def position(self, column: str) -> int:
         return self.header.index(column)
 
-    def place(self, column: str, row: int, line: int) -> Place:
-        return Place(self.path, row, line, column)
+    def say(self, notice: str) -> None:
+        """Add a line to `notices`, once."""
+        if notice not in self.notices:
+            self.notices.append(notice)
 
-    def rows(self) -> Iterator[tuple[int, int, list[str]]]:
-        """(row, line, cells) of every row below the header. Raises InputError where a row has no shape."""
-        width = len(self.header)
-        with self._open() as stream:
-            reader = self._strict(stream)
-            next(reader)
-            row = 0
-            for cells in reader:
-                if not cells:
-                    continue
-                row += 1
-                if len(cells) != width:
-                    at = self.header[-1] if len(cells) > width else self.header[len(cells)]
-                    raise InputError(
-                        f"{self.place(at, row, reader.line)}: {len(cells)} cells where the header has {width}"
-                    )
-                yield row, reader.line, cells
-            if not row:
-                raise InputError(f"{self.path}: row 1, column {self.header[0]!r}: no rows below the header")
+    def rows(self) -> Iterator[Line]:
+        """Every row below the headers; of rows that a later one takes the place of, the last."""
+        for number_of_row, line in enumerate(self._all_rows()):
+            if self._kept is None or self._kept[number_of_row]:
+                yield line
 
     def blocks(self, size: int = BLOCK_ROWS) -> Iterator[Block]:
         """The rows, `size` at a time."""
-        rows: list[list[str]] = []
-        numbers: list[tuple[int, int]] = []
-        for row, line, cells in self.rows():
-            rows.append(cells)
-            numbers.append((row, line))
-            if len(rows) == size:
-                yield Block(self, rows, numbers)
-                rows, numbers = [], []
-        if rows:
-            yield Block(self, rows, numbers)
+        lines: list[Line] = []
+        for line in self.rows():
+            lines.append(line)
+            if len(lines) == size:
+                yield Block(self, lines)
+                lines = []
+        if lines:
+            yield Block(self, lines)
 
-    def _header(self) -> list[str]:
-        with self._open() as stream:
-            header = next(self._strict(stream), None)
-        if not header:
-            raise InputError(f"{self.path}: row 0 (the header): the file is empty; expected column names")
-        repeated = [name for name in header if header.count(name) > 1]
-        if repeated:
-            raise InputError(f"{self.path}: row 0 (the header): column {repeated[0]!r} appears twice")
-        return header
+    def style(self, column: str, place: Callable[[], Place]) -> NumberStyle:
+        """How a column writes its numbers; raises InputError where that is open."""
+        if self._styles is None:
+            self._styles = self._learn_styles()
+        style = self._styles[column]
+        if isinstance(style, str):
+            raise InputError(f"{place()}: {style}: give --decimal , or --decimal .")
+        return style
 
-    def _open(self) -> TextIO:
-        try:
-            return self.path.open(encoding="utf-8-sig", newline="")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read: {error.strerror}") from None
-
-    def _strict(self, stream: TextIO) -> _Lines:
-        return _Lines(self.path, stream)
-
-
-class _Lines:
-    """`csv.reader` whose failures are InputErrors that name the file and the line."""
-
-    def __init__(self, path: Path, stream: TextIO) -> None:
-        self._path, self._reader = path, csv.reader(stream, strict=True)
+    def one_kind(self, column: str, kind: str, cell: str, place: Callable[[], Place]) -> None:
+        """Notice percent and times, and refuse a column that holds them beside plain numbers."""
+        if column not in self._kinds:
+            self._kinds[column] = (kind, place())
+            if kind == "percent":
+                self.say(f"{column}: percent, read as fractions")
+            if kind == "time":
+                self.say(f"{column}: hours, minutes and seconds, read as seconds")
+        elif self._kinds[column][0] != kind:
+            first, where = self._kinds[column]
+            raise InputError(
+                f"{place()}: {cell!r} is {_KINDS[kind]} where row {where.row} has {_KINDS[first]}: "
+                "write all cells of the column alike"
+            )
 
     @property
-    def line(self) -> int:
-        return self._reader.line_num
+    def commas_in_cells(self) -> bool:
+        return any(source.dialect.commas_in_cells for source in self.sources)
 
-    def __iter__(self) -> _Lines:
-        return self
+    @cached_property
+    def decimal_commas(self) -> bool:
+        """Whether some column has a decimal comma, so that a point may mean something else."""
+        if self.options.decimal is not None or not self.commas_in_cells:
+            return self.options.decimal == ","
+        if self._styles is None:
+            self._styles = self._learn_styles()
+        return any("comma_decimal" in s.seen for s in self._styles.values() if isinstance(s, NumberStyle))
 
-    def __next__(self) -> list[str]:
-        try:
-            return next(self._reader)
-        except UnicodeDecodeError:
-            raise InputError(_encoding_message(self._path)) from None
-        except csv.Error as error:
-            raise InputError(f"{self._path}: line {self.line}: not a CSV table: {error}") from None
-        except IsADirectoryError:
-            raise InputError(f"{self._path}: a folder, not a table") from None
+    @cached_property
+    def run_columns(self) -> list[str]:
+        """The columns whose repeats are one run told again, where rows are to be kept by the last."""
+        if self.options.keep_last:
+            return list(self.options.key) or key_columns(self.header)
+        return list(dict.fromkeys(source.run for source in self.sources if source.run))
+
+    @cached_property
+    def _kept(self) -> np.ndarray | None:
+        """True [rows] for the last row of each run; None where every row counts."""
+        if not self.run_columns:
+            return None
+        at = [self.header.index(name) for name in self.run_columns]
+        hashes = array("q")
+        for number_of_row, line in enumerate(self._all_rows()):
+            cells = tuple(line.cells[i] for i in at)
+            named = any(cell.lower() not in MISSING for cell in cells)
+            hashes.append(hash(cells) if named else hash((number_of_row, line.path)))
+        codes = np.frombuffer(hashes, dtype=np.int64)
+        kept = np.zeros(len(codes), dtype=bool)
+        kept[len(codes) - 1 - np.unique(codes[::-1], return_index=True)[1]] = True
+        if not kept.all():
+            names = ", ".join(self.run_columns)
+            self.say(
+                f"{len(kept) - kept.sum()} earlier rows of the same {names} left out: the last one counts"
+            )
+        return kept
+
+    def _all_rows(self) -> Iterator[Line]:
+        for source in self.sources:
+            same = source.header == self.header[: self.own_width]
+            places = [self.header.index(name) for name in source.header]
+            for line in source.lines():
+                cells = line.cells
+                if not same:
+                    spread = [""] * self.own_width
+                    for place, cell in zip(places, cells, strict=True):
+                        spread[place] = cell
+                    cells = spread
+                yield line._replace(cells=self.joined.extended(cells) if self.joined else cells)
+            for notice in source.notices:
+                self.say(notice)
+
+    def _learn_styles(self) -> dict[str, NumberStyle | str]:
+        styles = {name: NumberStyle(name) for name in self.header}
+        for mark in ",.":
+            if mark == "." and not any(style.seen for style in styles.values()):
+                break
+            for block in self.blocks():
+                for name, style in styles.items():
+                    style.learn(block.texts(name), mark)
+        decimal_commas = {name for name, style in styles.items() if "comma_decimal" in style.seen}
+        decided: dict[str, NumberStyle | str] = {}
+        for name, style in styles.items():
+            reason = style.decide(self.options.decimal, bool(decimal_commas - {name}))
+            decided[name] = reason or style
+        if decimal_commas and self.options.decimal != ".":
+            self.say("numbers have a decimal comma")
+        if any("comma_thousands" in style.seen for style in styles.values()):
+            self.say("commas separate thousands")
+        return decided
 
 
-def _encoding_message(path: Path) -> str:
-    """Which line, and roughly which column, is not UTF-8."""
-    with path.open("rb") as stream:
-        for line, raw in enumerate(stream, start=1):
-            try:
-                raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                column = raw[: error.start].count(b",") + 1
-                return (
-                    f"{path}: row {line - 1} (line {line}), column {column} of the table: "
-                    f"byte {raw[error.start]:#04x} is not UTF-8; save the file as UTF-8"
-                )
-    return f"{path}: not UTF-8; save the file as UTF-8"
+_KINDS = {"plain": "a plain number", "percent": "a percentage", "time": "a time"}
 
 
 @dataclass(frozen=True)
@@ -157,8 +214,11 @@ class Block:
     """Some rows of a table, as text, with where they stand in the file."""
 
     reader: Reader
-    rows: list[list[str]]
-    numbers: list[tuple[int, int]]
+    lines: list[Line]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [line.cells for line in self.lines]
 
     @cached_property
     def by_column(self) -> list[tuple[str, ...]]:
@@ -168,12 +228,17 @@ class Block:
         return self.by_column[self.reader.position(column)]
 
     def floats(self, column: str) -> np.ndarray:
-        """The numbers of a column [rows]; an empty cell is NaN. Raises InputError for text or infinity."""
+        """The numbers of a column [rows]; an empty cell is NaN. Raises InputError for text or infinity.
+
+        Percentages become fractions, times seconds; the reader notes so.
+        """
         cells = self.texts(column)
-        try:
-            values = np.fromiter(map(float, cells), np.float64, len(cells))
-        except ValueError:
+        values = self._plain_floats(cells)
+        if values is None or (self.reader.decimal_commas and any("." in cell for cell in cells)):
             values = np.array([self._float(column, at, cell) for at, cell in enumerate(cells)])
+        elif not np.isnan(values).all():
+            at = int(np.flatnonzero(~np.isnan(values))[0])
+            self.reader.one_kind(column, "plain", cells[at], lambda: self.place(column, at))
         infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
             at = int(infinite[0])
@@ -181,94 +246,81 @@ class Block:
         return values
 
     def fractions(self, column: str) -> np.ndarray:
-        """As `floats`; raises InputError for a value outside [0, 1]."""
-        return self._checked(column, lambda values: (values < 0) | (values > 1), _not_a_fraction)
-
-    def resources(self, column: str) -> np.ndarray:
-        """As `floats`; raises InputError for a negative value."""
-        return self._checked(column, lambda values: values < 0, "a resource is not negative")
-
-    def place(self, column: str, at: int) -> Place:
-        return self.reader.place(column, *self.numbers[at])
-
-    def _checked(self, column: str, wrong: Any, why: Any) -> np.ndarray:
+        """As `floats`; raises InputError for a value outside [0, 1]. With `--percent`, hundredths."""
         values = self.floats(column)
-        bad = np.flatnonzero(wrong(values))
+        kind = self.reader._kinds.get(column, ("", None))[0]
+        if self.reader.options.percent and kind == "plain":
+            values = values / 100
+        bad = np.flatnonzero((values < 0) | (values > 1))
         if bad.size:
             at = int(bad[0])
-            reason = why(values[at]) if callable(why) else why
-            raise InputError(f"{self.place(column, at)}: {values[at]:g}: {reason}")
+            raise InputError(
+                f"{self.place(column, at)}: {self.texts(column)[at]}: {_not_a_fraction(values[at])}"
+            )
         return values
 
-    def _float(self, column: str, at: int, cell: str) -> float:
-        if cell.strip().lower() in MISSING:
-            return math.nan
+    def resources(self, column: str) -> np.ndarray:
+        """As `floats`; raises InputError for a negative value. A zero is not measured, so NaN."""
+        values = self.floats(column)
+        bad = np.flatnonzero(values < 0)
+        if bad.size:
+            at = int(bad[0])
+            raise InputError(f"{self.place(column, at)}: {values[at]:g}: a resource is not negative")
+        return np.where(values == 0, np.nan, values)
+
+    def place(self, column: str, at: int) -> Place:
+        line = self.lines[at]
+        return Place(line.path, line.row, line.line, column)
+
+    @staticmethod
+    def _plain_floats(cells: Sequence[str]) -> np.ndarray | None:
+        if not all_plain(cells):
+            return None
         try:
-            return float(cell)
+            return np.fromiter(map(float, cells), np.float64, len(cells))
         except ValueError:
-            raise InputError(f"{self.place(column, at)}: {cell!r} is not a number") from None
+            return None
+
+    def _float(self, column: str, at: int, cell: str) -> float:
+        text = cell
+        if self.reader.commas_in_cells or BLANK_GROUPS.search(cell):
+            shown = self.reader.style(column, lambda: self.place(column, at)) if self._marked(cell) else None
+            text = shown.plain(cell) if shown else cell
+        try:
+            value, kind = number(text, self.reader.options.clock)
+        except ValueError as error:
+            raise InputError(f"{self.place(column, at)}: {cell!r} {error}") from None
+        if kind != "missing":
+            self.reader.one_kind(column, kind, cell, lambda: self.place(column, at))
+        return value
+
+    @staticmethod
+    def _marked(cell: str) -> bool:
+        return cell.lower() not in MISSING and any(c.isdigit() for c in cell)
 
 
 def _not_a_fraction(value: float) -> str:
-    hint = "; a percentage? divide the column by 100" if 1 < value <= 100 else ""
+    hint = "; percentages? --percent divides the column by 100" if 1 < value <= 100 else ""
     return f"a performance lies between 0 and 1{hint}"
 
 
-class Keys:
-    """Notices a key that comes twice, with eight bytes a row; `check` names both rows."""
-
-    def __init__(self, reader: Reader, columns: Sequence[str]) -> None:
-        self.reader, self.columns = reader, [name for name in columns if name in reader.header]
-        self._hashes = array("q")
-
-    def add(self, block: Block) -> None:
-        if self.columns:
-            self._hashes.extend(map(hash, zip(*map(block.texts, self.columns), strict=True)))
-
-    def check(self) -> None:
-        """Raises InputError when two rows have the same key."""
-        hashes = np.frombuffer(self._hashes, dtype=np.int64) if self._hashes else np.empty(0, np.int64)
-        order = np.argsort(hashes, kind="stable")
-        twice = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
-        if not twice.size:
-            return
-        again = int(order[twice + 1].min())
-        first = int(np.flatnonzero(hashes == hashes[again])[0])
-        where = {
-            row: (line, cells) for row, line, cells in self.reader.rows() if row in (first + 1, again + 1)
-        }
-        line, cells = where[again + 1]
-        key = ", ".join(f"{name}={cells[self.reader.position(name)]}" for name in self.columns)
-        place = self.reader.place(self.columns[0], again + 1, line)
-        raise InputError(f"{place}: the key {key} is already that of row {first + 1}")
-
-
-def key_columns(header: Sequence[str], groups: Sequence[str] = ()) -> list[str]:
-    """Which columns name a row: `run_id`, else `model` with whatever else tells runs apart; else none."""
-    if "run_id" in header:
-        return ["run_id"]
-    if "model" not in header:
-        return []
-    return [name for name in dict.fromkeys((*KEY_COLUMNS, *groups)) if name in header]
-
-
 def read_table(
-    path: Path | str,
+    path: Path | str | Reader,
     needed: Iterable[str] = (),
     numbers: Iterable[str] = (),
     fractions: Iterable[str] = (),
     texts: Iterable[str] = (),
     keys: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """A whole CSV as a table: float64 columns, and text columns as they are.
+    """A whole table: float64 columns, and text columns as they are.
 
     `numbers` must be numbers, `fractions` numbers in [0, 1], `texts` stay text; any other column is a
     number when all its cells are, and text otherwise. Empty cells of a number column are NaN. Raises
     InputError naming file, row and column; `keys` (default: `key_columns`) must not repeat.
     """
-    reader = Reader(path, needed)
+    reader = path if isinstance(path, Reader) else Reader(path, needed)
     numbers, fractions, texts = set(numbers), set(fractions), set(texts)
-    seen = Keys(reader, key_columns(reader.header) if keys is None else keys)
+    seen = Keys(reader, key_columns(reader.header) if keys is None else keys, [*numbers, *fractions])
     parts: dict[str, list[Any]] = {name: [] for name in reader.header}
     for block in reader.blocks():
         seen.add(block)
@@ -286,7 +338,7 @@ def _part(block: Block, name: str, numbers: set[str], fractions: set[str], texts
     if name in numbers:
         return block.floats(name)
     try:
-        return block.floats(name)
+        return block.floats(name), block.texts(name)
     except InputError:
         return _interned(block.texts(name))
 
@@ -298,11 +350,18 @@ def _interned(cells: Sequence[str]) -> list[str]:
 
 
 def _column(parts: list[Any]) -> Any:
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
-    texts = [part if isinstance(part, list) else _as_text(part) for part in parts]
+    if not any(isinstance(part, list) for part in parts):
+        return np.concatenate([part[0] if isinstance(part, tuple) else part for part in parts])
+    texts = [part if isinstance(part, list) else part[1] for part in parts]
     return np.array([cell for part in texts for cell in part], dtype=object)
 
 
-def _as_text(part: np.ndarray) -> list[str]:
-    return ["" if math.isnan(value) else f"{value:g}" for value in part]
+def json_kind(name: str, cells: Iterable[str]) -> bool:
+    """Whether every cell can be a number in JSON with nothing lost: `0012` and `12e3` of a name cannot."""
+    pattern = WHOLE_NUMBER if NAMES.fullmatch(name) else DECIMAL_NUMBER
+    return all(pattern.fullmatch(cell) or cell.lower() in MISSING for cell in cells)
+
+
+def writer_of(output: Any) -> Any:
+    """A CSV writer with this project's line ends."""
+    return csv.writer(output, lineterminator="\n")

@@ -1,96 +1,208 @@
-"""Score anyone's table, a block of rows at a time."""
+"""Score anyone's table: what each model's performance is worth for what it cost."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from pepr.errors import InputError
-from pepr.score import normalise, pepr
-from pepr.tables.reader import Block, Keys, Range, Reader, key_columns
+from pepr.score import below_range, normalise, pepr
+from pepr.tables.dialect import MISSING, Options
+from pepr.tables.join import Joined
+from pepr.tables.keys import Keys, key_columns
+from pepr.tables.naming import is_percent, more_is_better, seed_column
+from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
+
+DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeeded", "done"})
+"""How tables say that a run ended well, in lower case."""
+SEEDS = "seeds"
+"""The column that tells how many seeds an averaged row stands for."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The numbers of a table to be scored, checked: about fifty bytes a row.
+
+    `performance` [rows], `needs` [resources, rows], NaN where not measured; `group` [rows] and `model` [rows]
+    are codes; with `averaged`, each model is one row, its values means over `seeds` [rows].
+    `numeric` are the columns whose cells are numbers in JSON. `runs` are the values before any averaging.
+    """
+
+    reader: Reader
+    performance: np.ndarray
+    needs: np.ndarray
+    group: np.ndarray
+    group_names: list[tuple[str, ...]]
+    first: np.ndarray
+    seeds: np.ndarray
+    averaged: bool
+    numeric: set[str]
+    names: list[str]
+    runs: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def score_table(
-    path: Path | str,
+    path: Path | str | Sequence[Path | str],
     output: TextIO,
     performance: str,
     resources: Sequence[str],
     groups: Sequence[str] = (),
     resource_range: Range | None = None,
     as_json: bool = False,
+    options: Options | None = None,
+    joined: Joined | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> int:
-    """Write every row of a CSV with `pepr_<resource>` and `<resource>_norm` added; return how many.
+    """Write every row of a table with `pepr_<resource>` and `<resource>_norm` added; return how many.
 
-    Reads the file twice: first to check every cell and find each group's range, then to score block by
-    block, so memory does not grow with the file. Nothing is written unless the whole file is sound. A row
-    without performance or resource has empty scores (null in JSON) and sets no range. `resource_range`
-    freezes the range of a single resource.
+    Reads the file twice: first to check every cell, then to write block by block, so that memory grows by
+    about fifty bytes a row. Nothing is written unless the whole table is sound. A row without performance or
+    resource, or with a resource of 0, which is one that was not measured, has empty scores (null in JSON)
+    and sets no range. Rows that differ by their seed only are averaged, and `seeds` says how many they are.
+    `resource_range` freezes the range of a single resource. `say` is told how the table was read, and where
+    a score says nothing.
     """
+    resources = list(dict.fromkeys(resources))
     if resource_range is not None and len(resources) != 1:
         raise InputError("--range belongs to one resource: score the resources one at a time")
-    reader = Reader(path, (performance, *resources, *groups))
-    added = [
-        f"{prefix}{name}{suffix}" for name in resources for prefix, suffix in (("pepr_", ""), ("", "_norm"))
-    ]
-    taken = [name for name in added if name in reader.header]
+    done = survey(path, performance, resources, groups, options, joined)
+    check_range(done.reader.path, resource_range)
+    added = [f"{pre}{name}{post}" for name in resources for pre, post in (("pepr_", ""), ("", "_norm"))]
+    taken = [name for name in added if name in done.reader.header]
     if taken:
-        raise InputError(f"{path}: row 0 (the header): column {taken[0]!r} is already there")
-    ranges, numeric = _survey(reader, performance, resources, groups, as_json)
-    _check_range(path, resource_range)
+        raise InputError(f"{done.reader.path}: row 0 (the header): column {taken[0]!r} is already there")
+    scores, worth = _scores(done, resources, resource_range)
+    for notice in (*done.reader.notices, *_zeros(done, performance, resources), *worth):
+        (say or (lambda _: None))(notice)
     write = _json_rows if as_json else _csv_rows
-    blocks = (
-        (block, _scores(block, performance, resources, groups, ranges, resource_range))
-        for block in reader.blocks()
-    )
-    return write(output, reader, added, numeric, blocks)
+    return write(output, done, _kept(done, performance, resources), added, scores, performance, resources)
 
 
-def _survey(
-    reader: Reader, performance: str, resources: Sequence[str], groups: Sequence[str], find_numeric: bool
-) -> tuple[dict[tuple[str, ...], np.ndarray], set[str]]:
-    """Check the cells to be scored; the range [resources, 2] of each group; which columns are all numbers."""
-    keys = Keys(reader, key_columns(reader.header, groups))
-    ranges: dict[tuple[str, ...], np.ndarray] = {}
+def survey(
+    path: Path | str | Sequence[Path | str],
+    performance: str,
+    resources: Sequence[str],
+    groups: Sequence[str] = (),
+    options: Options | None = None,
+    joined: Joined | None = None,
+) -> Survey:
+    """Read and check what is to be scored. Raises InputError naming file, row, column and a way on."""
+    options = options or Options()
+    reader = Reader(path, options=options, recognise=True, joined=joined)
+    for column in (performance, *resources, *groups, *options.key):
+        reader.require(column)
+    for column in resources:
+        if more_is_better(column):
+            raise InputError(
+                f"{reader.path}: row 0 (the header): more of {column!r} is better, so it is no "
+                "resource: take its inverse, such as seconds an image; rename the column if less is better"
+            )
+    seed, names = seed_column(reader.header), list(options.key) or key_columns(reader.header, groups)
+    if seed and names and names != ["run_id"] and seed not in names and seed not in options.key:
+        names = [*names, seed]
+    over_seeds = bool(seed) and seed in names and seed not in options.key and len(names) > 1
+    base = [name for name in names if name != seed] if over_seeds else names
+    keys = Keys(reader, names, (performance, *resources))
+    models = Keys(reader, base)
+    values, needs, group = array("d"), [array("d") for _ in resources], array("q")
+    group_codes: dict[tuple[str, ...], int] = {}
     numeric = set(reader.header)
+    hundredths = is_percent(performance)
     for block in reader.blocks():
         keys.add(block)
-        values = block.fractions(performance)
-        needs = np.stack([block.resources(name) for name in resources])
-        needs[:, np.isnan(values)] = np.nan
-        for group, rows in _groups(block, groups).items():
-            low, high = np.fmin.reduce(needs[:, rows], axis=1), np.fmax.reduce(needs[:, rows], axis=1)
-            old = ranges.get(group, np.full((len(resources), 2), np.nan))
-            ranges[group] = np.stack([np.fmin(old[:, 0], low), np.fmax(old[:, 1], high)], axis=1)
-        if find_numeric:
-            numeric -= {name for name in numeric if not _all_numbers(block.texts(name))}
+        if over_seeds:
+            models.add(block)
+        values.frombytes(_performances(block, performance, hundredths).tobytes())
+        for into, name in zip(needs, resources, strict=True):
+            into.frombytes(block.resources(name).tobytes())
+        labels = zip(*map(block.texts, groups), strict=True) if groups else iter([()] * len(block.lines))
+        group.extend(group_codes.setdefault(label, len(group_codes)) for label in labels)
+        numeric -= {name for name in numeric if not json_kind(name, block.texts(name))}
     keys.check()
-    return ranges, numeric
+    performances = np.frombuffer(values, dtype=np.float64)
+    if hundredths:
+        performances = _from_percent(reader, performance, performances)
+    stacked = np.array([np.frombuffer(part, dtype=np.float64) for part in needs])
+    stacked = np.where(np.isnan(performances), np.nan, stacked)
+    groups_of = np.frombuffer(group, dtype=np.int64)
+    hashes = np.frombuffer(models.hashes, dtype=np.int64) if over_seeds else np.arange(len(performances))
+    found = _averaged(performances, stacked, groups_of, hashes)
+    averaged = len(found[0]) < len(performances)
+    if averaged:
+        reader.say(f"averaged over {seed}: {len(performances)} rows are {len(found[0])} of {', '.join(base)}")
+    _, codes = np.unique(hashes, return_inverse=True)
+    return Survey(
+        reader,
+        *found[:2],
+        found[2],
+        list(group_codes),
+        *found[3:],
+        averaged,
+        numeric,
+        base,
+        (performances, stacked, codes),
+    )
 
 
-def _groups(block: Block, groups: Sequence[str]) -> dict[tuple[str, ...], np.ndarray]:
-    if not groups:
-        return {(): np.arange(len(block.rows))}
-    labels = list(zip(*map(block.texts, groups), strict=True))
-    members: dict[tuple[str, ...], list[int]] = {}
-    for at, label in enumerate(labels):
-        members.setdefault(label, []).append(at)
-    return {label: np.array(rows) for label, rows in members.items()}
+def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
+    """The performances of a block; NaN for a run that did not end well."""
+    values = block.floats(name) if hundredths else block.fractions(name)
+    if "status" not in block.reader.header:
+        return values
+    ended = [cell.lower() in DONE or cell.lower() in MISSING for cell in block.texts("status")]
+    if not all(ended):
+        block.reader.say("runs whose status is not ok, finished or the like have no score")
+    return np.where(ended, values, np.nan)
 
 
-def _all_numbers(cells: Sequence[str]) -> bool:
-    try:
-        return bool(np.isfinite(np.fromiter(map(float, filter(None, cells)), np.float64)).all())
-    except ValueError:
-        return False
+def _from_percent(reader: Reader, name: str, values: np.ndarray) -> np.ndarray:
+    """A column whose name says percent, as fractions."""
+    largest = np.nanmax(values, initial=-np.inf)
+    if reader._kinds.get(name, ("",))[0] == "percent":
+        return values
+    if largest <= 1 and not reader.options.percent:
+        raise InputError(
+            f"{reader.path}: column {name!r}: its name says percent, but no value is above 1: give "
+            "--percent if they are percentages, or rename the column"
+        )
+    bad = np.flatnonzero((values < 0) | (values > 100))
+    if bad.size:
+        raise InputError(
+            f"{reader.path}: row {bad[0] + 1}, column {name!r}: {values[bad[0]]:g} is no percentage"
+        )
+    reader.say(f"{name}: percent, read as fractions")
+    return values / 100
 
 
-def _check_range(path: Path | str, resource_range: Range | None) -> None:
+def _averaged(
+    values: np.ndarray, needs: np.ndarray, group: np.ndarray, models: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Means over the rows of each model, by first rows: performance, needs, group, first row, number."""
+    codes, first, code = np.unique(models, return_index=True, return_inverse=True)
+    if len(codes) == len(values):
+        return values, needs, group, np.arange(len(values)), np.ones(len(values), dtype=np.int64)
+    order = np.argsort(first, kind="stable")
+
+    def means(column: np.ndarray) -> np.ndarray:
+        known = ~np.isnan(column)
+        count = np.bincount(code[known], minlength=len(codes))
+        with np.errstate(invalid="ignore"):
+            return (np.bincount(code[known], column[known], minlength=len(codes)) / count)[order]
+
+    seeds = np.bincount(code[~np.isnan(values)], minlength=len(codes))[order]
+    averages = np.array([means(column) for column in needs])
+    return means(values), averages, group[first[order]], first[order], seeds
+
+
+def check_range(path: Path, resource_range: Range | None) -> None:
+    """Raises InputError for a frozen range that is none."""
     if resource_range is None:
         return
     low, high = resource_range
@@ -99,65 +211,169 @@ def _check_range(path: Path | str, resource_range: Range | None) -> None:
 
 
 def _scores(
-    block: Block,
-    performance: str,
-    resources: Sequence[str],
-    groups: Sequence[str],
-    ranges: dict[tuple[str, ...], np.ndarray],
-    resource_range: Range | None,
-) -> np.ndarray:
-    """Scores and normalised resources, [rows, 2 x resources]."""
-    values = block.fractions(performance)
-    columns = np.full((len(values), 2 * len(resources)), np.nan)
+    done: Survey, resources: Sequence[str], resource_range: Range | None
+) -> tuple[np.ndarray, list[str]]:
+    """Scores and normalised resources [rows, 2 x resources], and a line for each score that says nothing."""
+    columns = np.full((len(done.performance), 2 * len(resources)), np.nan)
+    order = np.argsort(done.group, kind="stable")
+    edges = np.searchsorted(done.group[order], np.arange(1, len(done.group_names)))
+    worth: list[str] = []
     for at, name in enumerate(resources):
-        needs = np.where(np.isnan(values), np.nan, block.resources(name))
-        for group, rows in _groups(block, groups).items():
-            low, high = ranges[group][at]
-            edges = resource_range or ((0.0, 0.0) if np.isnan(low) else (float(low), float(high)))
-            columns[rows, 2 * at] = pepr(values[rows], needs[rows], edges)
-            columns[rows, 2 * at + 1] = normalise(needs[rows], edges)
-    return columns
+        idle: dict[str, list[str]] = {}
+        for group, rows in zip(done.group_names, np.split(order, edges), strict=True):
+            values, needs = done.performance[rows], done.needs[at, rows]
+            columns[rows, 2 * at] = pepr(values, needs, resource_range)
+            columns[rows, 2 * at + 1] = normalise(needs, resource_range)
+            reason = _says_nothing(needs[~np.isnan(needs)], name, resource_range)
+            if reason:
+                idle.setdefault(reason, []).append(", ".join(group))
+        worth += [_worth(reason, which, len(done.group_names)) for reason, which in idle.items()]
+    return columns, worth
+
+
+def _says_nothing(needs: np.ndarray, name: str, resource_range: Range | None) -> str | None:
+    """Why the scores of one group tell nothing of cost; None where they do."""
+    if not len(needs):
+        return f"no row has both a performance and a {name} above 0, so there is no score"
+    if len(needs) == 1:
+        return f"one row has a {name}, so there is nothing to compare and its score says nothing of cost"
+    if needs.min() == needs.max() and resource_range is None:
+        return f"every {name} is {needs.min():g}, so the score is the performance and says nothing of cost"
+    if resource_range is not None and below_range(needs, resource_range).all():
+        return f"every {name} is below the range, so the score is the performance and says nothing of cost"
+    return None
+
+
+def _worth(reason: str, which: list[str], of: int) -> str:
+    if of == 1:
+        return reason
+    shown = ", ".join(which[:3]) + (f" and {len(which) - 3} more" if len(which) > 3 else "")
+    return f"in {len(which)} of {of} groups ({shown}), {reason}"
+
+
+def _zeros(done: Survey, performance: str, resources: Sequence[str]) -> Iterator[str]:
+    """How many rows have a resource of 0, which is read as not measured."""
+    found = {name: 0 for name in resources}
+    first: dict[str, str] = {}
+    if not np.isnan(done.runs[1]).any():
+        return
+    for block in done.reader.blocks():
+        for name in resources:
+            zero = np.flatnonzero(block.floats(name) == 0)
+            found[name] += len(zero)
+            if zero.size:
+                first.setdefault(name, str(block.lines[zero[0]].row))
+    for name, count in found.items():
+        if count:
+            rows = f"row {first[name]}" if count == 1 else f"{count} rows, the first in row {first[name]}"
+            yield f"a {name} of 0 is read as not measured, and has no score: {rows}"
+
+
+def _kept(done: Survey, performance: str, resources: Sequence[str]) -> list[str]:
+    """The columns of the input that are written again."""
+    if not done.averaged:
+        return done.reader.header
+    wanted = {*done.names, performance, *resources}
+    return [name for name in done.reader.header if name in wanted]
+
+
+def _written(done: Survey) -> Iterator[tuple[int, Block, int]]:
+    """Every row to be written: its number among the scored, its block, its place there."""
+    numbers = {int(first): at for at, first in enumerate(done.first)} if done.averaged else None
+    row = 0
+    for block in done.reader.blocks():
+        for at in range(len(block.lines)):
+            if numbers is None:
+                yield row, block, at
+            elif row in numbers:
+                yield numbers[row], block, at
+            row += 1
 
 
 def _csv_rows(
     output: TextIO,
-    reader: Reader,
+    done: Survey,
+    kept: list[str],
     added: list[str],
-    numeric: set[str],
-    blocks: Iterator[tuple[Block, np.ndarray]],
+    scores: np.ndarray,
+    performance: str,
+    resources: Sequence[str],
 ) -> int:
-    writer, count = csv.writer(output, lineterminator="\n"), 0
-    writer.writerow([*reader.header, *added])
-    for block, scores in blocks:
-        texts = [["" if math.isnan(value) else repr(value) for value in row] for row in scores.tolist()]
-        writer.writerows([*cells, *more] for cells, more in zip(block.rows, texts, strict=True))
-        count += len(block.rows)
+    writer, count = writer_of(output), 0
+    writer.writerow([*kept, *([SEEDS] if done.averaged else []), *added])
+    places = [done.reader.position(name) for name in kept]
+    whole = kept is done.reader.header
+    for row, block, at in _written(done):
+        cells = block.lines[at].cells
+        cells = cells if whole else [cells[i] for i in places]
+        if done.averaged:
+            cells = _with_means(cells, kept, done, row, performance, resources)
+        texts = ["" if math.isnan(value) else repr(value) for value in scores[row].tolist()]
+        writer.writerow([*cells, *([int(done.seeds[row])] if done.averaged else []), *texts])
+        count += 1
     return count
+
+
+def _with_means(
+    cells: list[Any], kept: list[str], done: Survey, row: int, performance: str, resources: Sequence[str]
+) -> list[Any]:
+    means = {name: done.needs[at, row] for at, name in enumerate(resources)}
+    means[performance] = done.performance[row]
+    return [_or_empty(means[n]) if n in means else cell for n, cell in zip(kept, cells, strict=True)]
+
+
+def _or_empty(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
 
 
 def _json_rows(
     output: TextIO,
-    reader: Reader,
+    done: Survey,
+    kept: list[str],
     added: list[str],
-    numeric: set[str],
-    blocks: Iterator[tuple[Block, np.ndarray]],
+    scores: np.ndarray,
+    performance: str,
+    resources: Sequence[str],
 ) -> int:
-    """A JSON list, one object a row; columns of numbers become numbers, empty cells null."""
-    kinds = [name in numeric for name in reader.header]
-    names, count = [*reader.header, *added], 0
-    for block, scores in blocks:
-        for cells, more in zip(block.rows, scores.tolist(), strict=True):
-            kept = [_json_value(cell, kind) for cell, kind in zip(cells, kinds, strict=True)]
-            row = dict(zip(names, [*kept, *(None if math.isnan(v) else v for v in more)], strict=True))
-            output.write(("[\n" if not count else ",\n") + json.dumps(row, ensure_ascii=False))
-            count += 1
+    """A JSON list, one object a row; columns of numbers become numbers, missing cells null."""
+    places = [done.reader.position(name) for name in kept]
+    kinds = [name in done.numeric for name in kept]
+    read = [name for name in kept if name in (performance, *resources)]
+    names, count = [*kept, *([SEEDS] if done.averaged else []), *added], 0
+    values: dict[str, np.ndarray] = {}
+    last: Block | None = None
+    for row, block, at in _written(done):
+        if block is not last:
+            values, last = {name: block.floats(name) for name in read}, block
+        cells = [block.lines[at].cells[i] for i in places]
+        if done.averaged:
+            cells = _with_means(cells, kept, done, row, performance, resources)
+        objects = [_json_value(cell, kind) for cell, kind in zip(cells, kinds, strict=True)]
+        if not done.averaged:
+            _replace_read(objects, kept, kinds, values, at)
+        numbers = [None if math.isnan(value) else value for value in scores[row].tolist()]
+        entry = dict(
+            zip(names, [*objects, *([int(done.seeds[row])] if done.averaged else []), *numbers], strict=True)
+        )
+        output.write(("[\n" if not count else ",\n") + json.dumps(entry, ensure_ascii=False))
+        count += 1
     output.write("\n]\n")
     return count
 
 
-def _json_value(cell: str, number: bool) -> Any:
-    if not cell:
+def _replace_read(
+    objects: list[Any], kept: list[str], kinds: list[bool], values: dict[str, np.ndarray], at: int
+) -> None:
+    """Put numbers in place of texts that were read as such by the table's dialect."""
+    for place, (name, plain) in enumerate(zip(kept, kinds, strict=True)):
+        if name in values and not plain:
+            value = float(values[name][at])
+            objects[place] = None if math.isnan(value) else value
+
+
+def _json_value(cell: str, is_number: bool) -> Any:
+    if cell.lower() in MISSING and (is_number or not cell):
         return None
-    if not number:
+    if not is_number:
         return cell
-    return float(cell) if any(mark in cell for mark in ".eEn") else int(cell)
+    return float(cell) if any(mark in cell for mark in ".eE") else int(cell)

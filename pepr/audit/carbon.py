@@ -1,0 +1,194 @@
+"""Checks on carbon: grams over energy are an intensity, which grids have and tables agree on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.power import guessed_unit
+from pepr.audit.registry import check
+from pepr.audit.table import View
+
+FALLBACK_INTENSITIES = {
+    475.0: "the world average that common meters assume",
+    445.0: "the world average of 2024 that carbontracker assumes",
+}
+"""Carbon intensities, g/kWh, that meters fall back on when they cannot find the local one."""
+LEAST_INTENSITY, LARGEST_INTENSITY = 1.0, 1500.0
+"""g/kWh, wider than any grid's: national averages of a year lie between some 10 and 900."""
+GRID_INTENSITIES = (10.0, 1200.0)
+CARBON_GUESSES = (
+    (1e-3, "kilograms"),
+    (1e3, "milligrams, or an energy in MWh"),
+    (1e-6, "tonnes"),
+    (1e6, "micrograms"),
+)
+"""By how much an intensity is off where the carbon is in another unit than grams."""
+FALLBACK_COUNTRIES = {"CAN", "CANADA", "CA"}
+"""Where CodeCarbon is when it cannot locate itself."""
+
+
+@check(
+    "carbon_unit",
+    "Carbon divided by energy is a carbon intensity, between 1 and 1,500 g/kWh on any grid. Outside, one of "
+    "the two is in another unit than it is taken for.",
+)
+def carbon_unit(view: View) -> list[Finding]:
+    intensity = view.intensity
+    if intensity is None:
+        return []
+    guess = guessed_unit(view)
+    own = intensity * guess[0] if guess else intensity
+    rows = np.flatnonzero((own < LEAST_INTENSITY) | (own > LARGEST_INTENSITY))
+
+    def explain(row: int) -> str:
+        low, high = GRID_INTENSITIES
+        fits = [words for factor, words in CARBON_GUESSES if low <= own[row] / factor <= high]
+        likely = f": {fits[0]}?" if fits else "; one of the two is in another unit, or of another run."
+        return f"{own[row]:.3g} g/kWh is no grid's{likely}"
+
+    return view.findings(
+        "carbon_unit",
+        rows,
+        ERROR,
+        [view.columns.carbon, view.columns.energy],
+        lambda row: own[row],
+        lambda row: None,
+        explain,
+    )
+
+
+@check(
+    "carbon_fallback",
+    "Carbon divided by energy is a carbon intensity. In some rows it is exactly a constant that meters fall "
+    "back on, while the others have a local value: these rows' grams are not comparable.",
+)
+def carbon_fallback(view: View) -> list[Finding]:
+    intensity = view.intensity
+    if intensity is None or np.isfinite(intensity).sum() < 2 or np.nanstd(intensity) < 1e-6:
+        return []
+    nearest = np.array(sorted(FALLBACK_INTENSITIES))
+    near = np.abs(intensity[:, None] - nearest[None, :])
+    is_fallback = (near <= 1e-4).any(axis=1)
+    if (~is_fallback & np.isfinite(intensity)).sum() == 0:
+        return []
+    local = np.nanmedian(intensity[~is_fallback])
+    return view.findings(
+        "carbon_fallback",
+        np.flatnonzero(is_fallback),
+        WARNING,
+        [view.columns.carbon, view.columns.energy],
+        lambda row: intensity[row],
+        lambda row: local,
+        lambda row: (
+            f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
+            f"{FALLBACK_INTENSITIES[nearest[np.argmin(near[row])]]}, where other rows have about "
+            f"{local:.0f}. The grams, and any score made from them, compare where the meter found no local "
+            "value, not the models."
+        ),
+    )
+
+
+@check(
+    "fallback_country",
+    "A few rows of a table are in Canada and all others in one other country: CodeCarbon is in Canada when "
+    "it cannot locate itself.",
+)
+def fallback_country(view: View) -> list[Finding]:
+    countries = view.texts("country")
+    if countries is None:
+        return []
+    names = np.array([name.upper() for name in countries])
+    away = np.isin(names, list(FALLBACK_COUNTRIES))
+    others = set(names[~away]) - {""}
+    if not away.any() or len(others) != 1 or away.mean() > 1 / 3 + 1e-9:
+        return []
+    if set(view.machine_code[away]).isdisjoint(view.machine_code[~away]):
+        return []
+    (country,) = others
+    return view.findings(
+        "fallback_country",
+        np.flatnonzero(away),
+        WARNING,
+        [str(view.columns.country)],
+        lambda row: countries[row],
+        lambda row: country,
+        lambda row: (
+            f"This row is in {countries[row]} where the others are in {country}. CodeCarbon falls back to "
+            "Canada when it cannot locate itself; the grams are then those of another grid."
+        ),
+    )
+
+
+@check(
+    "carbon_unlike_rest",
+    "All rows of a table have one carbon intensity, but for a few: their grams were made in another way.",
+)
+def carbon_unlike_rest(view: View) -> list[Finding]:
+    intensity = view.intensity
+    if intensity is None or np.isfinite(intensity).sum() < 4:
+        return []
+    known = np.isfinite(intensity)
+    middle = float(np.median(intensity[known]))
+    off = known & (np.abs(np.log(np.where(known, intensity, middle) / middle)) > np.log(1.5))
+    agree = known & (np.abs(intensity / middle - 1) < 0.01)
+    if not off.any() or off.sum() > 0.2 * known.sum() or agree.sum() + off.sum() < known.sum():
+        return []
+    countries, outside = (
+        view.texts("country"),
+        (intensity < LEAST_INTENSITY) | (intensity > LARGEST_INTENSITY),
+    )
+    rest = {name for name, same in zip(countries or [], agree, strict=False) if same}
+    near = np.abs(intensity[:, None] - np.array(list(FALLBACK_INTENSITIES))[None, :]).min(axis=1)
+    rows = [
+        int(row)
+        for row in np.flatnonzero(off & ~outside & (near > 1e-4))
+        if countries is None or countries[row] in rest
+    ]
+    return view.findings(
+        "carbon_unlike_rest",
+        rows,
+        WARNING,
+        [view.columns.carbon, view.columns.energy],
+        lambda row: intensity[row],
+        lambda row: middle,
+        lambda row: (
+            f"{intensity[row]:.4g} g/kWh, where the other rows all have {middle:.4g}: the grams, or the "
+            "energy, are of another run, another grid or another unit."
+        ),
+    )
+
+
+@check(
+    "carbon_intensity_varies",
+    "Within a setting the grams per kWh differ between rows: carbon then ranks the hours at which models "
+    "happened to run beside the models themselves.",
+)
+def carbon_intensity_varies(view: View) -> list[Finding]:
+    intensity = view.intensity
+    if intensity is None:
+        return []
+    found = []
+    for name, rows in zip(view.settings, view.rows_by_setting, strict=True):
+        known = intensity[rows][np.isfinite(intensity[rows])]
+        if len(known) < 2 or known.max() <= 1.05 * known.min():
+            continue
+        text = (
+            f"From {known.min():.4g} to {known.max():.4g} g/kWh over {len(known)} rows. To compare models, "
+            "multiply every energy by one intensity; to report emissions, say when each run took place."
+        )
+        setting = name if view.columns.setting else None
+        columns = [str(view.columns.carbon), str(view.columns.energy)]
+        found.append(
+            Finding(
+                "carbon_intensity_varies",
+                NOTE,
+                setting,
+                None,
+                columns,
+                float(known.max()),
+                float(known.min()),
+                text,
+            )
+        )
+    return found

@@ -1,0 +1,312 @@
+"""Checks on power: what energy over time implies, and what a machine, or the one that is named, can draw."""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.registry import check
+from pepr.audit.table import View
+from pepr.quantities import JOULES_PER_KWH
+from pepr.stats import FloatArray
+
+HOST_POWER_W = 150.0
+LARGEST_PUE = 1.67
+"""The largest power usage effectiveness that common meters multiply by (the 2019 global average)."""
+MACHINE_POWER_W = 15_000.0
+"""More than one server draws: NVIDIA's DGX B200, eight of its largest cards, is specified with 14.3 kW."""
+LEAST_POWER_W = 0.3
+"""Less than a computer that trains draws; a phone's processor alone takes more."""
+PLAUSIBLE_W = (2.0, 6000.0)
+"""What one machine draws, where a unit is guessed: from a single-board computer to a server with cards."""
+UNIT_GUESSES = (
+    (1e3, "watt-hours (Wh)"),
+    (JOULES_PER_KWH, "joules (J)"),
+    (3600.0, "kilojoules (kJ), or hours taken for seconds"),
+    (1e6, "milliwatt-hours (mWh)"),
+)
+"""By how much an energy is too large that is in another unit than kWh, likeliest first."""
+SMALL_GUESSES = ((1e-3, "a time in milliseconds, or an energy in MWh"), (1 / 3600, "an energy in kJ per s"))
+TURBO = 2.5
+"""How far a processor's package may pass its thermal design power for a while (Intel's PL2 over PL1)."""
+SOCKETS = 2
+REST_OF_HOST_W = 60.0
+
+
+@check(
+    "implied_power",
+    "Energy divided by time is a power. Above what the device and its host can draw, with the largest "
+    "overhead that meters multiply by, the energy belongs to a longer run, or is in another unit; below the "
+    "idle power, part of it is missing.",
+)
+def implied_power(view: View) -> list[Finding]:
+    power = view.power
+    if power is None:
+        return []
+    limit, count = _limit(view), _count(view)
+    limited = np.isfinite(limit)
+    ceiling = np.where(limited, (limit + HOST_POWER_W) * LARGEST_PUE, MACHINE_POWER_W * count)
+    idle = view.role("idle_power")
+    idle = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0)
+    floor = np.maximum(idle * 0.98, LEAST_POWER_W)
+    high, low = power > ceiling, power < floor
+    guess = guessed_unit(view)
+
+    def explain(row: int) -> str:
+        if low[row] and power[row] < idle[row] * 0.98:
+            return (
+                f"{power[row]:.4g} W on average is less than the machine draws when idle, "
+                f"{idle[row]:.4g} W: part of the energy is missing."
+            )
+        if low[row]:
+            small = next((words for f, words in SMALL_GUESSES if _plausible(power[row] / f)), "a lost part")
+            return f"{watts(power[row])} on average is less than a computer that trains draws: {small}?"
+        likely = guess or _unit_of(power[row])
+        if likely and power[row] > MACHINE_POWER_W * count[row]:
+            factor, words = likely
+            return (
+                f"{watts(power[row])} on average is more than one machine draws: {words}? Then it is "
+                f"{watts(power[row] / factor)}."
+            )
+        if not limited[row]:
+            return f"{watts(power[row])} on average is more than one machine draws ({watts(ceiling[row])})."
+        return (
+            f"{power[row]:,.0f} W on average, where a device limited to {limit[row]:,.0f} W, with "
+            f"{HOST_POWER_W:.0f} W for its host and an overhead of {LARGEST_PUE}, reaches "
+            f"{ceiling[row]:,.0f} W at most. The energy is that of a longer run, or the time that of a "
+            "shorter one."
+        )
+
+    return view.findings(
+        "implied_power",
+        np.flatnonzero(high | low),
+        ERROR,
+        [view.columns.energy, view.columns.time],
+        lambda row: power[row],
+        lambda row: floor[row] if low[row] else ceiling[row],
+        explain,
+    )
+
+
+def _limit(view: View) -> FloatArray:
+    if view.given_power_limit_w is not None:
+        return np.full(view.n_rows, view.given_power_limit_w)
+    limit = view.role("power_limit")
+    return np.full(view.n_rows, np.nan) if limit is None else limit
+
+
+def _count(view: View) -> FloatArray:
+    """How many machines' worth of power a row may draw [rows]: nodes, or eighths of as many devices."""
+    nodes, devices = view.role("nodes"), view.role("devices")
+    several = np.ones(view.n_rows)
+    for count, share in ((nodes, 1.0), (devices, 1 / 8)):
+        if count is not None:
+            several = np.fmax(several, np.nan_to_num(count, nan=1.0) * share)
+    return several
+
+
+def guessed_unit(view: View) -> tuple[float, str] | None:
+    """The factor and name of the unit in which the energies would give a power that machines have.
+
+    None where at most half of the rows imply more than a machine draws, or where no unit helps.
+    """
+    power = view.power
+    if power is None or not np.isfinite(power).any():
+        return None
+    known = power[np.isfinite(power)] / _count(view)[np.isfinite(power)]
+    return _unit_of(float(np.median(known))) if (known > MACHINE_POWER_W).mean() > 0.5 else None
+
+
+def _unit_of(power: float) -> tuple[float, str] | None:
+    return next(((factor, words) for factor, words in UNIT_GUESSES if _plausible(power / factor)), None)
+
+
+def _plausible(power: float) -> bool:
+    return PLAUSIBLE_W[0] <= power <= PLAUSIBLE_W[1]
+
+
+def watts(power: float) -> str:
+    """A power with the unit that suits it."""
+    for scale, unit in ((1e9, "GW"), (1e6, "MW"), (1e3, "kW")):
+        if power >= scale:
+            return f"{power / scale:,.3g} {unit}"
+    return f"{power:.3g} W"
+
+
+@check(
+    "beyond_named_hardware",
+    "More power on average than the processor or card that the row names can draw, with room for its host: "
+    "the energy is of another machine, of another unit, or was never measured.",
+)
+def beyond_named_hardware(view: View) -> list[Finding]:
+    power = view.power
+    cpus, gpus = view.texts("cpu"), view.texts("gpu")
+    if power is None or (cpus is None and gpus is None):
+        return []
+    blank = [""] * view.n_rows
+    devices = view.role("devices")
+    count = np.ones(view.n_rows) if devices is None else np.fmax(np.nan_to_num(devices, nan=1.0), 1.0)
+    names = list(zip(cpus or blank, gpus or blank, strict=True))
+    ceilings = {pair: ceiling_w(*pair) for pair in set(names)}
+    alone = np.array([ceilings[pair][0] for pair in names])
+    ceiling = np.array([c + (n - 1) * ceilings[p][1] for c, n, p in zip(alone, count, names, strict=True)])
+    rows = np.flatnonzero((power > ceiling) & (power <= MACHINE_POWER_W * _count(view)))
+    limit = _limit(view)
+    rows = [row for row in rows if not np.isfinite(limit[row])]
+    named = [name for name in (view.columns.cpu, view.columns.gpu) if name]
+    return view.findings(
+        "beyond_named_hardware",
+        rows,
+        ERROR,
+        [view.columns.energy, view.columns.time, *named],
+        lambda row: power[row],
+        lambda row: ceiling[row],
+        lambda row: (
+            f"{watts(power[row])} on average, where {' and '.join(filter(None, names[row]))} with its host "
+            f"reaches {watts(ceiling[row])} at most."
+        ),
+    )
+
+
+def ceiling_w(cpu: str, gpu: str) -> tuple[float, float]:
+    """The most that a machine with these parts draws, and that of one card; infinite where a part is unknown.
+
+    A card may pass its board power by a tenth; a processor its design power by `TURBO`, twice over where a
+    server holds two. The rest of the host and the largest overhead are added.
+    """
+    card, number = (card_power_w(gpu), _several(gpu)) if gpu else (0.0, 1)
+    package = processor_power_w(cpu) if cpu else None
+    if card is None or (cpu and package is None) or not (cpu or gpu):
+        return np.inf, 0.0
+    if gpu:
+        host = 2 * HOST_POWER_W if package is None else TURBO * SOCKETS * package + REST_OF_HOST_W
+        return (1.1 * card * number + max(host, HOST_POWER_W)) * LARGEST_PUE, 1.1 * card * LARGEST_PUE
+    sockets = SOCKETS if re.search(r"xeon|epyc|opteron", cpu.lower()) else 1
+    return TURBO * sockets * package + REST_OF_HOST_W, 0.0
+
+
+def _several(name: str) -> int:
+    found = re.match(r"(\d+)\s*[x×]\s", name.lower())
+    return int(found[1]) if found else 1
+
+
+@cache
+def card_power_w(name: str) -> float | None:
+    """The board power of a graphics card by its name, in W; None for one that is not in the list.
+
+    Source of `hardware.csv`: the makers' specifications; the largest of the variants that share a name.
+    """
+    words = " ".join(re.findall(r"[a-z0-9]+", name.lower().replace("geforce", "").replace("-", " ")))
+    if "laptop" in words or "mobile" in words or "max q" in words:
+        return None
+    return next((w for known, w in _cards() if re.search(rf"(^| ){known}( |$)", words)), None)
+
+
+@cache
+def _cards() -> list[tuple[str, float]]:
+    text = (resources.files("pepr.audit") / "hardware.csv").read_text(encoding="utf-8")
+    rows = [(row["name"], float(row["watts"])) for row in csv.DictReader(text.splitlines())]
+    return sorted(rows, key=lambda row: -len(row[0]))
+
+
+@cache
+def processor_power_w(name: str) -> float | None:
+    """The thermal design power of a processor by its name, in W; None for one CodeCarbon does not list."""
+    plain = re.sub(r"\((r|tm|c)\)|\bcpu\b|@.*|\d+-core processor|processor|with radeon.*", " ", name.lower())
+    plain = re.sub(r"^\d+(st|nd|rd|th) gen ", "", " ".join(plain.split()))
+    return _processors().get(plain)
+
+
+@cache
+def _processors() -> dict[str, float]:
+    path = resources.files("codecarbon") / "data" / "hardware" / "cpu_power.csv"
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    whole = [row for row in rows if re.fullmatch(r"\d+(\.\d+)?", row["TDP"] or "")]
+    return {" ".join(row["Name"].lower().split()): float(row["TDP"]) for row in whole}
+
+
+@check(
+    "load_model",
+    "Energies that are one constant times the time of every run, to the last digit: a power was assumed, "
+    "and multiplied. That ranks models by their time alone.",
+)
+def load_model(view: View) -> list[Finding]:
+    energy, time = view.role("energy"), view.role("time")
+    if energy is None or time is None:
+        return []
+    found, taken = [], np.zeros(view.n_rows, dtype=bool)
+    for codes in (np.zeros(view.n_rows, dtype=np.int64), view.machine_code, view.setting_code):
+        for code in np.unique(codes) if len(np.unique(codes)) <= 1000 else []:
+            rows = np.flatnonzero((codes == code) & (energy > 0) & (time > 0) & ~taken)
+            span = _one_power(energy[rows], time[rows] * view.columns.time_factor)
+            if span is None:
+                continue
+            taken[rows] = True
+            text = (
+                f"{len(rows)} energies are {span:.1f} W times the time: an assumption, and no measurement. "
+                "Scored by energy, the models are in the order of their times."
+            )
+            setting = view.setting_of(int(rows[0])) if len(set(view.setting_code[rows])) == 1 else None
+            columns = [str(view.columns.energy), str(view.columns.time)]
+            found.append(Finding("load_model", NOTE, setting, None, columns, float(span), None, text))
+    return found
+
+
+def _one_power(energy: FloatArray, time: FloatArray) -> float | None:
+    """The power, in W, that times the time gives every energy as far as its digits go; None without one."""
+    if len(energy) < 5 or time.max() < 1.2 * time.min():
+        return None
+    joules = energy * JOULES_PER_KWH
+    wide = (_half_digit(energy) * JOULES_PER_KWH, _half_digit(time))
+    low, high = (joules - wide[0]) / (time + wide[1]), (joules + wide[0]) / np.maximum(time - wide[1], 1e-300)
+    exact = (high - low) / (joules / time) < 0.005
+    if exact.mean() < 0.8 or low.max() > high.min() * (1 + 1e-9):
+        return None
+    return float((low.max() + high.min()) / 2)
+
+
+def _half_digit(values: FloatArray) -> FloatArray:
+    """Half of the last decimal that a value is written with [n]."""
+    half = np.full(len(values), np.nan)
+    for decimals in range(16):
+        open_ = np.isnan(half)
+        if not open_.any():
+            break
+        fits = open_ & (np.abs(values - values.round(decimals)) <= 1e-15 * np.abs(values))
+        half[fits] = 0.5 * 10.0**-decimals
+    return np.where(np.isnan(half), 1e-14 * np.abs(values), half)
+
+
+@check(
+    "zero_measured",
+    "A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.",
+)
+def zero_measured(view: View) -> list[Finding]:
+    found: list[Finding] = []
+    roles = [
+        (view.columns.carbon, "carbon"),
+        (view.columns.time, "time"),
+        *((n, "memory") for n in view.columns.memory),
+    ]
+    for name, words in roles:
+        if name is None:
+            continue
+        values = view.floats(name)
+        rows = np.flatnonzero(values == 0)
+        if not rows.size or not (values > 0).any():
+            continue
+        found += view.findings(
+            "zero_measured",
+            rows,
+            WARNING,
+            [name],
+            lambda row: 0.0,
+            lambda row: None,
+            f"The {words} is 0 where other rows have one: it was not measured, and should be empty.",
+        )
+    return found

@@ -1,0 +1,232 @@
+"""Checks that compare a run with its like: the same model's other runs, the other rows of a setting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pepr.audit.finding import NOTE, WARNING, Finding
+from pepr.audit.power import watts
+from pepr.audit.registry import check, where
+from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES
+from pepr.audit.table import View
+from pepr.stats import FloatArray
+
+SIBLINGS_APART = np.log(1.6)
+"""The least ratio, as a logarithm, by which a run must differ from its siblings."""
+SIZES_APART = np.log(4)
+"""The same for runs of one model on other data or settings: what they draw varies more."""
+TIMES_ALIKE = np.log(1.5)
+"""How far the times of the same work may differ on one machine."""
+ALONE_APART = np.log(8)
+"""The same for a run without siblings, from the nearest of all other rows."""
+PAIR_APART = np.log(5)
+FEW_ROWS = 20
+FEW_ROWS_APART = 4.0
+
+
+@check(
+    "unlike_siblings",
+    "A run whose energy, for its time, is a multiple or a fraction of that of the same model's other runs: "
+    "part of the measurement was lost, or is another's.",
+)
+def unlike_siblings(view: View) -> list[Finding]:
+    energy = view.role("energy")
+    if energy is None:
+        return []
+    known = (energy > 0) & ~view.shared_energy
+    known[_off_line(view) if view.power is not None else []] = False
+    by_time = view.power is not None and bool(np.isfinite(view.power[known]).any())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(view.power if by_time else energy)
+    known &= np.isfinite(values)
+    same_work = view.codes_of((view.columns.model, *SIZE_NAMES, *MACHINE_NAMES))
+    group = view.model_code if by_time else same_work
+    middle, count = _middle(values, same_work, known)
+    odd = _odd(view, values - middle, same_work, known & (count >= 3), SIBLINGS_APART)
+    if by_time:
+        other, of_any = _middle(values, group, known)
+        own = values - other
+        own -= _usual(own, view.codes_of(SIZE_NAMES), known & (of_any >= 3))
+        odd |= (more := _odd(view, own, group, known & (of_any >= 3) & (count < 3), SIZES_APART))
+        middle, count = np.where(more, other, middle), np.where(more, of_any, count)
+    found = {int(row): middle[row] for row in np.flatnonzero(odd)}
+    _, count = _middle(values, group, known)
+    found |= _lost_of_pairs(view, values, group, known & (count == 2), by_time)
+    if by_time:
+        found |= {row: v for row, v in _alone(view, values, known, group).items() if row not in found}
+    columns = [view.columns.energy, *([view.columns.time] if by_time else [])]
+
+    def explain(row: int) -> str:
+        ratio = np.exp(values[row] - found[row])
+        seen = watts(np.exp(values[row])) if by_time else f"{np.exp(values[row]):.4g} kWh"
+        usual = watts(np.exp(found[row])) if by_time else f"{np.exp(found[row]):.4g} kWh"
+        whose = "the same model's other runs" if count[row] > 1 else "the nearest of all other rows"
+        size = f"a factor of {1 / ratio:.3g} below" if ratio < 1 else f"{ratio:.3g} times"
+        why = (
+            "Part of the energy was lost." if ratio < 1 else "It holds another run's energy, or other work's."
+        )
+        return (
+            f"{seen} on average, {size} the {usual} of {whose}. {why}"
+            if by_time
+            else (f"{seen}, {size} the {usual} of {whose}. {why}")
+        )
+
+    return view.findings(
+        "unlike_siblings",
+        sorted(found),
+        WARNING,
+        [str(name) for name in columns],
+        lambda row: energy[row],
+        lambda row: energy[row] * np.exp(found[row] - values[row]),
+        explain,
+    )
+
+
+def _odd(view: View, own: FloatArray, group: np.ndarray, among: np.ndarray, least: float) -> np.ndarray:
+    """True [rows] for the few of a group that are far from its middle, in proportion to what is usual."""
+    odd = among & (np.abs(own) > max(least, 8 * _noise(own[among])))
+    odd &= _share(odd, group) <= 1 / 3 + 1e-9
+    return odd & ~_other_machine(view, among)
+
+
+def _middle(values: FloatArray, group: np.ndarray, known: np.ndarray) -> tuple[FloatArray, np.ndarray]:
+    """The median of each row's group [rows], and how many known rows that group has [rows]."""
+    series = pd.Series(np.where(known, values, np.nan)).groupby(group)
+    return series.transform("median").to_numpy(), series.transform("count").to_numpy()
+
+
+def _usual(own: FloatArray, setting: np.ndarray, known: np.ndarray) -> FloatArray:
+    """What the rows of each setting have in common [rows]: short runs draw less. 0 for a few rows."""
+    middle, count = _middle(own, setting, known)
+    return np.where(count >= 5, middle, 0.0)
+
+
+def _noise(residuals: FloatArray) -> float:
+    return 1.4826 * float(np.median(np.abs(residuals))) if len(residuals) else 0.0
+
+
+def _share(rows: np.ndarray, group: np.ndarray) -> FloatArray:
+    return pd.Series(rows.astype(float)).groupby(group).transform("mean").to_numpy()
+
+
+def _other_machine(view: View, known: np.ndarray) -> np.ndarray:
+    """True [rows] where the time differs from that of the same work as well: another machine would do so."""
+    time = view.role("time")
+    if time is None or view.power is None:
+        return np.zeros(view.n_rows, dtype=bool)
+    same_work = view.codes_of((view.columns.model, *SIZE_NAMES))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_time = np.log(time)
+    middle, count = _middle(log_time, same_work, known & np.isfinite(log_time))
+    return (count >= 3) & (np.abs(log_time - middle) > TIMES_ALIKE)
+
+
+def _lost_of_pairs(
+    view: View, values: FloatArray, group: np.ndarray, paired: np.ndarray, by_time: bool
+) -> dict[int, float]:
+    """The lower of two runs of one model that differ beyond what such a pair can; its sibling's value."""
+    rows = np.flatnonzero(paired)
+    order = rows[np.lexsort((values[rows], group[rows]))]
+    low, high = order[::2], order[1::2]
+    gaps = values[high] - values[low]
+    usual = float(np.median(np.abs(gaps))) if len(gaps) >= 3 else 0.0
+    lost = gaps > max(PAIR_APART, 8 * usual)
+    if by_time and len(low):
+        time = view.role("time")
+        lost &= np.abs(np.log(time[low] / time[high])) < TIMES_ALIKE
+    return {int(a): float(values[b]) for a, b in zip(low[lost], high[lost], strict=True)}
+
+
+def _alone(view: View, values: FloatArray, known: np.ndarray, group: np.ndarray) -> dict[int, float]:
+    """Rows without siblings that are far below all others of their machine; the nearest of these."""
+    found = {}
+    codes = view.machine_code
+    sizes = pd.Series(known.astype(int)).groupby(group).transform("sum").to_numpy()
+    for code in np.unique(codes) if len(np.unique(codes)) <= 1000 else []:
+        rows = np.flatnonzero(known & (codes == code))
+        if len(rows) < 5:
+            continue
+        order = rows[np.argsort(values[rows])]
+        gaps = np.diff(values[order])
+        first = order[0]
+        if sizes[first] == 1 and gaps[0] > max(ALONE_APART, 3 * gaps[1:].max()):
+            found[int(first)] = float(values[order[1]])
+    return found
+
+
+@check(
+    "off_energy_time_line",
+    "Within a setting, energy follows time along a line. A row far from it, whose energy no other row "
+    "shares, was metered differently, or ran beside other work.",
+)
+def off_energy_time_line(view: View) -> list[Finding]:
+    energy = view.role("energy")
+    if energy is None or view.role("time") is None:
+        return []
+    rows = [row for row in _off_line(view) if row not in set(_second_machine(view))]
+    return view.findings(
+        "off_energy_time_line",
+        rows,
+        WARNING,
+        [view.columns.energy, view.columns.time],
+        lambda row: energy[row],
+        lambda row: view.fitted_energy[row],
+        lambda row: (
+            f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of its "
+            "setting. Other work on the machine, a meter that missed part of the run, or an energy from "
+            "elsewhere could explain it."
+        ),
+    )
+
+
+def _off_line(view: View) -> list[int]:
+    """Rows far from their setting's line; in a small setting, by a factor that no network's load explains."""
+    energy = view.role("energy")
+    allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
+    off = (np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0)
+    size = np.bincount(view.setting_code, minlength=len(view.settings))[view.setting_code]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = energy / view.fitted_energy
+    far = (ratio > FEW_ROWS_APART) | (ratio < 1 / FEW_ROWS_APART)
+    return [int(row) for row in np.flatnonzero(off & ((size >= FEW_ROWS) | far))]
+
+
+def _second_machine(view: View) -> list[int]:
+    """Rows off the line that are too many to be mistakes, and agree among themselves in their power."""
+    rows = np.array(_off_line(view), dtype=np.int64)
+    found: list[int] = []
+    for code in np.unique(view.setting_code[rows]):
+        here = rows[view.setting_code[rows] == code]
+        everyone = view.rows_by_setting[code]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.log(view.power[here])
+        alike = np.ptp(spread) < np.log(2) if len(here) else False
+        if len(here) >= 3 and len(here) > 0.1 * len(everyone) and alike:
+            found += here.tolist()
+    return found
+
+
+@check(
+    "several_machines",
+    "Some rows of a setting follow another line of energy over time than the rest, among themselves alike: "
+    "a table of two machines, or of two ways to measure.",
+)
+def several_machines(view: View) -> list[Finding]:
+    if view.power is None:
+        return []
+    rows = np.array(_second_machine(view), dtype=np.int64)
+    found = []
+    for code in np.unique(view.setting_code[rows]):
+        here = rows[view.setting_code[rows] == code]
+        rest = np.setdiff1d(view.rows_by_setting[code], here)
+        one, two = (float(np.nanmedian(view.power[part])) for part in (here, rest))
+        text = (
+            f"{len(here)} rows, such as {where(view, int(here[0]))}, draw about {watts(one)} where the "
+            f"others draw {watts(two)}. Energies of two machines are not one ranking; name the "
+            "machine in a column."
+        )
+        setting = view.settings[code] if view.columns.setting else None
+        columns = [str(view.columns.energy), str(view.columns.time)]
+        found.append(Finding("several_machines", NOTE, setting, None, columns, one, two, text))
+    return found

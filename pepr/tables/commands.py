@@ -1,0 +1,110 @@
+"""`pepr score`: a table in, its rows with scores, its peak, or its figure out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from pepr.errors import InputError
+from pepr.tables.dialect import Options
+from pepr.tables.join import Joined
+from pepr.tables.reader import Range, Reader
+from pepr.tables.scoring import Survey, check_range, score_table, survey
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored, in the user's words."""
+
+    tables: tuple[Path, ...]
+    performance: str
+    resources: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    resource_range: Range | None = None
+    options: Options = field(default_factory=Options)
+
+
+def score_command(
+    request: Request,
+    output: TextIO,
+    say: Say,
+    join: Path | None = None,
+    on: Sequence[str] = (),
+    curve: bool = False,
+    plot: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Write the scored rows, or with `curve` the peak; with `plot` draw it too."""
+    joined = _joined(join, on, request.options)
+    if curve or plot is not None:
+        _curves(request, output, say, joined, curve, plot, as_json)
+    if not curve:
+        score_table(
+            request.tables,
+            output,
+            request.performance,
+            request.resources,
+            request.groups,
+            request.resource_range,
+            as_json,
+            request.options,
+            joined,
+            say,
+        )
+
+
+def _joined(join: Path | None, on: Sequence[str], options: Options) -> Joined | None:
+    if join is None:
+        if on:
+            raise InputError("--on names the columns of a join: give the second table with --join")
+        return None
+    if not on:
+        raise InputError(f"{join}: --join needs --on COLUMN, or --on LEFT=RIGHT: what both tables share")
+    pairs = tuple((left, right or left) for left, _, right in (pair.partition("=") for pair in on))
+    return Joined(Reader(join, options=options, recognise=True), pairs)
+
+
+def _curves(
+    request: Request,
+    output: TextIO,
+    say: Say,
+    joined: Joined | None,
+    write: bool,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    from pepr.tables import peak
+
+    resources = list(dict.fromkeys(request.resources))
+    done: Survey = survey(
+        request.tables, request.performance, resources, request.groups, request.options, joined
+    )
+    check_range(done.reader.path, request.resource_range)
+    found = peak.curves(done, resources, request.resource_range)
+    if plot is not None:
+        _plot(found, request.performance, plot, say)
+    if not write:
+        return
+    for notice in done.reader.notices:
+        say(notice)
+    if as_json:
+        output.write(json.dumps([entry.as_dict() for entry in found], indent=1) + "\n")
+    else:
+        output.writelines(peak.as_line(entry.peak, request.performance) + "\n" for entry in found)
+
+
+def _plot(found: list, performance: str, plot: Path, say: Say) -> None:
+    from pepr.tables.figure import curve_figure, save_figure
+
+    if plot.suffix.lower() != ".svg":
+        raise InputError(f"{plot}: --plot draws SVG: name it {plot.with_suffix('.svg').name}")
+    for entry in found:
+        several = "_".join(filter(None, (entry.peak.group, entry.peak.column))).replace("/", "-")
+        path = plot if len(found) == 1 else plot.with_stem(f"{plot.stem}_{several}".replace(" ", ""))
+        save_figure(curve_figure(entry, performance), path)
+        say(f"drawn: {path}")

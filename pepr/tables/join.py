@@ -1,0 +1,67 @@
+"""A second table put beside a first: performances of one file to the resources of another, by named keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pepr.errors import InputError
+from pepr.tables.reader import Reader
+from pepr.tables.source import Place
+
+
+@dataclass
+class Joined:
+    """A second table whose columns are put to the rows of a first one by named keys.
+
+    `on` are pairs (column of the first, column of the second). Raises InputError when a key of the second
+    repeats, because the join would then multiply rows.
+    """
+
+    reader: Reader
+    on: tuple[tuple[str, str], ...]
+    matched: int = 0
+
+    def __post_init__(self) -> None:
+        keys = [right for _, right in self.on]
+        for key in keys:
+            self.reader.require(key)
+        at = [self.reader.position(key) for key in keys]
+        self._others = [i for i, name in enumerate(self.reader.header) if name not in keys]
+        self._rows: dict[tuple[str, ...], list[str]] = {}
+        for line in self.reader.rows():
+            key = tuple(line.cells[i] for i in at)
+            if key in self._rows:
+                named = ", ".join(f"{name}={cell}" for name, cell in zip(keys, key, strict=True))
+                raise InputError(
+                    f"{Place(line.path, line.row, line.line, keys[0])}: the join by {named} would multiply "
+                    "rows, because an earlier row has that key: name more columns with --on, or --keep-last"
+                )
+            self._rows[key] = [line.cells[i] for i in self._others]
+
+    def added(self, own: Sequence[str]) -> list[str]:
+        """The names of the columns that the join adds; one that is there already gets the file's name."""
+        names = [self.reader.header[i] for i in self._others]
+        return [f"{name}_{self.reader.path.stem}" if name in own else name for name in names]
+
+    def check(self, first: Reader) -> None:
+        """Find the keys in the first table, and say how many rows have a partner."""
+        for left, _ in self.on:
+            first.require(left)
+        self._at = [first.position(left) for left, _ in self.on]
+        rows = matched = 0
+        for line in first._all_rows():
+            rows += 1
+            matched += tuple(line.cells[i] for i in self._at) in self._rows
+        names = ", ".join(left if left == right else f"{left}={right}" for left, right in self.on)
+        if not matched:
+            raise InputError(f"{first.path}: no row has a partner in {self.reader.path} by {names}")
+        first.notices += self.reader.notices
+        first.say(f"{matched} of {rows} rows have a partner in {self.reader.path.name} by {names}")
+
+    def extended(self, cells: list[str]) -> list[str]:
+        """The cells of one row with those of its partner; empty cells without one."""
+        if not hasattr(self, "_at"):
+            return cells + [""] * len(self._others)
+        key = tuple(cells[i] for i in self._at)
+        return cells + self._rows.get(key, [""] * len(self._others))

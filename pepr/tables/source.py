@@ -1,0 +1,236 @@
+"""One file as rows of text: decoded, cut into cells, with the study's columns where its tool is known."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol, TextIO
+
+from pepr.errors import InputError
+from pepr.tables.dialect import MISSING, Dialect, Options, dialect_of, kind_of, number
+from pepr.tables.formats import Format, document_of, format_of
+
+
+class Line(NamedTuple):
+    """One row: its file, its number below the header, its line in the file, and its cells."""
+
+    path: Path
+    row: int
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands, in words: file, row (1 is the first below the header), line, column."""
+
+    path: Path
+    row: int
+    line: int
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: row {self.row} (line {self.line}), column {self.column!r}"
+
+
+class Source(Protocol):
+    """A header, rows, and what to say about how they were read. `run` names runs that rows go on with."""
+
+    path: Path
+    header: list[str]
+    notices: list[str]
+    dialect: Dialect
+    run: str | None
+
+    def lines(self) -> Iterator[Line]: ...
+
+
+def open_source(path: Path, options: Options, recognise: bool) -> Source:
+    """The file as a source; with `recognise`, by the format of the tool that wrote it."""
+    if recognise and (document := document_of(path)):
+        return _Document(path, document.header, document.rows, [document.says])
+    plain = _TextTable(path, options)
+    if not recognise:
+        return plain
+    found = format_of(plain.header)
+    if found is None:
+        return plain
+    if found.collapse:
+        rows = [line.cells for line in plain.lines()]
+        document = found.collapse(path, plain.header, rows)
+        return _Document(path, document.header, document.rows, [*plain.notices, document.says])
+    return _Converted(plain, found)
+
+
+class _Document:
+    """A source whose rows are few and at hand."""
+
+    run: str | None = None
+    dialect = Dialect()
+
+    def __init__(self, path: Path, header: list[str], rows: list[list[str]], notices: list[str]) -> None:
+        self.path, self.header, self._rows, self.notices = path, header, rows, notices
+
+    def lines(self) -> Iterator[Line]:
+        for row, cells in enumerate(self._rows, start=1):
+            yield Line(self.path, row, row + 1, cells)
+
+
+class _TextTable:
+    """A table in text with a header."""
+
+    run: str | None = None
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = path
+        self.dialect = dialect_of(path, options.separator)
+        self.notices = [f"{path.name}: {notice}" for notice in self.dialect.notices]
+        self.short_rows = False
+        self.header = self._header()
+
+    def lines(self) -> Iterator[Line]:
+        """Every row below the header, cells trimmed. Raises InputError where a row has no shape."""
+        width = len(self.header)
+        with self._open() as stream:
+            reader = _Lines(self.path, stream, self.dialect)
+            next(reader)
+            row, padded = 0, False
+            for cells in reader:
+                if not cells or cells == [""]:
+                    continue
+                row += 1
+                if len(cells) != width and not (self.short_rows and len(cells) < width):
+                    raise InputError(self._shape(cells, row, reader.line))
+                trimmed = [cell.strip() for cell in cells]
+                padded = padded or trimmed != cells
+                yield Line(self.path, row, reader.line, trimmed)
+            if not row:
+                raise InputError(f"{self.path}: row 1, column {self.header[0]!r}: no rows below the header")
+        notice = f"{self.path.name}: blanks around cells are left out"
+        if padded and notice not in self.notices:
+            self.notices.append(notice)
+
+    def _shape(self, cells: list[str], row: int, line: int) -> str:
+        width = len(self.header)
+        at = self.header[-1] if len(cells) > width else self.header[len(cells)]
+        place = f"{self.path}: row {row} (line {line}), column {at!r}"
+        torn = "" if self._ends_with_newline() else "; the file ends in the middle of a row"
+        return f"{place}: {len(cells)} cells where the header has {width}{torn}"
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as stream:
+            stream.seek(-1, 2)
+            return stream.read(1) in b"\n\r\0"
+
+    def _header(self) -> list[str]:
+        with self._open() as stream:
+            header = [name.strip() for name in next(_Lines(self.path, stream, self.dialect), [])]
+        if not any(header):
+            raise InputError(f"{self.path}: row 0 (the header): the file is empty; expected column names")
+        if header[0] == "":
+            header[0] = "index"
+        repeated = [name for name in header if header.count(name) > 1]
+        if repeated:
+            raise InputError(f"{self.path}: row 0 (the header): column {repeated[0]!r} appears twice")
+        return header
+
+    def _open(self) -> TextIO:
+        stream = self.path.open(encoding=self.dialect.encoding, newline="")
+        for _ in range(self.dialect.skip):
+            stream.readline()
+        return stream
+
+
+class _Lines:
+    """`csv.reader` whose failures are InputErrors that name the file and the line."""
+
+    def __init__(self, path: Path, stream: TextIO, dialect: Dialect) -> None:
+        self._path, self._skip, self._mark = path, dialect.skip, dialect.separator
+        self._reader = csv.reader(stream, strict=True, delimiter=dialect.separator)
+
+    @property
+    def line(self) -> int:
+        return self._reader.line_num + self._skip
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> list[str]:
+        try:
+            return next(self._reader)
+        except UnicodeDecodeError:
+            raise InputError(_encoding_message(self._path, self._mark)) from None
+        except csv.Error as error:
+            why = str(error)
+            if "unexpected end" in why or "field larger" in why:
+                why = "a quotation mark is opened and never closed"
+            raise InputError(f"{self._path}: line {self.line}: not a CSV table: {why}") from None
+
+
+def _encoding_message(path: Path, separator: str) -> str:
+    """Which line, and roughly which column, is not UTF-8."""
+    with path.open("rb") as stream:
+        for line, raw in enumerate(stream, start=1):
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                column = raw[: error.start].count(separator.encode()) + 1
+                return (
+                    f"{path}: row {line - 1} (line {line}), column {column} of the table: "
+                    f"byte {raw[error.start]:#04x} is not UTF-8; save the file as UTF-8"
+                )
+    return f"{path}: not UTF-8; save the file as UTF-8"
+
+
+class _Converted:
+    """A table of another tool, with the study's columns behind its own."""
+
+    def __init__(self, table: _TextTable, found: Format) -> None:
+        self.path, self.dialect, self._table, self._format = table.path, table.dialect, table, found
+        self._derived = {n: d for n, d in found.derived(table.header).items() if n not in table.header}
+        self.header = [*table.header, *self._derived]
+        self.run = found.run if found.run in table.header else None
+        table.short_rows = found.mend_row is not None
+        self.notices = [*table.notices, f"{self.path.name}: read as {found.says(table.header)}"]
+
+    def lines(self) -> Iterator[Line]:
+        index = {name: at for at, name in enumerate(self._table.header)}
+        parts = [
+            ([index[name] for name in derived.columns], derived.factor, derived.zero_is_missing)
+            for derived in self._derived.values()
+        ]
+        width, short = len(self._table.header), 0
+        for line in self._table.lines():
+            cells = line.cells
+            if len(cells) < width:
+                cells, short = self._format.mend_row(self._table.header, cells), short + 1
+            yield line._replace(cells=cells + [_converted(cells, *part) for part in parts])
+        if short:
+            notice = (
+                f"{self.path.name}: {short} rows lack their empty cells; what follows the country is left out"
+            )
+            self.notices += [notice] if notice not in self.notices else []
+
+
+def _converted(cells: list[str], at: list[int], factor: float | None, zero_is_missing: bool) -> str:
+    """The sum of some cells in the study's unit, as text; a cell alone as it is where no factor is given."""
+    if factor is None:
+        return cells[at[0]]
+    values = [cells[i] for i in at if cells[i].lower() not in MISSING]
+    if not values:
+        return ""
+    try:
+        total = sum(number(_with_point(value))[0] for value in values) * factor
+    except ValueError:
+        return " + ".join(values)
+    return "" if zero_is_missing and total == 0 else repr(total)
+
+
+def _with_point(cell: str) -> str:
+    """A number whose commas can be read in one way only, with a decimal point."""
+    kind = kind_of(cell) if "," in cell else None
+    if kind == "comma_thousands":
+        return cell.replace(",", "")
+    return cell.replace(",", ".") if kind == "comma_decimal" else cell

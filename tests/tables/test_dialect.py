@@ -1,0 +1,185 @@
+"""Separators, decimal commas, thousands, percent and clocks are read and said, or refused with a way on."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from pepr.errors import InputError
+from pepr.tables.dialect import Options
+from pepr.tables.scoring import score_table
+
+
+def scored(tmp_path: Path, text: str | bytes, resource: str = "kwh", **options: object) -> tuple[list, list]:
+    """Scored rows of a table, and what was said of it."""
+    path = tmp_path / "table.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    output, said = io.StringIO(), []
+    score_table(path, output, "acc", [resource], as_json=True, options=Options(**options), say=said.append)
+    return json.loads(output.getvalue()), said
+
+
+def refused(tmp_path: Path, text: str | bytes, resource: str = "kwh", **options: object) -> str:
+    with pytest.raises(InputError) as raised:
+        scored(tmp_path, text, resource, **options)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("mark", "words"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_separator_is_recognised_and_said(tmp_path, mark, words):
+    rows, said = scored(tmp_path, "model,acc,kwh\nant,0.9,1\nbee,0.8,2\n".replace(",", mark))
+    assert rows[0]["pepr_kwh"] == 0.9 and any(words in line for line in said)
+
+
+def test_a_first_line_of_excel_names_the_separator(tmp_path):
+    rows, _ = scored(tmp_path, "sep=;\r\nmodel;acc;kwh\r\nant;0.9;1\r\n")
+    assert rows[0]["acc"] == 0.9
+
+
+def test_utf_16_is_recognised_and_said(tmp_path):
+    rows, said = scored(tmp_path, "model\tacc\tkwh\nänt\t0.9\t1\n".encode("utf-16"))
+    assert rows[0]["model"] == "änt" and any("UTF-16" in line for line in said)
+
+
+def test_two_separators_that_both_fit_are_refused_with_the_option(tmp_path):
+    assert "--separator" in refused(tmp_path, "model;x|acc;y|kwh\na;1|b;2|3\n")
+    assert "column 'acc' is missing" in refused(tmp_path, "model;x|acc;y|kwh\na;1|b;2|3\n", separator=";")
+
+
+def test_a_decimal_comma_is_recognised_and_said(tmp_path):
+    rows, said = scored(tmp_path, "model;acc;kwh\nant;0,91;1,25\nbee;0,85;1.014,5\n")
+    assert [row["kwh"] for row in rows] == [1.25, 1014.5]
+    assert "numbers have a decimal comma" in said
+
+
+@pytest.mark.parametrize("cell", ["1,014.45", "1 014.45", "1'014.45", "1\u202f014.45", "1\u00a0014.45"])
+def test_a_thousands_separator_is_read(tmp_path, cell):
+    rows, _ = scored(tmp_path, f'model,acc,kwh\nant,0.91,"{cell}"\nbee,0.8,2.5\n')
+    assert rows[0]["kwh"] == 1014.45
+
+
+def test_a_comma_with_two_readings_is_refused_with_the_option(tmp_path):
+    text = 'model,acc,kwh\nant,0.91,"1,014"\nbee,0.8,2\n'
+    assert "'1,014' may have a decimal comma or a thousands separator: give --decimal" in refused(
+        tmp_path, text
+    )
+    assert scored(tmp_path, text, decimal=".")[0][0]["kwh"] == 1014
+    text = text.replace("0.91", '"0,91"').replace("0.8", '"0,8"')
+    assert scored(tmp_path, text, decimal=",")[0][0]["kwh"] == 1.014
+
+
+def test_what_the_column_proves_decides_its_other_cells(tmp_path):
+    assert scored(tmp_path, 'model,acc,kwh\nant,0.91,"1,014"\nbee,0.8,2.5\n')[0][0]["kwh"] == 1014
+    assert scored(tmp_path, "model;acc;kwh\nant;0,91;1,014\nbee;0,8;2\n")[0][0]["kwh"] == 1.014
+
+
+def test_a_point_beside_decimal_commas_is_refused_where_it_may_be_either(tmp_path):
+    told = refused(tmp_path, "model;acc;kwh\nant;0,91;1.014\nbee;0,8;2\n")
+    assert "'1.014' may have a decimal point" in told and "--decimal" in told
+
+
+def test_two_decimal_marks_in_one_column_are_refused(tmp_path):
+    assert "two decimal marks" in refused(tmp_path, "model;acc;kwh\nant;0,91;1,5\nbee;0,8;2.5\n")
+
+
+def test_blanks_around_cells_and_names_are_no_part_of_them(tmp_path):
+    rows, said = scored(tmp_path, "model , acc,kwh\nant , 0.9 ,1\nbee,0.8,2\n")
+    assert rows[0]["model"] == "ant" and any("blanks" in line for line in said)
+
+
+def test_percent_is_read_as_fractions_and_said(tmp_path):
+    rows, said = scored(tmp_path, "model,acc,kwh\nant,91 %,1\nbee,89.5%,2\n")
+    assert [row["acc"] for row in rows] == [0.91, 0.895] and any("percent" in line for line in said)
+
+
+def test_percent_beside_plain_numbers_is_refused(tmp_path):
+    told = refused(tmp_path, "model,acc,kwh\nant,91%,1\nbee,0.9,2\n")
+    assert "row 2" in told and "a percentage" in told and "alike" in told
+
+
+def test_percentages_without_a_sign_need_the_option(tmp_path):
+    text = "model,acc,kwh\nant,91,1\nbee,89.5,2\n"
+    assert "--percent" in refused(tmp_path, text)
+    assert scored(tmp_path, text, percent=True)[0][0]["pepr_kwh"] == 0.91
+
+
+def test_a_column_whose_name_says_percent_is_divided_or_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("model,acc_pct,kwh\nant,91,1\nbee,89.5,2\n")
+    output = io.StringIO()
+    score_table(path, output, "acc_pct", ["kwh"], as_json=True)
+    assert json.loads(output.getvalue())[0]["pepr_kwh"] == 0.91
+    path.write_text("model,acc_pct,kwh\nant,0.91,1\nbee,0.895,2\n")
+    with pytest.raises(InputError, match="--percent"):
+        score_table(path, io.StringIO(), "acc_pct", ["kwh"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "seconds"),
+    [
+        ("0:01:33", 93),
+        ("1:02:03.5", 3723.5),
+        ("1 day, 0:00:01", 86401),
+        ("0 days 00:01:33.25", 93.25),
+        ("1:33.5", 93.5),
+        ("1h 2m 3s", 3723),
+        ("2m 5s", 125),
+    ],
+)
+def test_a_time_is_read_in_seconds_and_said(tmp_path, cell, seconds):
+    rows, said = scored(tmp_path, f'model,acc,took\nant,0.9,"{cell}"\n', "took")
+    assert rows[0]["took"] == seconds and any("read as seconds" in line for line in said)
+
+
+def test_two_numbers_of_a_clock_are_refused_with_the_option(tmp_path):
+    text = "model,acc,took\nant,0.9,01:33\nbee,0.8,02:00\n"
+    assert "give --clock" in refused(tmp_path, text, "took")
+    assert scored(tmp_path, text, "took", clock="m:ss")[0][0]["took"] == 93
+    assert scored(tmp_path, text, "took", clock="h:mm")[0][0]["took"] == 5580
+
+
+@pytest.mark.parametrize("cell", ["1_0", "٣", "1e", "0x10", "１０"])
+def test_what_other_languages_take_for_a_number_is_none(tmp_path, cell):
+    assert "is not a number" in refused(tmp_path, f"model,acc,kwh\nant,0.9,{cell}\n")
+
+
+def test_a_unit_in_a_cell_is_named(tmp_path):
+    assert "a number with a unit" in refused(tmp_path, "model,acc,kwh\nant,0.9,0.1 kWh\n")
+
+
+@pytest.mark.parametrize("cell", ["", "NaN", "n/a", "-", "None", "#N/A", "<NA>", "not measured"])
+def test_every_spelling_of_a_missing_value_is_missing(tmp_path, cell):
+    rows, _ = scored(tmp_path, f"model,acc,kwh\nant,0.9,1\nbee,0.8,{cell}\n")
+    assert rows[1]["kwh"] is None and rows[1]["pepr_kwh"] is None
+
+
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_a_torn_write_is_told_by_its_line(tmp_path, size):
+    told = refused(tmp_path, b"model,acc,kwh\nant,0.8,1\nbee,0.9,2\n" + b"\0" * size)
+    assert "NUL bytes after line 3" in told and "cut them off" in told
+
+
+def test_a_last_row_that_was_cut_is_told(tmp_path):
+    assert "ends in the middle of a row" in refused(tmp_path, "model,acc,kwh\nant,0.8,1\nbee,0.")
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [(b"PK\x03\x04rest", "save it as CSV"), (b"\x1f\x8brest", "compressed"), (b"PAR1", "Parquet")],
+)
+def test_a_file_that_is_no_text_is_told(tmp_path, head, told):
+    assert told in refused(tmp_path, head)
+
+
+def test_a_quotation_mark_that_never_closes_is_told(tmp_path):
+    text = 'model,acc,kwh\nant,"0.8,1\n' + "bee,0.9,2\n" * 20_000
+    assert "opened and never closed" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "options", [{"separator": "ab"}, {"decimal": ";"}, {"clock": "mm"}], ids=["separator", "decimal", "clock"]
+)
+def test_options_that_mean_nothing_are_refused(options):
+    with pytest.raises(InputError, match="expected"):
+        Options(**options)
