@@ -15,7 +15,7 @@ from pepr import models
 from pepr.datasets import downloads, medmnist
 from pepr.errors import MeterError
 from pepr.files import results_root
-from pepr.machine import cores, description, gpu
+from pepr.machine import cores, description, gpu, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import profile as study_profile, side_by_side, workflow
@@ -30,10 +30,10 @@ HOSTS = {
 
 def default_profile() -> tuple[str, str]:
     """The profile for this machine and the reason for it."""
-    gpus = description.gpu_names()
-    if gpus and "paper" in study_profile.profile_names():
-        return "paper", f"this machine has a GPU ({gpus[0]})"
-    return "pocket", "no CUDA device here" if not gpus else "the profile for any machine"
+    on_gpu = description.default_device().startswith("cuda")
+    if on_gpu and description.gpu_names() and "paper" in study_profile.profile_names():
+        return "paper", f"this machine has a GPU ({description.gpu_names()[0]})"
+    return "pocket", "the profile for any machine" if on_gpu else "no CUDA device here"
 
 
 def report() -> str:
@@ -47,6 +47,7 @@ def report() -> str:
         _memory_line(),
         *_gpu_lines(),
         *_energy_lines(),
+        *(f"- {sentence}" for sentence in filter(None, [tracker.warning()])),
         *(_network_line(what, reached[what]) for what in HOSTS),
         *_data_lines(),
         f"+ results go to {results_root()}",
@@ -153,7 +154,14 @@ def _memory_line() -> str:
 def _gpu_lines() -> list[str]:
     gpus = description.gpu_names()
     if gpus:
-        return [f"+ GPU: {name}" for name in gpus]
+        lines = [f"+ GPU: {name}" for name in gpus]
+        lines += [f"- {sentence}" for sentence in filter(None, [gpu.left_out()])]
+        if reason := description.why_torch_has_no_gpu():
+            lines.append(
+                f"- torch cannot use the GPU ({reason}): install the build of torch that belongs to this "
+                "driver, see https://pytorch.org/get-started; until then runs are done on the processor"
+            )
+        return lines
     return ["- no NVIDIA GPU: the paper's grid is made for one, pocket for machines without"]
 
 

@@ -205,7 +205,8 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         "wall_time_s": time.perf_counter() - began,
         "history": run.history,
         "meter": meter.as_dict(),
-        "environment": description.environment(spec.device, torch.get_num_threads()),
+        "environment": description.environment(spec.device, torch.get_num_threads())
+        | {"power": meter.assumptions},
         "data_sha256": data.card["sha256"],
         "weights_sha256": created.weights_sha256,
         "started_at": started_at,

@@ -22,6 +22,7 @@ def bare(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cores, "usable", lambda: 2.0)
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
     description.gpu_names.cache_clear()
     yield tmp_path
     description.gpu_names.cache_clear()
