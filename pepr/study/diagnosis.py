@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from collections import Counter
@@ -11,8 +10,8 @@ from urllib.parse import urlparse
 
 import psutil
 
-from pepr import models
-from pepr.datasets import downloads, medmnist
+from pepr import datasets, models
+from pepr.datasets.downloads import supplied_files
 from pepr.errors import MeterError
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, tracker
@@ -117,30 +116,15 @@ def _weights_words(specs: list[RunSpec], reached: bool) -> list[str]:
 def _images_words(specs: list[RunSpec], reached: bool) -> list[str]:
     lines = []
     for dataset, runs in Counter(spec.dataset for spec in specs).items():
-        at_hand, downloadable = images_at_hand(dataset)
-        if at_hand:
+        declared = datasets.find(dataset)
+        if declared.at_hand():
             fate = "at hand"
-        elif downloadable and reached:
+        elif declared.downloadable and reached:
             fate = "to be downloaded, and checked"
         else:
             fate = f"not at hand: {runs:,} runs become rows that say `data_unavailable`"
         lines.append(f"  Images: {dataset}, {runs:,} runs: {fate}.")
     return lines
-
-
-def images_at_hand(dataset: str) -> tuple[bool, bool]:
-    """Whether a dataset's files are on this machine, and whether they could be downloaded."""
-    if dataset == "elpv":
-        return importlib.util.find_spec("elpv_dataset") is not None, False
-    if dataset == "lidc":
-        folder = downloads.supplied("lidc")
-        return bool(folder and list(folder.glob("*.npz"))), False
-    files = medmnist.files_of(dataset)
-    here = any(
-        downloads.supplied("medmnist", file.name) or (downloads.cache() / file.name).exists()
-        for file in files
-    )
-    return here, any(file.url for file in files)
 
 
 def _memory_line() -> str:
@@ -195,17 +179,21 @@ def _network_line(what: str, reached: bool) -> str:
 
 
 def _data_lines() -> list[str]:
+    declared = {pattern for dataset in datasets.DATASETS.values() for pattern in dataset.files}
+    patterns = ("published/*.csv", *sorted(declared))
+    kinds = ", ".join(
+        sorted({str(Path(pattern).parent / f"*{Path(pattern).suffix}") for pattern in patterns})
+    )
     folder = os.environ.get("PEPR_DATA")
     if not folder:
         return [
-            "- PEPR_DATA is not set: files of your own are looked for in the folder that it names "
-            "(medmnist/*.npz, published/*.csv, lidc/*.npz)"
+            f"- PEPR_DATA is not set: files of your own are looked for in the folder that it names ({kinds})"
         ]
     found = [
-        str(path.relative_to(folder))
-        for kind in ("medmnist/*.npz", "published/*.csv", "lidc/*.npz")
-        for path in sorted(Path(folder).glob(kind))
+        str(path.relative_to(Path(folder).expanduser()))
+        for pattern in patterns
+        for path in supplied_files(pattern)
     ]
     if not found:
-        return [f"- PEPR_DATA={folder} holds none of medmnist/*.npz, published/*.csv, lidc/*.npz"]
+        return [f"- PEPR_DATA={folder} holds none of {kinds}"]
     return [f"+ in PEPR_DATA: {', '.join(found)}"]
