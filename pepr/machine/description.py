@@ -263,6 +263,16 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
     }
 
 
+def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> dict[str, Any]:
+    """What the record of a run says about this machine: software, hardware, environment, with what else is
+    `known` of that."""
+    return {
+        "software": software(),
+        "hardware": hardware(device),
+        "environment": environment(device, threads) | known,
+    }
+
+
 def _gpu_facts(device: str) -> dict[str, Any]:
     if not device.startswith("cuda"):
         return {"gpu": None}

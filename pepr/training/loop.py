@@ -25,7 +25,7 @@ from pepr import datasets, grids, models
 from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import description, meter as metering
 from pepr.runs import metrics
-from pepr.runs.columns import COLUMNS
+from pepr.runs.record import run_record
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.memory import _memory_gauge
 from pepr.training.probe import speed_probe_s
@@ -175,44 +175,35 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     last, chosen = run.predict_test(test)
     labels = data.labels[test]
 
-    record = dict.fromkeys(COLUMNS)
-    record |= spec.as_dict()
-    record |= {
-        "run_id": spec.run_id,
-        "status": "ok",
-        "num_params": created.num_params,
-        "n_train": len(train),
-        "n_val": len(val),
-        "n_test": len(test),
-        "test_accuracy_last_epoch": float(np.mean(last.argmax(1) == labels)),
-        "val_accuracy": run.history[run.best_epoch]["val_accuracy"],
-        "best_epoch": run.best_epoch,
-    }
-    record |= metrics.performance(chosen, labels, ordered=data.card["ordered"])
-    record |= _costs(run, meter)
-    record |= {
-        "peak_memory_bytes": peak,
-        "peak_memory_reserved_bytes": reserved,
-        "memory_source": memory.source,
-        "threads": torch.get_num_threads(),
-        "runs_at_once": meter.runs_at_once,
-        "speed_probe_s": float(np.mean(probes)) if probes else None,
-        "speed_probes_s": probes,
-        "software": description.software(),
-        "hardware": description.hardware(spec.device),
-        "data_status": data.card["status"],
-        "weights": created.weights,
-        "wall_time_s": time.perf_counter() - began,
-        "history": run.history,
-        "meter": meter.as_dict(),
-        "environment": description.environment(spec.device, torch.get_num_threads())
-        | {"power": meter.assumptions},
-        "data_sha256": data.card["sha256"],
-        "weights_sha256": created.weights_sha256,
-        "started_at": started_at,
-        "ended_at": _now(),
-        "traceback": None,
-    }
+    record = run_record(
+        spec,
+        description.recorded(spec.device, torch.get_num_threads(), power=meter.assumptions),
+        num_params=created.num_params,
+        n_train=len(train),
+        n_val=len(val),
+        n_test=len(test),
+        test_accuracy_last_epoch=float(np.mean(last.argmax(1) == labels)),
+        val_accuracy=run.history[run.best_epoch]["val_accuracy"],
+        best_epoch=run.best_epoch,
+        **metrics.performance(chosen, labels, ordered=data.card["ordered"]),
+        **_costs(run, meter),
+        peak_memory_bytes=peak,
+        peak_memory_reserved_bytes=reserved,
+        memory_source=memory.source,
+        threads=torch.get_num_threads(),
+        runs_at_once=meter.runs_at_once,
+        speed_probe_s=float(np.mean(probes)) if probes else None,
+        speed_probes_s=probes,
+        data_status=data.card["status"],
+        data_sha256=data.card["sha256"],
+        weights=created.weights,
+        weights_sha256=created.weights_sha256,
+        history=run.history,
+        meter=meter.as_dict(),
+        started_at=started_at,
+        ended_at=_now(),
+        wall_time_s=time.perf_counter() - began,
+    )
     return Outcome(record, chosen, labels)
 
 

@@ -423,7 +423,12 @@ def test_runs_side_by_side_pay_for_the_core_that_they_use_and_share_the_memory(d
 def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tmp_path):
     driver(FakeGpu(name="Small GPU"))
     told = "OutOfMemory: CUDA out of memory. Tried to allocate 2 GiB; largest batch size that fits: 12"
-    record = execution.failed_record(SPEC, errors.classify("OutOfMemory", told), told)
+    record = runs.run_record(
+        SPEC,
+        description.recorded(SPEC.device),
+        failure=errors.classify("OutOfMemory", told),
+        traceback=told,
+    )
     store = runs.Store(tmp_path, "pocket")
     store.write_record(record)
     runs.collect(store)
@@ -431,7 +436,8 @@ def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tm
     assert row["failure"] == "out_of_memory" and row["largest_batch_size"] == 12
     assert row["hardware"].startswith("Small GPU; ")
     assert record["environment"]["gpu_uuid"] == "GPU-aaaa" and record["environment"]["driver"] == "999.99"
-    nothing = execution.failed_record(SPEC, "out_of_memory", "largest batch size that fits: none")
+    told = "largest batch size that fits: none"
+    nothing = runs.run_record(SPEC, {}, failure="out_of_memory", traceback=told)
     assert nothing["largest_batch_size"] is None
 
 
