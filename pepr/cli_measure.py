@@ -1,7 +1,9 @@
-"""The commands around trainings that are not the study's: `pepr measure` and `pepr card`."""
+"""The commands that measure: `pepr measure`, `pepr sweep`, and what is handed on of it, `pepr card`."""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +64,45 @@ def card(
     typer.echo(cards.render(training, form), nl=False)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `pepr`."""
+def sweep(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="In pixels; default: 64 on a CPU, else 256.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 32,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    models: Annotated[str | None, typer.Option(help="Only these, by commas.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Measure a training step of every model here: from it follows what the grid costs on this machine."""
+    from pepr.costs import sweep as sweeping
+
+    conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
+    named = [part.strip() for part in models.split(",")] if models else None
+    found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps(list(found.rows.values()), indent=1, allow_nan=False))
+    else:
+        typer.echo(sweeping.as_text(found))
+
+
+def sweep_part(
+    models: list[str],
+    device: Annotated[str, typer.Option()],
+    image_size: Annotated[int, typer.Option()],
+    batch_size: Annotated[int, typer.Option()],
+    precision: Annotated[str, typer.Option()],
+) -> None:
+    """Measure a step of a few models, one row a line."""
+    from pepr.costs import sweep as sweeping
+
+    conditions = sweeping.Conditions(device, image_size, batch_size, precision)
+    for row in sweeping.measure_models(models, conditions):
+        sys.stdout.write(json.dumps(row, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+def register(app: typer.Typer, step: typer.Typer) -> None:
+    """Add the commands to `pepr`, and the parts of a sweep to its hidden steps."""
     app.command(context_settings={"allow_interspersed_args": False})(measure)
     app.command()(card)
+    app.command()(sweep)
+    step.command(name="sweep")(sweep_part)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-INFERRED, CONFIRMED, REFUTED = "inferred", "confirmed", "refuted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +13,7 @@ class Finding:
     """One thing that cannot be so, or should not: where it stands, what is seen, what was expected.
 
     `severity`: `error` (cannot be so), `warning` (misleads if used as it is), `note` (worth knowing).
-    `setting` and `model` are empty (None) where a finding is about a whole column or table. `verdict`:
-    `inferred` from the table alone, or `confirmed` or `refuted` by a record of how the table came about,
-    which then says in `origin` where the value was first recorded.
+    `setting` and `model` are empty (None) where a finding is about a whole column or table.
     """
 
     check: str
@@ -27,8 +24,6 @@ class Finding:
     value: Any
     expected: Any
     explanation: str
-    origin: dict[str, Any] | None = None
-    verdict: str = INFERRED
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,8 +13,11 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -23,10 +26,27 @@ FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 DRAIN_S = 1.0
 """How long output is waited for that something else still holds open when the command has ended."""
 CHUNK = 65536
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+"""The unit in which the system tells of resident memory."""
 
 
-def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None) -> int:
-    """Run a command to its end; its exit status, negative for the signal that ended it.
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status, negative for the signal that ended it, and what it took.
+
+    `time_s` is by the clock, `cpu_time_s` processor time, its child processes' included; `peak_memory_bytes`
+    the resident memory of the largest of its processes, None where none outgrew this process: Linux counts
+    what a process was before it became the command.
+    """
+
+    status: int
+    time_s: float
+    cpu_time_s: float
+    peak_memory_bytes: int | None
+
+
+def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None) -> Ended:
+    """Run a command to its end.
 
     `listen` is given whatever the command writes, as it appears; a command whose output is a terminal still
     sees one. Signals that reach this process meanwhile reach the command. Raises OSError where the command
@@ -35,9 +55,28 @@ def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None)
     with contextlib.ExitStack() as stack:
         streams = stack.enter_context(_heard(listen)) if listen else {}
         forward = stack.enter_context(_forwarded_signals())
+        began = time.perf_counter()
         child = subprocess.Popen(arguments, **streams)
-        forward(child)
-        return child.wait()
+        forward(child.pid)
+        before = own_peak_bytes()
+        _, status, used = os.wait4(child.pid, 0)  # `Popen.wait` would not tell what the command used
+        child.returncode = os.waitstatus_to_exitcode(status)
+        peak = used.ru_maxrss * MAXRSS_BYTES
+        return Ended(
+            child.returncode,
+            time.perf_counter() - began,
+            used.ru_utime + used.ru_stime,
+            peak if peak > before else None,
+        )
+
+
+def own_peak_bytes() -> int:
+    """Peak resident memory of this process since it began, or since Linux was told to forget it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
 
 
 def exit_as(status: int) -> None:
@@ -53,27 +92,28 @@ def exit_as(status: int) -> None:
 
 
 @contextlib.contextmanager
-def _forwarded_signals() -> Iterator[Callable[[subprocess.Popen], None]]:
-    """While open, signals go to the process that the yielded function was given; those before it wait.
+def _forwarded_signals() -> Iterator[Callable[[int], None]]:
+    """While open, signals go to the process whose id the yielded function was given; those before it wait.
 
     What was ignored stays ignored, here and in the command (`nohup`). Python takes signals in its main
     thread only: in another one nothing is changed.
     """
-    children: list[subprocess.Popen] = []
+    children: list[int] = []
     waiting: list[int] = []
 
     def handle(number: int, _frame: Any) -> None:
         if signal.Signals(number).name in FROM_TERMINAL and _in_foreground():
             return  # the terminal has sent it to the command as well
         for child in children:
-            child.send_signal(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
         if not children:
             waiting.append(number)
 
-    def begin(child: subprocess.Popen) -> None:
+    def begin(child: int) -> None:
         children.append(child)
         while waiting:
-            child.send_signal(waiting.pop(0))
+            os.kill(child, waiting.pop(0))
 
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -6,11 +6,11 @@ import contextlib
 import datetime
 import fcntl
 import re
-import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from typing import Any
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
 from pepr.grids import carbon_intensity
-from pepr.machine import description, gpu
-from pepr.machine.meter import Meter, open_meter
+from pepr.machine import cores, description, gpu
+from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
-from pepr.runs.record import run_record
+from pepr.runs.columns import COLUMNS
 from pepr.runs.results import collect
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -97,6 +97,7 @@ class Measurement:
             f"{name} {1000 * took[f'energy_{name}_kwh']:.4g} Wh "
             f"{'measured' if source in MEASURED_KINDS else 'estimated'} ({source})"
             for name, source in component_sources(self.record["energy_source"]).items()
+            if took.get(f"energy_{name}_kwh") is not None
         ]
         ended = self.record["status"]
         if self.record["failure"]:
@@ -165,14 +166,13 @@ def measure_command(
     was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
     """
     run = Measurement(subject)
-    meter = meter or open_meter(subject.device)
     began, started_at, kills = time.time(), _now(), _out_of_memory_kills()
+    listen = performance.listen if isinstance(performance, Output) else None
     try:
-        with meter.window(WINDOW):
-            status = command.run(arguments, performance.listen if isinstance(performance, Output) else None)
+        ended, meter = _metered(lambda: command.run(arguments, listen), subject.device, meter)
     except OSError as error:
         raise InputError(f"{arguments[0]}: cannot be started: {error.strerror}") from None
-    failure = _failure(arguments, status, _out_of_memory_kills() > kills)
+    failure = _failure(arguments, ended.status, _out_of_memory_kills() > kills)
     if performance is not None and failure is None:
         try:
             run.performance = (
@@ -184,16 +184,44 @@ def measure_command(
             say(f"pepr measure: no performance: {error}")
     environment = description.environment(subject.device)
     packages = {name: environment["packages"][name] for name in COMMAND_PACKAGES}
-    on_gpu = subject.device.startswith("cuda")
+    peak = None if subject.device.startswith("cuda") else ended.peak_memory_bytes
     circumstances = {
         "software": "; ".join(f"{name} {version}" for name, version in packages.items()),
         "environment": {**environment, "packages": packages, "python": None},
-        "peak_memory_bytes": None if on_gpu else _largest_child_bytes(),
-        "memory_source": None if on_gpu else "rss_peak",
+        "peak_memory_bytes": peak,
+        "memory_source": peak and "rss_peak",
     }
     _keep(run, meter, "command", failure, started_at, circumstances)
     say(f"pepr measure: {run.summary()}")
-    return status
+    return ended.status
+
+
+def _metered(
+    work: Callable[[], command.Ended], device: str, meter: Meter | None
+) -> tuple[command.Ended, Meter]:
+    """Run a command under a meter.
+
+    Opening one takes seconds. Where nothing has to be read at the command's edges, since the CPU has no
+    counter, it opens while the command already runs: what that took is known when it has ended.
+    """
+    if meter is not None or device != "cpu" or sys.platform != "linux" or description.cpu_counters():
+        meter = meter or open_meter(device)
+        with meter.window(WINDOW):
+            return work(), meter
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(open_meter, device)
+        busy, study = cores.busy_time(), cores.study_time()
+        ended = work()
+        others = cores.busy_time() - busy - (cores.study_time() - study)
+        part = Window(time_s=ended.time_s, cpu_time_s=ended.cpu_time_s, other_cpu_time_s=max(others, 0.0))
+        try:
+            meter = opening.result()
+            meter.charge(WINDOW, part)
+        except Exception as error:  # the command has run: its record says that the meter failed
+            reason = f"{type(error).__name__}: {error}"
+            meter = Meter(None, {"cpu": "load_model"}, windows={WINDOW: part})
+            print(f"pepr measure: the meter could not be opened: {reason}", file=sys.stderr)
+    return ended, meter
 
 
 def name_of(arguments: Sequence[str]) -> str:
@@ -247,17 +275,20 @@ def _keep(
     subject, store = run.subject, run.subject.store
     with _one_writer(store):
         spec = _spec(run, fidelity, store)
-        found = run.facts | costs | circumstances
-        found |= {
+        run.record = dict.fromkeys(COLUMNS) | run.facts | spec.as_dict() | costs | circumstances
+        run.record |= {
+            "run_id": spec.run_id,
+            "status": "failed" if failure else "ok",
+            "failure": failure[0] if failure else None,
+            "traceback": failure[1] if failure else None,
             "energy_source": meter.source,
             "hardware": description.hardware(subject.device),
             MEASURES[subject.measure]: None if failure else run.performance,
+            "history": [],
             "meter": meter.as_dict(),
             "started_at": started_at,
             "ended_at": _now(),
         }
-        kind, traceback = failure or (None, None)
-        run.record = run_record(spec, {}, failure=kind, traceback=traceback, **found)
         store.write_record(run.record)
         run.path = store.record_path(spec.run_id)
         collect(store)
@@ -273,7 +304,7 @@ def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
         (record["model"], record["dataset"], record["setting"], record["fidelity"]) == key
         for record in store.records()
     )
-    return RunSpec(*key[:3], fidelity=fidelity, seed=done, device=subject.device, **details)
+    return RunSpec(*key, seed=done, device=subject.device, **details)
 
 
 def _costs(meter: Meter) -> dict[str, Any]:
@@ -316,12 +347,6 @@ def _out_of_memory_kills() -> int:
     return 0
 
 
-def _largest_child_bytes() -> int:
-    """Peak resident memory of the largest process among those that have ended below this one."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-
-
 class _BlockMemory:
     """Peak memory of a block in this process: the allocator's on a GPU, else the resident peak."""
 
@@ -341,12 +366,7 @@ class _BlockMemory:
             return self.torch.cuda.max_memory_allocated()
         if self.source is None:
             return None
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return command.own_peak_bytes()
 
 
 def _synchroniser(device: str) -> Callable[[], None]:

@@ -166,8 +166,8 @@ def test_a_cpu_that_is_not_metered_has_a_load_model_of_codecarbons_watts(monkeyp
         total_power = staticmethod(lambda: SimpleNamespace(W=6.0))
 
     monkeypatch.setattr(metering.os, "cpu_count", lambda: 8)
-    sources, load = metering._describe([CPU(), RAM()])
-    assert sources == {"cpu": source, "ram": "assumed"}
+    sources, limit, load = metering._describe([CPU(), RAM()])
+    assert sources == {"cpu": source, "ram": "assumed"} and limit == 46.0
     assert load == (metering.LoadModel(core_w=5.0, memory_w=6.0) if modelled else None)
 
 
@@ -201,3 +201,30 @@ def test_intensities_are_codecarbons_and_the_world_is_the_default(monkeypatch):
     assert grids.carbon_intensity() == (table["KEN"]["carbon_intensity"], table["KEN"]["country_name"])
     with pytest.raises(InputError, match="'ZZZ'"):
         grids.carbon_intensity("ZZZ")
+
+
+def test_work_that_was_timed_from_outside_is_charged_by_the_load_model_alone():
+    meter = metering.Meter(None, SOURCES, load_model=metering.LoadModel(core_w=4.0, memory_w=2.0))
+    for _ in range(2):
+        meter.charge("train", metering.Window(time_s=90.0, cpu_time_s=45.0))
+    window = meter.check("train")
+    assert window.energy_cpu_kwh * 3.6e6 == pytest.approx(2 * 180.0)
+    assert window.energy_ram_kwh * 3.6e6 == pytest.approx(2 * 180.0)
+    assert window.energy_kwh * 3.6e6 == pytest.approx(2 * 360.0)
+    with pytest.raises(MeterError, match="read by cpu:counter"):
+        metering.Meter(FakeTracker(), {"cpu": "counter"}).charge("train", metering.Window())
+
+
+def test_a_child_that_outlives_the_window_is_counted_for_what_it_took_in_it():
+    meter = metering.Meter(None, SOURCES, load_model=metering.LoadModel(core_w=4.0, memory_w=2.0))
+    busy = "import time\nwhile time.process_time() < 60: pass"
+    child = subprocess.Popen([sys.executable, "-c", busy])
+    try:
+        time.sleep(0.5)
+        with meter.window("train"):
+            time.sleep(1.0)
+        took = meter.windows["train"].cpu_time_s
+    finally:
+        child.kill()
+        child.wait()
+    assert 0.05 < took < 1.2

@@ -22,8 +22,9 @@ def through(statement: str, *arguments: str, **options) -> subprocess.CompletedP
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, **options)
 
 
-LISTENING = "command.exit_as(command.run(sys.argv[1:], heard.append))"
-PLAIN = "command.exit_as(command.run(sys.argv[1:]))"
+LISTENING = "command.exit_as(command.run(sys.argv[1:], heard.append).status)"
+TELLING = "ended = command.run(sys.argv[1:]); print(ended.cpu_time_s, ended.peak_memory_bytes)"
+PLAIN = "command.exit_as(command.run(sys.argv[1:]).status)"
 
 
 @pytest.mark.parametrize("statement", [PLAIN, LISTENING])
@@ -108,13 +109,13 @@ def test_what_was_ignored_stays_ignored():
 
 def test_the_handlers_of_before_are_back_afterwards():
     before = signal.getsignal(signal.SIGTERM)
-    assert command.run(["true"]) == 0
+    assert command.run(["true"]).status == 0
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_outside_the_main_thread_a_command_runs_too():
     found = []
-    thread = threading.Thread(target=lambda: found.append(command.run(["sh", "-c", "exit 3"])))
+    thread = threading.Thread(target=lambda: found.append(command.run(["sh", "-c", "exit 3"]).status))
     thread.start()
     thread.join()
     assert found == [3]
@@ -123,3 +124,15 @@ def test_outside_the_main_thread_a_command_runs_too():
 def test_a_command_that_is_not_there_raises():
     with pytest.raises(FileNotFoundError):
         command.run(["no-such-command-at-all"])
+
+
+def test_what_a_command_and_its_children_took_is_told():
+    code = "import time\nwhile time.process_time() < 0.4: pass\nx = b'x' * 200_000_000"
+    twice = f'{sys.executable} -c "{code}"; {sys.executable} -c "{code}"'
+    seconds, peak = through(TELLING, "sh", "-c", twice, check=True).stdout.split()
+    assert 0.8 <= float(seconds) < 4
+    assert 200e6 < int(peak) < 400e6
+
+
+def test_a_command_smaller_than_this_process_has_no_peak_of_its_own():
+    assert through(TELLING, "true", check=True).stdout.split()[1] == b"None"

@@ -16,7 +16,7 @@ import pepr
 from pepr import audit
 from pepr.analysis import scores
 from pepr.errors import InputError
-from pepr.machine.meter import Meter, open_meter
+from pepr.machine.meter import LoadModel, Meter, open_meter
 from pepr.runs.results import Results, read_table
 from pepr.study import measurement, verification
 from pepr.study.measurement import Subject, measure_command
@@ -26,19 +26,9 @@ from pepr.tables.scoring import score_table
 PEPR_MEASURE = (sys.executable, "-m", "pepr.cli", "measure")
 
 
-class SteadyTracker:
-    """A tracker of 10 W on the CPU and 4 W of memory, for as long as each task takes."""
-
-    def start_task(self, task_name):
-        self.began = time.perf_counter()
-
-    def stop_task(self):
-        hours = (time.perf_counter() - self.began) / 3600
-        return SimpleNamespace(cpu_energy=0.010 * hours, gpu_energy=0.0, ram_energy=0.004 * hours)
-
-
 def steady_meter():
-    return Meter(SteadyTracker(), {"cpu": "load_model", "ram": "assumed"})
+    """10 W for a core that works and 4 W of memory, for as long as each command takes."""
+    return Meter(None, {"cpu": "load_model", "ram": "assumed"}, load_model=LoadModel(10.0, 4.0))
 
 
 @pytest.fixture
@@ -69,8 +59,9 @@ def test_a_command_that_ends_well_is_one_row_with_its_energy_and_performance(fol
     assert (row["status"], row["model"], row["test_accuracy"]) == ("ok", "tree", 0.91)
     assert row["energy_source"] == "cpu:load_model;ram:assumed"
     assert 0.3 <= row["train_time_s"] < 3
-    assert row["energy_kwh"] == pytest.approx(14e-3 * row["train_time_s"] / 3600, rel=0.02)
-    assert row["peak_memory_bytes"] > 1e5 and row["memory_source"] == "rss_peak"
+    assert row["energy_ram_kwh"] == pytest.approx(4.0 * row["train_time_s"] / 3.6e6)
+    assert row["energy_cpu_kwh"] == pytest.approx(10.0 * row["train_cpu_time_s"] / 3.6e6)
+    assert row["energy_kwh"] == row["energy_cpu_kwh"] + row["energy_ram_kwh"]
     assert record["environment"]["packages"].keys() == {"pepr", "codecarbon"}
     assert "estimated (load_model)" in said[-1] and "accuracy 0.91" in said[-1]
 
@@ -124,7 +115,10 @@ def test_a_command_that_cannot_be_started_leaves_no_record(folder):
 
 
 def test_a_meter_that_measured_nothing_makes_a_failed_row_and_leaves_the_status(folder):
-    class Nothing(SteadyTracker):
+    class Nothing:
+        def start_task(self, task_name):
+            pass
+
         def stop_task(self):
             return SimpleNamespace(cpu_energy=0.0, gpu_energy=0.0, ram_energy=0.0)
 
@@ -153,13 +147,53 @@ def test_the_processor_time_of_child_processes_is_the_commands(folder):
 
 
 def test_the_energy_is_that_of_the_meter_used_directly(folder):
-    outer = open_meter()
-    inner = open_meter()
-    with outer.window("direct"):
-        measured(folder, busy(2.5), meter=inner)
-    own, direct = inner.windows["train"], outer.windows["direct"]
-    assert own.energy_kwh == pytest.approx(direct.energy_kwh * own.time_s / direct.time_s, rel=0.02)
-    assert own.cpu_time_s == pytest.approx(direct.cpu_time_s, rel=0.05)
+    """The meter around a command by hand, and the command measured, at once: one command, two meters."""
+    direct = open_meter()
+    with direct.window("direct"):
+        _, record, _ = measured(folder, busy(2.5), meter=None)
+    window = direct.windows["direct"]
+    own_work = window.cpu_time_s - record["train_cpu_time_s"]
+    by_hand = direct.load_model.energy_kwh(window.cpu_time_s - own_work, record["train_time_s"])
+    assert record["energy_cpu_kwh"] == pytest.approx(by_hand[0], rel=0.02)
+    assert record["energy_ram_kwh"] == pytest.approx(by_hand[1], rel=0.02)
+    assert 2.5 <= record["train_cpu_time_s"] <= 1.2 * 2.5 and own_work < 5
+
+
+def test_the_meter_opens_while_the_command_runs(folder, monkeypatch):
+    def slow(device):
+        time.sleep(1.0)
+        return Meter(None, {"cpu": "load_model", "ram": "assumed"}, load_model=LoadModel(4.0, 2.0))
+
+    monkeypatch.setattr(measurement, "open_meter", slow)
+    began = time.monotonic()
+    _, record, _ = measured(folder, ["sleep", "1.2"], meter=None)
+    assert time.monotonic() - began < 2.0
+    assert record["energy_ram_kwh"] == pytest.approx(2.0 * record["train_time_s"] / 3.6e6)
+    _, short, _ = measured(folder, busy(0.1), meter=None)
+    assert short["energy_cpu_kwh"] == pytest.approx(4.0 * short["train_cpu_time_s"] / 3.6e6)
+
+
+def test_a_meter_that_cannot_be_opened_loses_neither_record_nor_status(folder, monkeypatch, capfd):
+    def broken(device):
+        raise FileNotFoundError("scontrol")
+
+    monkeypatch.setattr(measurement, "open_meter", broken)
+    status, record, _ = measured(folder, shell("exit 0"), meter=None)
+    assert (status, record["failure"]) == (0, "meter_failed")
+    assert "FileNotFoundError: scontrol" in capfd.readouterr().err
+
+
+def test_a_cpu_with_a_counter_is_read_at_both_edges(folder, monkeypatch):
+    opened = []
+
+    def counting(device):
+        opened.append(time.monotonic())
+        return steady_meter()
+
+    monkeypatch.setattr(measurement, "open_meter", counting)
+    monkeypatch.setattr(measurement.description, "cpu_counters", lambda: ["energy_uj"])
+    _, record, _ = measured(folder, ["sleep", "0.2"], meter=None)
+    assert len(opened) == 1 and record["energy_kwh"] > 0
 
 
 SKLEARN = """

@@ -1,0 +1,423 @@
+"""Sweep the model space: one training step of every model, measured here, a row as soon as it is done.
+
+What a fine-tuning costs does not depend on what the network learns. From a step follows a run, and from a
+sweep the grid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pepr.costs.model import ACTIVATION_SHARE, Job
+from pepr.errors import InputError, classify
+from pepr.files import results_root, write_atomic
+from pepr.machine.cores import KERNEL_ENVIRONMENT
+from pepr.models.space import model_space
+
+IMAGE_SIZE = {"cpu": 64, "cuda": 256}
+MODELS_IN_A_PROCESS = {"cpu": 1, "cuda": 8}
+"""A process does so many models. Resident memory is that of a process, which keeps what a model has left
+behind; a GPU's allocator counts each model by itself, and starting CUDA takes longer than a step."""
+WORKER = (sys.executable, "-m", "pepr.cli", "step", "sweep")
+POLL_S = 0.2
+COLUMNS = (
+    "model",
+    "status",
+    "failure",
+    "num_params",
+    "steps",
+    "step_time_s",
+    "step_cpu_time_s",
+    "step_energy_wh",
+    "eval_time_s",
+    "eval_cpu_time_s",
+    "eval_energy_wh",
+    "peak_memory_bytes",
+    "memory_source",
+    "energy_source",
+    "contended",
+    "largest_batch_size",
+    "explanation",
+    "device",
+    "image_size",
+    "batch_size",
+    "precision",
+    "hardware",
+    "software",
+    "measured_at",
+)
+"""Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation."""
+LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How steps are measured: what keeps two sweeps apart."""
+
+    device: str
+    image_size: int
+    batch_size: int = 32
+    precision: str = "fp32"
+
+    @property
+    def name(self) -> str:
+        return f"{self.device.replace(':', '')}-{self.image_size}px-b{self.batch_size}-{self.precision}"
+
+
+def conditions_of(device: str | None, image_size: int | None, batch_size: int, precision: str) -> Conditions:
+    """Conditions with what this machine has where nothing is said: 64 px on a CPU, 256 px on a GPU.
+
+    Raises InputError for numbers that are no batch and no size.
+    """
+    from pepr.machine import description
+
+    device = device or description.default_device()
+    size = image_size or IMAGE_SIZE["cuda" if device.startswith("cuda") else "cpu"]
+    if size < 1 or batch_size < 2:
+        raise InputError(f"image size {size}, batch size {batch_size}: expected at least 1 and 2")
+    if precision not in ACTIVATION_SHARE:
+        raise InputError(f"precision {precision!r}: expected one of {', '.join(ACTIVATION_SHARE)}")
+    return Conditions(device, size, batch_size, precision)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The rows of one machine under one set of conditions, by model."""
+
+    conditions: Conditions
+    rows: dict[str, dict[str, Any]]
+
+    @property
+    def hardware(self) -> str:
+        return next(iter(self.rows.values()))["hardware"]
+
+    def row(self, model: str) -> dict[str, Any] | None:
+        """The row of a model that was measured; None for one that failed or is missing."""
+        found = self.rows.get(model)
+        return found if found and found["status"] == "ok" else None
+
+
+def sweep(
+    conditions: Conditions,
+    models: Sequence[str] | None = None,
+    say: Callable[[str], None] = print,
+    folder: Path | None = None,
+    at_once: int = 1,
+) -> Sweep:
+    """Measure a step of every model that has no row yet, and return the rows of all.
+
+    A row is on disk as soon as it is measured; what was killed goes on where it stopped. A model that fails
+    is a row that says why. `at_once` processes go on side by side.
+
+    Raises InputError for a model that is not known or cannot take the size.
+    """
+    wanted = _models(models, conditions.image_size)
+    path = rows_path(conditions, folder)
+    rows = _read_rows(path)
+    left = [model for model in wanted if model not in rows]
+    if left:
+        say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")
+    done, began = 0, time.monotonic()
+    with _appending(path) as append:
+        for row in _measured(left, conditions, at_once):
+            append(row)
+            rows[row["model"]] = row
+            done += 1
+            remaining = (time.monotonic() - began) / done * (len(left) - done)
+            say(f"[{len(wanted) - len(left) + done}/{len(wanted)}, {_minutes(remaining)} left] {line(row)}")
+    found = Sweep(conditions, {model: rows[model] for model in wanted if model in rows})
+    write_atomic(path.with_suffix(".csv"), as_csv(found))
+    return found
+
+
+def step_time_s(row: dict[str, Any]) -> float:
+    """Seconds of a step: processor time on a CPU, where a run has one thread and others run beside it."""
+    return row["step_cpu_time_s" if row["device"] == "cpu" else "step_time_s"]
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row in a few words."""
+    if row["status"] != "ok":
+        return f"{row['model']}: {row['failure']}: {row['explanation']}"
+    return (
+        f"{row['model']}: {1000 * step_time_s(row):.4g} ms "
+        f"and {1000 * row['step_energy_wh']:.4g} mWh a step, {row['peak_memory_bytes'] / 1e6:.4g} MB"
+    )
+
+
+def as_text(found: Sweep) -> str:
+    """A sweep for a person: the models by what a step takes, and those that failed."""
+    ok = [row for row in found.rows.values() if row["status"] == "ok"]
+    lines = [line(row) for row in sorted(ok, key=step_time_s)]
+    lines += [line(row) for row in found.rows.values() if row["status"] != "ok"]
+    of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
+    return "\n".join([f"{len(ok)} of {len(found.rows)} models measured on {of}:", *lines])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _models(asked: Sequence[str] | None, image_size: int) -> list[str]:
+    space = model_space()
+    unknown = sorted(set(asked or ()) - set(space))
+    if unknown:
+        raise InputError(f"no model {', '.join(unknown)} in the study; `pepr models` lists them")
+    refused = sorted(name for name in asked or () if not space[name].accepts(image_size))
+    if refused:
+        raise InputError(f"{', '.join(refused)} cannot take {image_size} px images")
+    return [name for name in asked or space if space[name].accepts(image_size)]
+
+
+def sweeps_folder() -> Path:
+    """Where this machine's sweeps are kept: `sweep/` beside its results."""
+    return results_root() / "sweep"
+
+
+def rows_path(conditions: Conditions, folder: Path | None = None) -> Path:
+    """The file of the rows: one JSON object a line."""
+    return (folder or sweeps_folder()) / f"{conditions.name}.jsonl"
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows on disk by model; a line that a kill tore off is no row."""
+    rows = {}
+    if path.exists():
+        for text in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(text)
+                rows[row["model"]] = row
+    return rows
+
+
+@contextlib.contextmanager
+def _appending(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Adds rows to the file, each on disk before the next is measured; a torn line before them is ended."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as stream:
+        torn = stream.tell() and _last_byte(path) != b"\n"
+
+        def append(row: dict[str, Any]) -> None:
+            nonlocal torn
+            text = json.dumps(row, allow_nan=False)
+            stream.write((("\n" if torn else "") + text + "\n").encode())
+            torn = False
+            stream.flush()
+            os.fsync(stream.fileno())
+
+        yield append
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1)
+
+
+def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> Iterator[dict[str, Any]]:
+    """The rows of models, as their processes tell them; one that dies costs the model that it was at."""
+    waiting, kind = list(models), "cuda" if conditions.device.startswith("cuda") else "cpu"
+    workers: list[_Worker] = []
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < at_once:
+                share = math.ceil(len(waiting) / at_once)
+                taken = waiting[: min(MODELS_IN_A_PROCESS[kind], share)]
+                del waiting[: len(taken)]
+                workers.append(_Worker(taken, conditions, at_once))
+            for worker in list(workers):
+                row = worker.next_row()
+                if row is not None:
+                    yield row
+                elif worker.ended:
+                    workers.remove(worker)
+                    yield from worker.lost_row()
+                    waiting += worker.models
+            time.sleep(POLL_S)
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A process that measures a few models and tells of each in a line, `models` being those not told of."""
+
+    def __init__(self, models: list[str], conditions: Conditions, at_once: int):
+        self.models, self.conditions = models, conditions
+        command = [*WORKER, *models]
+        for name, value in dataclasses.asdict(conditions).items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        environment = KERNEL_ENVIRONMENT | os.environ | {"PEPR_RUNS_AT_ONCE": str(at_once)}
+        if conditions.device == "cpu":
+            environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._text = b""
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None and b"\n" not in self._text
+
+    def next_row(self) -> dict[str, Any] | None:
+        """The next row that the process has told, if there is one."""
+        exited = self.process.poll() is not None
+        with contextlib.suppress(BlockingIOError):
+            self._text += self.process.stdout.read() or b""
+        if b"\n" not in self._text:
+            if exited:
+                self._text = b""
+            return None
+        text, _, self._text = self._text.partition(b"\n")
+        row = json.loads(text)
+        self.models.remove(row["model"])
+        return row
+
+    def lost_row(self) -> Iterator[dict[str, Any]]:
+        """The row of the model at which the process died, if it did not do all of its models."""
+        if self.models:
+            status = self.process.returncode
+            how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+            kind = "out_of_memory" if status == -signal.SIGKILL else "error"
+            yield failed_row(self.models.pop(0), self.conditions, kind, f"its process ended by {how}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def failed_row(model: str, conditions: Conditions, failure: str, explanation: str) -> dict[str, Any]:
+    """The row of a model that could not be measured."""
+    fitting = LARGEST_BATCH.search(explanation)
+    return _row(
+        model,
+        conditions,
+        status="failed",
+        failure=failure,
+        explanation=explanation,
+        largest_batch_size=int(fitting[1]) if fitting else None,
+    )
+
+
+def _row(model: str, conditions: Conditions, **values: Any) -> dict[str, Any]:
+    from pepr.machine import description
+
+    return (
+        dict.fromkeys(COLUMNS)
+        | dataclasses.asdict(conditions)
+        | {
+            "model": model,
+            "hardware": description.hardware(conditions.device),
+            "software": description.software(),
+            "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        | values
+    )
+
+
+def measure_models(models: Sequence[str], conditions: Conditions) -> Iterator[dict[str, Any]]:
+    """The row of each model, measured in this process; whatever a model does becomes its row."""
+    from pepr.machine.meter import open_meter
+    from pepr.runs.spec import RunSpec
+    from pepr.training import steps
+
+    steps.prepare(conditions.device)
+    meter = open_meter(conditions.device)
+    for model in models:
+        spec = RunSpec(
+            model,
+            "noise",
+            "noise",
+            image_size=conditions.image_size,
+            batch_size=conditions.batch_size,
+            precision=conditions.precision,
+            device=conditions.device,
+        )
+        try:
+            found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}))
+            yield _row(model, conditions, status="ok", **dataclasses.asdict(found))
+        except Exception as error:
+            failure = classify(type(error).__name__, str(error))
+            yield failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")
+
+
+def as_csv(found: Sweep) -> str:
+    """The table of a sweep, one row a model."""
+    import pandas as pd
+
+    return pd.DataFrame(list(found.rows.values()), columns=list(COLUMNS)).to_csv(index=False)
+
+
+def read_csv(path: Path) -> Sweep:
+    """A sweep from its table. Raises InputError where a column is missing."""
+    import pandas as pd
+
+    table = pd.read_csv(path, engine="python")
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing or table.empty:
+        raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    first = rows[0]
+    conditions = Conditions(
+        first["device"], int(first["image_size"]), int(first["batch_size"]), first["precision"]
+    )
+    return Sweep(conditions, {row["model"]: row for row in rows})
+
+
+def find(
+    image_size: int, batch_size: int, precision: str, device: str | None = None, folder: Path | None = None
+) -> Sweep | None:
+    """This machine's sweep under these conditions, else the shipped one of like hardware; else None."""
+    from pepr.machine import description
+
+    device = device or description.default_device()
+    conditions = Conditions(device, image_size, batch_size, precision)
+    hardware = description.hardware(device)
+    own = _read_rows(rows_path(conditions, folder))
+    own = {model: row for model, row in own.items() if row["hardware"] == hardware}
+    if own:
+        return Sweep(conditions, own)
+    for shipped in shipped_sweeps():
+        if shipped.conditions == conditions and shipped.hardware == hardware:
+            return shipped
+    return None
+
+
+@functools.cache
+def shipped_sweeps() -> tuple[Sweep, ...]:
+    """The sweeps that the project measured itself, from `pepr/reference/sweep/`."""
+    folder = resources.files("pepr.reference") / "sweep"
+    if not folder.is_dir():
+        return ()
+    paths = sorted(Path(str(path)) for path in folder.iterdir() if path.name.endswith(".csv"))
+    return tuple(read_csv(path) for path in paths)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job costs by its step: seconds (processor time on a CPU), Wh and bytes."""
+
+    train_time_s: float
+    energy_wh: float
+    peak_memory_bytes: int
+
+
+def of_job(row: dict[str, Any], job: Job) -> Cost:
+    """From a measured step to a job: epochs times steps; validation is no part, as in the study's rows."""
+    steps = job.epochs * job.train_images / job.batch_size
+    return Cost(steps * step_time_s(row), steps * row["step_energy_wh"], int(row["peak_memory_bytes"]))

@@ -1,0 +1,196 @@
+"""What one training step of a model takes: the loop's own epochs, on images of noise, under the meter."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pepr.datasets.preparation import Prepared
+from pepr.errors import OutOfMemory
+from pepr.machine.meter import Meter, Window
+from pepr.runs.spec import RunSpec
+from pepr.training import loop
+from pepr.training.memory import _memory_gauge
+
+CLASSES = 2
+BATCHES = 4
+"""How many batches of noise there are; a round goes through them again and again."""
+ROUND_S = 0.5
+"""A round of steps takes at least so long, so that what begins and ends it does not count."""
+FEWEST_ROUNDS, STABLE = 3, 0.02
+"""Rounds are repeated until the middle half of so many, or more, lies within this share of their median."""
+LEARNING_RATE = 1e-9
+"""Costs do not depend on it; nothing diverges."""
+
+
+WINDOWS = ("train", "validation")
+"""What the loop calls the two."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The costs of a training step and of an evaluation step, each of `batch_size` images.
+
+    Times in seconds, processor times beside them; energies in Wh; `steps` that were measured, by rounds of
+    which the medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form.
+    """
+
+    num_params: int
+    steps: int
+    step_time_s: float
+    step_cpu_time_s: float
+    step_energy_wh: float
+    eval_time_s: float
+    eval_cpu_time_s: float
+    eval_energy_wh: float
+    peak_memory_bytes: int
+    memory_source: str
+    energy_source: str
+    contended: bool
+
+
+def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 8.0) -> Steps:
+    """Train a model on noise, as the study trains it, until the median of a step is stable or time is up.
+
+    Model, size, batch and precision are those of `spec`; its dataset plays no part. Warm-up falls outside.
+    Raises OutOfMemory, with the largest batch size that would fit.
+    """
+    try:
+        return _measure(spec, meter, limit_s)
+    except torch.OutOfMemoryError as error:
+        told = str(error).splitlines()[0]
+    # Only here is the failed network gone: the error held it.
+    size = loop.largest_batch(lambda size: _fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
+    raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
+
+
+def prepare(device: str) -> None:
+    """Load what building and training a model load on first use, so that it is in no model's memory; on a CPU
+    a run has one thread."""
+    for library in loop.LIBRARIES:
+        importlib.import_module(library)
+    if device == "cpu":
+        torch.set_num_threads(1)
+    gc.collect()
+
+
+def noise(spec: RunSpec) -> Prepared:
+    """Images that cost what any others cost: uint8 noise [4 batches, size, size, 3] in two classes."""
+    count = BATCHES * spec.batch_size
+    shape = (count, spec.image_size, spec.image_size, 3)
+    images = np.random.default_rng(spec.seed).integers(0, 256, shape, dtype=np.uint8)
+    card = {"classes": [str(one) for one in range(CLASSES)]}
+    return Prepared(images, np.arange(count) % CLASSES, np.full(count, "train"), card)
+
+
+def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
+    spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
+    device = torch.device(spec.device)
+    loop._make_deterministic(spec.seed, device)
+    data = noise(spec)
+    everything = np.arange(len(data.labels))
+    memory = _memory_gauge(device)
+    created, network, batches = loop._set_up(spec, data, device)
+    loop._warm_up(network, batches, everything, spec)
+    memory.reset()
+    run = loop._Run(spec, network, batches, meter, lambda line: None)
+    rounds = list(_rounds(run, everything, spec.batch_size, limit_s))
+    source = meter.source
+    return Steps(
+        num_params=created.num_params,
+        steps=sum(one.steps for one in rounds),
+        **_medians(rounds),
+        peak_memory_bytes=memory.peak(),
+        memory_source=memory.source,
+        energy_source=source,
+        contended=meter.contended("train"),
+    )
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What a round of training steps and its evaluation took."""
+
+    steps: int
+    train: Window
+    evaluation: Window
+    evaluated: float
+
+    def costs(self) -> dict[str, float]:
+        return {
+            "step_time_s": self.train.time_s / self.steps,
+            "step_cpu_time_s": self.train.cpu_time_s / self.steps,
+            "step_energy_wh": 1000 * self.train.energy_kwh / self.steps,
+            "eval_time_s": self.evaluation.time_s / self.evaluated,
+            "eval_cpu_time_s": self.evaluation.cpu_time_s / self.evaluated,
+            "eval_energy_wh": 1000 * self.evaluation.energy_kwh / self.evaluated,
+        }
+
+
+def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[_Round]:
+    """Rounds of equal length until they agree, or until `limit_s` seconds are over; at least one.
+
+    A round is an epoch of the loop. The first one is of one step and only tells how long the others are.
+    """
+    took = _epoch(run, everything[:batch_size], everything[: 2 * batch_size]).train.time_s
+    steps = max(math.ceil(ROUND_S / took), 1)
+    images = np.resize(everything, steps * batch_size)
+    evaluated = np.resize(everything, 2 * batch_size * max(steps // 2, 1))
+    done: list[_Round] = []
+    spent = 0.0
+    while not done or (spent < limit_s and not _agree(done)):
+        found = _epoch(run, images, evaluated)
+        done.append(dataclasses.replace(found, steps=steps, evaluated=len(evaluated) / batch_size))
+        spent += found.train.time_s + found.evaluation.time_s
+        yield done[-1]
+
+
+def _agree(rounds: list[_Round]) -> bool:
+    times = sorted(one.costs()["step_cpu_time_s"] or one.costs()["step_time_s"] for one in rounds)
+    if len(times) < FEWEST_ROUNDS:
+        return False
+    low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
+    return high - low <= STABLE * middle
+
+
+def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> _Round:
+    """One epoch of the loop, and what the meter's two windows grew by meanwhile."""
+    before = {name: dataclasses.replace(run.meter.windows.get(name, Window())) for name in WINDOWS}
+    run.epoch(len(run.history), images, evaluated, evaluated)
+    grown = [_difference(run.meter.windows[name], before[name]) for name in WINDOWS]
+    return _Round(1, *grown, evaluated=2)
+
+
+def _difference(after: Window, before: Window) -> Window:
+    names = ("energy_kwh", "time_s", "cpu_time_s")
+    return Window(**{name: (getattr(after, name) or 0.0) - (getattr(before, name) or 0.0) for name in names})
+
+
+def _medians(rounds: list[_Round]) -> dict[str, float]:
+    costs = [one.costs() for one in rounds]
+    return {name: statistics.median(one[name] for one in costs) for name in costs[0]}
+
+
+def _fits(spec: RunSpec) -> bool:
+    """Whether two steps find room on the device."""
+    data, device = noise(spec), torch.device(spec.device)
+    fitted = True
+    try:
+        _, network, batches = loop._set_up(spec, data, device)
+        loop._warm_up(network, batches, np.arange(len(data.labels)), spec)
+    except torch.OutOfMemoryError:
+        fitted = False
+    network = batches = None
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return fitted

@@ -1,0 +1,180 @@
+"""The sweep: rows as they are measured, failures as rows, and no model measured twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from pepr.costs import sweep as sweeping
+from pepr.costs.model import Job
+from pepr.costs.sweep import Conditions, Sweep
+from pepr.errors import InputError
+from pepr.models.space import model_space
+
+CONDITIONS = Conditions("cpu", 64)
+SMALL = ["dla46_c", "mobilenetv2_050", "resnet18d"]
+TELLS = """
+import json, os, signal, sys, time
+model = sys.argv[1]
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(model + "\\n")
+if model in os.environ.get("DIES", "").split(","):
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(float(os.environ.get("TAKES", "0")))
+row = dict.fromkeys(json.loads(os.environ["COLUMNS"])) | {
+    "model": model, "status": "ok", "step_time_s": 0.2, "step_cpu_time_s": 0.1, "step_energy_wh": 0.001,
+    "peak_memory_bytes": 10**8, "device": "cpu", "image_size": 64, "batch_size": 32, "precision": "fp32",
+    "hardware": "a machine",
+}
+print(json.dumps(row), flush=True)
+"""
+"""Stands for the process that measures: it tells a row for its first model."""
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """Sweeps with a process that makes rows up; returns the file of the models that it was asked for."""
+    program = tmp_path / "worker.py"
+    program.write_text(TELLS)
+    calls = tmp_path / "calls"
+    monkeypatch.setattr(sweeping, "WORKER", (sys.executable, str(program)))
+    monkeypatch.setattr(sweeping, "POLL_S", 0.01)
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("COLUMNS", json.dumps(sweeping.COLUMNS))
+    return calls
+
+
+def silent(line):
+    pass
+
+
+def test_every_model_is_a_row_in_both_files(worker, tmp_path):
+    said = []
+    found = sweeping.sweep(CONDITIONS, SMALL, said.append, tmp_path)
+    assert list(found.rows) == SMALL
+    path = sweeping.rows_path(CONDITIONS, tmp_path)
+    assert len(path.read_text().splitlines()) == 3
+    assert list(sweeping.read_csv(path.with_suffix(".csv")).rows) == SMALL
+    assert "[3/3, 0 s left] resnet18d: 100 ms and 1 mWh a step, 100 MB" in said[-1]
+
+
+def test_what_was_measured_is_not_measured_again(worker, tmp_path):
+    sweeping.sweep(CONDITIONS, SMALL[:2], silent, tmp_path)
+    sweeping.sweep(CONDITIONS, SMALL, silent, tmp_path)
+    assert sorted(worker.read_text().split()) == sorted(SMALL)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_process_that_dies_costs_its_model_and_no_other(worker, tmp_path, monkeypatch, at_once):
+    monkeypatch.setenv("DIES", "mobilenetv2_050")
+    found = sweeping.sweep(CONDITIONS, SMALL, silent, tmp_path, at_once)
+    assert {model: row["status"] for model, row in found.rows.items()} == {
+        "dla46_c": "ok",
+        "mobilenetv2_050": "failed",
+        "resnet18d": "ok",
+    }
+    assert found.rows["mobilenetv2_050"]["failure"] == "out_of_memory"
+    assert "SIGKILL" in found.rows["mobilenetv2_050"]["explanation"]
+    assert found.row("mobilenetv2_050") is None
+
+
+def test_a_sweep_that_was_killed_goes_on_where_it_stopped_even_after_a_torn_line(worker, tmp_path):
+    program = textwrap.dedent(
+        f"""
+        import sys; from pathlib import Path; from pepr.costs import sweep
+        sweep.WORKER = {sweeping.WORKER!r}
+        sweep.sweep(sweep.Conditions("cpu", 64), {SMALL!r}, print, Path({str(tmp_path)!r}))
+        """
+    )
+    path = sweeping.rows_path(CONDITIONS, tmp_path)
+    with subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"TAKES": "0.3"}) as child:
+        deadline = time.monotonic() + 60
+        while not (path.exists() and path.read_text().count("\n") >= 1) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGKILL)
+    with path.open("a") as stream:
+        stream.write('{"model": "resnet18d", "status"')
+    before = sweeping._read_rows(path)
+    found = sweeping.sweep(CONDITIONS, SMALL, silent, tmp_path)
+    assert list(found.rows) == SMALL and all(row["status"] == "ok" for row in found.rows.values())
+    assert len(sweeping._read_rows(path)) == 3
+    asked = worker.read_text().split()
+    assert all(asked.count(model) == 1 for model in before)
+
+
+def test_a_model_that_raises_is_a_row_with_the_largest_batch(monkeypatch):
+    from pepr.errors import OutOfMemory
+    from pepr.machine import meter
+    from pepr.training import steps
+
+    def full(spec, meter):
+        raise OutOfMemory("CUDA out of memory; largest batch size that fits: 12")
+
+    monkeypatch.setattr(steps, "prepare", lambda device: None)
+    monkeypatch.setattr(steps, "measure_steps", full)
+    monkeypatch.setattr(meter, "open_meter", lambda device: meter.Meter(None, {}))
+    (row,) = sweeping.measure_models(["dla46_c"], CONDITIONS)
+    assert (row["status"], row["failure"], row["largest_batch_size"]) == ("failed", "out_of_memory", 12)
+
+
+def test_without_names_every_model_that_takes_the_size_is_meant():
+    space = model_space()
+    assert sweeping._models(None, 256) == [name for name in space if space[name].accepts(256)]
+
+
+def test_models_that_cannot_be_measured_are_refused():
+    with pytest.raises(InputError, match="no model resnet in the study"):
+        sweeping._models(["resnet"], 64)
+    space = model_space()
+    picky = next(name for name in space if not space[name].accepts(100))
+    with pytest.raises(InputError, match=f"{picky} cannot take 100 px"):
+        sweeping._models(["dla46_c", picky], 100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((None, 0, 32, "fp32"), None),
+        (("cpu", 64, 1, "fp32"), "at least 1 and 2"),
+        (("cpu", 64, 32, "fp8"), "fp8"),
+    ],
+)
+def test_conditions_are_checked(asked, said):
+    if said is None:
+        assert sweeping.conditions_of(*asked).image_size in sweeping.IMAGE_SIZE.values()
+    else:
+        with pytest.raises(InputError, match=said):
+            sweeping.conditions_of(*asked)
+
+
+def test_a_job_is_its_epochs_times_the_steps_of_one():
+    row = {
+        "device": "cpu",
+        "step_time_s": 9.0,
+        "step_cpu_time_s": 0.5,
+        "step_energy_wh": 0.002,
+        "peak_memory_bytes": 10**8,
+    }
+    job = Job("lidc", train_images=320, test_images=0, epochs=3, batch_size=32)
+    cost = sweeping.of_job(row, job)
+    assert (cost.train_time_s, cost.energy_wh, cost.peak_memory_bytes) == (15.0, pytest.approx(0.06), 10**8)
+    assert sweeping.of_job({**row, "device": "cuda"}, job).train_time_s == 270.0
+
+
+def test_a_sweep_of_another_machine_is_not_taken_for_this_one(worker, tmp_path):
+    sweeping.sweep(CONDITIONS, SMALL, silent, tmp_path)
+    assert sweeping.find(64, 32, "fp32", "cpu", tmp_path) is None or isinstance(
+        sweeping.find(64, 32, "fp32", "cpu", tmp_path), Sweep
+    )
+
+
+@pytest.mark.slow
+def test_the_sweep_measures_two_small_models_for_real(tmp_path):
+    found = sweeping.sweep(Conditions("cpu", 32, 4), SMALL[:2], silent, tmp_path)
+    for row in found.rows.values():
+        assert row["status"] == "ok" and row["step_cpu_time_s"] > 0 and row["peak_memory_bytes"] > 0

@@ -1,0 +1,74 @@
+"""A step under the meter: the loop's own code, on noise, for as long as its median needs."""
+
+import pytest
+import torch
+
+from pepr.errors import OutOfMemory
+from pepr.machine.meter import Window
+from pepr.runs.spec import RunSpec
+from pepr.training import loop, steps
+from tests.training.test_training import fake_meter
+
+SPEC = RunSpec("dla46_c", "noise", "noise", image_size=32, batch_size=4)
+
+
+def test_a_step_is_what_the_loop_takes_for_one(monkeypatch):
+    seen = []
+    real = loop.train_epoch
+
+    def counted(network, optimiser, scaler, spec, batches):
+        batches = list(batches)
+        seen.append((len(batches), {tuple(images.shape) for images, _ in batches}, spec.learning_rate))
+        return real(network, optimiser, scaler, spec, iter(batches))
+
+    monkeypatch.setattr(loop, "train_epoch", counted)
+    monkeypatch.setattr(steps, "ROUND_S", 0.05)
+    found = steps.measure_steps(SPEC, fake_meter(400), limit_s=0.3)
+    warm_up, probe, *rounds = seen
+    assert warm_up[0] == loop.WARM_UP_STEPS and probe[0] == 1
+    assert sum(count for count, _, _ in rounds) == found.steps
+    assert {shapes for _, [shapes], _ in map(lambda r: (r[0], list(r[1]), r[2]), seen)} == {(4, 3, 32, 32)}
+    assert found.num_params == 1_301_400 and found.step_time_s > 0 and found.peak_memory_bytes > 0
+
+
+def test_noise_fills_whole_batches_of_two_classes():
+    data = steps.noise(SPEC)
+    assert data.images.shape == (16, 32, 32, 3) and data.images.dtype.name == "uint8"
+    assert sorted(set(data.labels)) == [0, 1] and data.num_classes == 2
+
+
+def rounds_of(*seconds):
+    return [
+        steps._Round(1, Window(1e-6, time_s=one, cpu_time_s=one), Window(1e-6, time_s=one), 2)
+        for one in seconds
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "agree"),
+    [
+        ((1.0, 1.0), False),
+        ((1.0, 1.01, 1.0), True),
+        ((1.0, 1.3, 1.6), False),
+        ((1.0, 1.0, 1.0, 1.0, 5.0), True),
+    ],
+)
+def test_rounds_agree_when_their_middle_half_is_narrow(seconds, agree):
+    assert steps._agree(rounds_of(*seconds)) is agree
+
+
+def test_the_median_round_counts():
+    found = steps._medians(rounds_of(1.0, 9.0, 2.0))
+    assert found["step_time_s"] == 2.0 and found["eval_time_s"] == 1.0
+
+
+def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
+    def full(spec, data, device):
+        if spec.batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(spec, data, device)
+
+    real = loop._set_up
+    monkeypatch.setattr(loop, "_set_up", full)
+    with pytest.raises(OutOfMemory, match="largest batch size that fits: 2"):
+        steps.measure_steps(SPEC, fake_meter())
