@@ -20,12 +20,13 @@ help:  ## List the targets
 # Without --no-compile every module of every package is compiled, most of which are never used: a minute and more.
 setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinned package
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock requirements-no-deps.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "Installing into $(VENV). The CUDA libraries of torch are most of it; the README says how to leave them out."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(STRICT) $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -r requirements.lock \
 	  | { grep --line-buffered -E '^ *Downloading .*\([0-9]{2,}[0-9.]* [MG]B\)|^Installing|ERROR' | cut -c1-100 || true; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-no-deps.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 

@@ -487,6 +487,28 @@ def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_m
     typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
 
 
+@step.command()
+def history(output: Annotated[Path, typer.Argument(help="Where to write the facts, a CSV.")]) -> None:
+    """Fetch the history of the authors' tables unless it is at hand, and write what it says of every row."""
+    from pepr import published
+    from pepr.published import history as published_history
+
+    table = published_history.write_facts(output, published.load().results)
+    foreign = int((table["energy_owner"] != "own").sum())
+    typer.echo(f"{len(table)} rows in {output}; {foreign} carry an energy first recorded for another run")
+
+
+@step.command(name="corrected-table")
+def corrected_table(output: Annotated[Path, typer.Argument(help="Where to write the table, a CSV.")]) -> None:
+    """Write the authors' runs as corrected by their history, else by the audit, with scores made again."""
+    from pepr import published
+    from pepr.published import versions
+
+    table = versions.write_best(output, versions.of(published.load()))
+    estimated = int((table["energy_kind"] == "estimated").sum())
+    typer.echo(f"{len(table)} runs in {output}; {estimated} energies are estimates")
+
+
 cli_measure.register(app, step)
 
 
@@ -497,9 +519,11 @@ def _audited(
     from pepr import audit, published
 
     if target == "published":
+        from pepr.published import history
         from pepr.published.audit import audit_published
 
-        return audit_published(published.load())
+        tables = published.load()
+        return audit_published(tables, history.load(tables.results) if history.at_hand() else None)
     path = Path(target)
     if path.is_dir():
         path = path / "results.csv"

@@ -17,9 +17,9 @@ def component_sources(text: str | None) -> dict[str, str]:
 
 
 def energy_is_estimated(energy_source: str | None) -> bool:
-    """True unless the component that did the work (the GPU, else the CPU) was metered."""
+    """True unless the component that did the work (the module, the GPU, else the CPU) was metered."""
     sources = component_sources(energy_source)
-    return sources.get("gpu", sources.get("cpu")) not in MEASURED_KINDS
+    return sources.get("module", sources.get("gpu", sources.get("cpu"))) not in MEASURED_KINDS
 
 
 def resource_kind(resource: str, energy_source: str | None, memory_source: str | None) -> str:

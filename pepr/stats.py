@@ -117,11 +117,12 @@ def weighted_auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> 
 def macro_auroc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
     """Macro AUROC, one class against the rest, [resamples] from probabilities [n, classes] and labels [n].
 
-    Without weights: one value, of the samples as they are. With two classes it is the usual AUROC.
+    Without weights: one value, of the samples as they are. With two classes it is the usual AUROC; with more,
+    the mean over the classes that occur.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
-    classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
     each = [weighted_auroc(labels == label, probabilities[:, label], weights) for label in classes]
     return np.mean(each, axis=0)
 

@@ -48,6 +48,7 @@ SETTINGS = {
 }
 """Pretrained, fraction of the training split, and what the setting adds to the quality."""
 FULL_TRAIN, N_VALIDATION, N_TEST, EPOCHS = 1574, 525, 525, 3
+SIMULATED_MACHINE = {"software": "torch 2.14.1, timm 1.0.31", "hardware": "simulated CPU, 2 cores"}
 POWER_CPU_W, POWER_RAM_W, GRAMS_PER_KWH = 8.0, 3.0, 151.65
 
 
@@ -77,14 +78,11 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
     energy = kwh["cpu"] + kwh["ram"]
     inference_s = 0.12 * train_s / fraction
     val_auroc = np.sort(np.clip(0.5 + 0.4 * separation / 3 + rng.normal(0, 0.02, EPOCHS), 0.4, 0.99))
-    record = {column: None for column in runs.COLUMNS} | spec.as_dict()
-    record |= {
-        "run_id": spec.run_id,
+    found = {
         "num_params": num_params,
         "n_train": n_train,
         "n_val": N_VALIDATION,
         "n_test": N_TEST,
-        "status": "ok",
         "test_accuracy": float(np.mean(predicted == labels)),
         "test_accuracy_last_epoch": float(np.mean(predicted == labels)),
         "test_balanced_accuracy": float(stats.weighted_balanced_accuracy(labels, predicted)[0]),
@@ -113,8 +111,6 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
         "peak_memory_bytes": int(2e8 + 9 * num_params + 1e7 * epoch_s + rng.integers(0, 1_000_000)),
         "memory_source": "rss_peak_minus_baseline",
         "contended": False,
-        "software": "torch 2.14.1, timm 1.0.31",
-        "hardware": "simulated CPU, 2 cores",
         "data_status": "official",
         "weights": "package" if pretrained else "none",
         "history": [
@@ -131,19 +127,14 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
             for epoch in range(EPOCHS)
         ],
     }
-    return record, probabilities, labels
+    return runs.run_record(spec, SIMULATED_MACHINE, **found), probabilities, labels
 
 
 def fail(record: dict, failure: str) -> dict:
     """The record of the same run, had it failed before it measured anything."""
-    kept = ("run_id", "dataset", "setting", "fidelity", "precision", "device", "hardware", "num_params")
-    spec = runs.RunSpec.from_dict(record).as_dict()
-    return (
-        {column: None for column in runs.COLUMNS}
-        | spec
-        | {key: record[key] for key in kept}
-        | {"status": "failed", "failure": failure, "history": [], "traceback": failure}
-    )
+    spec = runs.RunSpec.from_dict(record)
+    kept = {name: record[name] for name in ("hardware", "num_params")}
+    return runs.run_record(spec, {}, failure=failure, traceback=failure, **kept)
 
 
 def write_synthetic(

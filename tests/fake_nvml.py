@@ -11,13 +11,14 @@ class FakeGpu:
     """A GPU that draws `watts` (a number, or a function of the seconds since it was made).
 
     `counter` says whether it has an energy counter, which moves every `tick_s`; `lost` makes it fall off the
-    bus, `limit_w` is its power limit, None for one that does not tell.
+    bus, `limit_w` is its power limit, None for one that does not tell, `mig` is 1 where it is in slices.
     """
 
     def __init__(
-        self, uuid="GPU-aaaa", watts=100.0, *, name="Fake GPU", counter=True, tick_s=0.02, limit_w=350
+        self, uuid="GPU-aaaa", watts=100.0, *, name="Fake GPU", counter=True, tick_s=0.02, limit_w=350, mig=0
     ):
         self.uuid, self.name, self.counter, self.tick_s, self.limit_w = uuid, name, counter, tick_s, limit_w
+        self.mig = mig
         self.watts = watts if callable(watts) else lambda seconds: watts
         self.began, self.lost, self.offset_mj = time.perf_counter(), False, 0
 
@@ -68,6 +69,9 @@ class FakeNvml:
 
     def nvmlDeviceGetEnforcedPowerLimit(self, handle):
         return self._answer(handle, handle.limit_w is not None, lambda: 1000 * handle.limit_w)
+
+    def nvmlDeviceGetMigMode(self, device):
+        return self._answer(device, device.mig is not None, lambda: (device.mig, device.mig))
 
     def nvmlSystemGetDriverVersion(self):
         return "999.99"

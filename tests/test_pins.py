@@ -7,6 +7,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from pepr import models
+
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -23,3 +25,17 @@ def test_every_pin_installs_on_the_oldest_python_that_is_promised():
         if wanted and not SpecifierSet(wanted).contains(f"{oldest.version}.0"):
             refused[str(pin)] = wanted
     assert not refused, f"Python {oldest.version}.0 cannot install them"
+
+
+def test_packages_without_their_dependencies_are_pinned_to_one_file_and_in_no_other_list():
+    lines = (CHECKOUT / "requirements-no-deps.lock").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert pins and all("==" in pin and " --hash=sha256:" in pin for pin in pins)
+    others = (CHECKOUT / "requirements.lock").read_text() + (CHECKOUT / "pyproject.toml").read_text()
+    for package in models.OFFLINE_WEIGHTS.values():
+        named = package.install.split()[-1]
+        if package.install.startswith("--no-deps"):
+            assert any(pin.startswith(f"{named} ") for pin in pins), named
+            assert named.partition("==")[0] not in others
+        else:
+            assert named in others

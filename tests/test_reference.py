@@ -12,6 +12,7 @@ from pepr import models, runs, study, training
 from pepr.audit import gates
 from pepr.machine import description
 from pepr.runs import metrics
+from pepr.runs.columns import LATER_COLUMNS
 
 RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -52,6 +53,8 @@ def test_every_number_of_performance_follows_from_the_predictions(table):
         assert len(labels) == row["n_test"]
         expected = metrics.performance(probabilities.astype(np.float64), labels.astype(np.int64))
         for name, value in expected.items():
+            if name in LATER_COLUMNS and pd.isna(row[name]):
+                continue
             assert row[name] == pytest.approx(value, abs=1e-6), (row["run_id"], name)
         assert row["test_auroc"] == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), abs=1e-6)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pepr import cli, runs, study
 from pepr.book import pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
-from pepr.study import execution, workflow
+from pepr.study import workflow
 from tests.study.test_execution import CHECKOUT, broken_timm, profile
 
 
@@ -46,7 +46,7 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
 def test_a_study_without_one_good_run_has_a_notice_for_a_page_and_ends_well(tmp_path, results):
     store = runs.Store(results, "paper")
     (spec,) = study.grid(study.restrict(study.load("paper"), models=["dla46_c"], settings=["derma"]))
-    store.write_record(execution.failed_record(spec, "model_unavailable", "no weights"))
+    store.write_record(runs.run_record(spec, {}, failure="model_unavailable", traceback="no weights"))
     runs.collect(store)
     shutil.copytree(CHECKOUT / "notebooks", tmp_path / "checkout" / "notebooks")
     page = "notebooks/paper/04_pepr.ipynb"
@@ -61,8 +61,7 @@ def test_contended_runs_can_be_repeated_and_others_are_left(results):
     store = runs.Store(results, "smoke")
     specs = study.grid(study.load("smoke"))
     for spec, contended in zip(specs, (True, False), strict=True):
-        record = execution.failed_record(spec, "error", "made by hand")
-        store.write_record(record | {"status": "ok", "failure": None, "contended": contended})
+        store.write_record(runs.run_record(spec, {}, contended=contended))
     workflow._forget(store, specs, workflow.RETRIES["failed"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [True, True]
     workflow._forget(store, specs, workflow.RETRIES["contended"])

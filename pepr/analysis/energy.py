@@ -27,6 +27,7 @@ def energy_table(table: pd.DataFrame) -> pd.DataFrame:
     for component in COMPONENTS:
         rows[f"{component}_wh"] = 1000 * done[f"energy_{component}_kwh"]
         rows[f"{component}_how"] = [source.get(component) for source in sources]
+    rows["gpu_how"] = [source.get("gpu", source.get("module")) for source in sources]
     rows["estimated"] = [energy_is_estimated(text) for text in done["energy_source"]]
     rows["train_time_s"] = done["train_time_s"]
     rows["power_w"] = mean_power_w(done)

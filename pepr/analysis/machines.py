@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from pepr.analysis.ranked import as_ranked, spoiled
 from pepr.errors import InputError
 from pepr.runs.results import Results, find_results, reference_folder
 
@@ -31,9 +32,9 @@ def machines(profile: str) -> list[Results]:
 
 
 def model_times(table: pd.DataFrame) -> pd.Series:
-    """Mean training time in seconds of each model and setting, over `ok` runs that had the machine alone."""
-    quiet = table[(table["status"] == "ok") & ~table["contended"].fillna(False).astype(bool)]
-    return quiet.groupby(["setting", "model"])["train_time_s"].mean()
+    """Mean training time in seconds of each model and setting, over `ok` runs that can be ranked by it."""
+    done = as_ranked(table[table["status"] == "ok"])
+    return done[~spoiled(done, "T")].groupby(["setting", "model"])["train_time_s"].mean()
 
 
 def compare(results: list[Results]) -> pd.DataFrame:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.quantities import MEASURES, RESOURCES, SHARED_CPU_CHANGES, energy_is_estimated, resource_kind
+from pepr.analysis.ranked import as_ranked, spoiled
+from pepr.quantities import MEASURES, RESOURCES, energy_is_estimated, resource_kind
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
 
 ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
@@ -54,14 +55,15 @@ def with_sets(table: pd.DataFrame) -> pd.DataFrame:
 def model_means(table: pd.DataFrame) -> pd.DataFrame:
     """One row a set and model: seeds averaged, failed seeds counted.
 
-    For each resource letter, `<letter>` is the mean that is ranked (uncontended runs for E, C and T) and
-    `<letter>_shown` the mean of all `ok` runs. A model that has no `ok` run keeps its row, with NaN.
+    For each resource letter, `<letter>` is the mean that is ranked (without runs that a shared processor
+    spoiled, see `ranked`) and `<letter>_shown` the mean of all `ok` runs; `<letter>_spoiled` says that every
+    run was spoiled, and `shared` that some run had other programs beside it. A model that has no `ok` run
+    keeps its row, with NaN.
     """
-    table = with_sets(table)
+    table = as_ranked(with_sets(table))
     rows = []
     for key, group in table.groupby([*SET, "model"], dropna=False, sort=True):
         done = group[group["status"] == "ok"]
-        quiet = done[~done["contended"].fillna(False).astype(bool)]
         row = dict(zip([*SET, "model"], key, strict=True))
         row |= {name: _first(group[name]) for name in ("num_params", "pretrained", "train_fraction")}
         row |= {name: _first(done[name]) for name in ("n_train", "n_test", "energy_source", "memory_source")}
@@ -69,14 +71,16 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
             "n_seeds": len(done),
             "n_failed": len(group) - len(done),
             "status": "ok" if len(done) else "failed",
-            "contended": bool(len(done) and not len(quiet)),
+            "shared": bool(done["contended"].fillna(False).any()),
+            "T_error": done["train_time_error"].max(),
         }
         for measure, column in MEASURES.items():
             row[measure] = done[column].mean() if len(done) else np.nan
             row[f"{measure}_sd"] = done[column].std(ddof=1) if len(done) > 1 else np.nan
         for letter, column in RESOURCES.items():
-            ranked = quiet if letter in SHARED_CPU_CHANGES else done
+            ranked = done[~spoiled(done, letter)]
             row[letter] = _mean(ranked[column])
+            row[f"{letter}_spoiled"] = bool(len(done) and not len(ranked))
             row[f"{letter}_shown"] = _mean(done[column])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -103,7 +107,8 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
 
     `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
     settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range.
-    Failed models, and contended ones for E, C and T, have empty scores; `resource_value` is shown anyway.
+    Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
+    anyway.
     Equal scores share the better rank.
     """
     means = model_means(table)
@@ -228,7 +233,7 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
             "status",
         ]
     ].copy()
-    part["contended"] = group["contended"] & (letter in SHARED_CPU_CHANGES)
+    part["contended"], part["shared"] = group[f"{letter}_spoiled"], group["shared"]
     part["resource"], part["measure"] = letter, measure
     sources = zip(group["energy_source"], group["memory_source"], strict=True)
     part["kind"] = [resource_kind(letter, energy, memory) for energy, memory in sources]

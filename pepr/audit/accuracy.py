@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.inference import DROPPED_IMAGES
 from pepr.audit.registry import check, count_words, listed
 from pepr.audit.table import View
 
@@ -77,7 +78,7 @@ def _unexplained(bad: np.ndarray, row: int) -> str:
 
 @check(
     "constant_predictor",
-    "A run whose accuracy is exactly the share of one class, epoch after epoch: it answers one class.",
+    "A run whose accuracy is the share of one class, epoch after epoch: it answers one class.",
 )
 def constant_predictor(view: View) -> list[Finding]:
     if not view.columns.performance:
@@ -88,12 +89,11 @@ def constant_predictor(view: View) -> list[Finding]:
     elif view.columns.predicted_classes is not None:
         rows = np.flatnonzero(view.role("predicted_classes") == 1)
     elif view.columns.by_epoch:
-        values = view.performance
-        repeats = np.isclose(values, values[:, -1:], rtol=0, atol=1e-9).sum(axis=1)
-        rows = np.flatnonzero(view.at_class_rate[:, -1] & (repeats >= 2))
+        rows = np.flatnonzero(view.at_class_rate[:, -1] & (view.at_class_rate.sum(axis=1) >= 2))
     else:
         rows = np.flatnonzero(view.at_class_rate[:, -1])
     final = view.performance[:, -1]
+    moving = np.array([len(rates) > 2 * DROPPED_IMAGES for rates in view.class_rates])
     return view.findings(
         "constant_predictor",
         rows,
@@ -102,7 +102,8 @@ def constant_predictor(view: View) -> list[Finding]:
         lambda row: final[row],
         lambda row: None,
         lambda row: (
-            f"The accuracy is exactly {count_words(view, row, final[row])}, the share of one class. "
+            f"The accuracy is {count_words(view, row, final[row])}, the share of one class"
+            f"{', but for a last batch drawn at random' if moving[view.setting_code[row]] else ''}. "
             "The run has "
             "learned to answer that class; its accuracy says nothing about the model, while its score still "
             "rewards whatever energy it saved."

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from pepr.audit.energy_line import shared
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.owners import owners
 from pepr.audit.registry import check, listed, setting_words, where
 from pepr.audit.roles import DECLARED
 from pepr.audit.table import View, ended_well
@@ -118,7 +117,8 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
 @check(
     "copied_energy",
     "Rows that share an energy (or carbon) to the last digit without being the same run. A measurement does "
-    "not repeat so; the line of energy over time tells which of the rows owns the value.",
+    "not repeat so; the line of energy over time, or the carbon intensity of its hour, tells which of the "
+    "rows owns the value.",
 )
 def copied_energy(view: View) -> list[Finding]:
     values = view.role("energy")
@@ -131,14 +131,19 @@ def copied_energy(view: View) -> list[Finding]:
     carbon = view.role("carbon")
     carbon_too = shared(carbon, view.n_rows) if role == "energy" else np.zeros(view.n_rows, dtype=bool)
     rows = np.flatnonzero(shared(values, view.n_rows) & (view.copied_rows < 0))
-    owners = _owners(view, values, rows)
-    wrong = [int(row) for row in rows if owners[int(row)].owner != row]
+    groups = owners(view, values, rows)
+    wrong = [int(row) for row in rows if groups[int(row)].owner != row]
 
     def explain(row: int) -> str:
-        group = owners[row]
+        group = groups[row]
         others = listed([where(view, other) for other in group.rows if other != row])
         seen = f"The value is, digit for digit, that of {others}. "
-        if group.owner is not None:
+        if group.by_carbon:
+            why = (
+                f"The times of several of these rows fit it, but only {where(view, group.owner)} has the "
+                "carbon intensity of the runs next to it in size, so the value is its own. "
+            )
+        elif group.owner is not None:
             why = (
                 f"Only {where(view, group.owner)} lies on its setting's line of energy over time, "
                 "so the value is its own. "
@@ -158,7 +163,7 @@ def copied_energy(view: View) -> list[Finding]:
     return view.findings(
         "copied_energy",
         wrong,
-        lambda row: ERROR if row not in owners[row].candidates else WARNING,
+        lambda row: ERROR if groups[row].owner is not None or row not in groups[row].candidates else WARNING,
         lambda row: [*names, *([view.columns.carbon] if carbon_too[row] and view.columns.carbon else [])],
         lambda row: values[row],
         lambda row: view.fitted_energy[row] if role == "energy" else None,
@@ -176,27 +181,6 @@ def _likely_cause(view: View, row: int) -> str:
     return expected + (
         "A log folder that several runs of one model share, read for its last entry, would produce this."
     )
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Rows that share a value, those whose time fits it, and the one that owns it if there is just one."""
-
-    rows: list[int]
-    candidates: list[int]
-    owner: int | None
-
-
-def _owners(view: View, values: np.ndarray, rows: np.ndarray) -> dict[int, Sharing]:
-    fits = np.abs(view.energy_deviation) <= view.energy_tolerance
-    groups: dict[int, Sharing] = {}
-    order = rows[np.argsort(values[rows], kind="stable")]
-    for part in np.split(order, np.flatnonzero(np.diff(values[order])) + 1) if rows.size else []:
-        members = [int(row) for row in part]
-        on_line = [row for row in members if fits[row]]
-        sharing = Sharing(members, on_line, on_line[0] if len(on_line) == 1 else None)
-        groups.update(dict.fromkeys(members, sharing))
-    return groups
 
 
 @check(

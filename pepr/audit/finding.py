@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
+INFERRED, CONFIRMED, REFUTED = "inferred", "confirmed", "refuted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,9 @@ class Finding:
     """One thing that cannot be so, or should not: where it stands, what is seen, what was expected.
 
     `severity`: `error` (cannot be so), `warning` (misleads if used as it is), `note` (worth knowing).
-    `setting` and `model` are empty (None) where a finding is about a whole column or table.
+    `setting` and `model` are empty (None) where a finding is about a whole column or table. `verdict`:
+    `inferred` from the table alone, or `confirmed` or `refuted` by a record of how the table came about,
+    which then says in `origin` where the value was first recorded.
     """
 
     check: str
@@ -24,6 +27,8 @@ class Finding:
     value: Any
     expected: Any
     explanation: str
+    origin: dict[str, Any] | None = None
+    verdict: str = INFERRED
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

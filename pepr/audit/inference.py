@@ -14,6 +14,9 @@ from pepr.stats import FloatArray
 if TYPE_CHECKING:
     from pepr.audit.table import View
 
+DROPPED_IMAGES = 8
+"""Images by which a constant predictor's count moves when a last batch, drawn at random, is left out of the
+test set: three standard deviations for a batch of 32."""
 LATTICE_LIMIT = 20_000
 MIN_DISTINCT = 8
 
@@ -65,7 +68,8 @@ def class_rates(view: View) -> list[set[float]]:
     """For every setting, accuracies that a predictor of one class would have, as far as evident.
 
     A rate is a value that several runs keep for at least half of their epochs, in any setting with
-    the same test set (the same n).
+    the same test set (the same n); or one of the values around which runs move that answer now one of two
+    classes and now the other (`moving_rates`).
     """
     if not view.columns.by_epoch:
         return [_majority_of(view, code) for code in range(len(view.settings))]
@@ -77,8 +81,42 @@ def class_rates(view: View) -> list[set[float]]:
         together = pd.concat([table for table, m in zip(stuck, test_set, strict=True) if m == n])
         together = together.groupby(level=0).sum()
         often = together[(together["half"] >= 2) | (together["some"] >= together["enough"])]
-        rates[n] = _without_neighbours(often["some"], n)
+        rows = np.concatenate([r for r, m in zip(view.rows_by_setting, test_set, strict=True) if m == n])
+        rates[n] = moving_rates(view.performance[rows], n) or _without_neighbours(often["some"], n)
     return [rates[n] for n in test_set]
+
+
+def moving_rates(values: FloatArray, n: float) -> set[float]:
+    """Class rates of a test set of two classes that drops its last batch at random; empty if not evident.
+
+    Such a predictor counts nearly, not exactly, the images of its class. What gives it away is that it
+    changes sides: accuracies [rows, epochs] near a in some epochs and near 1 - a in others, in at least two
+    rows, and at least half of the epochs of three. Then every count within `DROPPED_IMAGES` of either side is
+    a rate.
+    """
+    if not n >= 100 * DROPPED_IMAGES or values.shape[1] < 3:
+        return set()
+    counts = values * n
+    larger = np.maximum(counts, n - counts)
+    half = (values.shape[1] + 1) // 2
+    ordered = np.sort(larger, axis=1)
+    widths = ordered[:, half - 1 :] - ordered[:, : values.shape[1] - half + 1]
+    tight = np.flatnonzero(widths.min(axis=1) <= 2 * DROPPED_IMAGES)
+    start = widths[tight].argmin(axis=1)
+    centre = (ordered[tight, start] + ordered[tight, start + half - 1]) / 2
+    near = np.abs(larger[tight] - centre[:, None]) <= DROPPED_IMAGES
+    upper = counts[tight] > n / 2
+    apart = centre > n / 2 + DROPPED_IMAGES
+    changes = apart & (near & upper).any(axis=1) & (near & ~upper).any(axis=1)
+    if changes.sum() < 2:
+        return set()
+    common = np.median(centre[changes])
+    alike = np.abs(centre - common) <= DROPPED_IMAGES
+    if (changes & alike).sum() < 2 or alike.sum() < 3:
+        return set()
+    reach = np.arange(-DROPPED_IMAGES, DROPPED_IMAGES + 1)
+    sides = np.concatenate([np.round(common) + reach, n - np.round(common) + reach])
+    return {round(float(count / n), 12) for count in sides}
 
 
 def is_one_of(view: View, rates: list[set[float]]) -> BoolArray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
+from pepr.audit.finding import CONFIRMED, ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import CHECKS, EXPLANATIONS
 from pepr.audit.repeats import without_repeats
 from pepr.audit.roles import ALIASES, MACHINE_NAMES, NAMED_ROLES, TEXT_ROLES, Columns, columns_of
@@ -147,6 +147,9 @@ def as_text(findings: Sequence[Finding], rows_per_check: int = 3) -> str:
             f"  {EXPLANATIONS[row.check]}",
         ]
         here = [f for f in findings if (f.check, f.severity) == (row.check, row.severity)]
+        confirmed = sum(finding.verdict == CONFIRMED for finding in here)
+        if confirmed:
+            lines.append(f"  {confirmed} of {len(here)} confirmed by how the table came about.")
         lines += [f"  - {_place(finding)}: {finding.explanation}" for finding in here[:rows_per_check]]
         if len(here) > rows_per_check:
             lines.append(f"  - and {len(here) - rows_per_check} more; all of them with --json")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost
 from pepr.errors import InputError
 from pepr.models import atlas
@@ -104,7 +105,8 @@ def shipped_runs() -> pd.DataFrame:
     from pepr.runs.results import Results, reference_folder
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
-    return runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool) & (runs["setting"] == "elpv")]
+    runs = as_ranked(runs[(runs["status"] == "ok") & (runs["setting"] == "elpv")])
+    return runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
 
 
 def of_shipped_runs() -> Calibration:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost, prediction
 from pepr.errors import DataUnavailable, InputError
 from pepr.grids import carbon_intensity
@@ -235,7 +236,8 @@ def from_reference(setting: str | None = None, train_images: int | None = None) 
     from pepr.stats import wilson_interval
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
-    runs = runs[(runs["status"] == "ok") & ~runs["contended"].astype(bool)]
+    runs = as_ranked(runs[runs["status"] == "ok"])
+    runs = runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
     names = sorted(runs["setting"].unique())
     if setting is None:
         setting = "elpv" if train_images is None else _nearest_size(runs[~runs["pretrained"]], train_images)

@@ -34,6 +34,12 @@ def supplied(*parts: str) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
+def supplied_files(pattern: str) -> list[Path]:
+    """The files of the folder that the user named in `PEPR_DATA` that a pattern finds, in order."""
+    folder = os.environ.get("PEPR_DATA")
+    return sorted(Path(folder).expanduser().glob(pattern)) if folder else []
+
+
 def place(*parts: str) -> str:
     """Where a user puts a file by hand, in words: `$PEPR_DATA/...` with the folder that it names now."""
     folder = os.environ.get("PEPR_DATA")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,5 +91,8 @@ DATASET = Dataset(
     caution="Not medical: an X-ray-like inspection task that stands in where no medical image set "
     "ships in a package. No module id is published, so cells of one module may be on both sides "
     "of the split.",
+    counts=dict(zip(SPLITS, (1574, 525, 525), strict=True)),
+    files=(),
     load=_load,
+    at_hand=lambda: importlib.util.find_spec("elpv_dataset") is not None,
 )

@@ -13,6 +13,9 @@ from pepr.errors import DataUnavailable, InputError
 RATERS = 4
 SHARES = (0.6, 0.2)
 """Of training and validation, in file order; what is left is the test set."""
+FILES = "lidc/*.npz"
+COUNTS = dict(zip(SPLITS, (9057, 3019, 3020), strict=True))
+"""Of the authors' 15,096 patches; a file of the user's own may hold others."""
 CLASSES = ("at most two raters", "more than two raters")
 WANTED = (
     "an .npz with `images`, uint8 [N, H, H], and `rater_labels`, 0 or 1 [N, 4], in the order of the patients "
@@ -21,14 +24,13 @@ WANTED = (
 
 
 def _load(image_size: int) -> Loaded:
-    folder = downloads.supplied("lidc")
-    files = sorted(folder.glob("*.npz")) if folder else []
+    files = downloads.supplied_files(FILES)
     if not files:
         where = downloads.place("lidc", "patches.npz")
         raise DataUnavailable(f"dataset lidc: not downloadable; put a file of your own at {where}: {WANTED}")
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise InputError(f"{folder}: one .npz is expected here and there are {len(files)}: {names}")
+        raise InputError(f"{files[0].parent}: one .npz is expected here and there are {len(files)}: {names}")
     (path,) = files
     found = npz.headers(path)
     check_names(path, found, ("images", "rater_labels"))
@@ -79,5 +81,8 @@ DATASET = Dataset(
     attribution="Armato et al. 2011 (LIDC-IDRI); Selvan et al. 2025 (label and split)",
     source="a file of your own, $PEPR_DATA/lidc/*.npz",
     caution="Not for clinical use. The split is by position in the file: one patient may be on both sides.",
+    counts=COUNTS,
+    files=(FILES,),
     load=_load,
+    at_hand=lambda: bool(downloads.supplied_files(FILES)),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from pepr.datasets import downloads, npz
 from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_images, check_labels, check_names
-from pepr.errors import DataUnavailable
+from pepr.errors import DataUnavailable, InputError
 
 NOT_CLINICAL = "Not for clinical use."
 TITLES = {
@@ -36,8 +37,12 @@ TITLES = {
 CAUTIONS = {
     "dermamnist": "Images of one lesion are on both sides of the official split, which flatters accuracy; "
     "`dermamnist_c` is the corrected one.",
-    "retinamnist": "The classes are grades in an order, which this study does not use.",
+    "breastmnist": "Labels are swapped, so that 1 is the finding, malignant, as in the other sets.",
 }
+ORDERED = {"retinamnist": "grade"}
+"""Sets whose classes are grades in an order, and the word that makes a name of their numbers."""
+SWAPPED = ("breastmnist",)
+"""Sets of two classes that call the finding 0."""
 PROBLEMS = {
     "chestmnist": "it has several labels an image, and this study scores one class an image",
 }
@@ -98,6 +103,30 @@ def files_of(name: str) -> list[Published]:
     return published_files("nodulemnist3d" if name == "nodule" else name)
 
 
+def checksum_status(path: Path, file: Published) -> str:
+    """`official`, or `unofficial` where the user lets in other files by `PEPR_UNOFFICIAL=yes`.
+
+    Raises InputError for a file that is not the published one, byte for byte.
+    """
+    found = downloads.digest(path, "md5")
+    if found == file.md5:
+        return "official"
+    if os.environ.get("PEPR_UNOFFICIAL") == "yes":
+        return "unofficial"
+    raise InputError(
+        f"{path}: its MD5 is {found} and the published one {file.md5}: damaged, or another edition; fetch it "
+        f"again{f' from {file.url}' if file.url else ''}, or set PEPR_UNOFFICIAL=yes to use it as it is"
+    )
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether a file of a set was supplied, or downloaded before."""
+    return any(
+        downloads.supplied("medmnist", file.name) or (downloads.cache() / file.name).exists()
+        for file in files_of(name)
+    )
+
+
 def choose(name: str, files: list[Published], image_size: int) -> tuple[Published, Path, str]:
     """The file for images of `image_size` pixels: the smallest that need not be enlarged, else the largest.
 
@@ -135,6 +164,7 @@ def _load(
     image_size: int,
 ) -> Loaded:
     file, path, note = choose(name, files_of(name), image_size)
+    status = checksum_status(path, file)
     found = npz.headers(path)
     check_names(path, found, [f"{part}_{kind}" for part in SPLITS for kind in ("images", "labels")])
     labels = []
@@ -147,9 +177,9 @@ def _load(
     blocks = all_blocks(path, [f"{part}_images" for part in SPLITS])
     return Loaded(
         blocks=central_slices(blocks) if dimensions == 3 else blocks,
-        labels=np.concatenate(labels),
+        labels=1 - np.concatenate(labels) if name in SWAPPED else np.concatenate(labels),
         split=np.repeat(np.array(SPLITS, dtype="<U5"), [counts[part] for part in SPLITS]),
-        status="official" if downloads.digest(path, "md5") == file.md5 else "unofficial",
+        status=status,
         sha256=downloads.digest(path),
         native_size=file.size,
         file=file.name,
@@ -168,16 +198,30 @@ def _flat(flag: str) -> Dataset:
     entry = info()[flag]
     title, images_of = TITLES[flag]
     classes = tuple(entry["label"].values())
+    names = tuple(f"{ORDERED[flag]} {label}" for label in classes) if flag in ORDERED else classes
     return Dataset(
         name=flag,
         title=title,
-        classes=classes,
+        classes=names[::-1] if flag in SWAPPED else names,
         licence=entry["license"],
         attribution=f"{images_of}; Yang et al. 2023",
         source="package medmnist (Zenodo)",
         caution=" ".join(filter(None, [NOT_CLINICAL, CAUTIONS.get(flag)])),
+        **_at(flag, entry["n_samples"]),
         load=functools.partial(_load, flag, entry["n_samples"], classes, entry["n_channels"], 2),
+        ordered=flag in ORDERED,
     )
+
+
+def _at(name: str, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What every set of this source declares alike: its counts, and where its files are."""
+    files = files_of(name)
+    return {
+        "counts": counts,
+        "files": tuple(f"medmnist/{file.name}" for file in files),
+        "at_hand": functools.partial(is_at_hand, name),
+        "downloadable": any(file.url for file in files),
+    }
 
 
 def _nodule() -> Dataset:
@@ -192,6 +236,7 @@ def _nodule() -> Dataset:
         source="package medmnist (Zenodo)",
         caution=f"{NOT_CLINICAL} The three channels are three planes, not colours. Part of LIDC-IDRI with "
         "other labels and another split than the paper's LIDC: not to be compared with it.",
+        **_at("nodule", entry["n_samples"]),
         load=functools.partial(_load, "nodule", entry["n_samples"], classes, 1, 3),
     )
 
@@ -206,6 +251,7 @@ def _corrected_derma() -> Dataset:
         attribution="Tschandl et al. 2018; Codella et al. 2019; Abhishek et al. 2025",
         source="Zenodo, DOI 10.5281/zenodo.11101337; supplied by you in $PEPR_DATA/medmnist",
         caution=NOT_CLINICAL,
+        **_at("dermamnist_c", CORRECTED_DERMA_COUNTS),
         load=functools.partial(_load, "dermamnist_c", CORRECTED_DERMA_COUNTS, classes, 3, 2),
     )
 

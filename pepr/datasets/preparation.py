@@ -7,19 +7,21 @@ import ctypes
 import hashlib
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pepr.datasets import elpv, lidc, medmnist
-from pepr.datasets.source import SPLITS, Dataset, Loaded
+from pepr.datasets import elpv, ham10000, lidc, medmnist
+from pepr.datasets.source import SPLITS, Dataset, Loaded, check_groups
 from pepr.errors import InputError
 from pepr.files import results_root, whole_file, write_atomic
 
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (elpv.DATASET, *medmnist.datasets(), lidc.DATASET)
+    dataset.name: dataset
+    for dataset in (elpv.DATASET, *medmnist.datasets(), *ham10000.DATASETS, lidc.DATASET)
 }
 CHECKED = {
     "official": "as published",
@@ -27,8 +29,10 @@ CHECKED = {
     "supplied": "your own: complete and sound; nobody publishes a checksum of it",
 }
 """What a card's `status` means, in words."""
-CARD_FORMAT = 2
+CARD_FORMAT = 3
 """Counted up when a card gains or loses a key."""
+DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
+"""What a card takes over from the dataset's declaration."""
 
 
 def find(name: str) -> Dataset:
@@ -46,12 +50,15 @@ class Prepared:
 
     `images` is a read-only memory map, uint8 [n, size, size] or [n, size, size, 3], where size is the
     smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
-    `split` [n] holds `train`, `val` or `test`; `card` says what the data are and how they were checked.
+    `split` [n] holds `train`, `val` or `test`; `repeated` [n] marks training images that are, pixel by pixel,
+    an image of another split or an earlier one of theirs; `card` says what the data are and how they were
+    checked.
     """
 
     images: np.ndarray
     labels: np.ndarray
     split: np.ndarray
+    repeated: np.ndarray
     card: dict[str, Any]
 
     @property
@@ -62,9 +69,12 @@ class Prepared:
         """Positions of the images of one split, in file order."""
         return np.flatnonzero(self.split == part)
 
-    def train_indices(self, fraction: float, seed: int) -> np.ndarray:
-        """A stratified, seeded share of the training images; smaller shares lie inside larger ones."""
-        train = self.indices("train")
+    def train_indices(self, fraction: float, seed: int, keep_repeated: bool = False) -> np.ndarray:
+        """A stratified, seeded share of the training images; smaller shares lie inside larger ones.
+
+        Repeated images are left out, unless they are kept, as the paper did.
+        """
+        train = np.flatnonzero((self.split == "train") & (keep_repeated | ~self.repeated))
         return train if fraction == 1 else train[stratified_share(self.labels[train], fraction, seed)]
 
 
@@ -131,55 +141,68 @@ def load_prepared(name: str, image_size: int) -> Prepared:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         split = np.load(folder / "split.npy", allow_pickle=False)
+        repeated = np.load(folder / "repeated.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: the prepared data are damaged ({error}); delete this folder") from error
-    if not len(images) == len(labels) == len(split) == card["n_images"]:
+    if not len(images) == len(labels) == len(split) == len(repeated) == card["n_images"]:
         raise InputError(f"{folder}: the prepared data are incomplete; delete this folder")
     if hashlib.sha256(images).hexdigest() != card["images_sha256"]:
         raise InputError(
             f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder"
         )
-    return Prepared(images, labels, split, card)
+    return Prepared(images, labels, split, repeated, card)
 
 
 def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     loaded = dataset.load(image_size)
+    check_groups(loaded)
     labels, split = loaded.labels, loaded.split
     folder.mkdir(parents=True, exist_ok=True)
-    shape, images_sha256 = _write_images(folder / "images.npy", loaded, image_size)
+    written = _write_images(folder / "images.npy", loaded, image_size)
+    repeated = repeats(written.digests, split)
     counts = {
         part: {
             label: int(np.sum(labels[split == part] == value)) for value, label in enumerate(dataset.classes)
         }
         for part in SPLITS
     }
-    described = {key: value for key, value in asdict(dataset).items() if key != "load"}
     card = {
         "format": CARD_FORMAT,
-        **described,
+        **{key: getattr(dataset, key) for key in DECLARED},
         "native_size": loaded.native_size,
         "image_size": image_size,
-        "stored_size": shape[1],
-        "n_images": shape[0],
-        "channels": 1 if len(shape) == 3 else shape[3],
+        "stored_size": written.shape[1],
+        "n_images": written.shape[0],
+        "channels": 1 if len(written.shape) == 3 else written.shape[3],
         "counts": counts,
+        "repeated": int(repeated.sum()),
         "file": loaded.file,
         "note": loaded.note,
         "status": loaded.status,
         "sha256": loaded.sha256,
-        "images_sha256": images_sha256,
+        "images_sha256": written.sha256,
     }
-    for name, array in (("labels", labels), ("split", split)):
+    for name, array in (("labels", labels), ("split", split), ("repeated", repeated)):
         with whole_file(folder / f"{name}.npy") as stream:
             np.save(stream, array, allow_pickle=False)
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
 
-def _write_images(path: Path, loaded: Loaded, image_size: int) -> tuple[tuple[int, ...], str]:
-    """Reduce and write the images block by block; their shape, and the SHA-256 of their pixels."""
-    digest, written, shape = hashlib.sha256(), 0, None
+@dataclass(frozen=True)
+class _Written:
+    """The stored array's shape and the SHA-256 of its pixels, and a digest of each image as it was read."""
+
+    shape: tuple[int, ...]
+    sha256: str
+    digests: list[bytes]
+
+
+def _write_images(path: Path, loaded: Loaded, image_size: int) -> _Written:
+    """Reduce and write the images block by block."""
+    digest, digests, shape = hashlib.sha256(), [], None
     with whole_file(path) as stream:
         for block in loaded.blocks:
+            digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in block]
             pixels = _reduced(block, image_size)
             if shape is None:
                 shape = (len(loaded.labels), *pixels.shape[1:])
@@ -187,10 +210,19 @@ def _write_images(path: Path, loaded: Loaded, image_size: int) -> tuple[tuple[in
                 np.lib.format.write_array_header_1_0(stream, header)
             stream.write(pixels.data)
             digest.update(pixels.data)
-            written += len(pixels)
-        if written != len(loaded.labels):
-            raise InputError(f"{loaded.file}: {written} images and {len(loaded.labels)} labels")
-    return shape, digest.hexdigest()
+        if len(digests) != len(loaded.labels):
+            raise InputError(f"{loaded.file}: {len(digests)} images and {len(loaded.labels)} labels")
+    return _Written(shape, digest.hexdigest(), digests)
+
+
+def repeats(digests: Sequence[bytes], split: np.ndarray) -> np.ndarray:
+    """Which training images [n] repeat an image of validation or test, or an earlier training image."""
+    seen = {digest for digest, part in zip(digests, split, strict=True) if part != "train"}
+    repeated = np.zeros(len(split), dtype=bool)
+    for index in np.flatnonzero(split == "train"):
+        repeated[index] = digests[index] in seen
+        seen.add(digests[index])
+    return repeated
 
 
 def _reduced(images: np.ndarray, size: int) -> np.ndarray:
@@ -220,6 +252,7 @@ def describe(card: dict[str, Any]) -> str:
         "file": f"`{card.get('file', card['source'])}`: "
         + "; ".join(filter(None, [CHECKED[card["status"]], card["note"]])),
         "SHA-256 of the source": f"`{card['sha256']}`",
+        "exact copies": f"{card['repeated']:,} training images repeat another image, and are left out",
         "mind": card["caution"],
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in lines.items())])

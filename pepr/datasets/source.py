@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Loaded:
     they are used, so InputError may come that late. `labels` [n] are int64, `split` [n] holds `train`, `val`
     or `test`. `status` is `official`, `unofficial` (sound, but not the published checksum) or `supplied`
     (nobody published one). `sha256` is of the file or files; `note` says what is unusual, or nothing.
+    `groups` [n] names what must not be divided, such as a lesion or a patient; None where nobody knows.
     """
 
     blocks: Iterable[np.ndarray]
@@ -32,14 +33,18 @@ class Loaded:
     native_size: int
     file: str
     note: str = ""
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A registered dataset.
+    """A registered dataset: all that the study knows of it stands here, beside how it is read.
 
-    `classes` are the names of labels 0, 1, ...; for two classes label 1 is the positive one. `load` takes
-    the image size in pixels that is wanted, to choose among files of several sizes.
+    `classes` are the names of labels 0, 1, ...; for two classes label 1 is the positive one, and where they
+    are `ordered` a label is a grade. `counts` are the images of each split, None where only the user's file
+    tells. `files` are patterns below `$PEPR_DATA` where a copy is looked for, none for what is a package.
+    `load` takes the image size in pixels that is wanted, to choose among files of several sizes; `at_hand`
+    tells whether it would find its files on this machine, `downloadable` whether it can fetch them.
     """
 
     name: str
@@ -49,7 +54,12 @@ class Dataset:
     attribution: str
     source: str
     caution: str
+    counts: Mapping[str, int] | None
+    files: tuple[str, ...]
     load: Callable[[int], Loaded]
+    at_hand: Callable[[], bool]
+    downloadable: bool = False
+    ordered: bool = False
 
 
 def check_images(
@@ -85,6 +95,23 @@ def check_labels(
     if every_class and absent:
         raise InputError(f"{path}: {name} has no image of class {', '.join(absent)}")
     return flat
+
+
+def check_groups(loaded: Loaded) -> None:
+    """Raise InputError naming a group whose images are not all in one split."""
+    if loaded.groups is None:
+        return
+    names, number = np.unique(loaded.groups, return_inverse=True)
+    parts = np.zeros((len(names), len(SPLITS)), dtype=bool)
+    for column, part in enumerate(SPLITS):
+        parts[number[loaded.split == part], column] = True
+    divided = np.flatnonzero(parts.sum(axis=1) > 1)
+    if len(divided):
+        where = " and in ".join(np.array(SPLITS)[parts[divided[0]]])
+        raise InputError(
+            f"{loaded.file}: group {names[divided[0]]} is in {where}, which must not be divided; "
+            f"{len(divided):,} of {len(names):,} groups are"
+        )
 
 
 def check_names(path: Path, found: Iterable[str], needed: Iterable[str]) -> None:

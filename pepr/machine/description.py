@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -19,16 +21,100 @@ PACKAGES = ("pepr", "torch", "timm", "codecarbon", "numpy", "scikit-learn", "pan
 
 
 RAPL = Path("/sys/class/powercap/intel-rapl/subsystem")
+CPUINFO = Path("/proc/cpuinfo")
+DEVICE_TREE = Path("/proc/device-tree/model")
+ARM_PARTS = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd0c"): "Neoverse-N1",
+    ("0x41", "0xd40"): "Neoverse-V1",
+    ("0x41", "0xd49"): "Neoverse-N2",
+    ("0x41", "0xd4f"): "Neoverse-V2",
+    ("0x41", "0xd83"): "Neoverse-V3AE",
+    ("0x41", "0xd84"): "Neoverse-V3",
+    ("0x41", "0xd8e"): "Neoverse-N3",
+    ("0xc0", "0xac3"): "Ampere-1",
+}
+"""Names of ARM processors on servers and small boards by implementer and part, as `lscpu` gives them."""
+X86_LEVELS = {
+    "AVX512": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"),
+    "AVX2": ("avx2", "fma"),
+}
+"""What a processor must have for torch's kernels of an instruction set, the best first."""
 
 
 def cpu_model() -> str:
-    """The processor's name, as the operating system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """The processor's name, as the operating system tells it: in Linux's table, which has none for ARM, by
+    the device tree or implementer and part; on macOS by `sysctl`; on Windows by its environment."""
+    if CPUINFO.exists():
+        facts = _cpuinfo()
+        part = (facts.get("CPU implementer", ""), facts.get("CPU part", ""))
+        named = facts.get("model name") or ARM_PARTS.get(part) or _text(DEVICE_TREE).rstrip("\0")
+        return " ".join((named or facts.get("Hardware") or platform.machine()).split())
+    if sys.platform == "darwin" and (named := _sysctl("machdep.cpu.brand_string")):
+        return named
+    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine()
+
+
+def cpu_identity() -> str:
+    """What tells apart processors that are sold, or rented out, under one name: family, model and stepping,
+    implementer and part, or the model of a Mac; empty where the system tells none."""
+    if CPUINFO.exists():
+        facts = _cpuinfo()
+        names = {
+            "cpu family": "family",
+            "model": "model",
+            "stepping": "stepping",
+            "CPU implementer": "implementer",
+            "CPU part": "part",
+            "CPU variant": "variant",
+            "CPU revision": "revision",
+        }
+        return " ".join(f"{word} {facts[name]}" for name, word in names.items() if name in facts)
+    return _sysctl("hw.model") if sys.platform == "darwin" else ""
+
+
+def instruction_set() -> str:
+    """The instruction set that torch's kernels use here, which decides the last digits of a result and, after
+    some epochs, more: `AVX512`, `AVX2`, `DEFAULT`; as torch does, `$ATEN_CPU_CAPABILITY` may ask for less."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return "SVE" if "sve" in _cpuinfo().get("Features", "").split() else platform.machine()
+    has = set(_cpuinfo().get("flags", "").split())
+    found = [level for level, needed in X86_LEVELS.items() if has.issuperset(needed)] + ["DEFAULT"]
+    asked = os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
+    return asked if asked in found else found[0]
+
+
+def sockets() -> int:
+    """Processors of this machine that the system can tell apart: one in a virtual machine, where sockets are
+    what somebody configured, and one where nothing is told."""
+    if "hypervisor" in _cpuinfo().get("flags", "").split():
+        return 1
+    return len(set(re.findall(r"^physical id\s*:\s*(\d+)", _text(CPUINFO), re.M))) or 1
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first processor; nothing elsewhere."""
+    first = _text(CPUINFO).split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+@functools.cache
+def _sysctl(name: str) -> str:
+    try:
+        asked = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stdout.strip()
 
 
 def versions() -> dict[str, str]:
@@ -54,10 +140,28 @@ def software() -> str:
 
 
 def hardware(device: str = "cpu") -> str:
-    """One line for the results table: results are ranked only within one value of it."""
-    memory = round(psutil.virtual_memory().total / 2**30)
-    line = f"{cpu_model()}; {cores.words()}; {memory} GiB"
-    return f"{gpu_name(device)}; {line}" if device.startswith("cuda") else line
+    """One line for the results table: results are ranked only within one value of it.
+
+    It tells apart what computes or draws power differently: processors of one name by family, model and
+    stepping, their number, the instruction set in use, power caps. The memory is that of the modules, so that
+    what a kernel keeps for itself makes no other machine.
+    """
+    caps = cpu_power_caps_w()
+    cpu = ", ".join(filter(None, [cpu_identity(), instruction_set(), caps and f"cap {sum(caps):.0f} W"]))
+    count = f"{sockets()} x " if sockets() > 1 else ""
+    line = f"{count}{cpu_model()} ({cpu}); {cores.words()}; {_memory_gib()} GiB"
+    if not device.startswith("cuda"):
+        return line
+    used = gpu.current(device)
+    return f"{used.name}; {line}" + ("" if used.limit_w is None else f"; GPU cap {used.limit_w:.0f} W")
+
+
+def _memory_gib() -> int:
+    """Memory of this machine in GiB, up to the next size that modules make: a part of a system's memory,
+    about a thirtieth, is not told."""
+    gib = psutil.virtual_memory().total / 2**30
+    step = 2 ** max(math.floor(math.log2(max(gib, 1))) - 3, 0)
+    return math.ceil(gib / step) * step
 
 
 def gpu_name(device: str) -> str:
@@ -81,9 +185,44 @@ def readable_cpu_counters() -> list[Path]:
     return [path for path in cpu_counters() if os.access(path, os.R_OK)]
 
 
+def cpu_power_caps_w() -> list[float]:
+    """The power in watts that each processor keeps to in the long run (RAPL); none where it is not told."""
+    return [limits[0] for limits in _cpu_limits_w()]
+
+
+def cpu_power_limits_w() -> list[float]:
+    """The most in watts that each processor may draw, also for moments (RAPL); none where it is not told."""
+    return [max(limits) for limits in _cpu_limits_w()]
+
+
+def _cpu_limits_w() -> list[list[float]]:
+    """Limits in watts of each processor, that of the longest time first."""
+    packages = [path for path in sorted(RAPL.glob("intel-rapl:*")) if path.name.count(":") == 1]
+    named = [path for path in packages if _text(path / "name").startswith("package")]
+    texts = [[_text(limit) for limit in sorted(path.glob("constraint_*_power_limit_uw"))] for path in named]
+    found = [[int(text) / 1e6 for text in limits if text.strip().isdecimal()] for limits in texts]
+    return [limits for limits in found if limits]
+
+
 def default_device() -> str:
-    """`cuda` where there is an NVIDIA GPU, else `cpu`; `$PEPR_DEVICE` overrides."""
-    return os.environ.get("PEPR_DEVICE") or ("cuda" if gpu_names() else "cpu")
+    """`cuda` where there is an NVIDIA GPU that torch can use, else `cpu`; `$PEPR_DEVICE` overrides."""
+    return os.environ.get("PEPR_DEVICE") or ("cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu")
+
+
+@functools.cache
+def why_torch_has_no_gpu() -> str | None:
+    """Why torch cannot use the GPUs that the driver shows, in its own words; None where it can.
+
+    Another process is asked, which takes seconds: what this one imports stays without torch.
+    """
+    ask = (
+        "import torch; print('built without CUDA' if not torch.version.cuda else "
+        "'' if torch.cuda.is_available() else torch.cuda.init())"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout.strip() or None
+    return (done.stderr.strip().splitlines() or ["it does not start"])[-1]
 
 
 @functools.cache
@@ -111,6 +250,9 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_model": cpu_model(),
+        "cpu_identity": cpu_identity(),
+        "instruction_set": instruction_set(),
+        "sockets": sockets(),
         "cores": cores.usable(),
         "threads": threads,
         "memory_bytes": psutil.virtual_memory().total,
@@ -118,6 +260,16 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
         "git_revision": revision,
         "git_dirty": dirty,
         "command": os.environ.get("PEPR_COMMAND") or " ".join(sys.argv),
+    }
+
+
+def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> dict[str, Any]:
+    """What the record of a run says about this machine: software, hardware, environment, with what else is
+    `known` of that."""
+    return {
+        "software": software(),
+        "hardware": hardware(device),
+        "environment": environment(device, threads) | known,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import re
 import tempfile
 import threading
 import time
@@ -27,15 +28,24 @@ SAMPLE_INTERVAL_S = 0.05
 COUNTER_TICK_S = 1.0
 """How long to wait for the energy counter to move on; drivers advance it every tenth of a second or so."""
 WAIT_S = 0.5
+MODULE = re.compile(r"\bG[HB]\d{2,3}\b|Grace", re.I)
+"""Names of modules of a GPU and a CPU, such as GH200 and GB200."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: its NVML index, its UUID (`GPU-...`) and its name."""
+    """One GPU: its NVML index, its UUID (`GPU-...`), its name, and its power limit where the driver tells
+    one."""
 
     index: int
     uuid: str
     name: str
+    limit_w: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name with the power limit that is in force: two cards of one name are alike under one limit."""
+        return self.name if self.limit_w is None else f"{self.name} (cap {self.limit_w:.0f} W)"
 
 
 def all_gpus() -> list[Gpu]:
@@ -50,8 +60,50 @@ def all_gpus() -> list[Gpu]:
             name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError:
             continue
-        found.append(Gpu(index, _text(uuid), _text(name)))
+        found.append(Gpu(index, _text(uuid), _text(name), _power_limit_w(nvml, handle)))
     return found
+
+
+def _power_limit_w(nvml: ModuleType, handle: Any) -> float | None:
+    try:
+        return nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
+    except nvml.NVMLError:
+        return None
+
+
+def _is_sliced(gpu: Gpu) -> bool:
+    """Whether a GPU is divided into slices (MIG), of which a process sees one."""
+    nvml = _nvml()
+    try:
+        current, _ = nvml.nvmlDeviceGetMigMode(nvml.nvmlDeviceGetHandleByIndex(gpu.index))
+    except nvml.NVMLError:
+        return False
+    return current == 1
+
+
+SLICED = (
+    "{}: the energy of a slice of a GPU (MIG) cannot be measured; take a whole GPU, have slices turned off "
+    "(`nvidia-smi -mig 0`), or run on the processor: PEPR_DEVICE=cpu"
+)
+
+
+def alike() -> list[Gpu]:
+    """The visible GPUs of one kind, the first one's: runs are shared out over cards that can be compared."""
+    gpus = visible()
+    return [gpu for gpu in gpus if gpu.kind == gpus[0].kind]
+
+
+def left_out() -> str | None:
+    """In a sentence, the visible GPUs of another kind, on which no run is done; None where there are none."""
+    gpus, taken = visible(), alike()
+    others = [one for one in gpus if one not in taken]
+    if not others:
+        return None
+    named = ", ".join(f"{one.kind} ({one.uuid})" for one in others)
+    return (
+        f"Runs are done on {len(taken)} x {taken[0].kind}, one kind of card; left out: {named}. "
+        "CUDA_VISIBLE_DEVICES chooses others."
+    )
 
 
 def visible() -> list[Gpu]:
@@ -61,14 +113,21 @@ def visible() -> list[Gpu]:
     name that is none. Raises InputError for a slice of a GPU (MIG), whose energy nothing tells apart.
     """
     gpus, named = all_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return gpus
+    given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
+    if gpus and "MIG-" in given:
+        raise InputError(SLICED.format(f"NVIDIA_VISIBLE_DEVICES={given}"))
+    chosen = gpus if named is None else _named(gpus, named)
+    for gpu in chosen:
+        if _is_sliced(gpu):
+            raise InputError(SLICED.format(f"GPU {gpu.index} ({gpu.name})"))
+    return chosen
+
+
+def _named(gpus: list[Gpu], named: str) -> list[Gpu]:
     chosen: list[Gpu] = []
     for name in (part.strip() for part in named.split(",")):
         if name.startswith("MIG-"):
-            raise InputError(
-                f"CUDA_VISIBLE_DEVICES={named}: the energy of a slice of a GPU cannot be measured"
-            )
+            raise InputError(SLICED.format(f"CUDA_VISIBLE_DEVICES={named}"))
         found = [gpu for gpu in gpus if name == str(gpu.index) or (name and gpu.uuid.startswith(name))]
         if len(found) != 1:
             break
@@ -88,13 +147,13 @@ def current(device: str) -> Gpu:
 
 @contextmanager
 def reserved() -> Iterator[Gpu]:
-    """Hold one visible GPU; waits while all are held by other runs on this machine.
+    """Hold one visible GPU of the first one's kind; waits while all are held by other runs on this machine.
 
     The lock is a file in the temporary folder, released by the system when the process is gone. Processes
     with separate temporary folders, as in containers, do not see each other's.
     """
     while True:
-        gpus = visible()
+        gpus = alike()
         if not gpus:
             raise InputError("no GPU is visible to this process: see CUDA_VISIBLE_DEVICES and `pepr doctor`")
         for gpu in gpus:
@@ -125,8 +184,9 @@ class EnergyReader:
     """The energy of one GPU between `start` and `stop`, by its counter where it has one (Volta and newer),
     else by power readings every `SAMPLE_INTERVAL_S`, joined by straight lines.
 
-    `source` is `counter` or `sampled_power`; `power_limit_w` is the limit that the driver enforces, None
-    where it tells none. The caller synchronises the GPU at both edges.
+    `of_module` is true where what is read is of a module that has its CPU and memory on it (Grace Hopper
+    and its kin). `source` is `counter` or `sampled_power`; `power_limit_w` is the limit that the driver
+    enforces, None where it tells none. The caller synchronises the GPU at both edges.
     """
 
     def __init__(self, gpu: Gpu):
@@ -134,6 +194,7 @@ class EnergyReader:
         if self._nvml is None:
             raise MeterError(f"{gpu.name}: NVML is not available, so its energy cannot be read")
         self._gpu = gpu
+        self.of_module = bool(MODULE.search(gpu.name))
         self._handle = self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
         self.source = (
             "sampled_power"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import platform
 import resource
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 
 from pepr.errors import MeterError
 from pepr.files import write_atomic
-from pepr.machine import cores, description, gpu
+from pepr.machine import cores, description, gpu, tracker
 from pepr.quantities import JOULES_PER_KWH, MEASURED_KINDS
 
 CONTENTION_LIMIT = 0.1
@@ -34,6 +33,9 @@ CPU_SOURCES = {
 }
 """CodeCarbon's CPU modes that measure, in the terms of this study's scale of trust; in all others a load
 model takes the watts that CodeCarbon knows of the CPU."""
+
+COLUMN_OF = {"module": "gpu"}
+"""The energy of a module of GPU, CPU and memory stands where that of a GPU does."""
 
 
 @dataclass
@@ -111,6 +113,7 @@ class Meter:
     runs_at_once: int = 1
     power_limit_w: float | None = None
     idle_power_w: float | None = None
+    assumptions: dict[str, Any] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
     _openings: int = 0
 
@@ -192,7 +195,7 @@ class Meter:
         window with work in it shows nothing: a zero is a missing value."""
         window = self.windows[name]
         for component in self.sources:
-            value = getattr(window, f"energy_{component}_kwh")
+            value = getattr(window, f"energy_{COLUMN_OF.get(component, component)}_kwh")
             if value is None or not value > 0:
                 raise MeterError(
                     f"window {name!r}: {component} energy is {value} kWh over {window.time_s:.2f} s; "
@@ -217,21 +220,24 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     MeterError where the GPU does not answer. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from
     whoever started the run.
     """
-    tracker = _open_tracker()
-    sources, limit, load_model = _describe(tracker._hardware)
+    opened = tracker.open_tracker()
+    sources, load_model = _describe(opened._hardware)
+    limit = tracker.power_limit_w()
     runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
     if load_model is None:
-        tracker.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
-        tracker.stop_task()
+        opened.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
+        opened.stop_task()
         if runs_at_once > 1:
             sources["cpu"] = "assumed"
     reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
-    if reader is not None:
+    if reader is not None and reader.of_module:
+        sources, limit = {"module": reader.source}, reader.power_limit_w or 0.0
+    elif reader is not None:
         sources["gpu"] = reader.source
         limit += reader.power_limit_w or 0.0
     idle = os.environ.get("PEPR_IDLE_POWER_W")
     return Meter(
-        tracker if load_model is None else None,
+        opened if load_model is None else None,
         sources,
         synchronise,
         reader,
@@ -239,42 +245,24 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
         runs_at_once,
         power_limit_w=limit or None,
         idle_power_w=float(idle) if idle else None,
+        assumptions=tracker.assumptions(),
     )
 
 
-def _open_tracker() -> Tracker:
-    logging.getLogger("codecarbon").disabled = True
-    from codecarbon import OfflineEmissionsTracker
-
-    tracker = OfflineEmissionsTracker(
-        country_iso_code="DNK",  # required; grid intensity is applied afterwards, see `carbon_intensity`
-        output_methods=[],
-        measure_power_secs=1,
-        tracking_mode="machine",
-        allow_multiple_runs=True,
-        log_level="critical",
-        gpu_ids=[],
-    )
-    tracker._ensure_hardware_ready()
-    return tracker
-
-
-def _describe(hardware: list[Any]) -> tuple[dict[str, str], float, LoadModel | None]:
-    """How the energy of CPU and memory comes about, the sum of their known power limits in watts, and the
-    load model of a CPU that is not metered."""
+def _describe(hardware: list[Any]) -> tuple[dict[str, str], LoadModel | None]:
+    """How the energy of CPU and memory comes about, and the load model of a CPU that is not metered."""
     parts = {type(part).__name__: part for part in hardware}
     sources: dict[str, str] = {}
     cpu, ram = parts.get("CPU"), parts.get("RAM")
-    limit = cpu_w = float(cpu._tdp or 0.0) if cpu else 0.0
+    cpu_w = float(cpu._tdp or 0.0) if cpu else 0.0
     memory_w = float(ram.total_power().W) if ram else 0.0
     if cpu:
         sources["cpu"] = CPU_SOURCES.get(cpu._mode, "load_model")
     if ram:
         sources["ram"] = "assumed"
-        limit += memory_w
     if sources.get("cpu") in MEASURED_KINDS or not cpu_w:
-        return sources, limit, None
-    return sources, limit, LoadModel(cpu_w / (os.cpu_count() or 1), memory_w)
+        return sources, None
+    return sources, LoadModel(cpu_w / (os.cpu_count() or 1), memory_w)
 
 
 def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) -> float | None:

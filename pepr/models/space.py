@@ -61,8 +61,8 @@ class Architecture:
 
     @property
     def weights(self) -> str:
-        """The pinned pretrained weights, as `architecture.tag`."""
-        return f"{self.timm_name}.{self.weights_tag}"
+        """The pinned pretrained weights, as `architecture.tag`; without a tag where timm has not these."""
+        return ".".join(filter(None, (self.timm_name, self.weights_tag)))
 
     def accepts(self, image_size: int) -> bool:
         """Whether an input of `image_size` pixels can be run and trained on."""

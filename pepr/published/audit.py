@@ -11,6 +11,8 @@ import pandas as pd
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import EXPLANATIONS
 from pepr.audit.report import audit
+from pepr.published.history import History
+from pepr.published.origins import with_origins
 from pepr.published.tables import Published
 from pepr.tables.reader import read_table
 
@@ -262,8 +264,11 @@ GPU_POWER_LIMIT_W = 350.0
 """Board power of the RTX 3090 on which the authors trained (NVIDIA's specification)."""
 
 
-def audit_published(tables: Published) -> list[Finding]:
-    """Audit all of the authors' tables: the 1,048 runs, ImageNet, model names, and regions."""
+def audit_published(tables: Published, history: History | None = None) -> list[Finding]:
+    """Audit all of the authors' tables: the 1,048 runs, ImageNet, model names, and regions.
+
+    With their history, findings say what it confirms or refutes, and it adds its own.
+    """
     models = tables.models
     alphabetical = tables.results["model"].drop_duplicates().sort_values()
     found = audit(tables.results, power_limit_w=GPU_POWER_LIMIT_W)
@@ -274,4 +279,4 @@ def audit_published(tables: Published) -> list[Finding]:
     for year, regions in (("regions_2013", tables.regions_2013), ("regions_2023", tables.regions_2023)):
         found += implausible_population(regions, year)
         found += superseded_column(regions, "Region", "Region_updated", year)
-    return found
+    return found if history is None else with_origins(found, history, tables.results)

@@ -1,4 +1,7 @@
-"""The paper's claims, one by one, tested on the authors' tables as published and as corrected.
+"""The paper's claims, one by one, tested on the authors' tables as published and as corrected twice.
+
+`verdict_corrected` is of the tables corrected by what the audit infers from them alone, `verdict_history` of
+those corrected by how they came about; the latter is None where the history is not at hand.
 
 Models are paired where both settings have them; whatever is said over models is bootstrapped over
 architecture families, since members of a family are not independent; the p values of all tests on one
@@ -7,8 +10,8 @@ version of the tables are adjusted together by Holm's method. Verdicts:
 - `supported`, `not_supported`: the effect has the claimed direction, or the opposite one (or lies beyond the
   margin on the wrong side);
 - `equivalent`: the difference lies inside the margin;
-- `supported_with_correction` (only as `verdict_corrected`): undecided or not supported on the published
-  table, supported or equivalent on the corrected one;
+- `supported_with_correction` (only on a corrected table): undecided or not supported on the published one,
+  supported or equivalent on the corrected one;
 - `undecided`: the table cannot tell.
 """
 
@@ -46,6 +49,9 @@ PROXY_AT_LEAST = 0.7
 SAME_AT_LEAST = 0.95
 """Two scores whose ranks correlate above this say the same."""
 CLEAR_WINNER = 0.95
+EDITIONS = ("published", "corrected", "history")
+"""The tables that the claims are tested on."""
+Judged = tuple[TestResult, float, str]
 
 POOLS = {
     "all": SETTINGS,
@@ -88,17 +94,20 @@ class Claim:
 
 
 def claims(runs: Versions) -> list[dict[str, Any]]:
-    """Every claim with its effect, interval, p and verdict on the published and on the corrected table."""
+    """Every claim with its effect, interval, p and verdict on the published and on the corrected tables."""
     listed = all_claims(runs)
     judged = {}
-    for name in ("published", "corrected"):
+    for name in EDITIONS:
+        if name not in runs.tables():
+            judged[name] = [None] * len(listed)
+            continue
         results = [claim.test(runs.tables()[name]) for claim in listed]
         holm = stats.holm([result.p for result in results])
         verdicts = [_verdict(c, r, p) for c, r, p in zip(listed, results, holm, strict=True)]
         judged[name] = list(zip(results, holm, verdicts, strict=True))
     return [
-        _as_record(claim, first, second)
-        for claim, first, second in zip(listed, judged["published"], judged["corrected"], strict=True)
+        _as_record(claim, first, dict(zip(EDITIONS[1:], others, strict=True)))
+        for claim, first, *others in zip(listed, *judged.values(), strict=True)
     ]
 
 
@@ -447,25 +456,35 @@ def _verdict(claim: Claim, result: TestResult, p_holm: float) -> str:
     return "supported" if above != (claim.kind == "at_most") else "not_supported"
 
 
-def _as_record(
-    claim: Claim, first: tuple[TestResult, float, str], second: tuple[TestResult, float, str]
-) -> dict[str, Any]:
-    published, corrected = _values(*first[:2]), _values(*second[:2])
-    good = ("supported", "equivalent")
-    mended = second[2] in good and first[2] not in good
+def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) -> dict[str, Any]:
     return {
         "id": claim.id,
         "claim": claim.words,
         "evidence": claim.evidence,
         "test": first[0].test,
-        **published,
+        **_values(*first[:2]),
         "margin": MARGIN if claim.kind == "as_good" else None,
         "verdict": first[2],
         "verdict_without_holm": _verdict(claim, first[0], first[0].p),
-        "verdict_corrected": "supported_with_correction" if mended else second[2],
-        "test_corrected": second[0].test,
-        **{f"{key}_corrected": value for key, value in corrected.items()},
+        **{
+            key: value
+            for name, other in others.items()
+            for key, value in _edition(name, first, other).items()
+        },
         "basis": claim.basis,
+    }
+
+
+def _edition(name: str, first: Judged, other: Judged | None) -> dict[str, Any]:
+    """What a claim is on a corrected table, its keys ending in the table's name; empty without the table."""
+    if other is None:
+        return {f"verdict_{name}": None}
+    good = ("supported", "equivalent")
+    mended = other[2] in good and first[2] not in good
+    return {
+        f"verdict_{name}": "supported_with_correction" if mended else other[2],
+        f"test_{name}": other[0].test,
+        **{f"{key}_{name}": value for key, value in _values(*other[:2]).items()},
     }
 
 

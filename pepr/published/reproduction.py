@@ -240,6 +240,7 @@ def sensitivity(runs: Versions) -> pd.DataFrame:
     """
     reference = runs.published.assign(score=scores(runs.published))
     variants = [("corrected", "min-max"), ("reduced", "min-max")]
+    variants += [("history", "min-max")] if runs.by_history is not None else []
     variants += [(name, how) for name in ("published", "corrected") for how in NORMALISATIONS[1:]]
     rows = []
     for name, how in variants:

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "columns": ["COLUMNS"],
+        "record": ["run_record"],
         "spec": ["RunSpec"],
         "store": ["Store", "predictions_digest", "record_digest"],
         "results": [

@@ -69,10 +69,21 @@ COLUMNS = (
     "threads",
     "runs_at_once",
     "speed_probe_s",
+    "test_quadratic_kappa",
+    "test_mean_absolute_error",
+    "n_test_classes",
 )
 """Columns of `results.csv`, in order. Empty means not measured; it never means zero."""
 
-LATER_COLUMNS = ("largest_batch_size", "threads", "runs_at_once", "speed_probe_s")
+LATER_COLUMNS = (
+    "largest_batch_size",
+    "threads",
+    "runs_at_once",
+    "speed_probe_s",
+    "test_quadratic_kappa",
+    "test_mean_absolute_error",
+    "n_test_classes",
+)
 """Columns that tables written before them lack: empty there."""
 
 TEXT_COLUMNS = (
@@ -107,4 +118,5 @@ COUNT_COLUMNS = (
     "largest_batch_size",
     "threads",
     "runs_at_once",
+    "n_test_classes",
 )

@@ -1,7 +1,7 @@
-"""How well a model classifies: test metrics from class probabilities and labels, with numpy alone.
+"""How well a model classifies: test metrics from class probabilities and labels, mostly with numpy alone.
 
 Every run imports this module. scikit-learn has these metrics too and the tests compare with it, but its
-import takes longer than the whole evaluation of a run.
+import takes longer than the whole evaluation of a run: only runs on ordered grades load it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 
-def performance(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | bool | None]:
+def performance(
+    probabilities: np.ndarray, labels: np.ndarray, ordered: bool = False
+) -> dict[str, float | int | bool | None]:
     """Test metrics of the results table from probabilities [n, classes] and labels [n].
 
-    Balanced accuracy is the mean recall over the classes that occur. Sensitivity and specificity are of
-    label 1 and 0, and only given for two classes; a class without an image has none.
+    Balanced accuracy and AUROC are means over the classes that occur, whose number is `n_test_classes`.
+    Sensitivity and specificity are of label 1 and 0, and only given for two classes; a class without an image
+    has none. The quadratic-weighted kappa and the mean absolute error, in grades, are only given for labels
+    that are `ordered`.
     """
     predicted = probabilities.argmax(1)
     counts = np.bincount(labels, minlength=probabilities.shape[1])
@@ -27,18 +31,35 @@ def performance(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, floa
         "test_specificity": of_two.get(0),
         "test_majority_rate": float(counts.max() / len(labels)),
         "constant_predictor": bool(len(np.unique(predicted)) == 1),
+        "n_test_classes": int(np.count_nonzero(counts)),
+        **_of_grades(predicted, labels, ordered),
+    }
+
+
+def _of_grades(predicted: np.ndarray, labels: np.ndarray, ordered: bool) -> dict[str, float | None]:
+    """How far predicted grades [n] are from the right ones; no kappa where both are one grade throughout."""
+    if not ordered:
+        return {"test_quadratic_kappa": None, "test_mean_absolute_error": None}
+    from sklearn.metrics import cohen_kappa_score, mean_absolute_error
+
+    one_grade = len(np.union1d(predicted, labels)) == 1
+    return {
+        "test_quadratic_kappa": None
+        if one_grade
+        else float(cohen_kappa_score(labels, predicted, weights="quadratic")),
+        "test_mean_absolute_error": float(mean_absolute_error(labels, predicted)),
     }
 
 
 def auroc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    """Area under the ROC curve, macro average of one class against the rest; None where a class is absent
-    or a probability is not finite. Shapes as in `performance`."""
-    classes = probabilities.shape[1]
-    if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
+    """Area under the ROC curve, one class against the rest, mean over the classes that occur; None where only
+    one does or a probability is not finite. Shapes as in `performance`."""
+    present = np.unique(labels)
+    if len(present) < 2 or not np.isfinite(probabilities).all():
         return None
-    if classes == 2:
+    if probabilities.shape[1] == 2:
         return _binary_auroc(labels == 1, probabilities[:, 1])
-    return float(np.mean([_binary_auroc(labels == k, probabilities[:, k]) for k in range(classes)]))
+    return float(np.mean([_binary_auroc(labels == k, probabilities[:, k]) for k in present]))
 
 
 def _binary_auroc(positive: np.ndarray, score: np.ndarray) -> float:

@@ -7,12 +7,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass  # half of what the process around a run would load, which makes no table
-
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 SETTING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """A setting's name, which is a part of file names; as in the schema of the profiles."""
@@ -31,6 +27,7 @@ class RunSpec:
     model: str
     dataset: str
     setting: str
+    _: KW_ONLY
     fidelity: str = "study"
     pretrained: bool = False
     train_fraction: float = 1.0

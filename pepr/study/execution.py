@@ -16,13 +16,11 @@ from pepr.errors import InputError, MeterError, WorkFailed, classify
 from pepr.files import results_root
 from pepr.machine import description, gpu, meter
 from pepr.machine.cores import KERNEL_ENVIRONMENT
-from pepr.runs.columns import COLUMNS
+from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import profile as study_profile, progress, recovery
 from pepr.study.notebooks import execute_notebook
-
-LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
 
 
 def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: Any = print) -> dict[str, Any]:
@@ -47,10 +45,15 @@ def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: An
                 failure = execute_run(spec, profile, notebook, store, label)
                 record = store.read_record(run_id)
                 if record is None:
-                    record = failed_record(
-                        spec, *(failure or ("error", "the notebook ended without a record"))
+                    kind, traceback = failure or ("error", "the notebook ended without a record")
+                    record = run_record(
+                        spec,
+                        description.recorded(spec.device),
+                        failure=kind,
+                        traceback=traceback,
+                        num_params=models.find(spec.model).num_params,
+                        wall_time_s=time.perf_counter() - began,
                     )
-                    record["wall_time_s"] = time.perf_counter() - began
                     store.write_record(record)
     done = {record["run_id"]: record for record in store.records()}
     at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
@@ -123,26 +126,6 @@ def execute_run(
     except Exception as error:
         return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
     return None
-
-
-def failed_record(spec: RunSpec, failure: str, traceback: str) -> dict[str, Any]:
-    """The record of a run that gave no result: its specification, the kind of failure, the traceback."""
-    record: dict[str, Any] = dict.fromkeys(COLUMNS)
-    record |= spec.as_dict()
-    record |= {
-        "run_id": spec.run_id,
-        "num_params": models.find(spec.model).num_params,
-        "status": "failed",
-        "failure": failure,
-        "traceback": traceback,
-        "largest_batch_size": int(fitting[1]) if (fitting := LARGEST_BATCH.search(traceback)) else None,
-        "software": description.software(),
-        "hardware": description.hardware(spec.device),
-        "history": [],
-        "meter": {},
-        "environment": description.environment(spec.device),
-    }
-    return record
 
 
 def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, say: Any = print) -> None:

@@ -29,8 +29,6 @@ around the notebook about 70 MB, as seen on Linux."""
 RESIDENT_FACTOR = 1.4
 """Resident memory of a training on a CPU over the forecast of what an allocator hands out: at most 1.33 among
 the shipped runs of `pocket`."""
-PAPER_SETTINGS = {"dermamnist": "derma_pt", "lidc": "lidc", "pneumoniamnist": "pneumonia"}
-"""The paper's setting with all data of a dataset: its size is known without the data."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +176,11 @@ def _scaled(run: _Cost, factors: Mapping[str, list[float]]) -> _Cost:
 
 
 def image_counts(dataset: str) -> tuple[int, int] | None:
-    """Training images and test images of a dataset, as published; None where nobody says."""
-    if dataset in PAPER_SETTINGS:
-        job = model.job_of(PAPER_SETTINGS[dataset])
-        return job.train_images, job.test_images
-    from pepr.datasets import medmnist
+    """Training images and test images of a dataset, as it declares them; None where only its file tells."""
+    from pepr import datasets
 
-    published = medmnist.info().get({"nodule": "nodulemnist3d"}.get(dataset, dataset))
-    return published and (published["n_samples"]["train"], published["n_samples"]["test"])
+    counts = datasets.find(dataset).counts
+    return counts and (counts["train"], counts["test"])
 
 
 def _prediction_bytes(spec: RunSpec) -> int:

@@ -21,7 +21,7 @@ from pepr.grids import carbon_intensity
 from pepr.machine import cores, description, gpu
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
-from pepr.runs.columns import COLUMNS
+from pepr.runs.record import run_record
 from pepr.runs.results import collect
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -275,20 +275,17 @@ def _keep(
     subject, store = run.subject, run.subject.store
     with _one_writer(store):
         spec = _spec(run, fidelity, store)
-        run.record = dict.fromkeys(COLUMNS) | run.facts | spec.as_dict() | costs | circumstances
-        run.record |= {
-            "run_id": spec.run_id,
-            "status": "failed" if failure else "ok",
-            "failure": failure[0] if failure else None,
-            "traceback": failure[1] if failure else None,
+        found = run.facts | costs | circumstances
+        found |= {
             "energy_source": meter.source,
             "hardware": description.hardware(subject.device),
             MEASURES[subject.measure]: None if failure else run.performance,
-            "history": [],
             "meter": meter.as_dict(),
             "started_at": started_at,
             "ended_at": _now(),
         }
+        kind, traceback = failure or (None, None)
+        run.record = run_record(spec, {}, failure=kind, traceback=traceback, **found)
         store.write_record(run.record)
         run.path = store.record_path(spec.run_id)
         collect(store)
@@ -304,7 +301,7 @@ def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
         (record["model"], record["dataset"], record["setting"], record["fidelity"]) == key
         for record in store.records()
     )
-    return RunSpec(*key, seed=done, device=subject.device, **details)
+    return RunSpec(*key[:3], fidelity=fidelity, seed=done, device=subject.device, **details)
 
 
 def _costs(meter: Meter) -> dict[str, Any]:

@@ -154,8 +154,10 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
                 entry = models.find(model)
             except InputError as error:
                 raise InputError(f"{path}: runs.{number}.models: {error}") from None
-            if not entry.accepts(values["image_size"]):
-                raise InputError(f"{path}: runs.{number}.models: {entry.refusal(values['image_size'])}")
+            for setting in block["settings"]:
+                size = values["settings"][setting].get("image_size", values["image_size"])
+                if not entry.accepts(size):
+                    raise InputError(f"{path}: runs.{number}.models: {entry.refusal(size)}")
 
 
 def restrict(
@@ -187,6 +189,9 @@ def restrict(
     values |= {
         name: given for name, given in (("epochs", epochs), ("fidelity", fidelity)) if given is not None
     }
+    if epochs is not None:
+        for setting in values["settings"].values():
+            setting.pop("epochs", None)
     if not values["runs"]:
         raise InputError(f"profile {profile.name}: it has none of these models in these settings")
     path = _profile_path(profile.source)
@@ -241,7 +246,7 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     """Every run of a profile, in the order in which they are to be done, none twice."""
     shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
     specs = [
-        RunSpec(model=model, setting=setting, seed=seed, **profile.values["settings"][setting], **shared)
+        RunSpec(model=model, setting=setting, seed=seed, **{**shared, **profile.values["settings"][setting]})
         for block in profile.values["runs"]
         for model in block["models"]
         for setting in block["settings"]

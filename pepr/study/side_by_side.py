@@ -29,12 +29,12 @@ def decide(specs: Iterable[RunSpec], device: str, asked: int | None = None) -> S
         raise InputError(f"RUNS={asked}: at least one run goes on at a time")
     specs, whole = list(specs), cores.whole()
     if device.startswith("cuda"):
-        most, each = max(min(len(gpu.visible()), whole), 1), "each on a GPU of its own"
+        most, each = max(min(len(gpu.alike()), whole), 1), "each on a GPU of its own"
     else:
         most, each = whole, "each with one thread on a core of its own"
     runs, why = min(most, asked or most), ""
     if asked and asked > most:
-        places = cores.words() if most == whole else f"{len(gpu.visible())} GPUs"
+        places = cores.words() if most == whole else f"{len(gpu.alike())} GPUs"
         why = f" RUNS={asked} is more than the {places} of this machine."
     elif asked and asked < most:
         why = f" RUNS={asked} was asked for; {most} would find a place."

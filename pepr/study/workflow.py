@@ -16,7 +16,7 @@ import psutil
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
 from pepr.files import results_root
-from pepr.machine import cores, description, meter
+from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import forecast, profile as study_profile, recovery, side_by_side
@@ -51,7 +51,9 @@ def reproduce(
         recovery.check_room(store.folder)
         profile = study_profile.save(profile, store.folder)
         specs = study_profile.grid(profile, description.default_device())
-        for sentence in recovery.tidy(store, [spec.run_id for spec in specs]):
+        kept = recovery.tidy(store, [spec.run_id for spec in specs])
+        cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
+        for sentence in filter(None, [*kept, tracker.warning(), cards]):
             say(sentence)
         if retry:
             _forget(store, specs, RETRIES[retry])

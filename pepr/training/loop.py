@@ -25,7 +25,7 @@ from pepr import datasets, grids, models
 from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import description, meter as metering
 from pepr.runs import metrics
-from pepr.runs.columns import COLUMNS
+from pepr.runs.record import run_record
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.memory import _memory_gauge
 from pepr.training.probe import speed_probe_s
@@ -92,9 +92,9 @@ def fine_tune(
 ) -> Outcome:
     """Fine-tune as the protocol says (Adam, cross-entropy, no augmentation) and measure what it takes.
 
-    In fidelity `study` the epoch is chosen on the validation set and the energy is of training alone; in
-    fidelity `paper` the last epoch counts, its incomplete test batch is dropped and the test passes are
-    inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
+    In fidelity `study` the epoch is chosen by the loss on the validation set and the energy is of training
+    alone; in fidelity `paper` the last epoch counts, its incomplete test batch is dropped and the test passes
+    are inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
 
     Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
     (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit.
@@ -155,7 +155,7 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         # More threads add up in another order: results would hang on the number of cores.
         torch.set_num_threads(1)
     data = datasets.prepare(spec.dataset, spec.image_size)
-    train = data.train_indices(spec.train_fraction, spec.seed)
+    train = data.train_indices(spec.train_fraction, spec.seed, keep_repeated=spec.fidelity == "paper")
     val, test = data.indices("val"), data.indices("test")
     if spec.fidelity == "paper":
         test = test[: len(test) - len(test) % spec.batch_size]
@@ -175,43 +175,35 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     last, chosen = run.predict_test(test)
     labels = data.labels[test]
 
-    record = dict.fromkeys(COLUMNS)
-    record |= spec.as_dict()
-    record |= {
-        "run_id": spec.run_id,
-        "status": "ok",
-        "num_params": created.num_params,
-        "n_train": len(train),
-        "n_val": len(val),
-        "n_test": len(test),
-        "test_accuracy_last_epoch": float(np.mean(last.argmax(1) == labels)),
-        "val_accuracy": run.history[run.best_epoch]["val_accuracy"],
-        "best_epoch": run.best_epoch,
-    }
-    record |= metrics.performance(chosen, labels)
-    record |= _costs(run, meter)
-    record |= {
-        "peak_memory_bytes": peak,
-        "peak_memory_reserved_bytes": reserved,
-        "memory_source": memory.source,
-        "threads": torch.get_num_threads(),
-        "runs_at_once": meter.runs_at_once,
-        "speed_probe_s": float(np.mean(probes)) if probes else None,
-        "speed_probes_s": probes,
-        "software": description.software(),
-        "hardware": description.hardware(spec.device),
-        "data_status": data.card["status"],
-        "weights": created.weights,
-        "wall_time_s": time.perf_counter() - began,
-        "history": run.history,
-        "meter": meter.as_dict(),
-        "environment": description.environment(spec.device, torch.get_num_threads()),
-        "data_sha256": data.card["sha256"],
-        "weights_sha256": created.weights_sha256,
-        "started_at": started_at,
-        "ended_at": _now(),
-        "traceback": None,
-    }
+    record = run_record(
+        spec,
+        description.recorded(spec.device, torch.get_num_threads(), power=meter.assumptions),
+        num_params=created.num_params,
+        n_train=len(train),
+        n_val=len(val),
+        n_test=len(test),
+        test_accuracy_last_epoch=float(np.mean(last.argmax(1) == labels)),
+        val_accuracy=run.history[run.best_epoch]["val_accuracy"],
+        best_epoch=run.best_epoch,
+        **metrics.performance(chosen, labels, ordered=data.card["ordered"]),
+        **_costs(run, meter),
+        peak_memory_bytes=peak,
+        peak_memory_reserved_bytes=reserved,
+        memory_source=memory.source,
+        threads=torch.get_num_threads(),
+        runs_at_once=meter.runs_at_once,
+        speed_probe_s=float(np.mean(probes)) if probes else None,
+        speed_probes_s=probes,
+        data_status=data.card["status"],
+        data_sha256=data.card["sha256"],
+        weights=created.weights,
+        weights_sha256=created.weights_sha256,
+        history=run.history,
+        meter=meter.as_dict(),
+        started_at=started_at,
+        ended_at=_now(),
+        wall_time_s=time.perf_counter() - began,
+    )
     return Outcome(record, chosen, labels)
 
 
@@ -293,8 +285,7 @@ class _Run:
     def _is_best(self, row: dict[str, Any]) -> bool:
         if self.spec.fidelity == "paper" or row["epoch"] == 0:
             return True
-        best = self.history[self.best_epoch]
-        return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+        return row["val_loss"] < self.history[self.best_epoch]["val_loss"]
 
     def predict_test(self, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Test probabilities after the last epoch, and with the weights of the chosen epoch."""

@@ -22,6 +22,7 @@ def noise(shape, labels):
     return arrays
 
 
+PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "medmnist"
 CHEST = {"train": 4708, "val": 524, "test": 624}
 
 
@@ -29,6 +30,7 @@ CHEST = {"train": 4708, "val": 524, "test": 624}
 def supplied(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPR_DATA", str(tmp_path))
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PEPR_UNOFFICIAL", "yes")
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
     (tmp_path / "medmnist").mkdir()
     return tmp_path
@@ -53,6 +55,52 @@ def test_a_sound_file_with_another_checksum_is_unofficial(supplied):
     prepared = datasets.prepare("pneumoniamnist", 28)
     assert prepared.card["status"] == "unofficial" and not prepared.card["note"]
     assert "**unofficial**" in datasets.describe(prepared.card)
+
+
+def test_a_sound_file_with_another_checksum_is_refused_unless_it_is_asked_for(supplied, monkeypatch):
+    path = write_chest_x_rays(supplied)
+    monkeypatch.delenv("PEPR_UNOFFICIAL")
+    with pytest.raises(
+        InputError, match=r"its MD5 is .*28209eda62fecd6e6a2d98b1501bb15f: .*PEPR_UNOFFICIAL"
+    ) as told:
+        datasets.prepare("pneumoniamnist", 28)
+    assert str(path) in str(told.value) and "zenodo.org" in str(told.value)
+
+
+MEDICAL = {"breastmnist": (546, 78, 156), "retinamnist": (1080, 120, 400), "pneumoniamnist": (4708, 524, 624)}
+REPEATED = {"breastmnist": 1, "retinamnist": 0, "pneumoniamnist": 26}
+
+
+@pytest.mark.parametrize("name", MEDICAL)
+def test_the_published_file_is_official_and_one_changed_byte_is_refused(name, tmp_path, monkeypatch):
+    published = PUBLISHED / f"{name}.npz"
+    if not published.exists():
+        pytest.skip(f"{name} is not at hand (PEPR_DATA)")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    prepared = datasets.prepare(name, 28)
+    assert prepared.card["status"] == "official"
+    assert tuple(len(prepared.indices(part)) for part in datasets.SPLITS) == MEDICAL[name]
+    assert prepared.card["repeated"] == prepared.repeated.sum() == REPEATED[name]
+    (tmp_path / "medmnist").mkdir()
+    sound = published.read_bytes()
+    monkeypatch.setenv("PEPR_DATA", str(tmp_path))
+    for place in (10, len(sound) // 2, len(sound) - 5):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1
+        (tmp_path / "medmnist" / f"{name}.npz").write_bytes(damaged)
+        with pytest.raises(InputError, match=f"{name}.npz: its MD5 is"):
+            datasets.find(name).load(28)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="no MedMNIST file is at hand (PEPR_DATA)")
+def test_label_1_is_the_finding_and_grades_are_ordered():
+    breast, retina = (datasets.find(name) for name in ("breastmnist", "retinamnist"))
+    loaded = breast.load(28)
+    assert breast.classes[1] == "malignant" and np.bincount(
+        loaded.labels[loaded.split == "test"]
+    ).tolist() == [114, 42]
+    assert retina.ordered and retina.classes == tuple(f"grade {grade}" for grade in range(5))
+    assert not breast.ordered
 
 
 def test_a_file_with_the_published_checksum_is_official(supplied, monkeypatch):
@@ -261,9 +309,6 @@ def test_two_files_of_patches_are_one_too_many(supplied):
     write_lidc(supplied, name="other.npz")
     with pytest.raises(InputError, match=r"there are 2: mine\.npz, other\.npz"):
         datasets.prepare("lidc", 32)
-
-
-PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "medmnist"
 
 
 @pytest.mark.skipif(not list(PUBLISHED.glob("*mnist*.npz")), reason="no MedMNIST file is at hand (PEPR_DATA)")

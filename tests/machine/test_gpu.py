@@ -13,10 +13,11 @@ from types import SimpleNamespace
 
 import pynvml
 import pytest
+import torch
 from conftest import simulated_run
 from fake_nvml import FakeGpu, FakeNvml
 
-from pepr import analysis, errors, runs
+from pepr import analysis, errors, quantities, runs
 from pepr.errors import InputError, MeterError
 from pepr.machine import description, gpu, meter as metering
 from pepr.study import execution
@@ -31,6 +32,7 @@ def driver(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpu, "WAIT_S", 0.01)
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
     description.gpu_names.cache_clear()
 
     def install(*gpus, **options):
@@ -90,6 +92,64 @@ def test_a_slice_of_a_gpu_is_refused(driver, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
     with pytest.raises(InputError, match="slice of a GPU"):
         gpu.visible()
+
+
+@pytest.mark.parametrize("how", ["mode", "container"])
+def test_a_slice_is_refused_however_it_is_told_and_the_way_on_is_named(driver, monkeypatch, how):
+    driver(FakeGpu(mig=int(how == "mode")))
+    if how == "container":
+        monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "MIG-1234")
+    for ask in (gpu.visible, description.default_device, lambda: gpu.current("cuda")):
+        with pytest.raises(InputError, match=r"slice of a GPU \(MIG\) cannot be measured.*PEPR_DEVICE=cpu"):
+            ask()
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    assert description.default_device() == "cpu"
+
+
+def test_a_gpu_that_cannot_be_sliced_is_whole(driver):
+    driver(FakeGpu(mig=None))
+    assert len(gpu.visible()) == 1
+
+
+def test_runs_are_shared_out_over_one_kind_of_card_and_the_others_are_named(driver):
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb", name="Other"), FakeGpu("GPU-cccc"))
+    assert [one.uuid for one in gpu.alike()] == ["GPU-aaaa", "GPU-cccc"]
+    assert "2 x Fake GPU" in gpu.left_out() and "Other (cap 350 W) (GPU-bbbb)" in gpu.left_out()
+    with gpu.reserved() as first, gpu.reserved() as second:
+        assert {first.uuid, second.uuid} == {"GPU-aaaa", "GPU-cccc"}
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"))
+    assert gpu.left_out() is None
+
+
+def test_one_card_under_two_power_caps_is_two_kinds_of_machine(driver):
+    driver(FakeGpu("GPU-aaaa", limit_w=350), FakeGpu("GPU-bbbb", limit_w=120))
+    names = {description.hardware(f"cuda:{place}") for place in (0, 1)}
+    assert len(names) == 2 and len(gpu.alike()) == 1
+
+
+def test_a_module_whose_counter_includes_its_cpu_is_charged_once(driver):
+    driver(FakeGpu(watts=500.0, name="NVIDIA GH200 480GB", limit_w=900))
+    meter = metering.open_meter("cuda")
+    assert meter.source == "module:counter" and meter.power_limit_w == 900
+    with meter.window("train"):
+        time.sleep(0.3)
+    window = meter.check("train")
+    assert window.energy_cpu_kwh is None and window.energy_ram_kwh is None
+    assert window.energy_kwh == window.energy_gpu_kwh > 0
+    assert not quantities.energy_is_estimated(meter.source)
+
+
+def test_what_torch_cannot_use_is_no_device(driver, monkeypatch):
+    driver(FakeGpu())
+    assert description.default_device() == "cuda"
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: "built without CUDA")
+    assert description.default_device() == "cpu"
+
+
+def test_torch_itself_is_asked_whether_it_can_use_a_gpu():
+    description.why_torch_has_no_gpu.cache_clear()
+    told = description.why_torch_has_no_gpu()
+    assert (told is None) == torch.cuda.is_available()
 
 
 def test_torchs_name_of_a_gpu_is_looked_up_among_the_visible_ones(driver, monkeypatch):
@@ -363,7 +423,12 @@ def test_runs_side_by_side_pay_for_the_core_that_they_use_and_share_the_memory(d
 def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tmp_path):
     driver(FakeGpu(name="Small GPU"))
     told = "OutOfMemory: CUDA out of memory. Tried to allocate 2 GiB; largest batch size that fits: 12"
-    record = execution.failed_record(SPEC, errors.classify("OutOfMemory", told), told)
+    record = runs.run_record(
+        SPEC,
+        description.recorded(SPEC.device),
+        failure=errors.classify("OutOfMemory", told),
+        traceback=told,
+    )
     store = runs.Store(tmp_path, "pocket")
     store.write_record(record)
     runs.collect(store)
@@ -371,7 +436,8 @@ def test_a_run_without_room_is_a_row_with_the_largest_batch_that_fits(driver, tm
     assert row["failure"] == "out_of_memory" and row["largest_batch_size"] == 12
     assert row["hardware"].startswith("Small GPU; ")
     assert record["environment"]["gpu_uuid"] == "GPU-aaaa" and record["environment"]["driver"] == "999.99"
-    nothing = execution.failed_record(SPEC, "out_of_memory", "largest batch size that fits: none")
+    told = "largest batch size that fits: none"
+    nothing = runs.run_record(SPEC, {}, failure="out_of_memory", traceback=told)
     assert nothing["largest_batch_size"] is None
 
 

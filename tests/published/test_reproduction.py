@@ -82,8 +82,7 @@ def test_corrections_leave_accuracies_alone_and_mark_estimates(runs):
     assert (merged["test_09"] == merged["test_09_published"]).all()
     changed = merged["energy"] != merged["energy_published"]
     assert (changed == (merged["energy_kind"] == "estimated")).all() and changed.sum() == len(runs.replaced)
-    still_shared = runs.corrected[runs.corrected["energy"].duplicated(keep=False)]
-    assert set(still_shared["dataset"]) == {"derma", "derma_pt"}
+    assert not runs.corrected["energy"].duplicated().any()
 
 
 def test_estimates_lie_near_the_energies_that_are_known(runs):
@@ -107,7 +106,7 @@ def test_sensitivity_counts_ranks(runs):
     same = rows[
         (rows["setting"] == "derma") & (rows["normalisation"] == "min-max") & (rows["table"] == "corrected")
     ]
-    assert same["spearman"].item() == pytest.approx(1) and same["ranks_moved"].item() == 0
+    assert 0.999 < same["spearman"].item() <= 1, "energies of runs of equal length become estimates"
     small = rows[(rows["setting"] == "lidc_small") & (rows["normalisation"] == "min-max")]
     assert (small["spearman"] < 0.8).all()
 
@@ -177,6 +176,7 @@ def test_numbers_have_words_and_every_number_of_the_chapters_exists(tables, runs
     import re
     from pathlib import Path
 
+    from pepr.book.prose import CONDITION
     from pepr.published.audit import audit_published
 
     stability = reproduction.winner_stability(reproduction.winners(runs))
@@ -193,7 +193,8 @@ def test_numbers_have_words_and_every_number_of_the_chapters_exists(tables, runs
     assert not any(isinstance(e["value"], float) and math.isnan(e["value"]) for e in numbers.values())
     book = Path(__file__).parents[2] / "book"
     for name in ("paper-reproduced", "audit", "what-changes", "report-to-the-authors"):
-        used = set(re.findall(r"{{ published\.(\w+) }}", (book / f"{name}.md").read_text()))
+        always = CONDITION.sub("", (book / f"{name}.md").read_text())
+        used = set(re.findall(r"{{ published\.(\w+) }}", always))
         assert used and used <= set(numbers), name
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
+from pepr import stats
 from pepr.runs import metrics
 
 
@@ -31,8 +32,16 @@ def test_metrics_of_a_predictor_that_always_says_one_class():
     assert found["test_sensitivity"] == 0 and found["test_specificity"] == 1
 
 
-def test_auroc_is_empty_where_a_class_is_absent():
+def test_auroc_is_the_mean_over_the_classes_that_occur_and_empty_where_one_does():
     assert metrics.auroc(np.array([[0.5, 0.5]]), np.array([1])) is None
+    labels = np.array([0, 0, 2, 2, 2])
+    probabilities = np.array(
+        [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.1, 0.7, 0.2], [0.1, 0.1, 0.8]]
+    )
+    expected = [roc_auc_score(labels == label, probabilities[:, label]) for label in (0, 2)]
+    found = metrics.performance(probabilities, labels)
+    assert found["test_auroc"] == pytest.approx(np.mean(expected)) and found["n_test_classes"] == 2
+    assert stats.macro_auroc(labels, probabilities)[0] == pytest.approx(np.mean(expected))
     three = metrics.performance(np.eye(3), np.array([0, 1, 2]))
     assert three["test_auroc"] == 1.0 and three["test_sensitivity"] is None
 
@@ -44,3 +53,21 @@ def test_a_class_without_an_image_has_no_recall_and_warns_of_nothing(label, empt
     assert found[empty] is None and found["test_auroc"] is None
     assert {found["test_sensitivity"], found["test_specificity"]} == {None, 0.5}
     assert found["test_balanced_accuracy"] == 0.5 and found["test_majority_rate"] == 1.0
+
+
+def test_grades_are_judged_by_how_far_off_they_are_and_other_classes_are_not():
+    labels = np.array([0, 1, 2, 3, 4, 4])
+    one_off, far_off = np.eye(5)[[1, 1, 2, 3, 4, 4]], np.eye(5)[[4, 1, 2, 3, 4, 4]]
+    near, far = (metrics.performance(found, labels, ordered=True) for found in (one_off, far_off))
+    assert near["test_accuracy"] == far["test_accuracy"]
+    assert near["test_mean_absolute_error"] == pytest.approx(1 / 6)
+    assert far["test_mean_absolute_error"] == pytest.approx(4 / 6)
+    squared, by_chance = 1 / 6, np.mean((labels[:, None] - one_off.argmax(1)) ** 2)
+    assert near["test_quadratic_kappa"] == pytest.approx(1 - squared / by_chance)
+    assert far["test_quadratic_kappa"] < near["test_quadratic_kappa"]
+    assert metrics.performance(one_off, labels)["test_quadratic_kappa"] is None
+
+
+def test_kappa_is_empty_where_one_grade_is_all_there_is():
+    found = metrics.performance(np.eye(5)[[2, 2]], np.array([2, 2]), ordered=True)
+    assert found["test_quadratic_kappa"] is None and found["test_mean_absolute_error"] == 0

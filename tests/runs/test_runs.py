@@ -9,9 +9,9 @@ import pytest
 
 from pepr import files, runs
 from pepr.errors import InputError
-from pepr.study.execution import failed_record
 
 SPEC = runs.RunSpec("dla46_c", "elpv", "elpv_small", train_fraction=0.1, seed=3)
+FAILED = runs.run_record(SPEC, {}, failure="error")
 
 
 def test_the_run_id_names_what_a_reader_looks_for():
@@ -29,7 +29,7 @@ def test_anything_that_decides_a_result_changes_the_identity(change):
 
 
 def test_a_specification_comes_back_whole_from_its_record():
-    assert runs.RunSpec.from_dict(json.loads(json.dumps(failed_record(SPEC, "error", "")))) == SPEC
+    assert runs.RunSpec.from_dict(json.loads(json.dumps(FAILED))) == SPEC
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
@@ -43,14 +43,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 
 def test_a_record_with_a_nan_is_refused(tmp_path):
-    record = failed_record(SPEC, "error", "") | {"test_accuracy": float("nan")}
+    record = FAILED | {"test_accuracy": float("nan")}
     with pytest.raises(ValueError):
         runs.Store(tmp_path, "p").write_record(record)
 
 
 def test_half_a_record_is_named_and_not_read(tmp_path):
     store = runs.Store(tmp_path, "p")
-    store.write_record(failed_record(SPEC, "error", ""))
+    store.write_record(FAILED)
     path = store.record_path(SPEC.run_id)
     path.write_text(path.read_text()[:200])
     with pytest.raises(InputError, match=f"{SPEC.run_id}.json: not a record"):
@@ -61,7 +61,7 @@ def test_the_table_has_every_column_in_order_and_keeps_full_precision(tmp_path):
     store = runs.Store(tmp_path, "p")
     for seed in (2, 1):
         spec = runs.RunSpec(**{**SPEC.as_dict(), "seed": seed})
-        store.write_record(failed_record(spec, "error", "") | {"test_auroc": 0.1 + 0.2 * seed})
+        store.write_record(runs.run_record(spec, {}, failure="error") | {"test_auroc": 0.1 + 0.2 * seed})
     written = runs.collect(store)
     table = runs.read_table(store.folder / "results.csv")
     assert tuple(table.columns) == runs.COLUMNS
@@ -94,3 +94,17 @@ def test_a_packed_reference_returns_the_same_records_and_predictions(tmp_path, s
     run_id = own.table.query("status == 'ok'")["run_id"].iloc[0]
     for mine, theirs in zip(own.predictions(run_id), packed.predictions(run_id), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_record_has_the_same_keys_whether_the_run_ended_well_or_not():
+    machine = {"software": "s", "hardware": "h", "environment": {}}
+    well = runs.run_record(SPEC, machine, test_auroc=0.9)
+    failed = runs.run_record(SPEC, machine, failure="diverged", traceback="loss nan")
+    assert list(well) == list(failed)
+    assert (well["status"], well["failure"], well["test_auroc"]) == ("ok", None, 0.9)
+    assert (failed["status"], failed["failure"], failed["test_auroc"]) == ("failed", "diverged", None)
+
+
+def test_what_decides_a_result_beyond_model_data_and_setting_is_given_by_name():
+    with pytest.raises(TypeError):
+        runs.RunSpec("dla46_c", "elpv", "elpv", "study")

@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_nvml import FakeGpu, FakeNvml
 
-from pepr import study
+from pepr import datasets, study
 from pepr.datasets import downloads
 from pepr.machine import cores, description, gpu
 from pepr.study import diagnosis
@@ -22,6 +22,7 @@ def bare(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cores, "usable", lambda: 2.0)
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
     description.gpu_names.cache_clear()
     yield tmp_path
     description.gpu_names.cache_clear()
@@ -84,7 +85,7 @@ def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, mo
     assert "917 download them" in told and "+ zenodo.org reached (medical images)" in told
     assert "Images: lidc, 262 runs: at hand." in told and "Images: pneumoniamnist, 262 runs: at hand." in told
     assert "Images: dermamnist, 524 runs: to be downloaded, and checked." in told
-    assert "+ in PEPR_DATA: medmnist/pneumoniamnist.npz, lidc/mine.npz" in told
+    assert "+ in PEPR_DATA: lidc/mine.npz, medmnist/pneumoniamnist.npz" in told
 
 
 def test_a_counter_that_may_not_be_read_comes_with_the_command_that_opens_it(bare, monkeypatch):
@@ -99,8 +100,10 @@ def test_a_measured_cpu_is_ranked_by_energy(bare, monkeypatch):
 
 
 def test_a_finished_download_is_at_hand(bare):
-    assert diagnosis.images_at_hand("dermamnist") == (False, True)
-    assert diagnosis.images_at_hand("dermamnist_c") == (False, False)
+    derma = datasets.find("dermamnist")
+    assert not derma.at_hand() and derma.downloadable
+    corrected = datasets.find("dermamnist_c")
+    assert not corrected.at_hand() and not corrected.downloadable
     (bare / "cache").mkdir()
     (bare / "cache" / "dermamnist_224.npz").touch()
-    assert diagnosis.images_at_hand("dermamnist") == (True, True)
+    assert derma.at_hand()

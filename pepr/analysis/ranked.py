@@ -1,0 +1,68 @@
+"""What a run is ranked by: on a CPU the processor's time, set right where the machine's speed drifted.
+
+Wall time on a CPU is as much about the programs beside a run as about its model; processor time hardly moves
+with them. A run of one thread has it, and the time of the same fixed work before and after (`speed_probe_s`,
+see `training.probe`). Tables without that, and runs on a GPU, are ranked by wall time as before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pepr.quantities import MEASURED_KINDS, SHARED_CPU_CHANGES, component_sources
+
+DRIFT_LIMIT = 0.05
+"""How far a probe may be from the median of its machine before the machine, and not the probe, is taken to
+have drifted; the processor time of a training step moves by as much under any load."""
+DERIVED = ("co2eq_g", "water_l")
+
+
+def as_ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """A results table in which `train_time_s` and the energies of a load model are those that rank.
+
+    `train_time_s` becomes the corrected processor time, whose error is within `train_time_error`, a share of
+    it. A load model's energy follows: the processor's part by that time, and the memory's part, where another
+    program made a run wait, for as long as the run would have taken without. `time_spoiled` and
+    `energy_spoiled` say of a run that shared the processor whether what it took cannot be ranked: on a CPU
+    only an energy that was measured with the other program's in it.
+    """
+    table, drifted = table.copy(), drift(table)
+    by_processor = drifted.notna()
+    contended = table["contended"].fillna(False).astype(bool)
+    wall = table["train_time_s"].astype("float64")
+    seconds = table["train_cpu_time_s"].astype("float64") / drifted
+    modelled = by_processor & ~table["energy_source"].map(_cpu_is_measured)
+    waited = (seconds / wall).clip(upper=1.0).where(contended, 1.0)
+    cpu, memory = (table[f"energy_{part}_kwh"].astype("float64").fillna(0.0) for part in ("cpu", "ram"))
+    before = table["energy_kwh"].astype("float64")
+    energy = before - cpu * (1.0 - 1.0 / drifted) - memory * (1.0 - waited)
+    table["energy_kwh"] = energy.where(modelled, before)
+    for column in table.columns.intersection(DERIVED):
+        table[column] = table[column].astype("float64") * (energy / before).where(modelled, 1.0)
+    table["train_time_s"] = seconds.where(by_processor, wall)
+    table["train_time_error"] = np.maximum(DRIFT_LIMIT, (drifted - 1.0).abs()).where(by_processor, 0.0)
+    table["time_spoiled"] = contended & ~by_processor
+    table["energy_spoiled"] = contended & ~modelled
+    return table
+
+
+def spoiled(ranked: pd.DataFrame, letter: str) -> pd.Series:
+    """Which rows of `as_ranked` cannot be ranked by a resource: other programs are in its value [runs]."""
+    if letter not in SHARED_CPU_CHANGES:
+        return pd.Series(False, index=ranked.index)
+    return ranked["time_spoiled" if letter == "T" else "energy_spoiled"]
+
+
+def drift(table: pd.DataFrame) -> pd.Series:
+    """How many times slower than usual the processor was during each run [runs]: its probe over the median
+    probe of the same hardware; 1 within `DRIFT_LIMIT`. NaN for runs not ranked by processor time."""
+    known = table["device"].astype("string").str.startswith("cpu").fillna(False).astype(bool)
+    probe = table["speed_probe_s"].astype("float64").where(known & table["train_cpu_time_s"].notna())
+    usual = probe.groupby(table["hardware"]).transform("median")
+    ratio = probe / usual
+    return ratio.where((ratio - 1.0).abs() > DRIFT_LIMIT, ratio.where(ratio.isna(), 1.0))
+
+
+def _cpu_is_measured(energy_source: str | None) -> bool:
+    return component_sources(energy_source).get("cpu") in MEASURED_KINDS

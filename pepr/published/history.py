@@ -1,0 +1,272 @@
+"""How the authors' tables came about: the result files of their development repository, commit by commit.
+
+Source: repository `raghavian/MIA-Energy` (MIT licence), in which the first author developed the study. Only
+the files are read in which a run, or another value of one of its cells, appears for the first time. A run is
+recognised by its model and its training time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pepr.errors import DataUnavailable, InputError
+from pepr.files import sha256
+from pepr.published.tables import MEASURED, SETTINGS, TEST_COLUMNS
+
+REPOSITORY = "raghavian/MIA-Energy"
+BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/"
+DIGITS = 10
+"""Significant digits in which a time or an energy is compared: the tables were saved with 12 or more."""
+NUMBERS = tuple(name for name in MEASURED if name != "efficient")
+CELLS = (*(name for name in NUMBERS if name != "infer_time"), "tr_acc", *TEST_COLUMNS)
+"""The measured columns that a run keeps from its first recording to the published table."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Every run that the repository ever held, as it was first recorded.
+
+    `runs` has one row a run, in the order of recording: `model`, `key` (its training time in `DIGITS`
+    digits), `setting`, `recorded` (date and time of the commit), `commit`, the columns `CELLS` with their
+    first values, `published` (the run stands in the published table), and `energy_run`: the row of `runs`
+    in which its energy was recorded first, its own where it has a reading of its own.
+    """
+
+    runs: pd.DataFrame
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, float], int]:
+        """The row of `runs` of each model and key."""
+        pairs = zip(self.runs["model"], self.runs["key"], strict=True)
+        return {pair: row for row, pair in enumerate(pairs)}
+
+    def rows_of(self, results: pd.DataFrame) -> np.ndarray:
+        """The row of `runs` that each row of a table of runs is, [rows]; -1 where none is."""
+        keys = zip(results["model"], rounded(results["train_time"]), strict=True)
+        return np.array([self.by_key.get(key, -1) for key in keys], dtype=np.int64)
+
+
+def files() -> pd.DataFrame:
+    """The files that are needed: `name`, `recorded`, `commit` (abbreviated), `path` there, `sha256`."""
+    path = resources.files("pepr.published") / "history_files.csv"
+    return pd.read_csv(path, dtype=str)
+
+
+def at_hand(source: str | Path = "auto") -> bool:
+    """True when every file lies in a folder here or was downloaded before."""
+    return all(_local(name, source) is not None for name in files()["name"])
+
+
+def load(results: pd.DataFrame, source: str | Path = "auto") -> History:
+    """The history of a published table `results`. `source`: `auto`, or a folder that holds the files.
+
+    `auto` looks in `$PEPR_DATA/published_history` and in the cache, then downloads from the pinned commits.
+    Raises DataUnavailable when a file can be neither found nor downloaded, InputError when one is there but
+    is not the pinned one.
+    """
+    listed = files()
+    parts = [
+        _recording(_found(row.name, row.commit, row.path, row.sha256, source)).assign(
+            recorded=row.recorded, commit=row.commit
+        )
+        for row in listed.itertuples(index=False, name="File")
+    ]
+    return from_recordings(pd.concat(parts, ignore_index=True), results)
+
+
+def from_recordings(recordings: pd.DataFrame, results: pd.DataFrame) -> History:
+    """The history that `recordings` tell: rows of all files in order of commit, with `recorded`, `commit`.
+
+    A run's setting is the one of the published runs that came with it in the same file, for all of a file
+    the commonest; a file that brought none of them belongs to the setting of most of its rows.
+    """
+    recordings = recordings.assign(key=rounded(recordings["train_time"]))
+    first = recordings.drop_duplicates(["model", "key"]).reset_index(drop=True)
+    settings = _settings_by_run(results)
+    brought = pd.Series(list(zip(first["model"], first["key"], strict=True)), index=first.index)
+    known = brought.map(settings)
+    by_commit = {}
+    for commit, rows in first.groupby("commit").groups.items():
+        new = known[rows].dropna()
+        if new.empty:
+            inside = recordings[recordings["commit"] == commit]
+            pairs = pd.Series(list(zip(inside["model"], inside["key"], strict=True)))
+            new = pairs.map(settings).dropna()
+        by_commit[commit] = str(new.mode().iloc[0])
+    published = set(zip(results["model"], rounded(results["train_time"]), strict=True))
+    energies = pd.Series(rounded(first["energy"]))
+    owner = energies.groupby(energies).transform(lambda same: same.index[0])
+    runs = first[["model", "key", "recorded", "commit", *CELLS]].assign(
+        setting=first["commit"].map(by_commit),
+        published=[pair in published for pair in brought],
+        energy_run=owner.to_numpy(),
+    )
+    return History(runs)
+
+
+def facts(history: History, results: pd.DataFrame) -> pd.DataFrame:
+    """What is known of each published row, one row each, in the order of `results`.
+
+    `recorded`, `commit`, `recorded_for`: when, where and for which setting the run was first recorded;
+    `energy_recorded`, `energy_commit`, `energy_of`: the same of its energy; `energy_owner`: `own`, `other`
+    (another published run) or `dropped` (a run that was left out of the published table); `changed`: cells
+    that differ from what was first recorded, with the first value; `missing_run_commit`: where a row was
+    pasted from another setting, the commit that holds the run which belongs there.
+    """
+    rows = history.rows_of(results)
+    if (rows < 0).any():
+        lost = results[rows < 0].iloc[0]
+        raise InputError(f"{lost['model']} in {lost['dataset']}: no recording has a run of this time")
+    runs = history.runs.iloc[rows].reset_index(drop=True)
+    energy = history.runs.iloc[runs["energy_run"]].reset_index(drop=True)
+    own = runs["energy_run"].to_numpy() == rows
+    pasted = (runs["setting"] != results["dataset"].to_numpy()).to_numpy()
+    missing = missing_runs(history, results).set_index(["setting", "model"])["commit"]
+    pairs = list(zip(results["dataset"], results["model"], strict=True))
+    return pd.DataFrame(
+        {
+            "model": results["model"].to_numpy(),
+            "setting": results["dataset"].to_numpy(),
+            "recorded": runs["recorded"],
+            "commit": runs["commit"],
+            "recorded_for": runs["setting"],
+            "energy_recorded": energy["recorded"],
+            "energy_commit": energy["commit"],
+            "energy_of": energy["setting"],
+            "energy_owner": np.where(own, "own", np.where(energy["published"], "other", "dropped")),
+            "changed": [_listed(cells) for cells in changed_cells(history, results)],
+            "missing_run_commit": [
+                missing.get(pair, "") if lost else "" for pair, lost in zip(pairs, pasted, strict=True)
+            ],
+        }
+    )
+
+
+def changed_cells(history: History, results: pd.DataFrame) -> list[dict[str, float]]:
+    """For each row of `results`, the cells that differ from what was first recorded, with the first value."""
+    first = history.runs.iloc[history.rows_of(results)][list(CELLS)].to_numpy(np.float64)
+    now = results[list(CELLS)].to_numpy(np.float64)
+    differs = ~np.isclose(first, now, rtol=1e-9, atol=1e-12)
+    return [
+        {CELLS[at]: float(first[row, at]) for at in np.flatnonzero(cells)}
+        for row, cells in enumerate(differs)
+    ]
+
+
+def missing_runs(history: History, results: pd.DataFrame) -> pd.DataFrame:
+    """Runs that belong in a published table and do not stand there: rows of `history.runs`.
+
+    Of a model whose published row was recorded for another setting, the last run of the setting itself.
+    """
+    rows = history.rows_of(results)
+    elsewhere = history.runs["setting"].to_numpy()[rows] != results["dataset"].to_numpy()
+    wanted = set(zip(results["dataset"][elsewhere], results["model"][elsewhere], strict=True))
+    runs = history.runs
+    belongs = [pair in wanted for pair in zip(runs["setting"], runs["model"], strict=True)]
+    return runs[belongs].drop_duplicates(["setting", "model"], keep="last")
+
+
+def write_facts(path: Path | str, results: pd.DataFrame, source: str | Path = "auto") -> pd.DataFrame:
+    """Make the table of facts, write it as CSV, and return it."""
+    table = facts(load(results, source), results)
+    order = {setting: at for at, setting in enumerate(SETTINGS)}
+    table = table.sort_values(["setting", "model"], key=lambda c: c.map(order) if c.name == "setting" else c)
+    table.to_csv(path, index=False, lineterminator="\n")
+    return table
+
+
+def committed_facts() -> pd.DataFrame:
+    """The table of facts that this package carries: what `pepr history` makes from the files."""
+    path = resources.files("pepr.published") / "history.csv"
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def rounded(values: pd.Series) -> np.ndarray:
+    """Values in `DIGITS` significant digits, [rows]: as `all_results.csv` was saved once with fewer."""
+    return np.array([float(f"{value:.{DIGITS}g}") for value in values])
+
+
+def _settings_by_run(results: pd.DataFrame) -> dict[tuple[str, float], str]:
+    """The setting of each published run, by model and key; runs that stand in two settings are left out."""
+    pairs = pd.Series(list(zip(results["model"], rounded(results["train_time"]), strict=True)))
+    once = ~pairs.duplicated(keep=False).to_numpy()
+    return dict(zip(pairs[once], results["dataset"].to_numpy()[once], strict=True))
+
+
+def _listed(cells: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:.{DIGITS}g}" for name, value in cells.items())
+
+
+def _recording(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, usecols=["model", *CELLS])
+    return table[table["train_time"] > 0]
+
+
+def local_folder() -> Path | None:
+    """The folder in which all files lie, if there is one."""
+    names = list(files()["name"])
+    return next((f for f in _folders() if all((f / name).exists() for name in names)), None)
+
+
+def _local(name: str, source: str | Path) -> Path | None:
+    folders = [Path(source).expanduser()] if str(source) != "auto" else _folders()
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _folders() -> list[Path]:
+    data = os.environ.get("PEPR_DATA")
+    return [*([Path(data).expanduser() / "published_history"] if data else []), _cache()]
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("pepr")) / "published_history"
+
+
+def _found(name: str, commit: str, path: str, digest: str, source: str | Path) -> Path:
+    local = _local(name, source)
+    if local is None:
+        if str(source) != "auto":
+            raise DataUnavailable(f"{source}: no {name} there; {_by_hand()}")
+        return _fetch(name, commit, path, digest)
+    actual = sha256(local)
+    if actual != digest:
+        raise InputError(
+            f"{local}: SHA-256 {actual[:12]}... is not that of the recorded file, {digest[:12]}...; "
+            f"take it again from {BASE_URL}{commit}/{path}"
+        )
+    return local
+
+
+def _by_hand() -> str:
+    return (
+        f"put the files that history_files.csv lists, from {BASE_URL}, into a folder `published_history` "
+        "and set PEPR_DATA to its parent"
+    )
+
+
+def _fetch(name: str, commit: str, path: str, digest: str) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        file = pooch.retrieve(
+            f"{BASE_URL}{commit}/{path}",
+            known_hash=f"sha256:{digest}",
+            fname=name,
+            path=_cache(),
+            downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
+        )
+    except (OSError, ValueError) as error:
+        raise DataUnavailable(
+            f"{path} of commit {commit} could not be downloaded ({type(error).__name__}); {_by_hand()}"
+        ) from None
+    return Path(file)

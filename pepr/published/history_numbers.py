@@ -1,0 +1,172 @@
+"""The numbers that prose may quote of the history, the noise floor and the second edition, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from pepr import stats
+from pepr.audit.finding import Finding
+from pepr.display.numbers import number
+from pepr.display.words import count, percent
+from pepr.published.history import History, changed_cells, files, missing_runs
+from pepr.published.numbers import VERDICTS, effect_words
+from pepr.published.reproduction import scores
+from pepr.published.tables import SETTINGS, Published
+from pepr.published.versions import Versions
+
+Numbers = dict[str, dict[str, Any]]
+FULL = ("derma_pt", "derma", "lidc", "pneumonia")
+"""The settings that train on all images of a data set."""
+
+
+def history_numbers(
+    tables: Published,
+    runs: Versions,
+    history: History,
+    findings: Sequence[Finding],
+    against: pd.DataFrame,
+    floor: pd.DataFrame,
+    claims: Sequence[dict[str, Any]],
+) -> Numbers:
+    """All numbers of the history, by key. `findings` have their origins, `against` and `floor` are the tables
+    of `origins.against_history` and `repeats.noise_floor`."""
+    return {
+        **_recorded(tables, history),
+        **_origins(findings),
+        **_checks(against),
+        **_floor(floor),
+        **_edition(runs),
+        **_claims(claims),
+    }
+
+
+def _whole(value: float) -> dict[str, Any]:
+    return number(int(value), count(value))
+
+
+def _recorded(tables: Published, history: History) -> Numbers:
+    listed, missing = files(), missing_runs(history, tables.results)
+    changed = [cells for cells in changed_cells(history, tables.results) if cells]
+    return {
+        "history_runs": _whole(len(history.runs)),
+        "history_left_out": _whole((~history.runs["published"]).sum()),
+        "history_files": _whole(len(listed)),
+        "history_first": number(None, str(listed["recorded"].min()).split()[0]),
+        "history_last": number(None, str(listed["recorded"].max()).split()[0]),
+        "history_cells": _whole(sum(len(cells) for cells in changed)),
+        "history_changed_rows": _whole(len(changed)),
+        "history_missing": _whole(len(missing)),
+        "history_missing_models": number(None, ", ".join(missing["model"])),
+        "history_missing_commit": number(None, ", ".join(missing["commit"].unique())),
+        "history_missing_recorded": number(None, ", ".join(missing["recorded"].unique())),
+    }
+
+
+def _origins(findings: Sequence[Finding]) -> Numbers:
+    groups: dict[float, dict[str, Any]] = {
+        f.value: f.origin for f in findings if f.check == "copied_energy" and f.origin
+    }
+    pasted = sum(f.check == "copied_row" for f in findings)
+    dropped = [origin for origin in groups.values() if not origin["in_table"]]
+    inside = [origin["setting"] for origin in groups.values() if origin["in_table"]]
+    copied = [f for f in findings if f.check == "copied_energy"]
+    missed = [f for f in findings if f.check == "energy_recorded_elsewhere"]
+    return {
+        "history_groups": _whole(len(groups) + pasted),
+        "history_groups_derma": _whole(inside.count("derma")),
+        "history_groups_derma_pt": _whole(inside.count("derma_pt")),
+        "history_groups_dropped": _whole(len(dropped)),
+        "history_foreign": _whole(len(copied) + len(missed)),
+        "history_missed": _whole(len(missed)),
+        "history_missed_rows": number(None, ", ".join(f"{f.model} in {f.setting}" for f in missed) or "none"),
+        "history_unknown_energies": _whole(len(copied) + len(missed) + pasted),
+        "history_shared_rows": _whole(
+            len(copied) + pasted + sum(f.check == "owns_shared_energy" for f in findings)
+        ),
+    }
+
+
+def _checks(against: pd.DataFrame) -> Numbers:
+    numbers: Numbers = {}
+    for row in against.to_dict("records"):
+        for name in ("confirmed", "refuted", "not_decidable"):
+            numbers[f"check_{row['check']}_{name}"] = _whole(row[name])
+        for name in ("precision", "recall"):
+            if row[name] == row[name]:
+                numbers[f"check_{row['check']}_{name}"] = number(row[name], percent(row[name]))
+    judged = against["confirmed"] + against["refuted"] > 0
+    numbers["check_others_not_decidable"] = _whole(against.loc[~judged, "not_decidable"].sum())
+    return numbers
+
+
+def _floor(floor: pd.DataFrame) -> Numbers:
+    numbers: Numbers = {
+        "floor_models": _whole(floor["models"].max()),
+        "floor_pairs": _whole(floor["pairs"].sum()),
+        "floor_equal": _whole(floor["equal_accuracies"].sum()),
+        **_range("floor_time", floor["train_time_median"]),
+        **_range("floor_memory_largest", floor["memory_largest"]),
+    }
+    numbers["floor_time_largest"] = _share(floor["train_time_largest"].max())
+    full = floor["setting"].isin(FULL)
+    smallest = floor["setting"].isin(("derma_smallest", "pneumonia_small"))
+    numbers |= _range("floor_energy_full", floor.loc[full, "energy_median"])
+    numbers["floor_energy_full_largest"] = _share(floor.loc[full, "energy_largest"].max())
+    numbers |= _range("floor_energy_smallest_largest", floor.loc[smallest, "energy_largest"])
+    for row in floor.to_dict("records"):
+        for name in ("train_time_median", "energy_median", "train_time_largest", "energy_largest"):
+            numbers[f"floor_{name}_{row['setting']}"] = _share(row[name])
+        for name in ("pairs", "equal_accuracies", "energy_pairs"):
+            numbers[f"floor_{name}_{row['setting']}"] = _whole(row[name])
+    return numbers
+
+
+def _share(value: float) -> dict[str, Any]:
+    """A small share in percent, two significant digits."""
+    return number(float(value), f"{100 * value:.2g}%" if value == value else "not known")
+
+
+def _range(key: str, values: pd.Series) -> Numbers:
+    return {f"{key}_low": _share(values.min()), f"{key}_high": _share(values.max())}
+
+
+def _edition(runs: Versions) -> Numbers:
+    table = runs.best
+    numbers: Numbers = {
+        "edition_runs": _whole(len(table)),
+        "edition_measured": _whole((table["energy_kind"] == "measured").sum()),
+        "edition_estimated": _whole((table["energy_kind"] == "estimated").sum()),
+        "edition_restored": _whole((table["restored"] == "run").sum()),
+    }
+    scored = {
+        name: t.assign(score=scores(t))
+        for name, t in runs.tables().items()
+        if name in ("corrected", "history")
+    }
+    for setting in SETTINGS:
+        first, second = (t[t["dataset"] == setting].set_index("model")["score"] for t in scored.values())
+        both = sorted(set(first.index) & set(second.index))
+        rho = stats.rank_correlation(first[both], second[both]).effect
+        numbers[f"best_history_{setting}"] = number(None, str(second.idxmax()))
+        numbers[f"edition_models_{setting}"] = _whole(len(second))
+        numbers[f"edition_spearman_{setting}"] = number(rho, f"{rho:.3f}", estimate=True)
+    return numbers
+
+
+def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
+    differ = [claim for claim in claims if claim["verdict_history"] != claim["verdict_corrected"]]
+    numbers: Numbers = {
+        "claims_history_differ": number(len(differ), "none" if not differ else count(len(differ))),
+        "claims_history_differ_names": number(None, "; ".join(c["claim"] for c in differ) or "none"),
+    }
+    for claim in claims:
+        numbers[f"claim_{claim['id']}_history"] = number(
+            claim["effect_history"], effect_words(claim, "_history"), estimate=True
+        )
+        numbers[f"verdict_{claim['id']}_history"] = number(
+            claim["verdict_history"], VERDICTS[claim["verdict_history"]]
+        )
+    return numbers

@@ -1,0 +1,219 @@
+"""What the history says of the audit's findings: which it confirms, which it refutes, and what it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepr.audit.energy_line import shared
+from pepr.audit.finding import CONFIRMED, ERROR, NOTE, REFUTED, Finding
+from pepr.audit.registry import EXPLANATIONS
+from pepr.published.history import History, changed_cells, missing_runs
+
+EXPLANATIONS.update(
+    {
+        "changed_since_recorded": (
+            "A cell that differs from what was recorded when the run was made. Nothing in the files says why."
+        ),
+        "energy_recorded_elsewhere": (
+            "An energy that no other row of the table shares, yet was first recorded for another run, which "
+            "the table left out."
+        ),
+        "owns_shared_energy": (
+            "An energy that other rows carry as well, and that was first recorded for this row: it is sound."
+        ),
+    }
+)
+
+PASTED_CHECKS = ("copied_row", "copied_time")
+ENERGY_CHECKS = ("copied_energy", "implied_power")
+JUDGED = (*ENERGY_CHECKS, *PASTED_CHECKS, "accuracy_not_k_of_n")
+"""Checks whose findings say where a value comes from, which the history can confirm or refute."""
+
+Key = tuple[str, str]
+
+
+def with_origins(findings: Sequence[Finding], history: History, results: pd.DataFrame) -> list[Finding]:
+    """The findings, each with `origin` and `verdict` where the history knows better, then its own findings.
+
+    A finding that says where a value comes from becomes `confirmed` or `refuted`. Every row that shares its
+    energy has a finding after this: rows that own it a note.
+    """
+    rows = _row_facts(history, results)
+    judged = [_judged(finding, rows) for finding in findings]
+    return [*judged, *_own_findings(judged, rows, results)]
+
+
+def against_history(findings: Sequence[Finding], history: History, results: pd.DataFrame) -> pd.DataFrame:
+    """Every check on the runs against the history, one row a check.
+
+    `confirmed`, `refuted`, `not_decidable` count its findings; `precision` is confirmed over decidable;
+    `in_history` counts the rows that it should find by the history, and `recall` the share found.
+    """
+    rows = _row_facts(history, results)
+    settings = set(results["dataset"])
+    truth = {
+        "copied_energy": {
+            key for key, row in rows.items() if row["energy_is"] != "own" and not row["pasted"]
+        },
+        "copied_row": {key for key, row in rows.items() if row["pasted"]},
+        "accuracy_not_k_of_n": {key for key, row in rows.items() if row["changed"] or row["pasted"]},
+    }
+    table = []
+    for check in dict.fromkeys(f.check for f in findings if f.setting in settings and f.model):
+        if check in ("changed_since_recorded", "energy_recorded_elsewhere", "owns_shared_energy"):
+            continue
+        judged = [_judged(f, rows) for f in findings if f.check == check and f.model]
+        confirmed = sum(f.verdict == CONFIRMED for f in judged)
+        refuted = sum(f.verdict == REFUTED for f in judged)
+        found = {_key(f) for f in judged if f.verdict == CONFIRMED}
+        known = truth.get(check)
+        table.append(
+            {
+                "check": check,
+                "findings": len(judged),
+                "confirmed": confirmed,
+                "refuted": refuted,
+                "not_decidable": len(judged) - confirmed - refuted,
+                "precision": confirmed / (confirmed + refuted) if confirmed + refuted else np.nan,
+                "in_history": len(known) if known is not None else np.nan,
+                "recall": len(found & known) / len(known) if known else np.nan,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _row_facts(history: History, results: pd.DataFrame) -> dict[Key, dict[str, Any]]:
+    """What the history knows of each published row, by setting and model."""
+    at = history.rows_of(results)
+    missing = missing_runs(history, results).set_index(["setting", "model"])
+    facts: dict[Key, dict[str, Any]] = {}
+    pairs = zip(results["dataset"], results["model"], at, changed_cells(history, results), strict=True)
+    for setting, model, row, changed in pairs:
+        run = history.runs.iloc[row]
+        energy = history.runs.iloc[run["energy_run"]]
+        key = (str(setting), str(model))
+        own = run["energy_run"] == row
+        facts[key] = {
+            "run": _place(run),
+            "energy_run": _place(energy),
+            "energy_is": "own" if own else "other" if energy["published"] else "dropped",
+            "pasted": run["setting"] != setting,
+            "changed": changed,
+            "missing": _place(missing.loc[key].rename(key)) if key in missing.index else None,
+        }
+    return facts
+
+
+def _place(run: pd.Series) -> dict[str, Any]:
+    setting, model = (run["setting"], run["model"]) if "setting" in run else run.name
+    place = {"model": str(model), "setting": str(setting)}
+    return place | {"recorded": str(run["recorded"]), "commit": str(run["commit"])}
+
+
+def _key(finding: Finding) -> Key:
+    return str(finding.setting), str(finding.model)
+
+
+def _judged(finding: Finding, rows: dict[Key, dict[str, Any]]) -> Finding:
+    row = rows.get(_key(finding))
+    if row is None or finding.check not in JUDGED:
+        return finding
+    verdict, origin = _JUDGES[finding.check](finding, row)
+    return replace(finding, verdict=verdict, origin=origin)
+
+
+def _judge_energy(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    origin = row["energy_run"] | {"in_table": row["energy_is"] != "dropped"}
+    if row["energy_is"] == "own":
+        return (finding.verdict if finding.check == "implied_power" else REFUTED), origin
+    return CONFIRMED, origin
+
+
+def _judge_row(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return (CONFIRMED if row["pasted"] else REFUTED), row["run"] | {"missing_run": row["missing"]}
+
+
+def _judge_accuracy(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if row["pasted"]:
+        return _judge_row(finding, row)
+    found = set(finding.columns) <= set(row["changed"])
+    return (CONFIRMED if found else REFUTED), row["run"] | {"first_values": row["changed"]}
+
+
+_JUDGES: dict[str, Callable[[Finding, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+    **dict.fromkeys(ENERGY_CHECKS, _judge_energy),
+    **dict.fromkeys(PASTED_CHECKS, _judge_row),
+    "accuracy_not_k_of_n": _judge_accuracy,
+}
+
+
+def _own_findings(
+    findings: Sequence[Finding], rows: dict[Key, dict[str, Any]], results: pd.DataFrame
+) -> list[Finding]:
+    """What the history finds by itself: changed cells, energies of runs left out, owners of shared ones."""
+    named = {_key(f) for f in findings if f.check in ("copied_energy", "copied_row")}
+    sharing = shared(results["energy"].to_numpy(), len(results))
+    table = results.set_index(["dataset", "model"])
+    carriers = results["energy"].value_counts()
+    changed, elsewhere, owners = [], [], []
+    for key, shares in zip(zip(results["dataset"], results["model"], strict=True), sharing, strict=True):
+        row, energy = rows[key], float(table.loc[key, "energy"])
+        if row["changed"]:
+            changed.append(_changed(key, row, table.loc[key]))
+        if row["energy_is"] == "dropped" and not shares:
+            elsewhere.append(_elsewhere(key, row, energy))
+        if shares and key not in named and row["energy_is"] == "own":
+            owners.append(_owner(key, row, energy, int(carriers[energy]) - 1))
+    return [*changed, *elsewhere, *owners]
+
+
+def _changed(key: Key, row: dict[str, Any], values: pd.Series) -> Finding:
+    cells, last = row["changed"], list(row["changed"])[-1]
+    listed = ", ".join(f"{name} {first:.6g}, now {values[name]:.6g}" for name, first in cells.items())
+    return Finding(
+        "changed_since_recorded",
+        ERROR,
+        *key,
+        list(cells),
+        float(values[last]),
+        cells[last],
+        f"First recorded on {row['run']['recorded']}: {listed}.",
+        row["run"] | {"first_values": cells},
+        CONFIRMED,
+    )
+
+
+def _elsewhere(key: Key, row: dict[str, Any], energy: float) -> Finding:
+    run = row["energy_run"]
+    return Finding(
+        "energy_recorded_elsewhere",
+        ERROR,
+        *key,
+        ["energy", "co2"],
+        energy,
+        None,
+        f"First recorded on {run['recorded']} for {run['model']} in {run['setting']}, a second run that the "
+        "table left out. The energy of this run was never recorded.",
+        run | {"in_table": False},
+        CONFIRMED,
+    )
+
+
+def _owner(key: Key, row: dict[str, Any], energy: float, others: int) -> Finding:
+    return Finding(
+        "owns_shared_energy",
+        NOTE,
+        *key,
+        ["energy"],
+        energy,
+        None,
+        f"First recorded on {row['energy_run']['recorded']} for this run; {others} other "
+        f"{'row carries' if others == 1 else 'rows carry'} it as well.",
+        row["energy_run"] | {"in_table": True},
+        CONFIRMED,
+    )

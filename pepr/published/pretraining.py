@@ -1,0 +1,130 @@
+"""What pretraining buys: the same architectures on Derma from scratch, pretrained, and pretrained on a tenth.
+
+Curves are paired by model. Costs are the authors' energies, where a run has one of its own or an estimate
+from its time; the bill of pretraining itself is an estimate from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr import stats
+from pepr.models.space import family_of
+from pepr.published.tables import EPOCHS, TEST_COLUMNS, TRAIN_IMAGES
+
+SCRATCH, PRETRAINED, TENTH = "derma", "derma_pt", "derma_small"
+IMAGENET_IMAGES = 1_281_167
+"""Training images of ImageNet-1k (Russakovsky et al. 2015)."""
+IMAGENET_EPOCHS = (90, 300)
+"""Epochs of a classical and of a present-day recipe for ImageNet (Wightman et al. 2021: 100 to 600)."""
+N_RESAMPLES = 4_000
+SEED = 31
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Test accuracies after each epoch [models, epochs] of the models that all settings have, by setting."""
+
+    models: list[str]
+    num_params: np.ndarray
+    scratch: np.ndarray
+    pretrained: np.ndarray
+    tenth: np.ndarray
+
+
+def curves(table: pd.DataFrame) -> Curves:
+    """The paired curves of a table of runs."""
+    parts = {}
+    for setting in (SCRATCH, PRETRAINED, TENTH):
+        parts[setting] = table[table["dataset"] == setting].set_index("model")
+    models = sorted(set.intersection(*(set(part.index) for part in parts.values())))
+    values = {name: part.loc[models, list(TEST_COLUMNS)].to_numpy(float) for name, part in parts.items()}
+    size = parts[SCRATCH].loc[models, "num_param"].to_numpy(float)
+    return Curves(models, size, values[SCRATCH], values[PRETRAINED], values[TENTH])
+
+
+def passing_epoch(pretrained: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """The first epoch (1, 2, ..) after which each pretrained run is above its twin's last accuracy from
+    scratch, [models]; infinite where it never is. Both are [models, epochs]."""
+    above = pretrained > scratch[:, -1:]
+    return np.where(above.any(axis=1), above.argmax(axis=1) + 1.0, np.inf)
+
+
+def passing_shares(found: Curves) -> pd.DataFrame:
+    """By epoch: the share of models that have passed their own end from scratch, with its 95% interval
+    (Wilson), pretrained on all data (`all`) and on a tenth (`tenth`, after that many passes over fewer
+    images)."""
+    rows = []
+    n = len(found.models)
+    for name, values in (("all", found.pretrained), ("tenth", found.tenth)):
+        epoch = passing_epoch(values, found.scratch)
+        for after in range(1, EPOCHS + 1):
+            interval = stats.wilson_interval(int((epoch <= after).sum()), n)
+            rows.append(
+                {
+                    "data": name,
+                    "epoch": after,
+                    "share": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def tenth_by_size(found: Curves, groups: int = 2) -> pd.DataFrame:
+    """A tenth pretrained against all from scratch, in points of final accuracy, by groups of equal count in
+    size: mean difference with its 95% interval (bootstrap over families)."""
+    difference = found.tenth[:, -1] - found.scratch[:, -1]
+    edges = np.quantile(found.num_params, np.linspace(0, 1, groups + 1))
+    code = np.clip(np.searchsorted(edges, found.num_params, side="left") - 1, 0, groups - 1)
+    rows = []
+    for group in range(groups):
+        inside = code == group
+        names = pd.Series(np.array(found.models)[inside])
+        test = stats.paired_test(
+            difference[inside],
+            np.zeros(inside.sum()),
+            clusters=family_of(names),
+            n_resamples=N_RESAMPLES,
+            seed=SEED,
+        )
+        rows.append(
+            {
+                "from_params": float(found.num_params[inside].min()),
+                "to_params": float(found.num_params[inside].max()),
+                "models": int(inside.sum()),
+                "points": 100 * test.effect,
+                "low": 100 * test.low,
+                "high": 100 * test.high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def bill(table: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """What pretraining a model would take, and after how many uses it has paid for itself: estimates.
+
+    One row a model that has both runs: `pretraining_kwh`, the energy of so many epochs over ImageNet's
+    images at the energy that an image of Derma took from scratch; `saved_kwh`, the energy of ten epochs from
+    scratch less that of the epochs after which the pretrained run has passed its end (NaN where it never
+    does); `uses`, one over the other.
+    """
+    found = curves(table)
+    part = table[table["dataset"] == SCRATCH].set_index("model").loc[found.models]
+    energy = part["energy"].to_numpy(float)
+    passes = passing_epoch(found.pretrained, found.scratch)
+    an_image = energy / (EPOCHS * TRAIN_IMAGES[SCRATCH])
+    saved = np.where(np.isfinite(passes) & (passes < EPOCHS), energy * (1 - passes / EPOCHS), np.nan)
+    pretraining = an_image * IMAGENET_IMAGES * epochs
+    return pd.DataFrame(
+        {
+            "model": found.models,
+            "pretraining_kwh": pretraining,
+            "saved_kwh": saved,
+            "uses": pretraining / saved,
+        }
+    )

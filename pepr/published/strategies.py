@@ -1,0 +1,221 @@
+"""What choosing a model costs: ways of choosing, played on the corrected tables.
+
+A strategy trains some models, chooses one by its accuracy on half of the test images, and is judged on the
+other half. It pays the energy of all that it trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr.published.reliability import halves
+from pepr.published.tables import EPOCHS, SETTINGS, TEST_COLUMNS
+from pepr.score import pepr
+from pepr.stats import FloatArray
+
+N_DRAWS = 400
+SEED = 29
+CHEAP_SHARE = 1 / 3
+"""The part of the models, by energy, that is called cheap."""
+RUNGS = (1, 3, 10)
+"""Epochs after which successive halving keeps a third."""
+SIZES = (1, 2, 3, 5, 10, 20, 40)
+"""How many random cheap models are tried."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """One setting, ready to be played: everything [draws, models] or [models].
+
+    `choose` and `judge` are final accuracies on the two halves, `choose_at` those after each epoch [draws,
+    models, epochs]; `energy` is kWh of ten epochs; `elsewhere` and `imagenet` are what was known before:
+    mean rank of accuracy on the other data sets, and ImageNet's top-1 (NaN where unknown).
+    """
+
+    setting: str
+    choose: FloatArray
+    judge: FloatArray
+    choose_at: FloatArray
+    energy: FloatArray
+    elsewhere: FloatArray
+    imagenet: FloatArray
+    rng: np.random.Generator
+
+    @property
+    def cheap(self) -> np.ndarray:
+        """The models of the cheapest third, cheapest first."""
+        return np.argsort(self.energy, kind="stable")[: round(len(self.energy) * CHEAP_SHARE)]
+
+
+Played = tuple[np.ndarray, FloatArray]
+"""The model chosen and the energy paid (kWh), each [draws]."""
+
+
+def play(table: pd.DataFrame, n_test: Mapping[str, float], imagenet: pd.Series) -> pd.DataFrame:
+    """Every strategy in every setting: mean points lost against the full sweep, and energy as its share.
+
+    `imagenet` is top-1 by model. One row a strategy and setting: `lost` in points of accuracy, with the
+    standard deviation over draws `lost_sd`; `energy_kwh`, `energy_share`, `models` trained (mean).
+    """
+    rows = []
+    for setting in SETTINGS:
+        game = _game(table, setting, n_test[setting], imagenet)
+        draws = np.arange(len(game.judge))
+        best, bill = full_sweep(game)
+        for name, strategy in STRATEGIES.items():
+            chosen, paid = strategy(game)
+            lost = 100 * (game.judge[draws, best] - game.judge[draws, chosen])
+            rows.append(
+                {
+                    "strategy": name,
+                    "setting": setting,
+                    "lost": float(lost.mean()),
+                    "lost_sd": float(lost.std()),
+                    "energy_kwh": float(np.mean(paid)),
+                    "energy_share": float(np.mean(paid / bill)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def over_settings(played: pd.DataFrame) -> pd.DataFrame:
+    """By strategy: points lost, mean and quartiles over the settings (`lost_mean`, `lost_lower`,
+    `lost_upper`), and the worst one (`lost_worst`); the mean share of the sweep's energy
+    (`energy_share_mean`)."""
+    grouped = played.groupby("strategy", sort=False)
+    lost = grouped["lost"]
+    return pd.DataFrame(
+        {
+            "lost_mean": lost.mean(),
+            "lost_lower": lost.quantile(0.25),
+            "lost_upper": lost.quantile(0.75),
+            "lost_worst": lost.max(),
+            "energy_share_mean": grouped["energy_share"].mean(),
+        }
+    ).reset_index()
+
+
+def full_sweep(game: Game) -> Played:
+    """Train all, take the most accurate."""
+    return _best_of(game, np.arange(len(game.energy)))
+
+
+def pepr_winner(game: Game) -> Played:
+    """Train all, take the best by PePR-E."""
+    scores = np.stack([pepr(accuracy, game.energy) for accuracy in game.choose])
+    return scores.argmax(axis=1), np.full(len(scores), game.energy.sum())
+
+
+def successive_halving(game: Game) -> Played:
+    """Train all for one epoch, the best third for three, the best third of those for ten."""
+    draws = len(game.choose)
+    alive = np.ones((draws, len(game.energy)), dtype=bool)
+    paid, done = np.zeros(draws), 0
+    for rung in RUNGS:
+        paid += (alive * game.energy).sum(axis=1) * (rung - done) / EPOCHS
+        seen = np.where(alive, game.choose_at[:, :, rung - 1], -1.0)
+        if rung == RUNGS[-1]:
+            return seen.argmax(axis=1), paid
+        keep = max(1, round(alive[0].sum() / 3))
+        order = np.argsort(-seen, axis=1, kind="stable")[:, :keep]
+        alive = np.zeros_like(alive)
+        np.put_along_axis(alive, order, True, axis=1)
+        done = rung
+    raise AssertionError("the last rung returns")
+
+
+def cheapest_third(game: Game) -> Played:
+    """Train the cheapest third, take the most accurate."""
+    return _best_of(game, game.cheap)
+
+
+def random_cheap(size: int) -> Callable[[Game], Played]:
+    """Train so many models, drawn from the cheapest third; take the most accurate."""
+
+    def strategy(game: Game) -> Played:
+        drawn = np.argsort(game.rng.random((len(game.choose), len(game.cheap))), axis=1)[:, :size]
+        return _best_of(game, game.cheap[drawn])
+
+    return strategy
+
+
+def best_elsewhere(size: int) -> Callable[[Game], Played]:
+    """Train the cheap models that did best on the other data sets, so many; take the most accurate."""
+
+    def strategy(game: Game) -> Played:
+        order = game.cheap[np.argsort(game.elsewhere[game.cheap], kind="stable")]
+        return _best_of(game, order[:size])
+
+    return strategy
+
+
+def winner_elsewhere(game: Game) -> Played:
+    """Train the one model with the best mean rank on the other data sets."""
+    return _one(game, int(np.argmin(game.elsewhere)))
+
+
+def best_on_imagenet(game: Game) -> Played:
+    """Train the one model with the highest ImageNet accuracy."""
+    return _one(game, int(np.nanargmax(game.imagenet)))
+
+
+def cheapest(game: Game) -> Played:
+    """Train the one cheapest model."""
+    return _one(game, int(np.argmin(game.energy)))
+
+
+STRATEGIES: dict[str, Callable[[Game], Played]] = {
+    "full sweep": full_sweep,
+    "PePR winner": pepr_winner,
+    "successive halving": successive_halving,
+    "cheapest third": cheapest_third,
+    **{f"{size} random cheap": random_cheap(size) for size in SIZES},
+    **{f"{size} best elsewhere, cheap": best_elsewhere(size) for size in SIZES},
+    "winner of other sets": winner_elsewhere,
+    "best on ImageNet": best_on_imagenet,
+    "cheapest alone": cheapest,
+}
+
+
+def _game(table: pd.DataFrame, setting: str, n_test: float, imagenet: pd.Series) -> Game:
+    group = table[table["dataset"] == setting]
+    rng = np.random.default_rng(SEED)
+    first, second = halves(group[list(TEST_COLUMNS)].to_numpy(np.float64), n_test, N_DRAWS, rng)
+    return Game(
+        setting=setting,
+        choose=first[:, :, -1],
+        judge=second[:, :, -1],
+        choose_at=first,
+        energy=group["energy"].to_numpy(np.float64),
+        elsewhere=_ranks_elsewhere(table, setting, group["model"]),
+        imagenet=group["model"].map(imagenet).to_numpy(np.float64),
+        rng=rng,
+    )
+
+
+def _ranks_elsewhere(table: pd.DataFrame, setting: str, models: pd.Series) -> FloatArray:
+    """Mean rank of each model by accuracy in the pretrained settings of other data sets, [models]."""
+    data = setting.split("_")[0]
+    others = [name for name in SETTINGS if name.split("_")[0] != data and name != "derma"]
+    wide = table[table["dataset"].isin(others)].pivot(
+        index="model", columns="dataset", values=TEST_COLUMNS[-1]
+    )
+    return models.map(wide.rank(ascending=False).mean(axis=1)).fillna(np.inf).to_numpy(np.float64)
+
+
+def _best_of(game: Game, models: np.ndarray) -> Played:
+    """Train `models` [n] or [draws, n]; take the most accurate of them on the choosing half."""
+    draws = len(game.choose)
+    models = np.broadcast_to(models, (draws, models.shape[-1]))
+    seen = np.take_along_axis(game.choose, models, axis=1)
+    chosen = np.take_along_axis(models, seen.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return chosen, game.energy[models].sum(axis=1)
+
+
+def _one(game: Game, model: int) -> Played:
+    draws = len(game.choose)
+    return np.full(draws, model), np.full(draws, game.energy[model])
