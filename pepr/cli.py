@@ -373,12 +373,24 @@ def recommend(
     setting: SettingOption = None,
     risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
     top: Annotated[int, typer.Option(help="How many models.")] = 5,
+    plan: Annotated[
+        bool, typer.Option(help="Models to try in turn, the budget being that of all of them together.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Which model to take for a budget, with why, what it costs and how sure that is."""
     from pepr.costs import recommendation
 
     budget = recommendation.Budget(max_memory_gb, max_energy_wh, max_minutes, max_co2_g)
+    if plan:
+        from pepr.costs import trials
+
+        trial = trials.plan(budget, setting, train_images, risk)
+        if as_json:
+            print_json(dataclasses.asdict(trial))
+        else:
+            typer.echo(trials.as_text(trial))
+        return
     found = recommendation.recommend(budget, setting, train_images, risk, top)
     if as_json:
         print_json([dataclasses.asdict(choice) for choice in found])
@@ -485,6 +497,17 @@ def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_m
     write_atomic(output, fit.as_json(evidence.fitted))
     typer.echo(evidence.accuracy().to_string(index=False, float_format="{:.3f}".format))
     typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
+
+
+@step.command(name="fit-choosing")
+def fit_choosing(output: Annotated[Path, typer.Argument(help="Where to write choosing.csv.")]) -> None:
+    """Play the ways of choosing a model on the authors' corrected tables."""
+    from pepr import published
+    from pepr.published import strategies
+
+    table = strategies.expectations(strategies.played(published.load()))
+    table.to_csv(output, index=False, lineterminator="\n")
+    typer.echo(table.to_string(index=False))
 
 
 @step.command()

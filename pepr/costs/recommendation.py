@@ -143,12 +143,12 @@ def candidates(setting: str | None = None, train_images: int | None = None) -> p
             if setting is not None:
                 raise DataUnavailable(f"setting {setting} needs {error}") from None
         else:
-            nearest = _nearest_setting(setting or "lidc", setting, train_images)
+            nearest = nearest_setting(setting or "lidc", setting, train_images)
             return from_authors(tables, nearest, train_images)
     return from_reference(setting, train_images)
 
 
-def _nearest_setting(default: str, given: str | None, train_images: int | None) -> str:
+def nearest_setting(default: str, given: str | None, train_images: int | None) -> str:
     """With a number of images and no setting, the fraction of the default's data nearest to it."""
     if given or train_images is None:
         return default
@@ -163,10 +163,10 @@ def from_authors(
     """Candidates of one of the paper's settings; runs that the audit found unusable are left out."""
     from pepr.costs.fit import test_images
     from pepr.published.reproduction import performance
-    from pepr.published.versions import versions
+    from pepr.published.versions import of
 
-    runs = runs or versions(tables.results)
-    rows = runs.corrected[runs.corrected["dataset"] == setting]
+    runs = runs or of(tables)
+    rows = runs.best[runs.best["dataset"] == setting]
     job = cost.job_of(setting, train_images=train_images)
     same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
     out = []

@@ -19,7 +19,7 @@ PARTS = (
     ("share_epoch", "epoch", "orange", "//"),
     ("share_images", "test images", "grey", ".."),
 )
-LINES = (("random cheap", "o", "-", "vermillion"), ("best elsewhere, cheap", "s", "--", "blue"))
+LINES = (("random cheap", "o", "-", "vermillion"), ("cheap by family", "s", "--", "blue"))
 ALONE = {
     "cheapest alone": "v",
     "winner of other sets": "P",

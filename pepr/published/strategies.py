@@ -6,14 +6,18 @@ other half. It pays the energy of all that it trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 import pandas as pd
 
-from pepr.published.reliability import halves
-from pepr.published.tables import EPOCHS, SETTINGS, TEST_COLUMNS
+from pepr.models.space import family_of
+from pepr.published.reliability import halves, test_images
+from pepr.published.reproduction import imagenet
+from pepr.published.tables import EPOCHS, SETTINGS, TEST_COLUMNS, Published
+from pepr.published.versions import of
 from pepr.score import pepr
 from pepr.stats import FloatArray
 
@@ -24,7 +28,7 @@ CHEAP_SHARE = 1 / 3
 RUNGS = (1, 3, 10)
 """Epochs after which successive halving keeps a third."""
 SIZES = (1, 2, 3, 5, 10, 20, 40)
-"""How many random cheap models are tried."""
+"""How many cheap models are tried."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Game:
 
     `choose` and `judge` are final accuracies on the two halves, `choose_at` those after each epoch [draws,
     models, epochs]; `energy` is kWh of ten epochs; `elsewhere` and `imagenet` are what was known before:
-    mean rank of accuracy on the other data sets, and ImageNet's top-1 (NaN where unknown).
+    mean rank of accuracy on the other data sets, and ImageNet's top-1 (NaN where unknown); `family` is the
+    architecture family of each.
     """
 
     setting: str
@@ -43,6 +48,7 @@ class Game:
     energy: FloatArray
     elsewhere: FloatArray
     imagenet: FloatArray
+    family: np.ndarray
     rng: np.random.Generator
 
     @property
@@ -55,15 +61,15 @@ Played = tuple[np.ndarray, FloatArray]
 """The model chosen and the energy paid (kWh), each [draws]."""
 
 
-def play(table: pd.DataFrame, n_test: Mapping[str, float], imagenet: pd.Series) -> pd.DataFrame:
+def play(table: pd.DataFrame, n_test: Mapping[str, float], top1: pd.Series) -> pd.DataFrame:
     """Every strategy in every setting: mean points lost against the full sweep, and energy as its share.
 
-    `imagenet` is top-1 by model. One row a strategy and setting: `lost` in points of accuracy, with the
-    standard deviation over draws `lost_sd`; `energy_kwh`, `energy_share`, `models` trained (mean).
+    `top1` is that of ImageNet by model. One row a strategy and setting: `lost` in points of accuracy, with
+    the standard deviation over draws `lost_sd`; `energy_kwh`, `energy_share`, `models` trained (mean).
     """
     rows = []
     for setting in SETTINGS:
-        game = _game(table, setting, n_test[setting], imagenet)
+        game = _game(table, setting, n_test[setting], top1)
         draws = np.arange(len(game.judge))
         best, bill = full_sweep(game)
         for name, strategy in STRATEGIES.items():
@@ -82,6 +88,12 @@ def play(table: pd.DataFrame, n_test: Mapping[str, float], imagenet: pd.Series) 
     return pd.DataFrame(rows)
 
 
+def played(tables: Published) -> pd.DataFrame:
+    """`over_settings` of the authors' tables, corrected by their history where it is at hand."""
+    own = imagenet(tables).set_index("model")["own_top1"]
+    return over_settings(play(of(tables).best, test_images(tables.results), own))
+
+
 def over_settings(played: pd.DataFrame) -> pd.DataFrame:
     """By strategy: points lost, mean and quartiles over the settings (`lost_mean`, `lost_lower`,
     `lost_upper`), and the worst one (`lost_worst`); the mean share of the sweep's energy
@@ -97,6 +109,17 @@ def over_settings(played: pd.DataFrame) -> pd.DataFrame:
             "energy_share_mean": grouped["energy_share"].mean(),
         }
     ).reset_index()
+
+
+def expectations(summary: pd.DataFrame) -> pd.DataFrame:
+    """What to expect of trying cheap models by family, one row a number of `models`, from `over_settings`."""
+    rows = summary.set_index("strategy").loc[[f"{size} cheap by family" for size in SIZES]]
+    return rows.reset_index(drop=True).assign(models=SIZES).round(4)
+
+
+def committed_expectations() -> pd.DataFrame:
+    """The expectations that this package carries: what `pepr step fit-choosing` makes."""
+    return pd.read_csv(resources.files("pepr.published") / "choosing.csv")
 
 
 def full_sweep(game: Game) -> Played:
@@ -143,14 +166,32 @@ def random_cheap(size: int) -> Callable[[Game], Played]:
     return strategy
 
 
-def best_elsewhere(size: int) -> Callable[[Game], Played]:
-    """Train the cheap models that did best on the other data sets, so many; take the most accurate."""
+def by_family(size: int) -> Callable[[Game], Played]:
+    """Train so many cheap models, one of each family before a second of any; take the most accurate."""
 
     def strategy(game: Game) -> Played:
-        order = game.cheap[np.argsort(game.elsewhere[game.cheap], kind="stable")]
-        return _best_of(game, order[:size])
+        order = trial_order(game.elsewhere[game.cheap], game.family[game.cheap])
+        return _best_of(game, game.cheap[order[:size]])
 
     return strategy
+
+
+def trial_order(rank: FloatArray, family: Sequence[str]) -> np.ndarray:
+    """The order in which to try models: the best of each family by `rank` (lowest first), then each family's
+    second, and so on; indices [models]."""
+    best_first = np.argsort(rank, kind="stable")
+    families = pd.Series(np.asarray(family)[best_first])
+    round_of = families.groupby(families).cumcount().to_numpy()
+    return best_first[np.argsort(round_of, kind="stable")]
+
+
+def ranks_elsewhere(table: pd.DataFrame, data: str | None = None) -> pd.Series:
+    """Mean rank of accuracy by model, over the pretrained settings of all data sets but `data`."""
+    others = [name for name in SETTINGS if name != "derma" and name.split("_")[0] != data]
+    wide = table[table["dataset"].isin(others)].pivot(
+        index="model", columns="dataset", values=TEST_COLUMNS[-1]
+    )
+    return wide.rank(ascending=False).mean(axis=1)
 
 
 def winner_elsewhere(game: Game) -> Played:
@@ -174,14 +215,14 @@ STRATEGIES: dict[str, Callable[[Game], Played]] = {
     "successive halving": successive_halving,
     "cheapest third": cheapest_third,
     **{f"{size} random cheap": random_cheap(size) for size in SIZES},
-    **{f"{size} best elsewhere, cheap": best_elsewhere(size) for size in SIZES},
+    **{f"{size} cheap by family": by_family(size) for size in SIZES},
     "winner of other sets": winner_elsewhere,
     "best on ImageNet": best_on_imagenet,
     "cheapest alone": cheapest,
 }
 
 
-def _game(table: pd.DataFrame, setting: str, n_test: float, imagenet: pd.Series) -> Game:
+def _game(table: pd.DataFrame, setting: str, n_test: float, top1: pd.Series) -> Game:
     group = table[table["dataset"] == setting]
     rng = np.random.default_rng(SEED)
     first, second = halves(group[list(TEST_COLUMNS)].to_numpy(np.float64), n_test, N_DRAWS, rng)
@@ -191,20 +232,16 @@ def _game(table: pd.DataFrame, setting: str, n_test: float, imagenet: pd.Series)
         judge=second[:, :, -1],
         choose_at=first,
         energy=group["energy"].to_numpy(np.float64),
-        elsewhere=_ranks_elsewhere(table, setting, group["model"]),
-        imagenet=group["model"].map(imagenet).to_numpy(np.float64),
+        elsewhere=_known(ranks_elsewhere(table, setting.split("_")[0]), group["model"]),
+        imagenet=group["model"].map(top1).to_numpy(np.float64),
+        family=np.asarray(family_of(group["model"])),
         rng=rng,
     )
 
 
-def _ranks_elsewhere(table: pd.DataFrame, setting: str, models: pd.Series) -> FloatArray:
-    """Mean rank of each model by accuracy in the pretrained settings of other data sets, [models]."""
-    data = setting.split("_")[0]
-    others = [name for name in SETTINGS if name.split("_")[0] != data and name != "derma"]
-    wide = table[table["dataset"].isin(others)].pivot(
-        index="model", columns="dataset", values=TEST_COLUMNS[-1]
-    )
-    return models.map(wide.rank(ascending=False).mean(axis=1)).fillna(np.inf).to_numpy(np.float64)
+def _known(ranks: pd.Series, models: pd.Series) -> FloatArray:
+    """Ranks by model, [models]; the last place where one is unknown."""
+    return models.map(ranks).fillna(np.inf).to_numpy(np.float64)
 
 
 def _best_of(game: Game, models: np.ndarray) -> Played:

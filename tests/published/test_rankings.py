@@ -22,6 +22,9 @@ from pepr.published import (
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 
 needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+needs_history = pytest.mark.skipif(
+    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
+)
 N = 2000
 
 
@@ -127,8 +130,14 @@ def test_what_is_known_from_elsewhere_leaves_the_data_set_itself_out():
         part.loc[better, TEST_COLUMNS[-1]] = 0.9
     table = pd.concat(parts, ignore_index=True)
     models = pd.Series(["m0", "m1"])
-    assert strategies._ranks_elsewhere(table, "derma_pt", models).argmin() == 1
-    assert strategies._ranks_elsewhere(table, "lidc", models).tolist() == [1.4, 1.6], "three of five for m0"
+    assert strategies.ranks_elsewhere(table, "derma")[models].argmin() == 1
+    assert strategies.ranks_elsewhere(table, "lidc")[models].tolist() == [1.4, 1.6], "three of five for m0"
+
+
+def test_a_second_of_a_family_waits_until_every_family_had_its_turn():
+    rank = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    family = np.array(["a", "a", "b", "a", "b"])
+    assert strategies.trial_order(rank, family).tolist() == [0, 2, 1, 4, 3]
 
 
 def test_the_epoch_in_which_a_pretrained_run_passes():
@@ -191,6 +200,12 @@ def test_trying_some_cheap_models_costs_little(chapter):
     assert rows.loc["best on ImageNet", "lost_mean"] > 4 < rows.loc["cheapest alone", "lost_mean"]
 
 
+@needs_history
+def test_the_committed_expectations_are_those_of_a_refit(chapter):
+    again = strategies.expectations(chapter["choosing"])
+    pd.testing.assert_frame_equal(again, strategies.committed_expectations(), atol=1e-3)
+
+
 @needs_tables
 def test_pretraining_passes_at_once_and_a_tenth_suits_small_models(chapter):
     first = chapter["shares"].query("data == 'all' and epoch == 1")["share"].iloc[0]
@@ -212,8 +227,7 @@ def test_the_chapters_figures_and_numbers_can_be_made(chapter):
     assert all(entry["text"].strip() for entry in numbers.values())
 
 
-@needs_tables
-@pytest.mark.skipif(not history.at_hand(), reason="the history is not at hand")
+@needs_history
 def test_every_number_of_the_chapters_exists(chapter):
     from pepr.published import claims, origins, repeats
     from pepr.published.audit import audit_published

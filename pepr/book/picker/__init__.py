@@ -59,7 +59,7 @@ def data() -> dict[str, Any]:
 def candidates() -> tuple[dict[str, pd.DataFrame], str]:
     """Candidates by setting: the authors' eight where their tables are at hand, else the reference's."""
     from pepr import published
-    from pepr.published.versions import versions
+    from pepr.published.versions import of
 
     try:
         tables = published.load()
@@ -72,7 +72,7 @@ def candidates() -> tuple[dict[str, pd.DataFrame], str]:
             "This copy was made without the authors' tables: it shows the runs of this study's small profile "
             "pocket, all costs measured on a CPU, most energies by a load model.",
         )
-    runs = versions(tables.results)
+    runs = of(tables)
     return (
         {name: recommendation.from_authors(tables, name, runs=runs) for name in model.settings()},
         "Accuracies are the authors', without the runs that the audit found unusable. Costs are theirs where "

@@ -1,0 +1,171 @@
+"""Which models to try in which order within a budget, and what to expect of stopping after each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pepr.costs.recommendation import Budget, from_authors, nearest_setting, within
+from pepr.errors import DataUnavailable, InputError
+from pepr.grids import carbon_intensity
+from pepr.models.space import family_of
+
+if TYPE_CHECKING:
+    from pepr.published.tables import Published
+
+BASIS = (
+    "ways of choosing played on the authors' corrected tables: a model is taken by its accuracy on half of "
+    "the test images and judged on the other half; one seed, and the order was chosen on the same tables"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One model to train. `total_*` are what it and all before it take: Wh, minutes, grams of CO2-eq.
+
+    `points_lost` is what to expect when stopping here, in points of accuracy against training every model
+    and taking the most accurate: the mean over the authors' settings, with the middle half of them;
+    None where the tables do not say.
+    """
+
+    model: str
+    family: str
+    energy_wh: float
+    train_time_s: float
+    peak_memory_gb: float
+    total_energy_wh: float
+    total_minutes: float
+    total_co2_g: float | None
+    points_lost: float | None
+    points_lost_low: float | None
+    points_lost_high: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Models to train in turn; then the one with the best validation accuracy is taken.
+
+    `sweep_wh` is the energy of training every model that fits into the memory.
+    """
+
+    setting: str
+    trials: list[Trial]
+    sweep_wh: float
+    basis: str
+
+
+def plan(
+    budget: Budget, setting: str | None = None, train_images: int | None = None, risk: str = "expected"
+) -> Plan:
+    """What to try within a budget for all trials together: the cheapest third, one of each family first.
+
+    Within a family the model goes first that did best on the authors' data sets. Raises InputError when not
+    even one model fits, DataUnavailable without the authors' tables, whose ranks the order comes from.
+    """
+    from pepr import published
+
+    try:
+        tables = published.load()
+    except DataUnavailable as error:
+        raise DataUnavailable(f"a plan needs {error}") from None
+    nearest = nearest_setting("lidc", setting, train_images)
+    return on_tables(tables, budget, nearest, train_images, risk)
+
+
+def on_tables(
+    tables: Published, budget: Budget, setting: str, train_images: int | None = None, risk: str = "expected"
+) -> Plan:
+    """`plan` for one of the paper's settings."""
+    from pepr.published.strategies import CHEAP_SHARE, ranks_elsewhere, trial_order
+    from pepr.published.versions import of
+
+    runs = of(tables)
+    table = from_authors(tables, setting, train_images, runs)
+    fits = table[within(table, Budget(memory_gb=budget.memory_gb), risk)]
+    cheap = fits.nsmallest(max(1, round(len(table) * CHEAP_SHARE)), "energy_wh", keep="first")
+    if cheap.empty:
+        raise InputError(f"no model fits into {budget.memory_gb:g} GB of memory")
+    rank = cheap["model"].map(ranks_elsewhere(runs.best)).fillna(np.inf).to_numpy(np.float64)
+    ordered = cheap.iloc[trial_order(rank, family_of(cheap["model"]))]
+    trials = [trial for trial in _totals(ordered, risk) if _affordable(trial, budget)]
+    if not trials:
+        first = _totals(ordered, risk)[0]
+        raise InputError(
+            f"no trial fits: the first, {first.model}, takes {first.total_energy_wh:.3g} Wh and "
+            f"{first.total_minutes:.3g} minutes"
+        )
+    return Plan(setting, trials, float(fits["energy_wh"].sum()), BASIS)
+
+
+def as_text(found: Plan) -> str:
+    """The plan for a person: one line a model, and what to expect."""
+    lines = [
+        f"Train in this order ({found.setting}), stop when you like, keep the best on validation images:",
+        "",
+        f"{'':>3} {'model':<28} {'Wh':>9} {'in all':>9} {'minutes':>9}  points lost if you stop here",
+    ]
+    for place, trial in enumerate(found.trials, start=1):
+        expect = (
+            f"{trial.points_lost:.1f} ({trial.points_lost_low:.1f} to {trial.points_lost_high:.1f})"
+            if trial.points_lost is not None
+            else ""
+        )
+        lines.append(
+            f"{place:>3} {trial.model:<28} {trial.energy_wh:>9.3g} {trial.total_energy_wh:>9.3g} "
+            f"{trial.total_minutes:>9.3g}  {expect}"
+        )
+    share = found.trials[-1].total_energy_wh / found.sweep_wh
+    return "\n".join(
+        [*lines, "", f"All of it takes {share:.1%} of training every model. Basis: {found.basis}."]
+    )
+
+
+def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
+    """The trials with what they take together; by the upper bounds of the costs where `cautious`."""
+    end = "_high" if risk == "cautious" else ""
+    energy, time = ordered[f"energy_wh{end}"].cumsum(), ordered[f"train_time_s{end}"].cumsum() / 60
+    intensity = carbon_intensity()[0]
+    expect = _expected(len(ordered))
+    trials = []
+    for at, row in enumerate(ordered.to_dict("records")):
+        trials.append(
+            Trial(
+                model=row["model"],
+                family=str(family_of(pd.Series([row["model"]]))[0]),
+                energy_wh=float(row[f"energy_wh{end}"]),
+                train_time_s=float(row[f"train_time_s{end}"]),
+                peak_memory_gb=float(row[f"peak_memory_gb{end}"]),
+                total_energy_wh=float(energy.iloc[at]),
+                total_minutes=float(time.iloc[at]),
+                total_co2_g=None if intensity is None else float(energy.iloc[at] / 1000 * intensity),
+                **expect[at],
+            )
+        )
+    return trials
+
+
+def _expected(count: int) -> list[dict[str, float | None]]:
+    """What to expect after each of `count` trials, between the numbers that were played."""
+    from pepr.published.strategies import committed_expectations
+
+    known = committed_expectations()
+    at = np.arange(1, count + 1)
+    columns = {"points_lost": "lost_mean", "points_lost_low": "lost_lower", "points_lost_high": "lost_upper"}
+    values = {name: np.interp(at, known["models"], known[column]) for name, column in columns.items()}
+    within_known = at <= known["models"].max()
+    return [
+        {name: round(float(values[name][i]), 2) if within_known[i] else None for name in columns}
+        for i in range(count)
+    ]
+
+
+def _affordable(trial: Trial, budget: Budget) -> bool:
+    limits = (
+        (budget.energy_wh, trial.total_energy_wh),
+        (budget.minutes, trial.total_minutes),
+        (budget.co2_g, trial.total_co2_g),
+    )
+    return all(limit is None or (value is not None and value <= limit) for limit, value in limits)

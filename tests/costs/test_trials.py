@@ -1,0 +1,82 @@
+"""A plan of trials: cheap models, one of each family first, within one budget for all of them."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pepr import published
+from pepr.costs import recommendation, trials
+from pepr.costs.recommendation import Budget
+from pepr.errors import DataUnavailable, InputError
+
+needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return trials.plan(Budget())
+
+
+@needs_tables
+def test_every_family_has_its_turn_before_a_second_of_any(whole):
+    families = [trial.family for trial in whole.trials]
+    first_round = len(set(families))
+    assert len(set(families[:first_round])) == first_round
+    assert len({trial.model for trial in whole.trials}) == len(whole.trials)
+
+
+@needs_tables
+def test_the_trials_are_the_cheap_third_and_their_totals_add_up(whole):
+    table = recommendation.candidates("lidc")
+    dearest = table["energy_wh"].nsmallest(len(whole.trials)).max()
+    assert len(whole.trials) == round(len(table) / 3)
+    assert all(trial.energy_wh <= dearest for trial in whole.trials)
+    assert whole.trials[-1].total_energy_wh == pytest.approx(sum(t.energy_wh for t in whole.trials))
+    assert whole.trials[-1].total_minutes == pytest.approx(sum(t.train_time_s for t in whole.trials) / 60)
+    assert whole.sweep_wh == pytest.approx(table["energy_wh"].sum())
+
+
+@needs_tables
+def test_a_budget_is_for_all_trials_together_and_cuts_the_same_order(whole):
+    budget = Budget(energy_wh=whole.trials[4].total_energy_wh + 0.01)
+    assert [t.model for t in trials.plan(budget).trials] == [t.model for t in whole.trials[:5]]
+    short = trials.plan(Budget(minutes=whole.trials[2].total_minutes + 0.01))
+    assert len(short.trials) == 3
+
+
+@needs_tables
+def test_what_to_expect_falls_with_trials_and_ends_where_it_was_played(whole):
+    lost = [trial.points_lost for trial in whole.trials]
+    assert lost[0] > lost[4] > lost[9] and lost[39] is not None
+    assert all(value is None for value in lost[40:])
+
+
+@needs_tables
+def test_memory_leaves_models_out_and_a_budget_for_nothing_says_what_the_first_takes(whole):
+    small = trials.plan(Budget(memory_gb=2.5))
+    assert all(trial.peak_memory_gb <= 2.5 for trial in small.trials)
+    with pytest.raises(InputError, match="no trial fits: the first"):
+        trials.plan(Budget(energy_wh=1e-6))
+    with pytest.raises(InputError, match="memory"):
+        trials.plan(Budget(memory_gb=1e-6))
+
+
+def test_without_the_tables_a_plan_says_what_it_needs(monkeypatch):
+    def missing(*args: object) -> None:
+        raise DataUnavailable("the published tables")
+
+    monkeypatch.setattr(published, "load", missing)
+    with pytest.raises(DataUnavailable, match="a plan needs"):
+        trials.plan(Budget())
+
+
+@needs_tables
+def test_the_command_prints_a_plan_and_its_json_has_every_field():
+    command = [sys.executable, "-m", "pepr.cli", "recommend", "--plan", "--max-energy-wh", "100"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert made["trials"][0]["model"] in text and "points lost" in text
+    assert set(made["trials"][0]) == {field.name for field in dataclasses.fields(trials.Trial)}
