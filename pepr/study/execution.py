@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pepr import models
-from pepr.errors import InputError, MeterError, WorkFailed, classify
+from pepr.errors import InputError, MeterError, WorkFailed, classify, is_storage_error
 from pepr.files import results_root
 from pepr.machine import description, gpu, meter
 from pepr.machine.cores import KERNEL_ENVIRONMENT
@@ -116,7 +116,7 @@ def execute_run(
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
-        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+        if is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
         return classify(error.ename, error.evalue), traceback
     except TimeoutError as error:  # the wall limit's error is an OSError too
@@ -136,6 +136,6 @@ def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, sa
     try:
         execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
     except PapermillExecutionError as error:
-        if recovery.is_storage_error(f"{error.ename}: {error.evalue}"):
+        if is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
         say(f"data: {dataset} could not be prepared: {error.evalue}")

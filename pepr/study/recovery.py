@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -18,10 +17,6 @@ from pepr.runs.store import Store
 
 ROOM_BYTES = 4 * 2**20
 """More than a run leaves: record, predictions and executed notebook are some tens of kilobytes."""
-
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
-STORAGE_ERROR = re.compile(rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]")
-"""How Python words an error of the disk and not of the work: full, over quota, read-only, broken, gone."""
 
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -93,11 +88,6 @@ def check_room(folder: Path) -> None:
         probe.write(bytes(ROOM_BYTES))
         probe.flush()
         os.fsync(probe.fileno())
-
-
-def is_storage_error(text: str) -> bool:
-    """Whether an error's message tells of the disk: such a run did not fail, it was not possible."""
-    return bool(STORAGE_ERROR.search(text))
 
 
 def tidy(store: Store, run_ids: Iterable[str]) -> list[str]:

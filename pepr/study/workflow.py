@@ -19,7 +19,7 @@ from pepr.files import results_root
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, profile as study_profile, recovery, side_by_side
+from pepr.study import forecast, profile as study_profile, recovery, shared_fault, side_by_side
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "failed": lambda record: record["status"] == "failed",
@@ -62,7 +62,8 @@ def reproduce(
         if together and not specs[0].device.startswith("cuda"):
             # While no run is at work; on a GPU a run measures the one that it holds.
             meter.idle_power_w("cpu", store.root / "machines", say)
-        _snakemake(profile, checkout, store, placement or together, lock)
+        to_do = [spec.run_id for spec in specs if not store.record_path(spec.run_id).exists()]
+        _snakemake(profile, checkout, store, placement or together, lock, to_do)
     return store.folder
 
 
@@ -149,8 +150,12 @@ def _snakemake(
     store: Store,
     placement: Path | side_by_side.SideBySide,
     lock: int,
+    to_do: list[str],
 ) -> None:
-    """Hand the runs to Snakemake: for a cluster by the folder of its profile, or for this machine."""
+    """Hand the runs to Snakemake: for a cluster by the folder of its profile, or for this machine.
+
+    Raises WorkFailed where it fails, and where the first runs `to_do` end in one and the same error.
+    """
     snakefile, here = checkout / "workflow" / "Snakefile", isinstance(placement, side_by_side.SideBySide)
     options = {
         "profile": profile.source,
@@ -194,12 +199,31 @@ def _snakemake(
         try:
             for line in process.stdout:
                 _pass_on(line, log)
-        except KeyboardInterrupt:
+                if "failed" in line or not here:
+                    _stop_at_a_shared_fault(store, to_do)
+        except (KeyboardInterrupt, WorkFailed):
             _interrupt(process)
             process.wait()
             raise
-        if process.wait():
+        ended_with = process.wait()
+        _stop_at_a_shared_fault(store, to_do)
+        if ended_with:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
+
+
+def _stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
+    """Raises WorkFailed where a fault of the machine ended the first runs, whose records go: they are not
+    results."""
+    found = shared_fault.find(store, to_do)
+    if found is None:
+        return
+    runs, error = found
+    for run_id in runs:
+        store.record_path(run_id).unlink(missing_ok=True)
+    raise WorkFailed(
+        f"the first {len(runs)} runs ended alike, which is a fault of this machine and no result of theirs: "
+        f"{error}. They left no record: when it is mended, the same command does them again"
+    )
 
 
 def _pass_on(line: str, log: BinaryIO) -> None:

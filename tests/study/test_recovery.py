@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pepr import runs, study
+from pepr import errors, runs, study
 from pepr.errors import InputError, WorkFailed
 from pepr.study import execution, recovery, workflow as study_workflow
 from tests.conftest import simulated_run, write_synthetic
@@ -147,7 +147,7 @@ def test_a_full_disk_is_not_a_failure_of_the_model(tmp_path, monkeypatch, result
     ],
 )
 def test_errors_of_the_disk_are_told_from_errors_of_the_work(text, storage):
-    assert recovery.is_storage_error(text) == storage
+    assert errors.is_storage_error(text) == storage
 
 
 def test_a_closed_terminal_and_a_full_log_cost_a_line_and_not_the_study(tmp_path, monkeypatch):

@@ -1,0 +1,87 @@
+"""One error that ends every run is a fault of the machine: the study stops and says so."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pepr import runs, study
+from pepr.errors import WorkFailed
+from pepr.study import execution, shared_fault, workflow
+from tests.study.test_execution import broken_timm
+
+SPECS = study.grid(study.load("smoke")) + study.grid(study.load("pocket"))[:3]
+
+
+def end(store, spec, failure="error", error="FileNotFoundError: no such file: 'scontrol'"):
+    store.write_record(execution.failed_record(spec, failure, f"Traceback\n  File 'x'\n{error}"))
+
+
+def end_well(store, spec):
+    store.write_record(execution.failed_record(spec, "error", "") | {"status": "ok", "failure": None})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return runs.Store(tmp_path, "smoke")
+
+
+def found(store):
+    return shared_fault.find(store, [spec.run_id for spec in SPECS])
+
+
+def test_the_first_three_alike_are_enough_and_their_numbers_may_differ(store):
+    for number, spec in enumerate(SPECS[:3]):
+        assert found(store) is None
+        end(store, spec, error=f"RuntimeError: device 0x7f{number} in process {100 + number}")
+    which, error = found(store)
+    assert which == [spec.run_id for spec in SPECS[:3]] and error.startswith("error: RuntimeError: device")
+
+
+def test_a_study_of_two_runs_is_stopped_by_both_and_one_of_one_by_none(store):
+    for spec in SPECS[:2]:
+        end(store, spec)
+    assert shared_fault.find(store, [spec.run_id for spec in SPECS[:2]])
+    assert shared_fault.find(store, [SPECS[0].run_id]) is None
+
+
+@pytest.mark.parametrize("failure", ["out_of_memory", "diverged", "data_unavailable", "model_unavailable"])
+def test_what_is_a_runs_own_stops_nothing(store, failure):
+    for spec in SPECS:
+        end(store, spec, failure)
+    assert found(store) is None
+
+
+def test_runs_that_end_well_or_for_different_reasons_are_no_fault_of_the_machine(store):
+    for spec, error in zip(SPECS[:3], ("KeyError: 'a'", "KeyError: 'b'", "ValueError"), strict=True):
+        end(store, spec, error=error)
+    assert found(store) is None
+    for spec in SPECS[:3]:
+        end(store, spec)
+    end_well(store, SPECS[3])
+    assert found(store) is None
+
+
+def test_records_of_a_fault_of_the_machine_go_so_that_their_runs_are_done_again(store):
+    for spec in SPECS[:3]:
+        end(store, spec)
+    with pytest.raises(WorkFailed, match=r"first 3 runs ended alike.*'scontrol'.*does them again"):
+        workflow._stop_at_a_shared_fault(store, [spec.run_id for spec in SPECS])
+    assert list(store.records()) == []
+
+
+@pytest.mark.slow
+def test_a_study_whose_every_run_fails_alike_ends_with_one_line_and_status_one(tmp_path, monkeypatch):
+    broken_timm(tmp_path, monkeypatch, "raise RuntimeError('no kernel image for this device')")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    done = subprocess.run(
+        [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", "smoke"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    (told,) = done.stderr.splitlines()
+    assert "first 2 runs ended alike" in told and "no kernel image for this device" in told
+    assert not list((tmp_path / "results").rglob("runs/*.json"))
