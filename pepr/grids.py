@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Iterable
 from importlib import resources
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pepr.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd  # a second to load, which one intensity does not need
 
 COUNTRIES = ("DNK", "IND", "KEN", "BRA")
 """The grids that the book compares: wind and its neighbours' power, coal, geothermal, and water."""
@@ -89,6 +90,8 @@ def grid_intensities() -> pd.DataFrame:
     Source: CodeCarbon's table of electricity mixes (`global_energy_mix.json` in its package), itself from
     Our World in Data. Countries whose intensity is missing or zero there are left out.
     """
+    import pandas as pd
+
     path = resources.files("codecarbon") / "data" / "private_infra" / "global_energy_mix.json"
     mixes = json.loads(path.read_text())
     rows = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import importlib
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
@@ -22,11 +23,12 @@ from pepr.machine import cores, description, gpu
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
 from pepr.runs.record import run_record
-from pepr.runs.results import collect
 from pepr.runs.spec import RunSpec
-from pepr.runs.store import Store
 from pepr.study import command
 from pepr.study.performance import Output, Source, as_performance
+
+if TYPE_CHECKING:
+    from pepr.runs.store import Store  # which loads numpy: a command is started before
 
 PROFILE = "measured"
 """The results folder that records go to unless another is named."""
@@ -71,6 +73,8 @@ class Subject:
 
     @property
     def store(self) -> Store:
+        from pepr.runs.store import Store
+
         folder = (self.folder or results_root() / PROFILE).expanduser().resolve()
         return Store(folder.parent, folder.name)
 
@@ -209,7 +213,7 @@ def _metered(
         with meter.window(WINDOW):
             return work(), meter
     with ThreadPoolExecutor(max_workers=1) as pool:
-        opening = pool.submit(open_meter, device)
+        opening = pool.submit(_open_and_load, device)
         busy, study = cores.busy_time(), cores.study_time()
         ended = work()
         others = cores.busy_time() - busy - (cores.study_time() - study)
@@ -222,6 +226,14 @@ def _metered(
             meter = Meter(None, {"cpu": "load_model"}, windows={WINDOW: part})
             print(f"pepr measure: the meter could not be opened: {reason}", file=sys.stderr)
     return ended, meter
+
+
+def _open_and_load(device: str) -> Meter:
+    """The meter; and what writing the record needs is loaded meanwhile, so that nobody waits for it then."""
+    meter = open_meter(device)
+    for module in ("pandas", "pepr.runs.results", "pepr.runs.store"):
+        importlib.import_module(module)
+    return meter
 
 
 def name_of(arguments: Sequence[str]) -> str:
@@ -265,6 +277,8 @@ def _keep(
     circumstances: dict[str, Any],
 ) -> None:
     """Write the record of a training that has ended, and the table of its folder."""
+    from pepr.runs.results import collect
+
     try:
         costs = _costs(meter)
     except MeterError as error:
@@ -276,7 +290,9 @@ def _keep(
     with _one_writer(store):
         spec = _spec(run, fidelity, store)
         found = run.facts | costs | circumstances
+        found["environment"] |= {"power": meter.assumptions}
         found |= {
+            "runs_at_once": meter.runs_at_once,
             "energy_source": meter.source,
             "hardware": description.hardware(subject.device),
             MEASURES[subject.measure]: None if failure else run.performance,

@@ -89,7 +89,8 @@ def noise(spec: RunSpec) -> Prepared:
     shape = (count, spec.image_size, spec.image_size, 3)
     images = np.random.default_rng(spec.seed).integers(0, 256, shape, dtype=np.uint8)
     card = {"classes": [str(one) for one in range(CLASSES)]}
-    return Prepared(images, np.arange(count) % CLASSES, np.full(count, "train"), card)
+    split, repeated = np.full(count, "train"), np.zeros(count, dtype=bool)
+    return Prepared(images, np.arange(count) % CLASSES, split, repeated, card)
 
 
 def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
