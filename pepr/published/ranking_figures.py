@@ -15,9 +15,9 @@ from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, legend_below, theme
 from pepr.published.strategies import SIZES
 
 PARTS = (
-    ("share_models", "models", "blue", ""),
-    ("share_epoch", "epoch", "orange", "//"),
-    ("share_images", "test images", "grey", ".."),
+    ("share_models", "between models", PALETTE["blue"]),
+    ("share_epoch", "epoch", PALETTE["orange"]),
+    ("share_images", "test images", "#D9D9D9"),
 )
 LINES = (("random cheap", "o", "-", "vermillion"), ("cheap by family", "s", "--", "blue"))
 ALONE = {
@@ -54,10 +54,8 @@ def signal(rows: pd.DataFrame, *, narrow: bool = False) -> Figure:
             lw=1.4,
         )
     start = np.zeros(len(rows))
-    for name, _, colour, hatch in PARTS:
-        right.barh(
-            places, rows[name], left=start, color=PALETTE[colour], hatch=hatch, edgecolor="white", height=0.7
-        )
+    for name, _, colour in PARTS:
+        right.barh(places, rows[name], left=start, color=colour, edgecolor="white", height=0.7)
         start += rows[name].to_numpy()
     for axes in (left, right):
         axes.set_yticks(places, rows["setting"])
@@ -70,10 +68,7 @@ def signal(rows: pd.DataFrame, *, narrow: bool = False) -> Figure:
     handles = [
         Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="by accuracy"),
         Line2D([], [], marker="s", color=PALETTE["orange"], ls="none", label="by PePR-T"),
-        *(
-            Patch(facecolor=PALETTE[colour], hatch=hatch, edgecolor="white", label=f"variance: {word}")
-            for _, word, colour, hatch in PARTS
-        ),
+        *(Patch(facecolor=colour, edgecolor="white", label=f"variance: {word}") for _, word, colour in PARTS),
     ]
     legend_below(figure, handles, columns=2 if narrow else None)
     return figure

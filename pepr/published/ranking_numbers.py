@@ -36,6 +36,11 @@ def _points(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
 
+def _share(value: float) -> str:
+    """A share in percent: whole from ten percent on, two digits below."""
+    return percent(value) if value >= 0.1 else f"{100 * value:.2g}%"
+
+
 def _signal(rows: pd.DataFrame) -> Numbers:
     numbers: Numbers = {}
     for row in rows.to_dict("records"):
@@ -70,7 +75,7 @@ def _choosing(summary: pd.DataFrame) -> Numbers:
             ),
             f"{key}_worst": number(row["lost_worst"], f"{row['lost_worst']:.1f}", estimate=True),
             f"{key}_energy": number(
-                row["energy_share_mean"], f"{100 * row['energy_share_mean']:.2g}%", estimate=True
+                row["energy_share_mean"], _share(row["energy_share_mean"]), estimate=True
             ),
         }
     return numbers
