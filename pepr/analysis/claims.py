@@ -1,14 +1,8 @@
 """The claims that our own runs can test, each with its effect, interval, p and verdict.
 
 Performance is AUROC unless a claim says otherwise. "As good as" is an equivalence (or non-inferiority) test
-with a margin; the p values of all claims are adjusted together by Holm's method. A verdict is:
-
-- `equivalent`: the difference lies inside the margin;
-- `supported`, `not_supported`: the effect has the claimed, or the opposite, direction (or lies beyond the
-  margin on the wrong side);
-- `undecided`: these runs cannot tell, which with few models or seeds is the usual answer.
-
-`verdict_corrected` is the verdict when contended runs and constant predictors are dropped.
+with a margin; the p values of all claims are adjusted together by Holm's method; `pepr.verdicts` says what
+the verdicts mean. `verdict_corrected` is the verdict without contended runs and constant predictors.
 """
 
 from __future__ import annotations
@@ -20,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepr import stats
+from pepr import stats, verdicts
 from pepr.analysis.resampling import run_draws
 from pepr.analysis.scores import SET, model_means, primary_resource, with_sets
 from pepr.models.space import model_space
@@ -30,7 +24,7 @@ from pepr.score import normalise, pepr
 
 MARGIN = 0.05
 """Equivalence margin: five points of AUROC (or of accuracy, where a claim is on that)."""
-ALPHA = 0.05
+DIRECTION, AS_GOOD = verdicts.Rule("direction"), verdicts.Rule("as_good", MARGIN)
 CELLS = {
     "scratch_full": (False, 1.0),
     "scratch_tenth": (False, 0.1),
@@ -101,15 +95,15 @@ PAIRED_CLAIMS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim before its p is adjusted: the test's result, how to read it, and in words what it stands on.
+    """A claim before its p is adjusted: its test's result, the rule of its verdict, what it stands on.
 
-    `kind` is `direction` (is the effect above zero?), `equivalence` or `noninferiority`; `derived` marks an
-    effect on an estimate; `pairs` are those of `paired_runs`, where the claim is over seeds.
+    `derived` marks an effect on an estimate; `pairs` are those of `paired_runs`, where the claim is over
+    seeds.
     """
 
     id: str
     claim: str
-    kind: str
+    rule: verdicts.Rule
     result: stats.TestResult
     basis: str
     derived: bool = False
@@ -132,8 +126,13 @@ def claims(results: Results) -> list[dict[str, Any]]:
     intervals = _sample_intervals(results, table, as_they_are)
     return [
         {
-            **_as_claim(finding, adjusted[finding.id]),
-            "verdict_corrected": _verdict(by_id[finding.id], again[finding.id])
+            "id": finding.id,
+            "claim": finding.claim,
+            "test": finding.result.test,
+            **verdicts.values(finding.result, adjusted[finding.id]),
+            "margin": finding.rule.margin,
+            "verdict": finding.rule.verdict(finding.result, adjusted[finding.id]),
+            "verdict_corrected": by_id[finding.id].rule.verdict(by_id[finding.id].result, again[finding.id])
             if finding.id in by_id
             else "undecided",
             "basis": finding.basis,
@@ -146,22 +145,9 @@ def claims(results: Results) -> list[dict[str, Any]]:
 
 
 def adjusted_p_values(found: list[Finding]) -> dict[str, float]:
-    """p values by claim id, adjusted by Holm's method over the primary claims.
-
-    A second reading of a claim (the same on accuracy, or on an energy that is derived from time) is no new
-    claim: its p gets the factor that its primary's got, and is never below its primary's.
-    """
-    primary = [finding for finding in found if finding.second_reading_of is None]
-    adjusted = dict(
-        zip([f.id for f in primary], stats.holm([f.result.p for f in primary]).tolist(), strict=True)
-    )
-    raw = {finding.id: finding.result.p for finding in primary}
-    for finding in found:
-        first = finding.second_reading_of
-        if first is not None:
-            factor = adjusted[first] / raw[first] if raw[first] > 0 else float(len(primary))
-            adjusted[finding.id] = float(np.fmin(1.0, np.maximum(adjusted[first], factor * finding.result.p)))
-    return adjusted
+    """p values by claim id, adjusted by Holm's method over the claims that are no second reading."""
+    second = {f.id: f.second_reading_of for f in found if f.second_reading_of is not None}
+    return verdicts.adjusted({finding.id: finding.result.p for finding in found}, second)
 
 
 def findings(table: pd.DataFrame) -> list[Finding]:
@@ -272,14 +258,14 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
         Finding(
             f"small_as_good_as_large{suffix}",
             "Small models perform as well as large ones",
-            "equivalence",
+            AS_GOOD,
             equivalence,
             f"{split}; AUROC, margin {MARGIN:g}",
         ),
         Finding(
             f"small_higher_pepr{suffix}",
             f"Small models have a higher PePR-{letter}",
-            "direction",
+            DIRECTION,
             gap,
             f"{split}; AUROC; with every model's AUROC set to the mean, the resource alone makes a gap of "
             f"{by_resource:.3f} where the scores have {gap.effect:.3f}",
@@ -294,7 +280,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
             Finding(
                 f"parameters_rank_{'time' if resource == 'T' else 'energy'}{suffix}",
                 f"Models with more parameters need more {NAMES[resource]}",
-                "direction",
+                DIRECTION,
                 correlation,
                 f"{where}: Spearman's rho of parameters and {RESOURCES[resource]}{note}",
                 derived,
@@ -315,7 +301,7 @@ def _over_pretrained_models(rows: pd.DataFrame, suffix: str) -> list[Finding]:
         Finding(
             f"pretrained_beats_scratch_models{suffix}",
             "Pretrained models perform better than the same models from scratch",
-            "direction",
+            DIRECTION,
             stats.paired_test(cells["pretrained_full"][both], cells["scratch_full"][both]),
             f"AUROC of {len(both)} models of {_plural(len(families), 'family', 'families')}, seeds averaged, "
             "paired by model",
@@ -339,7 +325,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
             Finding(
                 f"{claim.id}{suffix}",
                 f"{model} {claim.words}",
-                claim.kind,
+                DIRECTION if claim.kind == "direction" else AS_GOOD,
                 _paired_result(rows, pairs, claim.measure, claim.kind),
                 f"{LABELS[claim.measure]} over {seeds}, paired by seed{margin}",
                 second_reading_of=first_reading and f"{first_reading}{suffix}",
@@ -389,46 +375,6 @@ def _over_models(
 
 def _equivalence(a: np.ndarray, b: np.ndarray, clusters: list[str] | None = None) -> stats.TestResult:
     return stats.equivalence_test(a, b, MARGIN, clusters=clusters)
-
-
-def _verdict(finding: Finding, p_holm: float) -> str:
-    result = finding.result
-    if np.isnan(p_holm):
-        return "undecided"
-    if finding.kind == "direction":
-        if p_holm >= ALPHA:
-            return "undecided"
-        return "supported" if result.effect > 0 else "not_supported"
-    if result.high < -MARGIN:
-        return "not_supported"
-    if result.low > MARGIN:
-        return "supported"
-    if p_holm >= ALPHA:
-        return "undecided"
-    inside = result.low > -MARGIN and result.high < MARGIN
-    return "equivalent" if inside else "supported"
-
-
-def _as_claim(finding: Finding, p_holm: float) -> dict[str, Any]:
-    result = finding.result
-    values = {
-        "n": result.n,
-        "effect": result.effect,
-        "low": result.low,
-        "high": result.high,
-        "p": result.p,
-        "p_holm": p_holm,
-        "effect_size": result.effect_size,
-    }
-    known = {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in values.items()}
-    return {
-        "id": finding.id,
-        "claim": finding.claim,
-        "test": result.test,
-        **known,
-        "margin": None if finding.kind == "direction" else MARGIN,
-        "verdict": _verdict(finding, p_holm),
-    }
 
 
 def _cell(row: pd.Series) -> str | None:

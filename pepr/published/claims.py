@@ -5,14 +5,7 @@ those corrected by how they came about; the latter is None where the history is 
 
 Models are paired where both settings have them; whatever is said over models is bootstrapped over
 architecture families, since members of a family are not independent; the p values of all tests on one
-version of the tables are adjusted together by Holm's method. Verdicts:
-
-- `supported`, `not_supported`: the effect has the claimed direction, or the opposite one (or lies beyond the
-  margin on the wrong side);
-- `equivalent`: the difference lies inside the margin;
-- `supported_with_correction` (only on a corrected table): undecided or not supported on the published one,
-  supported or equivalent on the corrected one;
-- `undecided`: the table cannot tell.
+version of the tables are adjusted together by Holm's method; `pepr.verdicts` says what the verdicts mean.
 """
 
 from __future__ import annotations
@@ -24,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepr import stats
+from pepr import stats, verdicts
 from pepr.audit.table import View
 from pepr.published.families import (
     family_weights,
@@ -40,10 +33,11 @@ from pepr.published.tables import RESOURCES, SETTINGS
 from pepr.published.versions import Versions
 from pepr.score import normalise
 from pepr.stats import TestResult
+from pepr.verdicts import Rule
 
 MARGIN = 0.02
 """Equivalence margin: two points of test accuracy."""
-ALPHA = 0.05
+DIRECTION, AS_GOOD = Rule("direction"), Rule("as_good", MARGIN)
 PROXY_AT_LEAST = 0.7
 """A rank correlation of 0.7 explains half of the variance of ranks: below it a proxy misleads."""
 SAME_AT_LEAST = 0.95
@@ -77,20 +71,14 @@ TENTHS = {
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, how the paper supports it, how it is tested here, and the rule for its verdict.
-
-    `kind`: `direction` (effect above 0), `as_good` (no worse than the margin, and equivalent when the 90%
-    interval lies inside it), `at_least` and `at_most` (the
-    interval against `threshold`), `winner` (a probability against `CLEAR_WINNER`; no p).
-    """
+    """A claim, how the paper supports it, the rule for its verdict, and how it is tested here."""
 
     id: str
     words: str
     evidence: str
-    kind: str
+    rule: Rule
     test: Callable[[pd.DataFrame], TestResult]
     basis: str
-    threshold: float = 0.0
 
 
 def claims(runs: Versions) -> list[dict[str, Any]]:
@@ -102,9 +90,12 @@ def claims(runs: Versions) -> list[dict[str, Any]]:
             judged[name] = [None] * len(listed)
             continue
         results = [claim.test(runs.tables()[name]) for claim in listed]
-        holm = stats.holm([result.p for result in results])
-        verdicts = [_verdict(c, r, p) for c, r, p in zip(listed, results, holm, strict=True)]
-        judged[name] = list(zip(results, holm, verdicts, strict=True))
+        p_values = {claim.id: result.p for claim, result in zip(listed, results, strict=True)}
+        adjusted = verdicts.adjusted(p_values)
+        judged[name] = [
+            (result, adjusted[claim.id], claim.rule.verdict(result, adjusted[claim.id]))
+            for claim, result in zip(listed, results, strict=True)
+        ]
     return [
         _as_record(claim, first, dict(zip(EDITIONS[1:], others, strict=True)))
         for claim, first, *others in zip(listed, *judged.values(), strict=True)
@@ -134,7 +125,7 @@ def _small_models() -> list[Claim]:
             f"small_as_good_{pool}",
             f"Small models perform as well as large ones, {POOL_WORDS[pool]}.",
             evidence,
-            "as_good",
+            AS_GOOD,
             _small_as_good(settings),
             basis,
         )
@@ -145,7 +136,7 @@ def _small_models() -> list[Claim]:
             f"small_as_good_in_{setting}",
             f"Small models perform as well as large ones in {setting}.",
             evidence,
-            "as_good",
+            AS_GOOD,
             _small_as_good((setting,)),
             basis,
         )
@@ -158,7 +149,7 @@ def _small_models() -> list[Claim]:
             "small_higher_pepr_e",
             "Small models have a higher PePR-E.",
             "PePR-E against parameters",
-            "direction",
+            DIRECTION,
             _small_higher_score,
             "Mean PePR-E over the settings, small minus large.",
         ),
@@ -166,12 +157,11 @@ def _small_models() -> list[Claim]:
             "small_advantage_is_resource",
             "Most of the PePR-E advantage of small models is the resource term alone.",
             "added here",
-            "at_least",
+            Rule("at_least", threshold=0.5),
             _resource_share,
             "Advantage that remains when every model of a setting is given the same accuracy, as a "
             "share of the "
             "whole; above a half.",
-            0.5,
         ),
     ]
 
@@ -219,7 +209,7 @@ def _pretraining_and_data() -> list[Claim]:
             "pretraining_better",
             "Pretraining beats training from scratch.",
             violin,
-            "direction",
+            DIRECTION,
             _paired("derma_pt", "derma"),
             "Accuracy on all of Derma, pretrained minus from scratch, paired by model.",
         ),
@@ -228,7 +218,7 @@ def _pretraining_and_data() -> list[Claim]:
                 f"tenth_enough_{name}",
                 f"Fine-tuning on a tenth of {name} costs little.",
                 violin,
-                "as_good",
+                AS_GOOD,
                 _paired(few, all_of_it, MARGIN),
                 little,
             )
@@ -238,7 +228,7 @@ def _pretraining_and_data() -> list[Claim]:
             "tenth_enough_all",
             "Fine-tuning on a tenth of the data costs little, over the three datasets.",
             violin,
-            "as_good",
+            AS_GOOD,
             _paired_pools(POOLS["tenth"], POOLS["pretrained_full"]),
             little,
         ),
@@ -246,7 +236,7 @@ def _pretraining_and_data() -> list[Claim]:
             "tenth_pretrained_as_good_as_scratch",
             "Pretrained and fine-tuned on a tenth is as good as from scratch on all data.",
             "the abstract (no test)",
-            "as_good",
+            AS_GOOD,
             _paired("derma_small", "derma", MARGIN),
             "Accuracy on Derma, paired by model; no worse by more than the margin.",
         ),
@@ -275,7 +265,7 @@ def _kinds_of_models() -> list[Claim]:
             "efficient_higher_pepr_e",
             "Efficient architectures have a higher PePR-E.",
             figure,
-            "direction",
+            DIRECTION,
             _labelled("pepr_e", "efficient"),
             "Mean PePR-E over the settings, models labelled efficient minus others.",
         ),
@@ -283,7 +273,7 @@ def _kinds_of_models() -> list[Claim]:
             "efficient_higher_at_equal_size",
             "Efficient architectures have a higher PePR-E at equal size.",
             "added here",
-            "direction",
+            DIRECTION,
             _adjusted("pepr_e", "efficient"),
             "Coefficient of the label beside log10 of the parameters and its square.",
         ),
@@ -291,7 +281,7 @@ def _kinds_of_models() -> list[Claim]:
             "efficient_more_accurate_at_equal_size",
             "Efficient architectures are more accurate at equal size.",
             "added here",
-            "direction",
+            DIRECTION,
             _adjusted("accuracy", "efficient"),
             "Coefficient of the label beside log10 of the parameters and its square.",
         ),
@@ -299,7 +289,7 @@ def _kinds_of_models() -> list[Claim]:
             "cnn_as_good",
             "Convolutional networks perform as well as other architectures.",
             "labels in the tables (no test)",
-            "as_good",
+            AS_GOOD,
             _labelled("accuracy", "cnn", MARGIN),
             f"Mean accuracy, CNN minus other; equivalence within {MARGIN:.2f}.",
         ),
@@ -307,7 +297,7 @@ def _kinds_of_models() -> list[Claim]:
             "cnn_higher_pepr_e_at_equal_size",
             "Convolutional networks have a higher PePR-E at equal size.",
             "added here",
-            "direction",
+            DIRECTION,
             _adjusted("pepr_e", "cnn"),
             "Coefficient of the label beside log10 of the parameters and its square.",
         ),
@@ -364,20 +354,18 @@ def _resources() -> list[Claim]:
             "parameters_proxy_energy",
             "The number of parameters stands in for energy.",
             "energy against parameters",
-            "at_least",
+            Rule("at_least", threshold=PROXY_AT_LEAST),
             _proxy,
             f"Rank correlation over models, energy averaged over the settings; above {PROXY_AT_LEAST}.",
-            PROXY_AT_LEAST,
         ),
         *(
             Claim(
                 f"e_and_{letter.lower()}_differ",
                 f"PePR-E and PePR-{letter} say different things.",
                 "appendix panels",
-                "at_most",
+                Rule("at_most", threshold=SAME_AT_LEAST),
                 _same_ranks(letter),
                 differ,
-                SAME_AT_LEAST,
             )
             for letter in ("C", "T", "M")
         ),
@@ -434,26 +422,11 @@ def _winner(setting: str, n_test: float) -> Claim:
         f"winner_stable_{setting}",
         f"The model with the best PePR-E in {setting} is surely the best.",
         "the table of the five best (one seed, no interval)",
-        "winner",
+        Rule("share", threshold=CLEAR_WINNER),
         test,
         f"Share of redrawn test sets in which it wins; clear at {CLEAR_WINNER:.0%}. The interval is that "
         "of the share.",
     )
-
-
-def _verdict(claim: Claim, result: TestResult, p_holm: float) -> str:
-    if claim.kind == "winner":
-        if result.low >= CLEAR_WINNER:
-            return "supported"
-        return "not_supported" if result.high < CLEAR_WINNER else "undecided"
-    if claim.kind == "as_good":
-        if p_holm < ALPHA:
-            return "equivalent" if result.high < MARGIN else "supported"
-        return "not_supported" if result.high < -MARGIN else "undecided"
-    if p_holm >= ALPHA:
-        return "undecided"
-    above = result.effect > claim.threshold
-    return "supported" if above != (claim.kind == "at_most") else "not_supported"
 
 
 def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) -> dict[str, Any]:
@@ -462,10 +435,10 @@ def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) ->
         "claim": claim.words,
         "evidence": claim.evidence,
         "test": first[0].test,
-        **_values(*first[:2]),
-        "margin": MARGIN if claim.kind == "as_good" else None,
+        **verdicts.values(*first[:2]),
+        "margin": claim.rule.margin,
         "verdict": first[2],
-        "verdict_without_holm": _verdict(claim, first[0], first[0].p),
+        "verdict_without_holm": claim.rule.verdict(first[0], first[0].p),
         **{
             key: value
             for name, other in others.items()
@@ -479,23 +452,8 @@ def _edition(name: str, first: Judged, other: Judged | None) -> dict[str, Any]:
     """What a claim is on a corrected table, its keys ending in the table's name; empty without the table."""
     if other is None:
         return {f"verdict_{name}": None}
-    good = ("supported", "equivalent")
-    mended = other[2] in good and first[2] not in good
     return {
-        f"verdict_{name}": "supported_with_correction" if mended else other[2],
+        f"verdict_{name}": verdicts.corrected(first[2], other[2]),
         f"test_{name}": other[0].test,
-        **{f"{key}_{name}": value for key, value in _values(*other[:2]).items()},
+        **{f"{key}_{name}": value for key, value in verdicts.values(*other[:2]).items()},
     }
-
-
-def _values(result: TestResult, p_holm: float) -> dict[str, Any]:
-    values = {
-        "n": result.n,
-        "effect": result.effect,
-        "low": result.low,
-        "high": result.high,
-        "p": result.p,
-        "p_holm": float(p_holm),
-        "effect_size": result.effect_size,
-    }
-    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}

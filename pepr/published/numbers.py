@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepr import verdicts
 from pepr.analysis import carbon
 from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
@@ -17,7 +18,7 @@ from pepr.display.numbers import number
 from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
-from pepr.published.claims import ALPHA, CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
+from pepr.published.claims import CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
 from pepr.published.tables import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
 
 Numbers = dict[str, dict[str, Any]]
@@ -300,7 +301,7 @@ def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
     numbers: Numbers = {
         "claims": _count(len(claims)),
         "margin": number(MARGIN, f"{100 * MARGIN:.0f} percentage points of accuracy"),
-        "alpha": number(ALPHA, f"{ALPHA}"),
+        "alpha": number(verdicts.ALPHA, f"{verdicts.ALPHA}"),
         "clear_winner": number(CLEAR_WINNER, percent(CLEAR_WINNER)),
         "proxy_at_least": number(PROXY_AT_LEAST, f"{PROXY_AT_LEAST}"),
         "same_at_least": number(SAME_AT_LEAST, f"{SAME_AT_LEAST}"),

@@ -259,25 +259,6 @@ def test_a_second_reading_of_a_claim_is_not_counted_but_never_easier(claims):
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "low", "high", "p", "verdict"),
-    [
-        ("direction", 0.01, 0.2, 0.01, "supported"),
-        ("direction", -0.2, -0.01, 0.01, "not_supported"),
-        ("direction", -0.1, 0.2, 0.4, "undecided"),
-        ("equivalence", -0.04, 0.03, 0.01, "equivalent"),
-        ("equivalence", -0.08, 0.03, 0.2, "undecided"),
-        ("equivalence", -0.2, -0.06, 0.9, "not_supported"),
-        ("equivalence", 0.06, 0.1, 0.9, "supported"),
-        ("noninferiority", 0.0, 0.2, 0.01, "supported"),
-        ("direction", np.nan, np.nan, np.nan, "undecided"),
-    ],
-)
-def test_a_verdict_follows_from_the_interval_and_the_adjusted_p(kind, low, high, p, verdict):
-    result = stats.TestResult("t", 3, (low + high) / 2, low, high, p, 0.0)
-    assert run_claims._verdict(run_claims.Finding("id", "claim", kind, result, ""), p) == verdict
-
-
 def test_corrected_verdicts_leave_out_contended_runs_and_constant_predictors(table):
     flagged = changed(table, table["model"] == "dla46_c", constant_predictor=True)
     kept = set(run_claims.sound_rows(flagged)["model"])
@@ -297,7 +278,7 @@ def test_models_that_are_alike_are_called_equivalent(table):
     found = {finding.id: finding for finding in run_claims.findings(alike)}
     adjusted = run_claims.adjusted_p_values(list(found.values()))
     for name in ("small_as_good_as_large", "tenth_as_good_as_all_scratch"):
-        assert run_claims._verdict(found[name], adjusted[name]) == "equivalent"
+        assert found[name].rule.verdict(found[name].result, adjusted[name]) == "equivalent"
 
 
 def test_families_come_from_the_model_space():
