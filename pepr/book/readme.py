@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pepr.analysis import pipeline
 from pepr.book.study_facts import never_run, profiles_table
 from pepr.errors import InputError
 from pepr.runs.results import Results, reference_folder
@@ -15,19 +16,8 @@ README_END = "<!-- end of results -->"
 
 def readme_block(results: Results) -> str:
     """The part of the README that quotes results, from the shipped reference. Markdown."""
-    from pepr.analysis import claims, numbers
-    from pepr.analysis.resampling import peak_locations
-    from pepr.analysis.scores import pepr_table, primary_resource, rank_differences
-
-    letter = primary_resource(results.table)
-    scores = pepr_table(results.table)
-    entries = numbers.pepr_numbers(
-        results,
-        scores,
-        peak_locations(results, (letter,), ("auroc",)),
-        claims.claims(results),
-        rank_differences(scores),
-    ) | numbers.energy_numbers(results, "DNK")
+    made = pipeline.Analysis(results)
+    entries = made.numbers("04_pepr") | made.numbers("03_energy")
     text = {
         key: entry["text"] + (" (estimated)" if entry["estimate"] else "") for key, entry in entries.items()
     }

@@ -11,7 +11,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import datasets, files, published, runs
-from pepr.analysis import standings as analysis_standings
+from pepr.analysis import pipeline, standings
 from pepr.display.numbers import FILE_NAME, read_numbers
 from pepr.errors import InputError
 from pepr.runs import metrics
@@ -31,7 +31,6 @@ from pepr.runs.spec import MEASURED_FIDELITIES, RunSpec
 RELATIVE_TOLERANCE = 1e-9
 """How far two ways to one number may differ: the order of a sum."""
 PROBABILITY_TOLERANCE = 1e-3
-DEFAULT_COUNTRY = "DNK"
 WINDOW_COLUMNS = {
     "train": ("energy_kwh", "train_time_s"),
     "validation": ("energy_validation_kwh", "validation_time_s"),
@@ -385,33 +384,36 @@ def _compare_analysis(done: Verification, table: pd.DataFrame) -> None:
         done.notes.append("There is no analysis here to recompute (numbers.json).")
         return
     stored = read_numbers(folder)
-    authors = any(key.startswith(analysis_standings.PAPER) for key in stored)
+    authors = any(key.startswith(standings.PAPER) for key in stored)
     if authors and not published.at_hand():
         authors = False
-        stored = {key: entry for key, entry in stored.items() if not key.startswith(analysis_standings.PAPER)}
+        stored = {key: entry for key, entry in stored.items() if not key.startswith(standings.PAPER)}
         done.notes.append("The comparison with the authors' tables was not recomputed: they are not at hand.")
-    made = recompute(done.results, stored.get("grid_country", {}).get("value") or DEFAULT_COUNTRY, authors)
-    for name, make in made.tables.items():
-        if (folder / name).exists():
+    made = pipeline.Analysis(
+        done.results,
+        stored.get("grid_country", {}).get("value") or pipeline.DEFAULT_COUNTRY,
+        published.load().results if authors else None,
+    )
+    for name, make in made.files.items():
+        if (folder / name).exists() and name.endswith(".csv"):
             expected = make()
             found = pd.read_csv(folder / name, engine="python")
             done.compared[f"cells of {name}"] = expected.size
             done.mismatches += _csv_mismatches(name, found, expected)
-    if (folder / "claims.json").exists():
-        claims = json.loads((folder / "claims.json").read_text())
-        done.compared["claims"] = len(made.claims())
-        done.mismatches += _json_mismatches("claims.json", claims, made.claims())
-    for source, make in made.numbers.items():
+        elif (folder / name).exists():
+            done.compared[Path(name).stem] = len(make())
+            done.mismatches += _json_mismatches(name, json.loads((folder / name).read_text()), make())
+    for source in pipeline.STAGES:
         mine = {key: entry for key, entry in stored.items() if entry.get("source") == source}
         if mine:
-            expected = json.loads(json.dumps(make()))
+            expected = json.loads(json.dumps(made.numbers(source)))
             done.compared[f"numbers of {source}"] = len(expected)
             without_source = {
                 key: {name: value for name, value in entry.items() if name != "source"}
                 for key, entry in mine.items()
             }
             done.mismatches += _json_mismatches(FILE_NAME, without_source, expected)
-    others = sorted({str(entry.get("source")) for entry in stored.values()} - set(made.numbers))
+    others = sorted({str(entry.get("source")) for entry in stored.values()} - set(pipeline.STAGES))
     if others:
         done.notes.append(f"Numbers of {', '.join(others)} were not recomputed.")
 
@@ -425,49 +427,6 @@ def _analysis_folder(results: Results) -> Path | None:
         if (folder / "results.csv").exists():
             return None
     return folder if (folder / FILE_NAME).exists() else None
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """How to make again what the notebooks 03 and 04 write, by file and by source of the numbers."""
-
-    tables: Mapping[str, Callable[[], pd.DataFrame]]
-    claims: Callable[[], list[dict[str, Any]]]
-    numbers: Mapping[str, Callable[[], Mapping[str, Any]]]
-
-
-def recompute(results: Results, country: str, authors: bool = False) -> Analysis:
-    """The analysis of the notebooks 03 and 04, made again where it is asked for; `authors`, whether it was
-    compared with their tables."""
-    import functools
-
-    from pepr import analysis
-    from pepr.analysis import claims as run_claims, energy as run_energy, numbers as run_numbers
-
-    scores = functools.cache(lambda: analysis.pepr_table(results.table))
-    peaks = functools.cache(lambda: analysis.peak_locations(results))
-    claims = functools.cache(lambda: run_claims.claims(results))
-    standings = functools.cache(lambda: analysis_standings.standings(results))
-
-    def scored_and_chosen() -> dict[str, Any]:
-        agreed = analysis_standings.agreement(results, published.load().results) if authors else None
-        return run_numbers.pepr_numbers(
-            results, scores(), peaks(), claims(), analysis.rank_differences(scores())
-        ) | analysis_standings.selection_numbers(standings(), analysis_standings.choice(results), agreed)
-
-    return Analysis(
-        tables={
-            "energy.csv": lambda: run_energy.energy_table(results.table),
-            "pepr.csv": scores,
-            "peaks.csv": lambda: analysis.peak_table(peaks()),
-            "standings.csv": standings,
-        },
-        claims=claims,
-        numbers={
-            "03_energy": lambda: run_numbers.energy_numbers(results, country),
-            "04_pepr": scored_and_chosen,
-        },
-    )
 
 
 def _csv_mismatches(name: str, found: pd.DataFrame, expected: pd.DataFrame) -> Iterator[Mismatch]:

@@ -12,6 +12,7 @@ import yaml
 from conftest import write_synthetic
 
 from pepr import errors, files
+from pepr.analysis import pipeline
 from pepr.book import build, notebooks, pages as book_pages, prose as book_prose, study_facts
 from pepr.display.numbers import UNKNOWN, number, substitutions, update_numbers
 from pepr.errors import DataUnavailable, InputError
@@ -85,17 +86,8 @@ def test_no_number_is_typed_into_the_results_chapter():
 
 
 def test_every_number_that_the_results_chapter_quotes_is_made_by_the_notebooks(synthetic_results):
-    from pepr import analysis
-    from pepr.analysis import claims, numbers as run_numbers
-
-    scores = analysis.pepr_table(synthetic_results.table)
-    made = run_numbers.energy_numbers(synthetic_results, "DNK") | run_numbers.pepr_numbers(
-        synthetic_results,
-        scores,
-        analysis.peak_locations(synthetic_results, n_resamples=50),
-        claims.claims(synthetic_results),
-        analysis.rank_differences(scores),
-    )
+    found = pipeline.Analysis(synthetic_results)
+    made = found.numbers("03_energy") | found.numbers("04_pepr")
     for path in sorted((ROOT / "book").glob("*.md")):
         quoted = set(re.findall(r"\bpocket\.([a-z0-9_]+)\b(?=[^\n]*(?:\}\}|-->))", path.read_text()))
         assert quoted <= set(made), path

@@ -8,6 +8,7 @@ import pytest
 from test_cli import call
 
 from pepr import files, runs
+from pepr.analysis import pipeline
 from pepr.errors import InputError
 from pepr.study import submission, verification
 
@@ -210,16 +211,10 @@ def test_a_record_in_another_runs_place_is_found(store):
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory):
     """Results with the analysis that the notebooks write."""
-    from pepr.display.numbers import update_numbers
-
     store = unpack(tmp_path_factory.mktemp("analysed"))
-    results = verification.locate(str(store.folder))
-    made = verification.recompute(results, "KEN")
-    for name, make in made.tables.items():
-        make().to_csv(store.folder / name, index=False)
-    files.write_atomic(store.folder / "claims.json", json.dumps(made.claims(), indent=1) + "\n")
-    for source, make in made.numbers.items():
-        update_numbers(store.folder, source, make())
+    made = pipeline.Analysis(verification.locate(str(store.folder)), "KEN")
+    for stage in pipeline.STAGES:
+        made.write(stage, store.folder)
     return store, made
 
 
@@ -237,7 +232,7 @@ def test_the_analysis_is_made_again_and_holds(analysed):
 @pytest.mark.parametrize("name", ["numbers.json", "claims.json", "peaks.csv"])
 def test_any_number_of_the_analysis_that_is_altered_is_found(analysed, monkeypatch, name):
     store, made = analysed
-    monkeypatch.setattr(verification, "recompute", lambda results, country, authors: made)
+    monkeypatch.setattr(pipeline, "Analysis", lambda results, country, authors: made)
     path = store.folder / name
     sound = path.read_text()
     if name == "peaks.csv":

@@ -1,0 +1,112 @@
+"""From the results of a profile to its scores, claims, tables and numbers: the one way that there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pepr.analysis import claims, energy, numbers, resampling, scores, standings
+from pepr.display.numbers import update_numbers
+from pepr.files import write_atomic
+from pepr.runs.results import Results
+
+STAGES = {
+    "03_energy": ("energy.csv",),
+    "04_pepr": ("pepr.csv", "peaks.csv", "standings.csv", "claims.json"),
+}
+"""The notebooks that analyse a profile, and the files that each leaves beside its numbers."""
+DEFAULT_COUNTRY = "DNK"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What follows from the results of a profile; each part is worked out once, when it is first asked for.
+
+    `country`: the three-letter code of the electricity grid that the bill is also worked out for. `authors`:
+    the authors' table of runs, to compare rankings with; None where it is not at hand.
+    """
+
+    results: Results
+    country: str = DEFAULT_COUNTRY
+    authors: pd.DataFrame | None = None
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a run."""
+        return self.results.table
+
+    @cached_property
+    def energies(self) -> pd.DataFrame:
+        return energy.energy_table(self.table)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row a set, model, resource and measure: `pepr_table`."""
+        return scores.pepr_table(self.table)
+
+    @cached_property
+    def rank_changes(self) -> pd.DataFrame:
+        return scores.rank_differences(self.scores)
+
+    @cached_property
+    def peaks(self) -> list[resampling.PeakLocation]:
+        return resampling.peak_locations(self.results)
+
+    @cached_property
+    def peak_table(self) -> pd.DataFrame:
+        return resampling.peak_table(self.peaks)
+
+    @cached_property
+    def standings(self) -> pd.DataFrame:
+        return standings.standings(self.results)
+
+    @cached_property
+    def choice(self) -> standings.Choice:
+        """The model that validation would have chosen."""
+        return standings.choice(self.results)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame | None:
+        """How the authors' models rank on the same images; None without their table."""
+        return None if self.authors is None else standings.agreement(self.results, self.authors)
+
+    @cached_property
+    def claims(self) -> list[dict[str, Any]]:
+        return claims.claims(self.results)
+
+    @property
+    def files(self) -> Mapping[str, Callable[[], Any]]:
+        """What makes each file of `STAGES`: a table, or for JSON a list."""
+        return {
+            "energy.csv": lambda: self.energies,
+            "pepr.csv": lambda: self.scores,
+            "peaks.csv": lambda: self.peak_table,
+            "standings.csv": lambda: self.standings,
+            "claims.json": lambda: self.claims,
+        }
+
+    def numbers(self, stage: str) -> numbers.Numbers:
+        """The numbers that a stage lets prose quote."""
+        if stage == "03_energy":
+            return numbers.energy_numbers(self.results, self.country)
+        ranked = numbers.pepr_numbers(self.results, self.scores, self.peaks, self.claims, self.rank_changes)
+        return ranked | standings.selection_numbers(self.standings, self.choice, self.agreement)
+
+    def write(self, stage: str, folder: Path) -> numbers.Numbers:
+        """Write the files and the numbers of a stage into a results folder; returns the numbers."""
+        for name in STAGES[stage]:
+            made = self.files[name]()
+            if isinstance(made, pd.DataFrame):
+                text = made.to_csv(index=False)
+            else:
+                text = json.dumps(made, indent=1, allow_nan=False) + "\n"
+            write_atomic(folder / name, text)
+        found = self.numbers(stage)
+        update_numbers(folder, stage, found)
+        return found
