@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm book check-book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm test-colab test-lowest book check-book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,12 @@ test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing
 
 test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and lose a node of it (root, Debian)
 	@python -m pytest -q -m slurm
+
+test-colab: setup  ## Install the wheel into Colab's two runtimes as a notebook does, and run notebooks and tests there
+	@python -m tests.runtimes colab-3.13 colab-3.12
+
+test-lowest: setup  ## The same with the lowest versions that pyproject.toml allows
+	@python -m tests.runtimes lowest
 
 bench: setup  ## Measure the study's own speed against its limits, about a quarter of an hour
 	@python -m benchmarks

@@ -1,25 +1,24 @@
-"""A file whole or not at all, checksums, and where results, cache and checkout are."""
+"""A file whole or not at all, checksums, locks, and where results, cache and checkout are."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO
 
 from pepr.errors import InputError
 
-if TYPE_CHECKING:
-    pass
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
 
-
-import tempfile
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass  # half of what the process around a run would load, which makes no table
+    fcntl = None
 
 
 def find_checkout(start: Path | None = None) -> Path:
@@ -73,3 +72,35 @@ def results_root() -> Path:
         if (folder / "workflow" / "Snakefile").exists() and (folder / "pepr").is_dir():
             return folder / "results"
     return here / "results"
+
+
+NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def lock(handle: int, *, wait: bool) -> bool:
+    """Lock an open file for this process and those that it shares the descriptor with; False while another
+    has it. File systems without locks are trusted (`locks_lock` tries one)."""
+    try:
+        if fcntl is None:
+            msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS_HERE:
+            raise
+    return True
+
+
+def locks_lock(folder: Path) -> bool:
+    """Whether a lock on a file in this folder keeps a second one out: some network and cloud drives answer
+    that a file is locked, and lock nothing."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".trial.")
+    second = os.open(name, os.O_RDWR)
+    try:
+        return lock(handle, wait=False) and not lock(second, wait=False)
+    finally:
+        os.close(second)
+        os.close(handle)
+        Path(name).unlink()

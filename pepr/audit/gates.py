@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,8 @@ from pepr.quantities import JOULES_PER_KWH, WINDOWS
 
 LATTICE_TOLERANCE = 1e-6
 """How far an accuracy times n_test may be from a whole number."""
+MEMORY = re.compile(r"; (\d+) GiB")
+"""The memory in a machine's name."""
 EDGE_TOLERANCE = 0.02
 """A meter's own window opens and closes some milliseconds outside the clock's: in runs of a few seconds its
 energy divided by the clock's time may pass the limit by that much."""
@@ -31,6 +34,7 @@ def gates(table: pd.DataFrame) -> pd.DataFrame:
     found = [
         *_energy_gates(done),
         *_power_gates(done),
+        *_memory_gates(done),
         *_accuracy_gates(done),
         *_constant_predictor_gate(done),
         *_status_gates(table, done),
@@ -69,16 +73,32 @@ def _power_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for (_, row), power in zip(done.iterrows(), mean_power_w(done), strict=True):
         if power < row["idle_power_w"]:
-            found.append(
-                _violation("power_above_idle", row, "energy_kwh", f"at least {row['idle_power_w']:g} W")
-            )
+            expected = f"at least {_at_power(row, 'idle_power_w')}"
+            found.append(_violation("power_above_idle", row, "energy_kwh", expected))
         if power > row["power_limit_w"] * (1 + EDGE_TOLERANCE):
-            found.append(
-                _violation("power_below_limit", row, "energy_kwh", f"at most {row['power_limit_w']:g} W")
-            )
+            expected = f"at most {_at_power(row, 'power_limit_w')}"
+            found.append(_violation("power_below_limit", row, "energy_kwh", expected))
         if pd.isna(power) or not power > 0:
             found.append(_violation("power_known", row, "train_time_s", "energy and time above 0"))
     return found
+
+
+def _memory_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
+    """What a process holds is no more than its machine has: its name says how much that is."""
+    found = []
+    for _, row in done.iterrows():
+        told = MEMORY.search(row["hardware"] if isinstance(row["hardware"], str) else "")
+        on_host = row["memory_source"] == "rss_peak_minus_baseline"
+        if told and on_host and row["peak_memory_bytes"] > int(told[1]) * 2**30:
+            expected = f"at most {int(told[1]) * 2**30}, the {told[1]} GiB of the machine"
+            found.append(_violation("memory_below_machine", row, "peak_memory_bytes", expected))
+    return found
+
+
+def _at_power(row: pd.Series, column: str) -> str:
+    """The energy of a run at a power in W, in the unit of the value that is held against it."""
+    kwh = row[column] * row["train_time_s"] / JOULES_PER_KWH
+    return f"{kwh:.4g} kWh, which is {row[column]:g} W for {row['train_time_s']:.4g} s"
 
 
 def _accuracy_gates(done: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ sets are up to gigabytes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pepr import files
 from pepr.errors import PASSING, DataUnavailable
 
 ATTEMPTS = 4
@@ -141,7 +141,7 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
     """The unfinished file, open for appending and held by this process alone."""
     while True:
         with part.open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            files.lock(stream.fileno(), wait=True)
             # Whoever held the file before may have finished and moved it: then it is not this name any more.
             if part.exists() and part.stat().st_ino == os.fstat(stream.fileno()).st_ino:
                 try:

@@ -6,7 +6,6 @@ UUID, which both understand.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pepr import files
 from pepr.errors import InputError, MeterError
 
 MILLIJOULES_PER_KWH = 3.6e9
@@ -158,9 +158,7 @@ def reserved() -> Iterator[Gpu]:
             raise InputError("no GPU is visible to this process: see CUDA_VISIBLE_DEVICES and `pepr doctor`")
         for gpu in gpus:
             handle = _open_lock(gpu)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not files.lock(handle, wait=False):
                 os.close(handle)
                 continue
             try:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from pepr.errors import MeterError
 from pepr.files import write_atomic
-from pepr.machine import cores, description, gpu, tracker
+from pepr.machine import cores, description, gpu, process, tracker
 from pepr.quantities import JOULES_PER_KWH, MEASURED_KINDS
 
 CONTENTION_LIMIT = 0.1
@@ -128,7 +127,7 @@ class Meter:
         if self.gpu is not None:
             self.gpu.start()
         living = cores.living_time()
-        busy, study, own = cores.busy_time(), cores.study_time(), _own_cpu_time()
+        busy, study, own = cores.busy_time(), cores.study_time(), process.cpu_time_s()
         began = time.perf_counter()
         part = Window()
         try:
@@ -136,7 +135,7 @@ class Meter:
         finally:
             self.synchronise()
             part.time_s = time.perf_counter() - began
-            part.cpu_time_s = _own_cpu_time() - own + cores.living_time() - living
+            part.cpu_time_s = process.cpu_time_s() - own + cores.living_time() - living
             study = max(cores.study_time() - study, part.cpu_time_s)
             part.beside_cpu_time_s = study - part.cpu_time_s
             part.other_cpu_time_s = max(cores.busy_time() - busy - study, 0.0)
@@ -205,12 +204,6 @@ class Meter:
 
     def as_dict(self) -> dict[str, dict[str, float | None]]:
         return {name: asdict(window) for name, window in self.windows.items()}
-
-
-def _own_cpu_time() -> float:
-    """Processor seconds of this process and of its ended children."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: None) -> Meter:

@@ -17,8 +17,9 @@ import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
+
+from pepr.machine import process
 
 FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 FROM_TERMINAL = ("SIGINT", "SIGQUIT")
@@ -26,8 +27,6 @@ FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 DRAIN_S = 1.0
 """How long output is waited for that something else still holds open when the command has ended."""
 CHUNK = 65536
-MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
-"""The unit in which the system tells of resident memory."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +57,16 @@ def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None)
         began = time.perf_counter()
         child = subprocess.Popen(arguments, **streams)
         forward(child.pid)
-        before = own_peak_bytes()
+        before = process.peak_memory_bytes()
         _, status, used = os.wait4(child.pid, 0)  # `Popen.wait` would not tell what the command used
         child.returncode = os.waitstatus_to_exitcode(status)
-        peak = used.ru_maxrss * MAXRSS_BYTES
+        peak = used.ru_maxrss * process.MAXRSS_BYTES
         return Ended(
             child.returncode,
             time.perf_counter() - began,
             used.ru_utime + used.ru_stime,
             peak if peak > before else None,
         )
-
-
-def own_peak_bytes() -> int:
-    """Peak resident memory of this process since it began, or since Linux was told to forget it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
 
 
 def exit_as(status: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import importlib
 import re
 import signal
@@ -16,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pepr import files
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
 from pepr.grids import carbon_intensity
-from pepr.machine import cores, description, gpu
+from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
 from pepr.runs.record import run_record
@@ -379,7 +379,7 @@ class _BlockMemory:
             return self.torch.cuda.max_memory_allocated()
         if self.source is None:
             return None
-        return command.own_peak_bytes()
+        return process.peak_memory_bytes()
 
 
 def _synchroniser(device: str) -> Callable[[], None]:
@@ -397,7 +397,7 @@ def _synchroniser(device: str) -> Callable[[], None]:
 def _one_writer(store: Store) -> Iterator[None]:
     store.folder.mkdir(parents=True, exist_ok=True)
     with (store.folder / ".measure.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        files.lock(lock.fileno(), wait=True)
         yield
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
+import json
 import os
+import platform
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
+from pepr import files
 from pepr.errors import InputError
 from pepr.runs.results import as_table
 from pepr.runs.store import Store
@@ -18,25 +23,99 @@ from pepr.runs.store import Store
 ROOM_BYTES = 4 * 2**20
 """More than a run leaves: record, predictions and executed notebook are some tens of kilobytes."""
 
-NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+HEARTBEAT_S = 20.0
+STALE_S = 120.0
+"""How often a study shows on its lock that it is alive, and after how long without that it is given up."""
+YOUNG_S = 24 * 3600.0
+"""Where another host may be at work, what it left is held to be abandoned only after so long."""
 
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[int]:
     """Hold a results folder for one study; yields the lock's descriptor, for processes that share it.
 
-    The system releases the lock when the last process that has the descriptor is gone. Raises InputError
-    while another study holds it, and where the folder cannot be written.
+    The system releases the lock when the last process that has the descriptor is gone. The lock also names
+    host and process, and shows a heartbeat: another host may not see the system's lock, and on some file
+    systems nobody does. Raises InputError while another study holds it, and where the folder cannot be
+    written.
     """
+    path = folder / ".lock"
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        trusted = files.locks_lock(folder)
     try:
-        if not _lock(handle, wait=False):
+        if not files.lock(handle, wait=False):
             raise InputError(f"{folder}: another `make reproduce` is at work here; wait for it")
-        yield handle
+        holder = _Holder.read(path)
+        if holder is not None and holder.is_alive(path, trusted):
+            raise InputError(
+                f"{folder}: another `make reproduce` is at work here, on {holder.host} (process "
+                f"{holder.pid}); wait for it, or {STALE_S / 60:.0f} minutes where it was killed"
+            )
+        with _heartbeat(path):
+            yield handle
     finally:
         os.close(handle)
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """Who holds a lock: a host and a process on it."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def of_this_process(cls) -> _Holder:
+        return cls(platform.node(), os.getpid())
+
+    @classmethod
+    def read(cls, path: Path) -> _Holder | None:
+        """Who wrote his name into a lock; None where nobody did."""
+        try:
+            told = json.loads(path.read_text())
+            return cls(str(told["host"]), int(told["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)))
+
+    def is_alive(self, path: Path, trusted: bool) -> bool:
+        """Whether the holder may be at work still: on this host its process tells, unless its lock would
+        have; on another its heartbeat, by the clock of the file system."""
+        if self.host == platform.node():
+            return not trusted and self.pid != os.getpid() and psutil.pid_exists(self.pid)
+        return _age_s(path) < STALE_S
+
+
+@contextlib.contextmanager
+def _heartbeat(path: Path) -> Iterator[None]:
+    """Write this process into a lock, and renew its time in a thread until the block ends."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    _Holder.of_this_process().write(path)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            path.write_text("")
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since a file was written, by the clock that stamps files in its folder."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock.") as now:
+        return Path(now.name).stat().st_mtime - path.stat().st_mtime
 
 
 @contextlib.contextmanager
@@ -50,25 +129,15 @@ def one_at_a_time(store: Store, run_id: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _lock(handle, wait=True)
+        files.lock(handle, wait=True)
+        with contextlib.suppress(OSError):  # a full disk is the run's to find out
+            _Holder.of_this_process().write(path)
         yield
         # Whoever still waits for this file finds the record and has nothing left to do.
         if store.record_path(run_id).exists():
             path.unlink(missing_ok=True)
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, *, wait: bool) -> bool:
-    """Lock a file; False while another process has it. File systems without locks are trusted."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS_HERE:
-            raise
-    return True
 
 
 @contextlib.contextmanager
@@ -103,18 +172,35 @@ def tidy(store: Store, run_ids: Iterable[str]) -> list[str]:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Temporary files of killed processes, unless a run that outlived its study still writes some."""
-    if any(_is_held(path) for path in folder.rglob(".*.lock")):
+    """Temporary files of killed processes, unless a run that outlived its study still writes some.
+
+    Where locks do not lock, or a run may be at work on another host, nothing is removed that is younger
+    than a day."""
+    held = list(folder.rglob(".*.lock"))
+    if any(_is_held(path) for path in held):
         return
+    holders = filter(None, map(_Holder.read, held))
+    wary = any(holder.host != platform.node() for holder in holders) or not files.locks_lock(folder)
     for path in folder.rglob(".*"):
-        if path.is_file() and path.name != ".lock" and ".snakemake" not in path.parts:
+        unfinished = path.is_file() and path.name != ".lock" and ".snakemake" not in path.parts
+        if unfinished and not (wary and _age_s(path) < YOUNG_S):
             path.unlink()
+
+
+def without_locks(folder: Path) -> str | None:
+    """In a sentence, that a folder's locks do not lock; None where they do."""
+    if files.locks_lock(folder):
+        return None
+    return (
+        f"The file system of {folder} locks nothing, whatever it answers: one study at a time is kept to by "
+        "the name and heartbeat in its lock file, and nothing younger than a day is tidied away."
+    )
 
 
 def _is_held(path: Path) -> bool:
     handle = os.open(path, os.O_RDWR)
     try:
-        return not _lock(handle, wait=False)
+        return not files.lock(handle, wait=False)
     finally:
         os.close(handle)
 

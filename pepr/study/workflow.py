@@ -53,7 +53,7 @@ def reproduce(
         specs = study_profile.grid(profile, description.default_device())
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
         cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
-        for sentence in filter(None, [*kept, tracker.warning(), cards]):
+        for sentence in filter(None, [recovery.without_locks(store.folder), *kept, tracker.warning(), cards]):
             say(sentence)
         if retry:
             _forget(store, specs, RETRIES[retry])

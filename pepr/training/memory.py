@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from pathlib import Path
 
 import psutil
 import torch
+
+from pepr.machine import process
 
 
 class _CudaMemory:
@@ -45,12 +46,7 @@ class _ResidentMemory:
             Path("/proc/self/clear_refs").write_text("5")
 
     def peak(self) -> int:
-        status = Path("/proc/self/status")
-        if status.exists():
-            for line in status.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024 - self.baseline
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self.baseline
+        return process.peak_memory_bytes() - self.baseline
 
     def reserved(self) -> None:
         """A CPU's memory has no allocator that reserves."""

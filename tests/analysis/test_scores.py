@@ -300,6 +300,7 @@ def test_every_gate_holds_on_sound_runs(table):
         ("zero_is_missing", {"energy_ram_kwh": 0.0}),
         ("power_above_idle", {"idle_power_w": 50.0}),
         ("power_below_limit", {"power_limit_w": 5.0}),
+        ("memory_below_machine", {"peak_memory_bytes": 870 * 10**9, "hardware": "a CPU; 2 cores; 24 GiB"}),
         ("power_known", {"train_time_s": np.nan}),
         ("accuracy_lattice", {"test_accuracy": 0.7777}),
         ("accuracy_lattice", {"test_accuracy_last_epoch": np.nan}),
@@ -316,6 +317,13 @@ def test_each_gate_names_the_row_and_column_that_breaks_it(table, gate, values):
     assert set(found["run_id"]) == set(table.loc[row, "run_id"])
     assert found["expected"].str.len().min() > 0
     assert set(found["column"]) <= set(runs.COLUMNS)
+
+
+def test_a_gate_speaks_in_the_unit_of_the_value_that_it_holds(table):
+    row = table.query("model == 'dla46_c'").index[:1]
+    changes = {"energy_kwh": 0.01, "power_limit_w": 5.0, "train_time_s": 720.0}
+    found = gates.gates(changed(table, row, **changes)).query("gate == 'power_below_limit'").iloc[0]
+    assert found["value"] == 0.01 and found["expected"] == "at most 0.001 kWh, which is 5 W for 720 s"
 
 
 def test_two_rows_that_share_an_energy_are_both_named(table):

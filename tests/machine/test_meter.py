@@ -142,7 +142,7 @@ def test_what_a_counter_shows_for_the_cpu_is_shared_by_processor_time(monkeypatc
     study = iter([0.0, 3.0])
     monkeypatch.setattr(metering.cores, "study_time", study.__next__)
     own = iter([0.0, 1.0])
-    monkeypatch.setattr(metering, "_own_cpu_time", own.__next__)
+    monkeypatch.setattr(metering.process, "cpu_time_s", own.__next__)
     meter = metering.Meter(FakeTracker((9.0, 0.0, 4.0)), {"cpu": "assumed", "ram": "assumed"}, runs_at_once=2)
     with meter.window("train"):
         pass

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pepr import errors, runs, study
+from pepr import errors, files, runs, study
 from pepr.errors import InputError, WorkFailed
 from pepr.study import execution, recovery, workflow as study_workflow
 from tests.conftest import simulated_run, write_synthetic
@@ -174,3 +175,70 @@ def test_failed_runs_and_the_data_they_lacked_are_tried_again(store):
     study_workflow._forget(store, [spec], study_workflow.RETRIES["failed"])
     assert not data.exists() and not store.record_path(spec.run_id).exists()
     assert len(run_ids(store)) == 23
+
+
+@pytest.fixture
+def locks_that_lock_nothing(monkeypatch):
+    """A file system that answers that a file is locked, and locks nothing."""
+    monkeypatch.setattr(files.fcntl, "flock", lambda handle, how: None)
+
+
+def test_a_lock_is_tried_with_a_second_descriptor(tmp_path, monkeypatch):
+    assert files.locks_lock(tmp_path) and recovery.without_locks(tmp_path) is None
+    monkeypatch.setattr(files.fcntl, "flock", lambda handle, how: None)
+    assert not files.locks_lock(tmp_path)
+    assert "locks nothing, whatever it answers" in recovery.without_locks(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_locks_lock_nothing_a_study_is_kept_out_by_the_name_of_the_other(
+    tmp_path, locks_that_lock_nothing
+):
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        lock = tmp_path / ".lock"
+        recovery._Holder(platform.node(), sleeper.pid).write(lock)
+        with pytest.raises(InputError, match=f"process {sleeper.pid}"), recovery.only_one(tmp_path):
+            pass
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    with recovery.only_one(tmp_path):
+        assert recovery._Holder.read(lock) == recovery._Holder.of_this_process()
+    assert recovery._Holder.read(lock) is None
+
+
+def test_a_study_on_another_host_is_at_work_as_long_as_its_heart_beats(tmp_path, monkeypatch):
+    lock = tmp_path / ".lock"
+    recovery._Holder("elsewhere", 7).write(lock)
+    with (
+        pytest.raises(
+            InputError, match=r"at work here, on elsewhere \(process 7\); wait for it, or 2 minutes"
+        ),
+        recovery.only_one(tmp_path),
+    ):
+        pass
+    past = time.time() - recovery.STALE_S - 5
+    os.utime(lock, (past, past))
+    monkeypatch.setattr(recovery, "HEARTBEAT_S", 0.01)
+    with recovery.only_one(tmp_path):
+        os.utime(lock, (past, past))
+        time.sleep(0.2)
+        assert recovery._age_s(lock) < 60
+
+
+@pytest.mark.parametrize("why", ["another host", "no locks"])
+def test_nothing_young_is_removed_where_another_host_may_be_at_work(store, monkeypatch, why):
+    runs_folder = store.folder / "runs"
+    runs_folder.mkdir(parents=True, exist_ok=True)
+    if why == "another host":
+        recovery._Holder("elsewhere", 7).write(runs_folder / ".elpv-x.lock")
+    else:
+        monkeypatch.setattr(files.fcntl, "flock", lambda handle, how: None)
+    young, old = runs_folder / ".record.young", runs_folder / ".record.old"
+    for path in (young, old):
+        path.write_text("half of")
+    past = time.time() - recovery.YOUNG_S - 5
+    os.utime(old, (past, past))
+    recovery.tidy(store, [])
+    assert young.exists() and not old.exists()
