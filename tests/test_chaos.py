@@ -44,6 +44,8 @@ time.time_ns = lambda: real_ns() + int(1e9 * jump())
 """
 TAKEN_PORT = """
 import json, os, socket, sys
+if "pepr.training.warm" in sys.orig_argv:
+    sys.exit()  # so that kernels start in Jupyter's own way, on a port
 if any("ipykernel" in part for part in sys.orig_argv) and not os.path.exists(os.environ["TAKEN"]):
     connection = json.load(open(sys.orig_argv[sys.orig_argv.index("-f") + 1]))
     taken = socket.socket()
@@ -53,7 +55,7 @@ if any("ipykernel" in part for part in sys.orig_argv) and not os.path.exists(os.
 """
 FAILING_MODELS = """
 import os, signal, sys, time
-if any("ipykernel" in part for part in sys.orig_argv):
+if any("ipykernel" in part or "training.warm" in part for part in sys.orig_argv):
     import timm
     original = timm.create_model
     def create_model(name, *args, **kwargs):

@@ -92,6 +92,15 @@ def _idle_power_w(device: str, store: Store, say: Callable[[str], None]) -> floa
         return None
 
 
+def _kernel_manager() -> type | None:
+    """The one that asks for a kernel where a study keeps one loaded."""
+    if "PEPR_WARM_KERNELS" not in os.environ:
+        return None
+    from pepr.study.kernels import Manager
+
+    return Manager
+
+
 def execute_run(
     spec: RunSpec, profile: study_profile.Profile, notebook: Path, store: Store, label: str = ""
 ) -> tuple[str, str] | None:
@@ -111,6 +120,7 @@ def execute_run(
             {**spec.as_dict(), "profile": profile.name},
             timeout_s=profile.timeout_s,
             stdout=progress.LabelledLines(sys.stdout, label),
+            manager=_kernel_manager(),
         )
     except PapermillExecutionError as error:
         traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))

@@ -32,10 +32,12 @@ def execute_notebook(
     timeout_s: float | None = None,
     stdout: TextIO | None = None,
     cwd: Path | None = None,
+    manager: type | None = None,
 ) -> None:
     """Execute a notebook with papermill in a kernel of this Python; `output` appears whole or not at all.
 
-    A cell that fails leaves the notebook as far as it got. Raises what papermill raises, and WorkFailed when
+    `manager` is the kernel manager, where it is not Jupyter's own. A cell that fails leaves the notebook as
+    far as it got. Raises what papermill raises, and WorkFailed when
     no kernel comes up.
     """
     import papermill
@@ -59,6 +61,7 @@ def execute_notebook(
         extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         # What a notebook leaves is on disk when its last cell ends; a polite farewell costs seconds.
         shutdown_kernel="immediate",
+        **({"kernel_manager_class": manager} if manager else {}),
     )
     try:
         for attempt in range(1, KERNEL_STARTS + 1):

@@ -186,7 +186,14 @@ def _snakemake(
     if here:
         environment["PEPR_RUNS_AT_ONCE"] = str(placement.runs)
         environment["OMP_NUM_THREADS"] = str(placement.threads)
-    with (store.folder / "reproduce.log").open("ab", buffering=0) as log:
+    with contextlib.ExitStack() as held:
+        log = held.enter_context((store.folder / "reproduce.log").open("ab", buffering=0))
+        # Snakemake holds the folder too, should it outlive this process, and what its runs ask for kernels.
+        shared = [lock]
+        if here and options["device"] == "cpu" and hasattr(os, "fork"):
+            told, descriptor = held.enter_context(_loaded(environment))
+            environment |= told
+            shared.append(descriptor)
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -194,7 +201,7 @@ def _snakemake(
             text=True,
             env=environment,
             cwd=checkout,
-            pass_fds=(lock,),  # Snakemake holds the folder too, should it outlive this process
+            pass_fds=shared,
         )
         try:
             for line in process.stdout:
@@ -224,6 +231,14 @@ def _stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
         f"the first {len(runs)} runs ended alike, which is a fault of this machine and no result of theirs: "
         f"{error}. They left no record: when it is mended, the same command does them again"
     )
+
+
+def _loaded(environment: Mapping[str, str]) -> contextlib.AbstractContextManager[tuple[dict[str, str], int]]:
+    """A process with the libraries of the runs in it, with the memory settings of a run's kernel."""
+    from pepr.study.execution import KERNEL_ENVIRONMENT
+    from pepr.study.kernels import loaded
+
+    return loaded({**KERNEL_ENVIRONMENT, **environment})
 
 
 def _pass_on(line: str, log: BinaryIO) -> None:

@@ -41,7 +41,7 @@ def broken_timm(tmp_path, monkeypatch, body):
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
-        "if any('ipykernel' in part for part in sys.orig_argv):\n"
+        "if any('ipykernel' in part or 'training.warm' in part for part in sys.orig_argv):\n"
         "    import timm\n"
         "    original = timm.create_model\n"
         f"    def create_model(*args, **kwargs):\n        {body}\n"
