@@ -20,7 +20,7 @@ from pepr.study.notebooks import execute_notebook
 
 CHECKOUT = Path(__file__).parents[1]
 PARAMETERS = {
-    "01_data": {"dataset", "image_size", "seed"},
+    "01_data": {"dataset", "image_size", "seed", "split"},
     "02_finetune": {
         "model",
         "dataset",
@@ -35,6 +35,7 @@ PARAMETERS = {
         "image_size",
         "precision",
         "device",
+        "split",
         "profile",
     },
     "03_energy": {"profile", "country"},

@@ -60,13 +60,14 @@ def run_draws(
     Runs with the same test set see the same images in a resample, so that differences between runs are
     paired.
     """
-    counts: dict[tuple[str, int], np.ndarray] = {}
+    counts: dict[tuple[str, int, int], np.ndarray] = {}
     draws = {}
     for _, row in table[table["status"] == "ok"].iterrows():
         probabilities, labels = results.predictions(row["run_id"])
-        key = (row["dataset"], len(labels))
+        split = 0 if pd.isna(row["split"]) else int(row["split"])
+        key = (row["dataset"], split, len(labels))
         if key not in counts:
-            counts[key] = stats.resample_counts(len(labels), n_resamples, seed)
+            counts[key] = stats.resample_counts(len(labels), n_resamples, seed + 1_000 * split)
         draws[row["run_id"]] = _measure_draws(measure, probabilities, labels, counts[key])
     return pd.DataFrame(draws)
 

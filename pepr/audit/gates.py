@@ -13,6 +13,8 @@ LATTICE_TOLERANCE = 1e-6
 """How far an accuracy times n_test may be from a whole number."""
 MEMORY = re.compile(r"; (\d+) GiB")
 """The memory in a machine's name."""
+DID_LEARN = "did_learn"
+"""The gate that a row may fail and still be sound."""
 EDGE_TOLERANCE = 0.02
 """A meter's own window opens and closes some milliseconds outside the clock's: in runs of a few seconds its
 energy divided by the clock's time may pass the limit by that much."""
@@ -27,8 +29,9 @@ def mean_power_w(table: pd.DataFrame) -> pd.Series:
 def gates(table: pd.DataFrame) -> pd.DataFrame:
     """The gates that every row must pass; one row a violation: gate, run_id, column, value, expected.
 
-    An empty table means that every gate holds. Idle power and power limits are compared where the record
-    has them. Failed rows must carry no performance; the other gates look at `ok` rows.
+    An empty table means that every gate holds. `did_learn` is no fault of a row: it says of an honest result
+    that its network ended no better than one answer for all images. Idle power and power limits are compared
+    where the record has them. Failed rows must carry no performance; the other gates look at `ok` rows.
     """
     done = table[table["status"] == "ok"]
     found = [
@@ -37,6 +40,7 @@ def gates(table: pd.DataFrame) -> pd.DataFrame:
         *_memory_gates(done),
         *_accuracy_gates(done),
         *_constant_predictor_gate(done),
+        *_did_learn_gate(done),
         *_status_gates(table, done),
     ]
     return pd.DataFrame(found, columns=["gate", "run_id", "column", "value", "expected"])
@@ -122,6 +126,16 @@ def _constant_predictor_gate(done: pd.DataFrame) -> list[dict[str, Any]]:
         if one_class and not (pd.notna(row["constant_predictor"]) and row["constant_predictor"]):
             found.append(_violation("constant_predictor_flagged", row, "constant_predictor", "True"))
     return found
+
+
+def _did_learn_gate(done: pd.DataFrame) -> list[dict[str, Any]]:
+    """A loss that ends above the entropy of the class shares; tables older than the columns say nothing."""
+    learned = done["train_loss_last_epoch"] <= done["train_class_entropy"]
+    known = done["train_loss_last_epoch"].notna() & done["train_class_entropy"].notna()
+    return [
+        _violation(DID_LEARN, row, "train_loss_last_epoch", f"at most {row['train_class_entropy']:.3f} nats")
+        for _, row in done[known & ~learned].iterrows()
+    ]
 
 
 def _status_gates(table: pd.DataFrame, done: pd.DataFrame) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "DATASETS",
             "Prepared",
             "cache_folder",
+            "check_split",
             "describe",
             "find",
             "prepare",

@@ -29,7 +29,7 @@ CHECKED = {
     "supplied": "your own: complete and sound; nobody publishes a checksum of it",
 }
 """What a card's `status` means, in words."""
-CARD_FORMAT = 3
+CARD_FORMAT = 4
 """Counted up when a card gains or loses a key."""
 DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
 """What a card takes over from the dataset's declaration."""
@@ -44,6 +44,15 @@ def find(name: str) -> Dataset:
     return DATASETS[name]
 
 
+def check_split(dataset: Dataset, split: int | None) -> None:
+    """Raise InputError for a number that is no split of a dataset; None is of runs before there were."""
+    if split is None:
+        raise InputError("this run is older than numbered splits: its split is not drawn any more")
+    if not 0 <= split < dataset.n_splits:
+        known = "one split, 0" if dataset.n_splits == 1 else f"splits 0 to {dataset.n_splits - 1}"
+        raise InputError(f"split {split}: dataset {dataset.name} has {known}")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A dataset on disk, ready to train on.
@@ -51,8 +60,8 @@ class Prepared:
     `images` is a read-only memory map, uint8 [n, size, size] or [n, size, size, 3], where size is the
     smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
     `split` [n] holds `train`, `val` or `test`; `repeated` [n] marks training images that are, pixel by pixel,
-    an image of another split or an earlier one of theirs; `card` says what the data are and how they were
-    checked.
+    an image of another part or an earlier one of theirs; `groups` [n] names what is not divided, or is None;
+    `card` says what the data are, how they were checked, and which of their splits this is.
     """
 
     images: np.ndarray
@@ -60,6 +69,7 @@ class Prepared:
     split: np.ndarray
     repeated: np.ndarray
     card: dict[str, Any]
+    groups: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -100,18 +110,20 @@ def cache_folder(name: str, image_size: int) -> Path:
     return results_root() / "data" / f"{name}-{image_size}"
 
 
-def prepare(name: str, image_size: int) -> Prepared:
-    """Load, check, resize and cache a dataset; a sound cache is used as it is.
+def prepare(name: str, image_size: int, split: int = 0) -> Prepared:
+    """Load, check, resize and cache a dataset, in one of its splits; a sound cache is used as it is.
 
     Images larger than `image_size` are reduced once, here, with an antialiased bilinear filter.
-    Raises DataUnavailable when the data cannot be had and InputError when they are not sound.
+    Raises DataUnavailable when the data cannot be had and InputError when they are not sound, or have no
+    split of that number.
     """
     dataset = find(name)
+    check_split(dataset, split)
     folder = cache_folder(name, image_size)
     if not _is_current(folder / "card.json"):
         _write_cache(dataset, folder, image_size)
         _give_back_freed_memory()
-    return load_prepared(name, image_size)
+    return load_prepared(name, image_size, split)
 
 
 def _is_current(card_path: Path) -> bool:
@@ -130,8 +142,11 @@ def _give_back_freed_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def load_prepared(name: str, image_size: int) -> Prepared:
-    """A cached dataset. Raises InputError when a file of the cache is missing or was altered."""
+def load_prepared(name: str, image_size: int, split: int = 0) -> Prepared:
+    """A cached dataset in one of its splits.
+
+    Raises InputError when a file of the cache is missing or was altered.
+    """
     folder = cache_folder(name, image_size)
     card_path = folder / "card.json"
     if not card_path.exists():
@@ -140,32 +155,28 @@ def load_prepared(name: str, image_size: int) -> Prepared:
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        split = np.load(folder / "split.npy", allow_pickle=False)
+        splits = np.load(folder / "splits.npy", allow_pickle=False)
         repeated = np.load(folder / "repeated.npy", allow_pickle=False)
+        groups = np.load(folder / "groups.npy", allow_pickle=False) if card["has_groups"] else None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: the prepared data are damaged ({error}); delete this folder") from error
-    if not len(images) == len(labels) == len(split) == len(repeated) == card["n_images"]:
+    if not len(images) == len(labels) == splits.shape[1] == repeated.shape[1] == card["n_images"]:
         raise InputError(f"{folder}: the prepared data are incomplete; delete this folder")
     if hashlib.sha256(images).hexdigest() != card["images_sha256"]:
         raise InputError(
             f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder"
         )
-    return Prepared(images, labels, split, repeated, card)
+    card |= {"split": split, **card.pop("splits")[split]}
+    return Prepared(images, labels, splits[split], repeated[split], card, groups)
 
 
 def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     loaded = dataset.load(image_size)
     check_groups(loaded)
-    labels, split = loaded.labels, loaded.split
+    labels, splits = loaded.labels, np.atleast_2d(loaded.split)
     folder.mkdir(parents=True, exist_ok=True)
     written = _write_images(folder / "images.npy", loaded, image_size)
-    repeated = repeats(written.digests, split)
-    counts = {
-        part: {
-            label: int(np.sum(labels[split == part] == value)) for value, label in enumerate(dataset.classes)
-        }
-        for part in SPLITS
-    }
+    repeated = np.stack([repeats(written.digests, split) for split in splits])
     card = {
         "format": CARD_FORMAT,
         **{key: getattr(dataset, key) for key in DECLARED},
@@ -174,18 +185,33 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
         "stored_size": written.shape[1],
         "n_images": written.shape[0],
         "channels": 1 if len(written.shape) == 3 else written.shape[3],
-        "counts": counts,
-        "repeated": int(repeated.sum()),
+        "n_splits": len(splits),
+        "splits": [
+            {"counts": _counts(labels, split, dataset.classes), "repeated": int(copies.sum())}
+            for split, copies in zip(splits, repeated, strict=True)
+        ],
+        "has_groups": loaded.groups is not None,
         "file": loaded.file,
         "note": loaded.note,
         "status": loaded.status,
         "sha256": loaded.sha256,
         "images_sha256": written.sha256,
     }
-    for name, array in (("labels", labels), ("split", split), ("repeated", repeated)):
+    arrays = {"labels": labels, "splits": splits, "repeated": repeated}
+    if loaded.groups is not None:
+        arrays["groups"] = loaded.groups
+    for name, array in arrays.items():
         with whole_file(folder / f"{name}.npy") as stream:
             np.save(stream, array, allow_pickle=False)
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
+
+
+def _counts(labels: np.ndarray, split: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Images of each class in each part of a split."""
+    return {
+        part: {label: int(np.sum(labels[split == part] == value)) for value, label in enumerate(classes)}
+        for part in SPLITS
+    }
 
 
 @dataclass(frozen=True)

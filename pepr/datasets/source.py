@@ -20,9 +20,10 @@ class Loaded:
 
     `blocks` yields the images in order, uint8 [k, size, size] or [k, size, size, 3]; they are read while
     they are used, so InputError may come that late. `labels` [n] are int64, `split` [n] holds `train`, `val`
-    or `test`. `status` is `official`, `unofficial` (sound, but not the published checksum) or `supplied`
-    (nobody published one). `sha256` is of the file or files; `note` says what is unusual, or nothing.
-    `groups` [n] names what must not be divided, such as a lesion or a patient; None where nobody knows.
+    or `test`, or is [k, n] where a set has k splits. `status` is `official`, `unofficial` (sound, but not the
+    published checksum) or `supplied` (nobody published one). `sha256` is of the file or files; `note` says
+    what is unusual, or nothing. `groups` [n] names what must not be divided, such as a lesion or a patient;
+    None where nobody knows.
     """
 
     blocks: Iterable[np.ndarray]
@@ -41,10 +42,11 @@ class Dataset:
     """A registered dataset: all that the study knows of it stands here, beside how it is read.
 
     `classes` are the names of labels 0, 1, ...; for two classes label 1 is the positive one, and where they
-    are `ordered` a label is a grade. `counts` are the images of each split, None where only the user's file
-    tells. `files` are patterns below `$PEPR_DATA` where a copy is looked for, none for what is a package.
-    `load` takes the image size in pixels that is wanted, to choose among files of several sizes; `at_hand`
-    tells whether it would find its files on this machine, `downloadable` whether it can fetch them.
+    are `ordered` a label is a grade. `counts` are the images of each part of the first of the `n_splits`
+    splits, None where only the user's file tells. `files` are patterns below `$PEPR_DATA` where a copy is
+    looked for, none for what is a package. `load` takes the image size in pixels that is wanted, to choose
+    among files of several sizes; `at_hand` tells whether it would find its files on this machine,
+    `downloadable` whether it can fetch them.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     load: Callable[[int], Loaded]
     at_hand: Callable[[], bool]
     downloadable: bool = False
+    n_splits: int = 1
     ordered: bool = False
 
 
@@ -98,20 +101,21 @@ def check_labels(
 
 
 def check_groups(loaded: Loaded) -> None:
-    """Raise InputError naming a group whose images are not all in one split."""
+    """Raise InputError naming a group whose images are not all in one part of a split."""
     if loaded.groups is None:
         return
     names, number = np.unique(loaded.groups, return_inverse=True)
-    parts = np.zeros((len(names), len(SPLITS)), dtype=bool)
-    for column, part in enumerate(SPLITS):
-        parts[number[loaded.split == part], column] = True
-    divided = np.flatnonzero(parts.sum(axis=1) > 1)
-    if len(divided):
-        where = " and in ".join(np.array(SPLITS)[parts[divided[0]]])
-        raise InputError(
-            f"{loaded.file}: group {names[divided[0]]} is in {where}, which must not be divided; "
-            f"{len(divided):,} of {len(names):,} groups are"
-        )
+    for split in np.atleast_2d(loaded.split):
+        parts = np.zeros((len(names), len(SPLITS)), dtype=bool)
+        for column, part in enumerate(SPLITS):
+            parts[number[split == part], column] = True
+        divided = np.flatnonzero(parts.sum(axis=1) > 1)
+        if len(divided):
+            where = " and in ".join(np.array(SPLITS)[parts[divided[0]]])
+            raise InputError(
+                f"{loaded.file}: group {names[divided[0]]} is in {where}, which must not be divided; "
+                f"{len(divided):,} of {len(names):,} groups are"
+            )
 
 
 def check_names(path: Path, found: Iterable[str], needed: Iterable[str]) -> None:

@@ -72,6 +72,9 @@ COLUMNS = (
     "test_quadratic_kappa",
     "test_mean_absolute_error",
     "n_test_classes",
+    "split",
+    "train_loss_last_epoch",
+    "train_class_entropy",
 )
 """Columns of `results.csv`, in order. Empty means not measured; it never means zero."""
 
@@ -83,6 +86,9 @@ LATER_COLUMNS = (
     "test_quadratic_kappa",
     "test_mean_absolute_error",
     "n_test_classes",
+    "split",
+    "train_loss_last_epoch",
+    "train_class_entropy",
 )
 """Columns that tables written before them lack: empty there."""
 
@@ -119,4 +125,5 @@ COUNT_COLUMNS = (
     "threads",
     "runs_at_once",
     "n_test_classes",
+    "split",
 )

@@ -72,6 +72,14 @@ def _binary_auroc(positive: np.ndarray, score: np.ndarray) -> float:
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
 
 
+def class_entropy(labels: np.ndarray) -> float:
+    """Entropy of the class shares of labels [n], in nats: the least cross-entropy that one answer for all
+    images can have, so that whatever trains and stays above it did not learn."""
+    shares = np.bincount(labels) / len(labels)
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum())
+
+
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log probability of the right class."""
     chosen = probabilities[np.arange(len(labels)), labels]

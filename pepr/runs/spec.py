@@ -21,7 +21,8 @@ or of a block of Python. Their records hold no predictions."""
 class RunSpec:
     """Everything that decides the result of one fine-tuning run.
 
-    `train_fraction` is a fraction of the training split in (0, 1]; `image_size` is in pixels.
+    `train_fraction` is a fraction of the training split in (0, 1]; `image_size` is in pixels;
+    `split` is the number of the dataset's split, None in records that are older than such numbers.
     """
 
     model: str
@@ -38,11 +39,15 @@ class RunSpec:
     learning_rate: float = 5e-4
     precision: str = "fp32"
     device: str = "cpu"
+    split: int | None = 0
 
     @property
     def run_id(self) -> str:
         """`<dataset>-<setting>-<model>-s<seed>-<8 hex>`; the hash is of the canonical specification."""
-        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        values = dataclasses.asdict(self)
+        if self.split is None:
+            del values["split"]  # so that older records keep their names
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.setting}-{self.model}-s{self.seed}-{digest}"
 
@@ -52,5 +57,6 @@ class RunSpec:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
         """The specification inside a record, a profile's grid or a notebook's parameters."""
+        values = {"split": None, **values}
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: values[name] for name in names if name in values})

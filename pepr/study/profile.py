@@ -84,14 +84,17 @@ def _validated(path: Path, values: Any) -> dict[str, Any]:
     filled |= _typed(values, properties)
     setting_rules = properties["settings"]["additionalProperties"]["properties"]
     default_fraction = setting_rules["train_fraction"]["default"]
-    default_seeds = properties["runs"]["items"]["properties"]["seeds"]["default"]
+    block_rules = properties["runs"]["items"]["properties"]
+    defaults = {name: block_rules[name]["default"] for name in ("seeds", "splits")}
     filled["settings"] = {
         name: {"train_fraction": default_fraction, **_typed(setting, setting_rules)}
         for name, setting in values["settings"].items()
     }
-    filled["runs"] = [{"seeds": default_seeds, **block} for block in values["runs"]]
+    filled["runs"] = [{**defaults, **block} for block in values["runs"]]
     for block in filled["runs"]:
         block["seeds"] = [int(seed) for seed in block["seeds"]]
+        if block["splits"] != "by_seed":
+            block["splits"] = [int(split) for split in block["splits"]]
         if block["models"] == "paper":
             block["models"] = models.paper_models()
     return filled
@@ -149,6 +152,11 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
         for setting in block["settings"]:
             if setting not in values["settings"]:
                 raise InputError(f"{path}: runs.{number}.settings: unknown setting {setting!r}")
+            try:
+                for split in _splits(block, 0, values["settings"][setting]["dataset"]):
+                    datasets.check_split(datasets.find(values["settings"][setting]["dataset"]), split)
+            except InputError as error:
+                raise InputError(f"{path}: runs.{number}.splits: {error}") from None
         for model in block["models"]:
             try:
                 entry = models.find(model)
@@ -246,14 +254,30 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     """Every run of a profile, in the order in which they are to be done, none twice."""
     shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
     specs = [
-        RunSpec(model=model, setting=setting, seed=seed, **{**shared, **profile.values["settings"][setting]})
+        RunSpec(
+            model=model,
+            setting=setting,
+            seed=seed,
+            split=split,
+            **{**shared, **profile.values["settings"][setting]},
+        )
         for block in profile.values["runs"]
         for model in block["models"]
         for setting in block["settings"]
         for seed in block["seeds"]
+        for split in _splits(block, seed, profile.values["settings"][setting]["dataset"])
     ]
     specs = list(dict.fromkeys(specs))
     return _shuffled(specs) if profile.values["shuffle_models"] else specs
+
+
+def _splits(block: Mapping[str, Any], seed: int, dataset: str) -> list[int]:
+    """The splits that a seed of a block is trained on."""
+    from pepr import datasets
+
+    if block["splits"] == "by_seed":
+        return [seed % datasets.find(dataset).n_splits]
+    return block["splits"]
 
 
 def _shuffled(specs: list[RunSpec]) -> list[RunSpec]:

@@ -52,6 +52,7 @@ def flaws(target: str) -> list[Flaw]:
     found += [
         Flaw(row["gate"], row["run_id"], row["column"], f"{row['value']}, expected {row['expected']}")
         for row in gates.gates(table).to_dict("records")
+        if row["gate"] != gates.DID_LEARN
     ]
     return found + list(_audit_flaws(checked.results))
 
@@ -93,8 +94,8 @@ def _schema_flaws(results: Results, records: list[dict[str, Any]]) -> Iterator[F
     profile = study_profile.load(results.profile)
     for record in records:
         spec = RunSpec.from_dict(record)
-        grid = {replace(known, seed=0) for known in study_profile.grid(profile, spec.device)}
-        if replace(spec, seed=0) not in grid:
+        grid = {replace(known, seed=0, split=0) for known in study_profile.grid(profile, spec.device)}
+        if replace(spec, seed=0, split=0) not in grid:
             yield Flaw("not_in_profile", record["run_id"], None, f"no run of the profile {results.profile}")
         for name in ("hardware", "software"):
             if not record.get(name):

@@ -304,7 +304,7 @@ def _compare_predictions(done: Verification, records: list[dict[str, Any]]) -> N
             done.mismatches.append(Mismatch(file, run_id, None, str(error), "predictions", "reading it"))
             continue
         done.mismatches += _prediction_mismatches(file, record, probabilities, labels)
-        key = (record["dataset"], record.get("fidelity"), len(labels))
+        key = (record["dataset"], record.get("fidelity"), record.get("split"), len(labels))
         first, known = labels_of.setdefault(key, (run_id, labels))
         if not np.array_equal(known, labels):
             image = int(np.flatnonzero(known != labels)[0])

@@ -119,7 +119,7 @@ def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
 
 def _fits(spec: RunSpec) -> bool:
     """Whether two steps of training find room on the device."""
-    device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size)
+    device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size, spec.split)
     fitted = True
     try:
         _, network, batches = _set_up(spec, data, device)
@@ -154,7 +154,7 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     if on_cpu:
         # More threads add up in another order: results would hang on the number of cores.
         torch.set_num_threads(1)
-    data = datasets.prepare(spec.dataset, spec.image_size)
+    data = datasets.prepare(spec.dataset, spec.image_size, spec.split)
     train = data.train_indices(spec.train_fraction, spec.seed, keep_repeated=spec.fidelity == "paper")
     val, test = data.indices("val"), data.indices("test")
     if spec.fidelity == "paper":
@@ -185,6 +185,8 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         test_accuracy_last_epoch=float(np.mean(last.argmax(1) == labels)),
         val_accuracy=run.history[run.best_epoch]["val_accuracy"],
         best_epoch=run.best_epoch,
+        train_loss_last_epoch=run.history[-1]["train_loss"],
+        train_class_entropy=metrics.class_entropy(data.labels[train]),
         **metrics.performance(chosen, labels, ordered=data.card["ordered"]),
         **_costs(run, meter),
         peak_memory_bytes=peak,
@@ -226,7 +228,7 @@ def check(spec: RunSpec) -> None:
     entry = models.find(spec.model)
     if not entry.accepts(spec.image_size):
         raise InputError(entry.refusal(spec.image_size))
-    datasets.find(spec.dataset)
+    datasets.check_split(datasets.find(spec.dataset), spec.split)
     grids.carbon_intensity()
 
 
