@@ -52,7 +52,9 @@ def images(image_size: int, seed: int = 0) -> datasets.Prepared:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (N_IMAGES, image_size, image_size), dtype=np.uint8)
     labels = rng.integers(0, 2, N_IMAGES)
-    return datasets.Prepared(pixels, labels, np.full(N_IMAGES, "train"), {"classes": ["a", "b"]})
+    return datasets.Prepared(
+        pixels, labels, np.full(N_IMAGES, "train"), np.zeros(N_IMAGES, bool), {"classes": ["a", "b"]}
+    )
 
 
 def create(model: str, image_size: int) -> torch.nn.Module:
@@ -70,7 +72,9 @@ def cells(image_size: int) -> datasets.Prepared:
     """Real images, for losses like those of a study: the first training images of ELPV."""
     data = datasets.prepare("elpv", image_size)
     chosen = data.indices("train")[:N_IMAGES]
-    return datasets.Prepared(data.images[chosen], data.labels[chosen], data.split[chosen], data.card)
+    return datasets.Prepared(
+        data.images[chosen], data.labels[chosen], data.split[chosen], data.repeated[chosen], data.card
+    )
 
 
 class Bench:

@@ -169,7 +169,7 @@ def _others_cpu_time() -> float:
 
 
 HOLD_OURS = """
-data = datasets.Prepared(images, numpy.zeros(n, int), numpy.full(n, "train"), {})
+data = datasets.Prepared(images, numpy.zeros(n, int), numpy.full(n, "train"), numpy.zeros(n, bool), {})
 half = torch.full((1, 3, 1, 1), 0.5)
 batches = training.Batches(data, size, half, half, torch.device("cpu"))
 for batch in batches.shuffled(numpy.arange(n), 32, numpy.random.default_rng(0)):

@@ -64,7 +64,9 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
     """A record, test probabilities [525, 2] and labels [525] of one run that never took place."""
     num_params, epoch_s, quality = {**SCRATCH_MODELS, **LITE_MODELS}[model]
     pretrained, fraction, gain = SETTINGS[setting]
-    spec = runs.RunSpec(model, "elpv", setting, pretrained=pretrained, train_fraction=fraction, seed=seed)
+    spec = runs.RunSpec(
+        model, "elpv", setting, pretrained=pretrained, train_fraction=fraction, seed=seed, split=seed
+    )
     spec = runs.RunSpec(**{**spec.as_dict(), "epochs": EPOCHS})
     rng = np.random.default_rng([seed, *spec.run_id.encode()])
     labels = (np.random.default_rng(0).permutation(N_TEST) < 0.29 * N_TEST).astype(np.int64)

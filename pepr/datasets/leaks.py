@@ -95,12 +95,22 @@ def by_order(labels: np.ndarray, split: np.ndarray) -> dict[str, float | None]:
 
 def _nearest(place: np.ndarray, labels: np.ndarray, split: np.ndarray, k: int, classes: int) -> np.ndarray:
     """Class shares [n_test, classes] among the k training files nearest in `place` [n]."""
+    train = split == "train"
+    return nearest_shares(place[train], labels[train], place[split == "test"], k, classes)
+
+
+def nearest_shares(
+    known: np.ndarray, labels: np.ndarray, asked: np.ndarray, k: int, classes: int
+) -> np.ndarray:
+    """Class shares [m, classes] among the k known things nearest to each asked one: places [n] and [m], or
+    rows of features [n, d] and [m, d], with the labels [n] of the known."""
     from sklearn.neighbors import NearestNeighbors
 
-    train = np.flatnonzero(split == "train")
-    model = NearestNeighbors(n_neighbors=min(k, len(train))).fit(place[train, None])
-    near = model.kneighbors(place[split == "test", None], return_distance=False)
-    return np.eye(classes)[labels[train][near]].mean(axis=1)
+    known, asked = (np.asarray(rows).reshape(len(rows), -1) for rows in (known, asked))
+    near = (
+        NearestNeighbors(n_neighbors=min(k, len(known))).fit(known).kneighbors(asked, return_distance=False)
+    )
+    return np.eye(classes)[labels[near]].mean(axis=1)
 
 
 def _kernel(labels: np.ndarray, split: np.ndarray, width: float, classes: int) -> np.ndarray:
@@ -125,13 +135,9 @@ def _place_in_set(split: np.ndarray) -> np.ndarray:
 
 def by_thumbnails(images: np.ndarray, labels: np.ndarray, split: np.ndarray, part: str) -> float | None:
     """AUROC on the labels of `part` of the class shares among the nearest training thumbnails."""
-    from sklearn.neighbors import NearestNeighbors
-
-    small = thumbnails(images, THUMBNAIL_PX)
-    train = np.flatnonzero(split == "train")
-    model = NearestNeighbors(n_neighbors=min(NEAREST_THUMBNAILS, len(train))).fit(small[train])
-    near = model.kneighbors(small[split == part], return_distance=False)
-    shares = np.eye(int(labels.max()) + 1)[labels[train][near]].mean(axis=1)
+    small, train = thumbnails(images, THUMBNAIL_PX), split == "train"
+    classes = int(labels.max()) + 1
+    shares = nearest_shares(small[train], labels[train], small[split == part], NEAREST_THUMBNAILS, classes)
     return metrics.auroc(shares, labels[split == part])
 
 

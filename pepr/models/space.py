@@ -84,6 +84,16 @@ class Architecture:
         return {"img_size": image_size} if self.sizing.startswith("img_size") and image_size != 256 else {}
 
 
+BASELINES = {
+    "majority": "the class shares of the training set, for every image",
+    "file_order": "the class shares of the nearest training files: sees no pixel",
+    "logistic_regression": "logistic regression on thumbnails",
+    "nearest_neighbours": "nearest neighbours among thumbnails",
+    "pca_svm": "principal components of thumbnails and a support vector machine with a radial kernel",
+}
+"""Predictors that are no networks: ranked with the models wherever a profile names them."""
+
+
 @functools.cache
 def model_space() -> dict[str, Architecture]:
     """Every architecture by name: the paper's 131 by size, then those with weights in packages."""
@@ -105,14 +115,35 @@ def paper_models() -> list[str]:
 
 def find(model: str) -> Architecture:
     """The entry of a model. Raises InputError that suggests the nearest names."""
+    if model in BASELINES:
+        return _baseline(model)
     space = model_space()
     if model not in space:
         import difflib
 
-        close = difflib.get_close_matches(model, space, n=3)
+        close = difflib.get_close_matches(model, [*space, *BASELINES], n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else "; `pepr models` lists them"
         raise InputError(f"unknown model {model!r}{hint}")
     return space[model]
+
+
+def _baseline(model: str) -> Architecture:
+    """A baseline as an entry: it takes any size, has no weights to start from and no parameters to count."""
+    return Architecture(
+        model=model,
+        timm_name="",
+        weights_tag="",
+        weights_source="",
+        weights_licence="",
+        num_params=0,
+        head_std=0.0,
+        cnn=False,
+        efficient=False,
+        family="baseline",
+        sizing="any",
+        role="baseline",
+        note=BASELINES[model],
+    )
 
 
 def family_of(models: Iterable[str]) -> list[str]:

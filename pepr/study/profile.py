@@ -259,7 +259,7 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
             setting=setting,
             seed=seed,
             split=split,
-            **{**shared, **profile.values["settings"][setting]},
+            **{**shared, **profile.values["settings"][setting], **_fitted_once(model)},
         )
         for block in profile.values["runs"]
         for model in block["models"]
@@ -269,6 +269,11 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     ]
     specs = list(dict.fromkeys(specs))
     return _shuffled(specs) if profile.values["shuffle_models"] else specs
+
+
+def _fitted_once(model: str) -> dict[str, int]:
+    """A baseline has one epoch, whatever the networks of its profile have."""
+    return {"epochs": 1} if model in models.BASELINES else {}
 
 
 def _splits(block: Mapping[str, Any], seed: int, dataset: str) -> list[int]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import datetime
 import gc
 import importlib
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,26 +21,17 @@ from torch.nn import functional as F
 
 from pepr import datasets, grids, models
 from pepr.errors import Diverged, InputError, OutOfMemory
-from pepr.machine import description, meter as metering
+from pepr.machine import meter as metering
 from pepr.runs import metrics
-from pepr.runs.record import run_record
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.memory import _memory_gauge
 from pepr.training.probe import speed_probe_s
+from pepr.training.record import Clock, Fitted, Outcome, outcome
 
 LIBRARIES = ("timm", "torch._dynamo")
 """What building and training a model load on first use."""
 WARM_UP_STEPS = 2
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run leaves: its record, and test probabilities [n_test, classes] with labels [n_test]."""
-
-    record: dict[str, Any]
-    probabilities: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass
@@ -97,8 +86,14 @@ def fine_tune(
     are inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
 
     Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
-    (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit.
+    (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit. A baseline is
+    no network: it is fitted once, on the CPU, and measured alike.
     """
+    if spec.model in models.BASELINES:
+        from pepr.training import baselines
+
+        check(spec)
+        return baselines.fit(spec, meter or _open_meter_and_libraries(torch.device("cpu")), progress)
     try:
         return _fine_tune(spec, meter, progress)
     except torch.OutOfMemoryError as error:
@@ -146,7 +141,7 @@ def _set_up(
 
 
 def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[str], None]) -> Outcome:
-    began, started_at = time.perf_counter(), _now()
+    clock = Clock()
     check(spec)
     device = torch.device(spec.device)
     _make_deterministic(spec.seed, device)
@@ -173,40 +168,26 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     peak, reserved = memory.peak(), memory.reserved()
     probes += [speed_probe_s()] if on_cpu else []
     last, chosen = run.predict_test(test)
-    labels = data.labels[test]
 
-    record = run_record(
-        spec,
-        description.recorded(spec.device, torch.get_num_threads(), power=meter.assumptions),
-        num_params=created.num_params,
-        n_train=len(train),
-        n_val=len(val),
-        n_test=len(test),
-        test_accuracy_last_epoch=float(np.mean(last.argmax(1) == labels)),
-        val_accuracy=run.history[run.best_epoch]["val_accuracy"],
+    fitted = Fitted(
+        train=train,
+        val=val,
+        test=test,
+        probabilities=chosen,
+        last=last,
+        history=run.history,
         best_epoch=run.best_epoch,
-        train_loss_last_epoch=run.history[-1]["train_loss"],
-        train_class_entropy=metrics.class_entropy(data.labels[train]),
-        **metrics.performance(chosen, labels, ordered=data.card["ordered"]),
-        **_costs(run, meter),
+        train_loss=run.history[-1]["train_loss"],
+        num_params=created.num_params,
+        weights=created.weights,
+        weights_sha256=created.weights_sha256,
         peak_memory_bytes=peak,
         peak_memory_reserved_bytes=reserved,
         memory_source=memory.source,
         threads=torch.get_num_threads(),
-        runs_at_once=meter.runs_at_once,
-        speed_probe_s=float(np.mean(probes)) if probes else None,
-        speed_probes_s=probes,
-        data_status=data.card["status"],
-        data_sha256=data.card["sha256"],
-        weights=created.weights,
-        weights_sha256=created.weights_sha256,
-        history=run.history,
-        meter=meter.as_dict(),
-        started_at=started_at,
-        ended_at=_now(),
-        wall_time_s=time.perf_counter() - began,
+        probes=probes,
     )
-    return Outcome(record, chosen, labels)
+    return outcome(spec, data, fitted, meter, clock)
 
 
 def check(spec: RunSpec) -> None:
@@ -225,6 +206,8 @@ def check(spec: RunSpec) -> None:
         raise InputError(f"train_fraction is {spec.train_fraction!r}: expected above 0, at most 1")
     if not SETTING_NAME.fullmatch(spec.setting):
         raise InputError(f"setting {spec.setting!r}: a name is of letters, digits, _ and -")
+    if spec.model in models.BASELINES and spec.epochs != 1:
+        raise InputError(f"{spec.model} is a baseline, fitted once: epochs is {spec.epochs}, expected 1")
     entry = models.find(spec.model)
     if not entry.accepts(spec.image_size):
         raise InputError(entry.refusal(spec.image_size))
@@ -333,32 +316,6 @@ def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
     return torch.cat(parts).cpu().numpy()
 
 
-def _costs(run: _Run, meter: metering.Meter) -> dict[str, Any]:
-    train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
-    intensity, _ = grids.carbon_intensity()
-    epoch_times = [row["train_time_s"] for row in run.history]
-    return {
-        "energy_kwh": train.energy_kwh,
-        "energy_cpu_kwh": train.energy_cpu_kwh,
-        "energy_gpu_kwh": train.energy_gpu_kwh,
-        "energy_ram_kwh": train.energy_ram_kwh,
-        "energy_source": meter.source,
-        "energy_validation_kwh": validation.energy_kwh,
-        "energy_inference_kwh": inference.energy_kwh,
-        "idle_power_w": meter.idle_power_w,
-        "power_limit_w": meter.power_limit_w,
-        "co2eq_g": None if intensity is None else train.energy_kwh * intensity,
-        "carbon_intensity_g_per_kwh": intensity,
-        "train_time_s": train.time_s,
-        "train_cpu_time_s": train.cpu_time_s,
-        "inference_time_s": inference.time_s,
-        "validation_time_s": validation.time_s,
-        "epoch_time_s_first": epoch_times[0],
-        "epoch_time_s_median": float(np.median(epoch_times)),
-        "contended": meter.contended("train"),
-    }
-
-
 def _warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
     """Two steps on a copy, so that first-use costs fall outside the windows and no weight or random
     state changes."""
@@ -409,7 +366,3 @@ def _channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tenso
 
 def _synchroniser(device: torch.device) -> Callable[[], None]:
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

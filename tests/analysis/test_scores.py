@@ -306,6 +306,7 @@ def test_every_gate_holds_on_sound_runs(table):
         ("accuracy_lattice", {"test_accuracy_last_epoch": np.nan}),
         ("test_size_known", {"n_test": pd.NA}),
         ("constant_predictor_flagged", {"test_sensitivity": 0.0, "test_specificity": 1.0}),
+        ("did_learn", {"train_loss_last_epoch": 0.70, "train_class_entropy": 0.62}),
         ("ok_is_scored", {"test_auroc": np.nan}),
         ("failed_is_not_scored", {"status": "failed", "failure": "error"}),
         ("failure_is_named", {"status": "failed", "failure": pd.NA}),
@@ -341,6 +342,12 @@ def test_a_constant_predictor_that_is_flagged_passes_the_gate(table):
         constant_predictor=True,
     )
     assert gates.gates(flagged).empty
+
+
+def test_a_loss_that_ends_below_the_entropy_of_the_classes_or_is_not_known_passes_the_gate(table):
+    learned = changed(table, table.index[0], train_loss_last_epoch=0.61, train_class_entropy=0.62)
+    assert gates.gates(learned).empty
+    assert table["train_loss_last_epoch"].isna().all() and gates.gates(table).empty
 
 
 def test_the_resource_table_says_how_each_component_is_known(table):

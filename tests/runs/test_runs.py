@@ -1,5 +1,6 @@
 """Identity of runs, atomic records, the table made of them, and where results are looked for."""
 
+import hashlib
 import json
 import os
 
@@ -21,7 +22,14 @@ def test_the_run_id_names_what_a_reader_looks_for():
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 4}, {"learning_rate": 1e-3}, {"image_size": 128}, {"pretrained": True}, {"device": "cuda"}],
+    [
+        {"epochs": 4},
+        {"learning_rate": 1e-3},
+        {"image_size": 128},
+        {"pretrained": True},
+        {"device": "cuda"},
+        {"split": 1},
+    ],
 )
 def test_anything_that_decides_a_result_changes_the_identity(change):
     other = runs.RunSpec(**{**SPEC.as_dict(), **change})
@@ -30,6 +38,15 @@ def test_anything_that_decides_a_result_changes_the_identity(change):
 
 def test_a_specification_comes_back_whole_from_its_record():
     assert runs.RunSpec.from_dict(json.loads(json.dumps(FAILED))) == SPEC
+
+
+def test_a_record_older_than_numbered_splits_keeps_its_name():
+    """The name that a run of the first version has; today's run of the same name is another."""
+    values = {name: value for name, value in SPEC.as_dict().items() if name != "split"}
+    old = runs.RunSpec.from_dict(values)
+    assert old.split is None and old.run_id != SPEC.run_id
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    assert old.run_id.endswith(hashlib.sha256(canonical.encode()).hexdigest()[:8])
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):

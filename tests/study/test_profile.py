@@ -212,3 +212,24 @@ def test_a_setting_may_have_a_number_for_a_name(tmp_path):
     settings = {2024: {"dataset": "elpv", "pretrained": False}}
     loaded = load(tmp_path, settings=settings, runs=[{"models": ["dla46_c"], "settings": ["2024"]}])
     assert [spec.setting for spec in study.grid(loaded)] == ["2024"]
+
+
+def splits_of(tmp_path, **block):
+    runs = [{**SOUND["runs"][0], **block}]
+    return [(spec.seed, spec.split) for spec in study.grid(load(tmp_path, runs=runs))]
+
+
+def test_a_seed_takes_the_split_of_its_number_from_the_first_again_where_there_are_fewer(tmp_path):
+    assert splits_of(tmp_path, seeds=[0, 1, 4, 6]) == [(0, 0), (1, 1), (4, 4), (6, 1)]
+
+
+def test_named_splits_are_crossed_with_the_seeds(tmp_path):
+    expected = [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert splits_of(tmp_path, seeds=[0, 1], splits=[2, 3]) == expected
+
+
+def test_a_split_that_a_dataset_does_not_have_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(
+        InputError, match=r"mine.yaml: runs.0.splits: split 7: dataset elpv has splits 0 to 4"
+    ):
+        splits_of(tmp_path, splits=[7])

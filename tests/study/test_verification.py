@@ -330,7 +330,7 @@ def plant_unnamed_failure(records):
 def plant_copied_row(records):
     for name in runs.COLUMNS:
         if name.startswith(("test_", "energy", "train_time", "co2")):
-            records[1][name] = records[0][name]
+            records[1][name] = records[0].get(name)
     records[1] |= {"meter": records[0]["meter"], "history": records[0]["history"]}
 
 

@@ -39,9 +39,10 @@ def outcome(results_folder):
 
 def test_the_record_fills_every_column_that_this_machine_can(outcome):
     empty = {name for name in runs.COLUMNS if outcome.record[name] is None}
-    assert empty == {"failure", "energy_gpu_kwh", "idle_power_w", "largest_batch_size"}
+    of_grades = {"test_quadratic_kappa", "test_mean_absolute_error"}
+    assert empty == {"failure", "energy_gpu_kwh", "idle_power_w", "largest_batch_size"} | of_grades
     assert outcome.record["status"] == "ok" and outcome.record["run_id"] == SPEC.run_id
-    assert outcome.record["n_train"] == 157 and outcome.record["num_params"] == 1_968_680
+    assert outcome.record["n_train"] == 154 and outcome.record["num_params"] == 1_968_680
 
 
 def test_metrics_are_those_of_the_predictions(outcome):
@@ -86,7 +87,7 @@ def test_the_row_passes_the_gates(outcome):
 def test_the_chosen_epoch_is_the_best_on_validation_and_its_weights_are_tested(monkeypatch, best):
     """Validation scores are made up so that a known epoch wins; its test predictions must be reported."""
     seen = {"val": [], "test": []}
-    real, n_val = training.predict, 525
+    real, n_val = training.predict, 542
 
     def spy(network, batches, spec):
         part = real(network, batches, spec)
