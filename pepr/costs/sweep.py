@@ -12,6 +12,7 @@ import datetime
 import functools
 import json
 import math
+import multiprocessing
 import os
 import re
 import signal
@@ -31,9 +32,8 @@ from pepr.machine.cores import KERNEL_ENVIRONMENT
 from pepr.models.space import model_space
 
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
-MODELS_IN_A_PROCESS = {"cpu": 1, "cuda": 8}
-"""A process does so many models. Resident memory is that of a process, which keeps what a model has left
-behind; a GPU's allocator counts each model by itself, and starting CUDA takes longer than a step."""
+MODELS_IN_A_PROCESS = 16
+"""So many are lost time of one start: loading the libraries takes longer than most models."""
 WORKER = (sys.executable, "-m", "pepr.cli", "step", "sweep")
 POLL_S = 0.2
 COLUMNS = (
@@ -232,13 +232,13 @@ def _last_byte(path: Path) -> bytes:
 
 def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> Iterator[dict[str, Any]]:
     """The rows of models, as their processes tell them; one that dies costs the model that it was at."""
-    waiting, kind = list(models), "cuda" if conditions.device.startswith("cuda") else "cpu"
+    waiting = list(models)
     workers: list[_Worker] = []
     try:
         while waiting or workers:
             while waiting and len(workers) < at_once:
                 share = math.ceil(len(waiting) / at_once)
-                taken = waiting[: min(MODELS_IN_A_PROCESS[kind], share)]
+                taken = waiting[: min(MODELS_IN_A_PROCESS, share)]
                 del waiting[: len(taken)]
                 workers.append(_Worker(taken, conditions, at_once))
             for worker in list(workers):
@@ -291,10 +291,7 @@ class _Worker:
     def lost_row(self) -> Iterator[dict[str, Any]]:
         """The row of the model at which the process died, if it did not do all of its models."""
         if self.models:
-            status = self.process.returncode
-            how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
-            kind = "out_of_memory" if status == -signal.SIGKILL else "error"
-            yield failed_row(self.models.pop(0), self.conditions, kind, f"its process ended by {how}")
+            yield _killed_row(self.models.pop(0), self.conditions, self.process.returncode)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -314,6 +311,13 @@ def failed_row(model: str, conditions: Conditions, failure: str, explanation: st
     )
 
 
+def _killed_row(model: str, conditions: Conditions, status: int) -> dict[str, Any]:
+    """The row of a model whose process ended without a word; what is killed has mostly been too large."""
+    how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+    kind = "out_of_memory" if status == -signal.SIGKILL else "error"
+    return failed_row(model, conditions, kind, f"its process ended by {how}")
+
+
 def _row(model: str, conditions: Conditions, **values: Any) -> dict[str, Any]:
     from pepr.machine import description
 
@@ -331,29 +335,48 @@ def _row(model: str, conditions: Conditions, **values: Any) -> dict[str, Any]:
 
 
 def measure_models(models: Sequence[str], conditions: Conditions) -> Iterator[dict[str, Any]]:
-    """The row of each model, measured in this process; whatever a model does becomes its row."""
+    """The row of each model, measured in this process; whatever a model does becomes its row.
+
+    On a CPU each is measured in a fork of this process: resident memory is that of a process, which keeps
+    what a model has left behind. A GPU's allocator counts each model by itself, and CUDA cannot be forked.
+    """
     from pepr.machine.meter import open_meter
-    from pepr.runs.spec import RunSpec
     from pepr.training import steps
 
     steps.prepare(conditions.device)
     meter = open_meter(conditions.device)
     for model in models:
-        spec = RunSpec(
-            model,
-            "noise",
-            "noise",
-            image_size=conditions.image_size,
-            batch_size=conditions.batch_size,
-            precision=conditions.precision,
-            device=conditions.device,
-        )
-        try:
-            found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}))
-            yield _row(model, conditions, status="ok", **dataclasses.asdict(found))
-        except Exception as error:
-            failure = classify(type(error).__name__, str(error))
-            yield failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")
+        if conditions.device == "cpu" and hasattr(os, "fork"):
+            yield _in_a_fork(model, conditions, meter)
+        else:
+            yield _measure(model, conditions, meter)
+
+
+def _in_a_fork(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]:
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sending.send(_measure(model, conditions, meter)))
+    child.start()
+    sending.close()
+    try:
+        row = receiving.recv()
+    except EOFError:  # it ended before it could tell
+        row = None
+    child.join()
+    return row or _killed_row(model, conditions, child.exitcode)
+
+
+def _measure(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]:
+    from pepr.runs.spec import RunSpec
+    from pepr.training import steps
+
+    try:
+        spec = RunSpec(model, "noise", "noise", **dataclasses.asdict(conditions))
+        found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}))
+    except Exception as error:
+        failure = classify(type(error).__name__, str(error))
+        return failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")
+    return _row(model, conditions, status="ok", **dataclasses.asdict(found))
 
 
 def as_csv(found: Sweep) -> str:

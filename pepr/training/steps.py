@@ -58,7 +58,7 @@ class Steps:
     contended: bool
 
 
-def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 8.0) -> Steps:
+def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
     """Train a model on noise, as the study trains it, until the median of a step is stable or time is up.
 
     Model, size, batch and precision are those of `spec`; its dataset plays no part. Warm-up falls outside.

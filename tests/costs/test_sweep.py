@@ -13,27 +13,29 @@ import pytest
 from pepr.costs import sweep as sweeping
 from pepr.costs.model import Job
 from pepr.costs.sweep import Conditions, Sweep
-from pepr.errors import InputError
+from pepr.errors import InputError, OutOfMemory
+from pepr.machine import meter
 from pepr.models.space import model_space
+from pepr.training import steps
 
 CONDITIONS = Conditions("cpu", 64)
 SMALL = ["dla46_c", "mobilenetv2_050", "resnet18d"]
 TELLS = """
 import json, os, signal, sys, time
-model = sys.argv[1]
-with open(os.environ["CALLS"], "a") as calls:
-    calls.write(model + "\\n")
-if model in os.environ.get("DIES", "").split(","):
-    os.kill(os.getpid(), signal.SIGKILL)
-time.sleep(float(os.environ.get("TAKES", "0")))
-row = dict.fromkeys(json.loads(os.environ["COLUMNS"])) | {
-    "model": model, "status": "ok", "step_time_s": 0.2, "step_cpu_time_s": 0.1, "step_energy_wh": 0.001,
-    "peak_memory_bytes": 10**8, "device": "cpu", "image_size": 64, "batch_size": 32, "precision": "fp32",
-    "hardware": "a machine",
-}
-print(json.dumps(row), flush=True)
+for model in sys.argv[1 : sys.argv.index("--device")]:
+    with open(os.environ["CALLS"], "a") as calls:
+        calls.write(model + "\\n")
+    if model in os.environ.get("DIES", "").split(","):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(float(os.environ.get("TAKES", "0")))
+    row = dict.fromkeys(json.loads(os.environ["COLUMNS"])) | {
+        "model": model, "status": "ok", "step_time_s": 0.2, "step_cpu_time_s": 0.1, "step_energy_wh": 0.001,
+        "peak_memory_bytes": 10**8, "device": "cpu", "image_size": 64, "batch_size": 32, "precision": "fp32",
+        "hardware": "a machine",
+    }
+    print(json.dumps(row), flush=True)
 """
-"""Stands for the process that measures: it tells a row for its first model."""
+"""Stands for the process that measures: it tells a row for each of its models."""
 
 
 @pytest.fixture
@@ -108,10 +110,6 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped_even_after_a_torn_line
 
 
 def test_a_model_that_raises_is_a_row_with_the_largest_batch(monkeypatch):
-    from pepr.errors import OutOfMemory
-    from pepr.machine import meter
-    from pepr.training import steps
-
     def full(spec, meter):
         raise OutOfMemory("CUDA out of memory; largest batch size that fits: 12")
 
@@ -171,6 +169,23 @@ def test_a_sweep_of_another_machine_is_not_taken_for_this_one(worker, tmp_path):
     assert sweeping.find(64, 32, "fp32", "cpu", tmp_path) is None or isinstance(
         sweeping.find(64, 32, "fp32", "cpu", tmp_path), Sweep
     )
+
+
+def test_a_model_that_kills_its_process_costs_no_other(monkeypatch):
+    def deadly(spec, meter):
+        if spec.model == "dla46_c":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("no room for it")
+
+    monkeypatch.setattr(steps, "prepare", lambda device: None)
+    monkeypatch.setattr(steps, "measure_steps", deadly)
+    monkeypatch.setattr(meter, "open_meter", lambda device: meter.Meter(None, {}))
+    first, second = sweeping.measure_models(["dla46_c", "resnet18d"], CONDITIONS)
+    assert (first["failure"], first["explanation"]) == (
+        "out_of_memory",
+        "its process ended by signal SIGKILL",
+    )
+    assert (second["failure"], second["explanation"]) == ("error", "ValueError: no room for it")
 
 
 @pytest.mark.slow
