@@ -47,7 +47,11 @@ JobEpochsOption = Annotated[int | None, typer.Option(help="Epochs, in place of t
 BatchOption = Annotated[int, typer.Option(help="Images in a batch.")]
 SizeOption = Annotated[int, typer.Option(help="Width and height of an image, in pixels.")]
 HardwareOption = Annotated[
-    str, typer.Option(help="`rtx3090`; `shipped`: two CPU cores; or a name that `pepr calibrate` gave.")
+    str | None,
+    typer.Option(
+        help="`here`: as swept, else calibrated; `rtx3090`; `shipped`: two CPU cores; or a name that `pepr "
+        "calibrate` gave. Default: here where swept, else rtx3090."
+    ),
 ]
 
 KeyOption = Annotated[list[str] | None, typer.Option(help="Column that tells rows apart; may be repeated.")]
@@ -327,7 +331,7 @@ def predict(
     setting: SettingOption = None,
     train_images: ImagesOption = None,
     epochs: JobEpochsOption = None,
-    hardware: HardwareOption = "rtx3090",
+    hardware: HardwareOption = None,
     optimiser: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "adam",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,

@@ -83,13 +83,13 @@ class Prediction:
     """Predicted costs of one job with 90% intervals: bytes, Wh and seconds of the whole job.
 
     `reserved_memory_bytes` is what the allocator is expected to take from the card, which PePR-M of the
-    paper uses; `peak_memory_bytes` what it hands out at most.
+    paper uses; `peak_memory_bytes` what it hands out at most. None where no allocator reserves.
     """
 
     peak_memory_bytes: int
     peak_memory_bytes_low: int
     peak_memory_bytes_high: int
-    reserved_memory_bytes: int
+    reserved_memory_bytes: int | None
     energy_wh: float
     energy_wh_low: float
     energy_wh_high: float

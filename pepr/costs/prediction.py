@@ -7,12 +7,14 @@ import functools
 import math
 from typing import Any
 
-from pepr.costs import model as cost
+from pepr.costs import model as cost, sweep
 from pepr.errors import InputError
 from pepr.models import atlas, names
 from pepr.models.space import model_space
 
 GB = 1e9
+HERE = "here"
+"""This machine, as `pepr sweep` or `pepr calibrate` has measured it."""
 
 
 def models_for(image_size: int) -> tuple[list[str], list[str]]:
@@ -23,20 +25,28 @@ def models_for(image_size: int) -> tuple[list[str], list[str]]:
 
 
 def as_row(
-    model: str, job: cost.Job, hardware_name: str = "rtx3090", card_gb: float | None = None
+    model: str, job: cost.Job, hardware_name: str | None = None, card_gb: float | None = None
 ) -> dict[str, Any]:
     """What fine-tuning a model is predicted to cost, in the keys of `pepr predict --json`.
 
-    `model` may be any name of a model (`names.plain`); `taken` says what it was taken for. Raises
-    InputError for an unknown model or machine, or an image size that the model cannot take.
+    Without a machine's name it is for this one where `pepr sweep` measured a step of the model here, else for
+    the authors'; `swept` says which. `model` may be any name of a model (`names.plain`); `taken` says what it
+    was taken for. Raises InputError for an unknown model or machine, or an image size that the model cannot
+    take.
     """
     model, taken = dataclasses.astuple(names.plain(model))
     if job.checkpointing:
         entry = atlas.compute(model, job.image_size, checkpointing=True)
     else:
         entry = atlas.look_up(model, job.image_size)
-    hardware = find_hardware(hardware_name)
-    predicted = cost.predict(entry, job, hardware)
+    swept = sweep.of_job(job) if hardware_name in (None, HERE) else None
+    measured = swept and swept.row(model)
+    if measured:
+        predicted, described, basis = sweep.predict(measured, job), swept.hardware, sweep.basis(measured)
+    else:
+        hardware = find_hardware(hardware_name or "rtx3090")
+        predicted, described = cost.predict(entry, job, hardware), hardware.described
+        basis = cost.basis(entry, job, hardware)
     row = {
         "model": model,
         "taken": taken,
@@ -60,8 +70,9 @@ def as_row(
         "image_size": job.image_size,
         "optimiser": job.optimiser,
         "precision": job.precision,
-        "hardware": hardware.described,
-        "basis": cost.basis(entry, job, hardware),
+        "hardware": described,
+        "swept": bool(measured),
+        "basis": basis,
     }
     if card_gb is not None:
         if not 0 < card_gb < math.inf:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.analysis.ranked import as_ranked
-from pepr.costs import model as cost, prediction
+from pepr.costs import model as cost, prediction, sweep
 from pepr.errors import DataUnavailable, InputError
 from pepr.grids import carbon_intensity
 from pepr.score import pepr
@@ -160,7 +160,11 @@ def nearest_setting(default: str, given: str | None, train_images: int | None) -
 def from_authors(
     tables: Published, setting: str, train_images: int | None = None, runs: Versions | None = None
 ) -> pd.DataFrame:
-    """Candidates of one of the paper's settings; runs that the audit found unusable are left out."""
+    """Candidates of one of the paper's settings; runs that the audit found unusable are left out.
+
+    Where `pepr sweep` has measured this machine under the conditions of the setting, all costs are of this
+    machine, and a model that has none here is left out.
+    """
     from pepr.costs.fit import test_images
     from pepr.published.reproduction import performance
     from pepr.published.versions import of
@@ -168,14 +172,17 @@ def from_authors(
     runs = runs or of(tables)
     rows = runs.best[runs.best["dataset"] == setting]
     job = cost.job_of(setting, train_images=train_images)
+    swept = sweep.of_job(job) is not None
     same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
     out = []
     for row, readings in zip(
         rows.itertuples(), zip(*(performance(rows, how) for how in READINGS), strict=True), strict=True
     ):
         predicted = prediction.as_row(row.model, job)
+        if swept and not predicted["swept"]:
+            continue  # not measured here: its costs would be another machine's
         theirs = {}
-        if same_job:
+        if same_job and not swept:
             theirs = {"train_time_s": 10.0 * row.train_time, "peak_memory_gb": row.memM}
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy

@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pepr.costs.model import ACTIVATION_SHARE, Job
+from pepr.costs.model import ACTIVATION_SHARE, Job, Prediction
 from pepr.errors import InputError, classify
 from pepr.files import results_root, write_atomic
 from pepr.machine.cores import KERNEL_ENVIRONMENT
@@ -148,7 +148,11 @@ def sweep(
 
 def step_time_s(row: dict[str, Any]) -> float:
     """Seconds of a step: processor time on a CPU, where a run has one thread and others run beside it."""
-    return row["step_cpu_time_s" if row["device"] == "cpu" else "step_time_s"]
+    return row[f"step{_clock(row)}_time_s"]
+
+
+def _clock(row: dict[str, Any]) -> str:
+    return "_cpu" if row["device"] == "cpu" else ""
 
 
 def line(row: dict[str, Any]) -> str:
@@ -406,19 +410,20 @@ def find(
     image_size: int, batch_size: int, precision: str, device: str | None = None, folder: Path | None = None
 ) -> Sweep | None:
     """This machine's sweep under these conditions, else the shipped one of like hardware; else None."""
+    alike = f"-{image_size}px-b{batch_size}-{precision}"
+    own = sorted((folder or sweeps_folder()).glob(f"*{alike}.jsonl"))
+    shipped = [one for one in shipped_sweeps() if one.conditions.name.endswith(alike)]
+    if not own and not shipped:
+        return None
     from pepr.machine import description
 
     device = device or description.default_device()
-    conditions = Conditions(device, image_size, batch_size, precision)
-    hardware = description.hardware(device)
-    own = _read_rows(rows_path(conditions, folder))
-    own = {model: row for model, row in own.items() if row["hardware"] == hardware}
-    if own:
-        return Sweep(conditions, own)
-    for shipped in shipped_sweeps():
-        if shipped.conditions == conditions and shipped.hardware == hardware:
-            return shipped
-    return None
+    conditions, hardware = Conditions(device, image_size, batch_size, precision), description.hardware(device)
+    rows = _read_rows(rows_path(conditions, folder))
+    rows = {model: row for model, row in rows.items() if row["hardware"] == hardware}
+    if rows:
+        return Sweep(conditions, rows)
+    return next((one for one in shipped if (one.conditions, one.hardware) == (conditions, hardware)), None)
 
 
 @functools.cache
@@ -431,16 +436,41 @@ def shipped_sweeps() -> tuple[Sweep, ...]:
     return tuple(read_csv(path) for path in paths)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a job costs by its step: seconds (processor time on a CPU), Wh and bytes."""
-
-    train_time_s: float
-    energy_wh: float
-    peak_memory_bytes: int
+SPREAD = {"peak_memory_bytes": 1.15, "energy_wh": 1.15, "train_time_s": 1.15}
+"""By which factor nine of ten runs lie at most above or below what their measured step says."""
 
 
-def of_job(row: dict[str, Any], job: Job) -> Cost:
-    """From a measured step to a job: epochs times steps; validation is no part, as in the study's rows."""
-    steps = job.epochs * job.train_images / job.batch_size
-    return Cost(steps * step_time_s(row), steps * row["step_energy_wh"], int(row["peak_memory_bytes"]))
+def predict(row: dict[str, Any], job: Job) -> Prediction:
+    """What a job costs by a measured step of its model: epochs times steps of training and, after each epoch,
+    of the test images, as the cost model counts them. Time is processor time on a CPU."""
+    steps, evaluations = job.train_images / job.batch_size, job.test_images / job.batch_size
+    seconds = steps * step_time_s(row) + evaluations * row[f"eval{_clock(row)}_time_s"]
+    wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
+    found = {
+        "peak_memory_bytes": float(row["peak_memory_bytes"]),
+        "energy_wh": job.epochs * wh,
+        "train_time_s": job.epochs * seconds,
+    }
+    bounds = {f"{name}_low": value / SPREAD[name] for name, value in found.items()}
+    bounds |= {f"{name}_high": value * SPREAD[name] for name, value in found.items()}
+    known = found | bounds
+    memory = {name: round(value) for name, value in known.items() if "memory" in name}
+    return Prediction(reserved_memory_bytes=None, **known | memory)
+
+
+def of_job(job: Job) -> Sweep | None:
+    """This machine's sweep under the conditions of a job; None where there is none, or where it would not
+    hold: another optimiser than the loop's, or activations that are computed twice."""
+    if job.optimiser != "adam" or job.checkpointing:
+        return None
+    return find(job.image_size, job.batch_size, job.precision)
+
+
+def basis(row: dict[str, Any]) -> str:
+    """How a prediction from a step is known, in words."""
+    clock = "processor time" if row["device"] == "cpu" else "time"
+    return (
+        f"a training step measured on this machine ({row['measured_at'][:10]}, {row['steps']} steps, "
+        f"{clock}), times the steps of the job; energy by {row['energy_source']}; interval: a factor of "
+        f"{SPREAD['energy_wh']:g} either way"
+    )

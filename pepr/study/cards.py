@@ -140,6 +140,8 @@ def describe(record: Mapping[str, Any], country: str | None = None) -> Training:
     intensity, grid = record.get("carbon_intensity_g_per_kwh") or world, words
     if country:
         intensity, grid = carbon_intensity(country)
+        if intensity is None:
+            raise InputError(f"country {country!r}: CodeCarbon's table has no intensity of its grid")
     elif intensity != world:
         grid = "the grid that the run was set to"
     return Training(

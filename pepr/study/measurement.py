@@ -330,7 +330,7 @@ def _costs(meter: Meter) -> dict[str, Any]:
         "energy_ram_kwh": window.energy_ram_kwh,
         "idle_power_w": meter.idle_power_w,
         "power_limit_w": meter.power_limit_w,
-        "co2eq_g": window.energy_kwh * intensity,
+        "co2eq_g": intensity and window.energy_kwh * intensity,
         "carbon_intensity_g_per_kwh": intensity,
         "train_time_s": window.time_s,
         "train_cpu_time_s": window.cpu_time_s,

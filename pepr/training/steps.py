@@ -40,8 +40,9 @@ WINDOWS = ("train", "validation")
 class Steps:
     """The costs of a training step and of an evaluation step, each of `batch_size` images.
 
-    Times in seconds, processor times beside them; energies in Wh; `steps` that were measured, by rounds of
-    which the medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form.
+    Times in seconds, processor times beside them; energies in Wh, which a load model charges for processor
+    time alone, so that waiting for a core costs nothing; `steps` that were measured, by rounds of which the
+    medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form.
     """
 
     num_params: int
@@ -109,7 +110,7 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     return Steps(
         num_params=created.num_params,
         steps=sum(one.steps for one in rounds),
-        **_medians(rounds),
+        **_medians([one.costs(meter) for one in rounds]),
         peak_memory_bytes=memory.peak(),
         memory_source=memory.source,
         energy_source=source,
@@ -126,15 +127,21 @@ class _Round:
     evaluation: Window
     evaluated: float
 
-    def costs(self) -> dict[str, float]:
-        return {
-            "step_time_s": self.train.time_s / self.steps,
-            "step_cpu_time_s": self.train.cpu_time_s / self.steps,
-            "step_energy_wh": 1000 * self.train.energy_kwh / self.steps,
-            "eval_time_s": self.evaluation.time_s / self.evaluated,
-            "eval_cpu_time_s": self.evaluation.cpu_time_s / self.evaluated,
-            "eval_energy_wh": 1000 * self.evaluation.energy_kwh / self.evaluated,
-        }
+    def costs(self, meter: Meter) -> dict[str, float]:
+        """Of one step each; energies by `meter`, whose load model knows no waiting."""
+        found = {}
+        for name, window, steps in (
+            ("step", self.train, self.steps),
+            ("eval", self.evaluation, self.evaluated),
+        ):
+            kwh = window.energy_kwh
+            if meter.load_model is not None:
+                seconds = window.cpu_time_s
+                kwh = sum(meter.load_model.energy_kwh(seconds, seconds, meter.runs_at_once))
+            found[f"{name}_time_s"] = window.time_s / steps
+            found[f"{name}_cpu_time_s"] = window.cpu_time_s / steps
+            found[f"{name}_energy_wh"] = 1000 * kwh / steps
+        return found
 
 
 def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[_Round]:
@@ -156,7 +163,7 @@ def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -
 
 
 def _agree(rounds: list[_Round]) -> bool:
-    times = sorted(one.costs()["step_cpu_time_s"] or one.costs()["step_time_s"] for one in rounds)
+    times = sorted((one.train.cpu_time_s or one.train.time_s) / one.steps for one in rounds)
     if len(times) < FEWEST_ROUNDS:
         return False
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -176,8 +183,7 @@ def _difference(after: Window, before: Window) -> Window:
     return Window(**{name: (getattr(after, name) or 0.0) - (getattr(before, name) or 0.0) for name in names})
 
 
-def _medians(rounds: list[_Round]) -> dict[str, float]:
-    costs = [one.costs() for one in rounds]
+def _medians(costs: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(one[name] for one in costs) for name in costs[0]}
 
 

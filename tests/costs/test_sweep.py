@@ -7,15 +7,19 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from pepr.costs import sweep as sweeping
-from pepr.costs.model import Job
-from pepr.costs.sweep import Conditions, Sweep
+from pepr import published
+from pepr.costs import prediction, recommendation, sweep as sweeping
+from pepr.costs.model import Job, job_of
+from pepr.costs.sweep import Conditions
 from pepr.errors import InputError, OutOfMemory
-from pepr.machine import meter
+from pepr.machine import description, meter
 from pepr.models.space import model_space
+from pepr.runs.spec import RunSpec
+from pepr.study import forecast as forecasting
 from pepr.training import steps
 
 CONDITIONS = Conditions("cpu", 64)
@@ -150,25 +154,91 @@ def test_conditions_are_checked(asked, said):
             sweeping.conditions_of(*asked)
 
 
-def test_a_job_is_its_epochs_times_the_steps_of_one():
-    row = {
-        "device": "cpu",
-        "step_time_s": 9.0,
-        "step_cpu_time_s": 0.5,
-        "step_energy_wh": 0.002,
-        "peak_memory_bytes": 10**8,
-    }
-    job = Job("lidc", train_images=320, test_images=0, epochs=3, batch_size=32)
-    cost = sweeping.of_job(row, job)
-    assert (cost.train_time_s, cost.energy_wh, cost.peak_memory_bytes) == (15.0, pytest.approx(0.06), 10**8)
-    assert sweeping.of_job({**row, "device": "cuda"}, job).train_time_s == 270.0
+ROW = {
+    "model": "dla46_c",
+    "status": "ok",
+    "steps": 9,
+    "step_time_s": 9.0,
+    "step_cpu_time_s": 0.5,
+    "step_energy_wh": 0.002,
+    "eval_time_s": 3.0,
+    "eval_cpu_time_s": 0.1,
+    "eval_energy_wh": 0.0005,
+    "peak_memory_bytes": 10**8,
+    "energy_source": "cpu:load_model",
+    "device": "cpu",
+    "image_size": 256,
+    "batch_size": 32,
+    "precision": "fp32",
+    "measured_at": "2026-11-27T13:00:00+00:00",
+}
 
 
-def test_a_sweep_of_another_machine_is_not_taken_for_this_one(worker, tmp_path):
-    sweeping.sweep(CONDITIONS, SMALL, silent, tmp_path)
-    assert sweeping.find(64, 32, "fp32", "cpu", tmp_path) is None or isinstance(
-        sweeping.find(64, 32, "fp32", "cpu", tmp_path), Sweep
-    )
+def test_a_job_is_its_epochs_times_its_steps_and_tests():
+    job = Job("lidc", train_images=320, test_images=64, epochs=3, batch_size=32)
+    found = sweeping.predict(ROW, job)
+    assert found.train_time_s == pytest.approx(3 * (10 * 0.5 + 2 * 0.1))
+    assert found.energy_wh == pytest.approx(3 * (10 * 0.002 + 2 * 0.0005))
+    assert found.peak_memory_bytes == 10**8 and found.reserved_memory_bytes is None
+    assert found.energy_wh_low < found.energy_wh < found.energy_wh_high
+    assert sweeping.predict({**ROW, "device": "cuda"}, job).train_time_s == pytest.approx(3 * (90 + 6))
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return published.load()
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """This machine, swept at 256 px: every model the same, but one that had no room."""
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    path = sweeping.rows_path(Conditions("cpu", 256))
+    path.parent.mkdir(parents=True)
+    here = {**ROW, "hardware": description.hardware("cpu")}
+    rows = [{**here, "model": model} for model in model_space()]
+    rows[0] |= {"status": "failed", "failure": "out_of_memory"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows[0]["model"]
+
+
+def test_predict_takes_the_measured_step_of_this_machine_and_says_so(swept):
+    job = job_of("lidc")
+    row = prediction.as_row("resnet18d", job)
+    assert row["swept"] and row["hardware"] == description.hardware("cpu")
+    assert row["energy_wh"] == pytest.approx(sweeping.predict(ROW, job).energy_wh)
+    assert "a training step measured on this machine (2026-11-27, 9 steps" in row["basis"]
+    assert not prediction.as_row("resnet18d", job, "rtx3090")["swept"]
+    assert not prediction.as_row(swept, job)["swept"]
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 128}, {"batch_size": 16}, {"optimiser": "sgd"}])
+def test_a_sweep_under_other_conditions_is_not_taken(swept, changes):
+    row = prediction.as_row("resnet18d", job_of("lidc", **changes))
+    assert not row["swept"] and "3090" in row["hardware"]
+
+
+def test_a_sweep_of_another_machine_is_not_taken(swept, monkeypatch):
+    monkeypatch.setattr(description, "hardware", lambda device: "another machine")
+    assert not prediction.as_row("resnet18d", job_of("lidc"))["swept"]
+
+
+def test_recommend_takes_all_costs_from_the_sweep_and_leaves_out_what_was_not_measured(swept, tables):
+    table = recommendation.from_authors(tables, "lidc").set_index("model")
+    assert swept not in table.index
+    assert table["energy_wh"].unique() == pytest.approx([sweeping.predict(ROW, job_of("lidc")).energy_wh])
+    assert (table["measured"].str.len() == 1).all()
+
+
+def test_plan_takes_the_sweep_for_runs_that_nobody_has_measured(swept):
+    spec = RunSpec("resnet18d", "pneumoniamnist", "pneumonia", image_size=256, epochs=10)
+    profile = SimpleNamespace(name="nobody's")
+    found = forecasting.forecast(profile, [spec], "cpu")
+    assert "1 of 1 runs predicted by steps that `pepr sweep` measured here" in found.basis
+    images = forecasting.image_counts("pneumoniamnist")
+    expected = sweeping.predict(ROW, forecasting._job(spec, images)).train_time_s
+    assert found.hours == pytest.approx(expected / 3600)
 
 
 def test_a_model_that_kills_its_process_costs_no_other(monkeypatch):

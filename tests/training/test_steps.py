@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pepr.errors import OutOfMemory
-from pepr.machine.meter import Window
+from pepr.machine.meter import LoadModel, Meter, Window
 from pepr.runs.spec import RunSpec
 from pepr.training import loop, steps
 from tests.training.test_training import fake_meter
@@ -58,8 +58,18 @@ def test_rounds_agree_when_their_middle_half_is_narrow(seconds, agree):
 
 
 def test_the_median_round_counts():
-    found = steps._medians(rounds_of(1.0, 9.0, 2.0))
+    found = steps._medians([one.costs(fake_meter()) for one in rounds_of(1.0, 9.0, 2.0)])
     assert found["step_time_s"] == 2.0 and found["eval_time_s"] == 1.0
+
+
+def test_waiting_for_a_core_costs_nothing_by_a_load_model():
+    meter = Meter(None, {"cpu": "load_model"}, load_model=LoadModel(4.0, 10.0), runs_at_once=2)
+    quiet, waited = (
+        steps._Round(1, Window(time_s=time, cpu_time_s=1.0), Window(cpu_time_s=1.0), 2).costs(meter)
+        for time in (1.0, 7.0)
+    )
+    assert quiet["step_energy_wh"] == waited["step_energy_wh"] == pytest.approx((4.0 + 5.0) / 3600)
+    assert (quiet["step_time_s"], waited["step_time_s"]) == (1.0, 7.0)
 
 
 def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
