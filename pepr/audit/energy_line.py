@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES
 from pepr.stats import FloatArray
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ BoolArray = NDArray[np.bool_]
 
 SIGNIFICANT_DIGITS = 6
 MIN_LINE_ROWS = 8
+FEW_ROWS = 20
+"""Fewer rows than this tell no line from the differences between models."""
+SIBLINGS_APART = np.log(1.6)
+"""The least ratio, as a logarithm, by which a run must differ from its siblings."""
 
 
 def shared(values: FloatArray | None, n_rows: int) -> BoolArray:
@@ -97,3 +102,27 @@ def energy_lines(view: View) -> tuple[FloatArray, FloatArray, FloatArray]:
             deviation[rows] = (energy[rows] - fitted[rows]) / (slope * time[rows])
         tolerance[rows] = max(0.15, 6 * spread)
     return fitted, deviation, tolerance
+
+
+def off_line(view: View) -> list[int]:
+    """Rows far from their setting's line, where it has many rows, that are not as their siblings are."""
+    energy = view.role("energy")
+    if energy is None or view.power is None:
+        return []
+    allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
+    off = (np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0)
+    size = np.bincount(view.setting_code, minlength=len(view.settings))[view.setting_code]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(view.power)
+    group = view.codes_of((view.columns.model, *SIZE_NAMES, *MACHINE_NAMES))
+    middle, count = middle_of(values, group, np.isfinite(values))
+    alike = (count >= 3) & (np.abs(values - middle) < SIBLINGS_APART)
+    return np.flatnonzero(off & (size >= FEW_ROWS) & ~alike).tolist()
+
+
+def middle_of(
+    values: FloatArray, group: NDArray[np.int64], known: BoolArray
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """The median of each row's group [rows], and how many known rows that group has [rows]."""
+    series = pd.Series(np.where(known, values, np.nan)).groupby(group)
+    return series.transform("median").to_numpy(), series.transform("count").to_numpy()

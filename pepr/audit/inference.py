@@ -19,6 +19,7 @@ DROPPED_IMAGES = 8
 test set: three standard deviations for a batch of 32."""
 LATTICE_LIMIT = 20_000
 MIN_DISTINCT = 8
+MANY_DISTINCT = 40
 
 
 def _without_neighbours(counts: pd.Series, n: float) -> set[float]:
@@ -42,7 +43,9 @@ def off_lattice(values: FloatArray, n: FloatArray) -> BoolArray:
 def infer_n_test(values: FloatArray) -> int | None:
     """The smallest n for which at least eight in ten distinct accuracies are k/n; None when not evident.
 
-    An n is evident when the accuracies carry enough digits and there are at least eight distinct ones.
+    An n is evident when the accuracies carry enough digits and there are at least eight distinct ones; of a
+    few, all but one must fit. Where twice, three or four times n fits all of them, that is the number: a few
+    counts may be even by chance.
     """
     distinct = np.unique(values[np.isfinite(values)].round(12))
     distinct = distinct[(distinct > 0) & (distinct < 1)]
@@ -52,9 +55,12 @@ def infer_n_test(values: FloatArray) -> int | None:
     for size in (MIN_DISTINCT, 40):
         sample = distinct[np.linspace(0, len(distinct) - 1, min(size, len(distinct))).astype(int)]
         candidates = candidates[_on_lattice(sample, candidates) >= 0.6]
+    least = 0.8 if len(distinct) >= MANY_DISTINCT else max(0.8, 1 - 1.5 / len(distinct))
     for n in candidates:
-        if _on_lattice(distinct, np.array([n]))[0] >= 0.8:
-            return int(n)
+        if _on_lattice(distinct, np.array([n]))[0] >= least:
+            multiples = n * np.arange(2, 5) if len(distinct) < MANY_DISTINCT else n * np.ones(0)
+            whole = [m for m in multiples if _on_lattice(distinct, np.array([m]))[0] == 1]
+            return int(whole[0]) if whole and _on_lattice(distinct, np.array([n]))[0] < 1 else int(n)
     return None
 
 

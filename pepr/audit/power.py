@@ -20,8 +20,8 @@ LARGEST_PUE = 1.67
 """The largest power usage effectiveness that common meters multiply by (the 2019 global average)."""
 MACHINE_POWER_W = 15_000.0
 """More than one server draws: NVIDIA's DGX B200, eight of its largest cards, is specified with 14.3 kW."""
-LEAST_POWER_W = 0.3
-"""Less than a computer that trains draws; a phone's processor alone takes more."""
+LEAST_POWER_W = 1.0
+"""Less than a computer that trains draws; a single-board computer that idles takes two or three."""
 PLAUSIBLE_W = (2.0, 6000.0)
 """What one machine draws, where a unit is guessed: from a single-board computer to a server with cards."""
 UNIT_GUESSES = (
@@ -144,21 +144,18 @@ def watts(power: float) -> str:
     "the energy is of another machine, of another unit, or was never measured.",
 )
 def beyond_named_hardware(view: View) -> list[Finding]:
-    power = view.power
-    cpus, gpus = view.texts("cpu"), view.texts("gpu")
-    if power is None or (cpus is None and gpus is None):
+    power, names = view.power, _named_parts(view)
+    if power is None or names is None:
         return []
-    blank = [""] * view.n_rows
     devices = view.role("devices")
     count = np.ones(view.n_rows) if devices is None else np.fmax(np.nan_to_num(devices, nan=1.0), 1.0)
-    names = list(zip(cpus or blank, gpus or blank, strict=True))
     ceilings = {pair: ceiling_w(*pair) for pair in set(names)}
     alone = np.array([ceilings[pair][0] for pair in names])
     ceiling = np.array([c + (n - 1) * ceilings[p][1] for c, n, p in zip(alone, count, names, strict=True)])
     rows = np.flatnonzero((power > ceiling) & (power <= MACHINE_POWER_W * _count(view)))
     limit = _limit(view)
     rows = [row for row in rows if not np.isfinite(limit[row])]
-    named = [name for name in (view.columns.cpu, view.columns.gpu) if name]
+    named = [name for name in (view.columns.cpu, view.columns.gpu, view.columns.hardware) if name]
     return view.findings(
         "beyond_named_hardware",
         rows,
@@ -171,6 +168,17 @@ def beyond_named_hardware(view: View) -> list[Finding]:
             f"reaches {watts(ceiling[row])} at most."
         ),
     )
+
+
+def _named_parts(view: View) -> list[tuple[str, str]] | None:
+    """The processor and the card that each row names [rows]; None where the table names neither."""
+    cpus, gpus, either = view.texts("cpu"), view.texts("gpu"), view.texts("hardware")
+    blank = [""] * view.n_rows
+    if cpus is not None or gpus is not None:
+        return list(zip(cpus or blank, gpus or blank, strict=True))
+    if either is None:
+        return None
+    return [("", name) if card_power_w(name) else (name, "") for name in either]
 
 
 def ceiling_w(cpu: str, gpu: str) -> tuple[float, float]:
@@ -191,7 +199,9 @@ def ceiling_w(cpu: str, gpu: str) -> tuple[float, float]:
 
 
 def _several(name: str) -> int:
-    found = re.match(r"(\d+)\s*[x×]\s", name.lower())
+    found = re.match(r"(\d+)\s*[x×]\s*", name.lower()) or re.search(
+        r"[\s(][x×]\s*(\d{1,2})\)?$", name.lower()
+    )
     return int(found[1]) if found else 1
 
 

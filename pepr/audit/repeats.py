@@ -31,7 +31,8 @@ def without_repeats(
     Raises InputError where two rows have one key and are neither copies nor steps of one run: what else
     tells them apart is for the user to say.
     """
-    copies = table.duplicated().to_numpy()
+    numbered = [name for name in ("index", "Unnamed: 0") if name in table.columns]
+    copies = table.drop(columns=numbered).duplicated().to_numpy()
     found = [_finding("repeated_row", table, columns, row, _COPY) for row in np.flatnonzero(copies)]
     names = list(key) or key_columns(reader.header)
     if not key and names and names[0] != "run_id" and columns.model not in names:

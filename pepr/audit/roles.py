@@ -23,13 +23,14 @@ ALIASES = {
     "n_test": ("n_test",),
     "power_limit": ("power_limit_w",),
     "idle_power": ("idle_power_w",),
-    "majority_rate": ("test_majority_rate",),
+    "majority_rate": ("test_majority_rate", "majority_rate", "majority_class_rate", "majority_share"),
     "constant_flag": ("constant_predictor",),
     "status": ("status",),
     "run": ("run_id",),
     "country": ("country", "country_iso_code", "country_code", "country_name", "iso_code", "location"),
     "cpu": ("cpu_model", "cpu_name", "cpu", "processor"),
     "gpu": ("gpu_model", "gpu_name", "gpu", "gpu_type", "accelerator"),
+    "hardware": ("hardware", "device", "device_name", "machine", "system"),
     "energy_cpu": ("energy_cpu_kwh", "cpu_energy_kwh", "cpu_energy"),
     "energy_gpu": ("energy_gpu_kwh", "gpu_energy_kwh", "gpu_energy"),
     "devices": ("gpu_count", "n_gpus", "num_gpus", "n_gpu", "gpus", "n_devices", "num_devices", "devices"),
@@ -39,7 +40,7 @@ ALIASES = {
 """Names under which a role's column is found: this project's first, then the authors'."""
 NAMED_ROLES = {"energy": "energy", "carbon": "carbon", "time": "time"}
 """Roles that a column of any name may play whose words say so, with the quantity of `tables.naming`."""
-TEXT_ROLES = ("model", "setting", "status", "constant_flag", "run", "country", "cpu", "gpu")
+TEXT_ROLES = ("model", "setting", "status", "constant_flag", "run", "country", "cpu", "gpu", "hardware")
 MACHINE_NAMES = (
     "hardware",
     "machine",
@@ -156,6 +157,7 @@ class Columns:
     country: str | None = None
     cpu: str | None = None
     gpu: str | None = None
+    hardware: str | None = None
     energy_cpu: str | None = None
     energy_gpu: str | None = None
     devices: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pepr.audit.energy_line import SIBLINGS_APART, middle_of
 from pepr.audit.finding import NOTE, WARNING, Finding
 from pepr.audit.power import watts
 from pepr.audit.registry import check, where
@@ -12,8 +13,8 @@ from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES
 from pepr.audit.table import View
 from pepr.stats import FloatArray
 
-SIBLINGS_APART = np.log(1.6)
-"""The least ratio, as a logarithm, by which a run must differ from its siblings."""
+UNTIMED_APART = np.log(5)
+"""The same where no times are known: a seed may stop early."""
 SIZES_APART = np.log(4)
 """The same for runs of one model on other data or settings: what they draw varies more."""
 TIMES_ALIKE = np.log(1.5)
@@ -21,8 +22,6 @@ TIMES_ALIKE = np.log(1.5)
 ALONE_APART = np.log(8)
 """The same for a run without siblings, from the nearest of all other rows."""
 PAIR_APART = np.log(5)
-FEW_ROWS = 20
-FEW_ROWS_APART = 4.0
 
 
 @check(
@@ -35,23 +34,24 @@ def unlike_siblings(view: View) -> list[Finding]:
     if energy is None:
         return []
     known = (energy > 0) & ~view.shared_energy
-    known[_off_line(view) if view.power is not None else []] = False
+    known[view.off_line] = False
     by_time = view.power is not None and bool(np.isfinite(view.power[known]).any())
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(view.power if by_time else energy)
     known &= np.isfinite(values)
     same_work = view.codes_of((view.columns.model, *SIZE_NAMES, *MACHINE_NAMES))
     group = view.model_code if by_time else same_work
-    middle, count = _middle(values, same_work, known)
-    odd = _odd(view, values - middle, same_work, known & (count >= 3), SIBLINGS_APART)
+    middle, count = middle_of(values, same_work, known)
+    least = SIBLINGS_APART if by_time else UNTIMED_APART
+    odd = _odd(view, values - middle, same_work, known & (count >= 3), least)
     if by_time:
-        other, of_any = _middle(values, group, known)
+        other, of_any = middle_of(values, group, known)
         own = values - other
         own -= _usual(own, view.codes_of(SIZE_NAMES), known & (of_any >= 3))
         odd |= (more := _odd(view, own, group, known & (of_any >= 3) & (count < 3), SIZES_APART))
         middle, count = np.where(more, other, middle), np.where(more, of_any, count)
     found = {int(row): middle[row] for row in np.flatnonzero(odd)}
-    _, count = _middle(values, group, known)
+    _, count = middle_of(values, group, known)
     found |= _lost_of_pairs(view, values, group, known & (count == 2), by_time)
     if by_time:
         found |= {row: v for row, v in _alone(view, values, known, group).items() if row not in found}
@@ -90,15 +90,9 @@ def _odd(view: View, own: FloatArray, group: np.ndarray, among: np.ndarray, leas
     return odd & ~_other_machine(view, among)
 
 
-def _middle(values: FloatArray, group: np.ndarray, known: np.ndarray) -> tuple[FloatArray, np.ndarray]:
-    """The median of each row's group [rows], and how many known rows that group has [rows]."""
-    series = pd.Series(np.where(known, values, np.nan)).groupby(group)
-    return series.transform("median").to_numpy(), series.transform("count").to_numpy()
-
-
 def _usual(own: FloatArray, setting: np.ndarray, known: np.ndarray) -> FloatArray:
     """What the rows of each setting have in common [rows]: short runs draw less. 0 for a few rows."""
-    middle, count = _middle(own, setting, known)
+    middle, count = middle_of(own, setting, known)
     return np.where(count >= 5, middle, 0.0)
 
 
@@ -118,7 +112,7 @@ def _other_machine(view: View, known: np.ndarray) -> np.ndarray:
     same_work = view.codes_of((view.columns.model, *SIZE_NAMES))
     with np.errstate(divide="ignore", invalid="ignore"):
         log_time = np.log(time)
-    middle, count = _middle(log_time, same_work, known & np.isfinite(log_time))
+    middle, count = middle_of(log_time, same_work, known & np.isfinite(log_time))
     return (count >= 3) & (np.abs(log_time - middle) > TIMES_ALIKE)
 
 
@@ -139,7 +133,7 @@ def _lost_of_pairs(
 
 
 def _alone(view: View, values: FloatArray, known: np.ndarray, group: np.ndarray) -> dict[int, float]:
-    """Rows without siblings that are far below all others of their machine; the nearest of these."""
+    """Rows without siblings that are far from all others of their machine; the nearest of these."""
     found = {}
     codes = view.machine_code
     sizes = pd.Series(known.astype(int)).groupby(group).transform("sum").to_numpy()
@@ -149,9 +143,9 @@ def _alone(view: View, values: FloatArray, known: np.ndarray, group: np.ndarray)
             continue
         order = rows[np.argsort(values[rows])]
         gaps = np.diff(values[order])
-        first = order[0]
-        if sizes[first] == 1 and gaps[0] > max(ALONE_APART, 3 * gaps[1:].max()):
-            found[int(first)] = float(values[order[1]])
+        for end, near, gap, rest in ((0, 1, gaps[0], gaps[1:]), (-1, -2, gaps[-1], gaps[:-1])):
+            if sizes[order[end]] == 1 and gap > max(ALONE_APART, 3 * rest.max()):
+                found[int(order[end])] = float(values[order[near]])
     return found
 
 
@@ -164,7 +158,7 @@ def off_energy_time_line(view: View) -> list[Finding]:
     energy = view.role("energy")
     if energy is None or view.role("time") is None:
         return []
-    rows = [row for row in _off_line(view) if row not in set(_second_machine(view))]
+    rows = [row for row in view.off_line if row not in set(_second_machine(view))]
     return view.findings(
         "off_energy_time_line",
         rows,
@@ -180,21 +174,9 @@ def off_energy_time_line(view: View) -> list[Finding]:
     )
 
 
-def _off_line(view: View) -> list[int]:
-    """Rows far from their setting's line; in a small setting, by a factor that no network's load explains."""
-    energy = view.role("energy")
-    allowed = np.maximum(0.3, 8 / 6 * view.energy_tolerance)
-    off = (np.abs(view.energy_deviation) > allowed) & ~view.shared_energy & (energy > 0)
-    size = np.bincount(view.setting_code, minlength=len(view.settings))[view.setting_code]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = energy / view.fitted_energy
-    far = (ratio > FEW_ROWS_APART) | (ratio < 1 / FEW_ROWS_APART)
-    return [int(row) for row in np.flatnonzero(off & ((size >= FEW_ROWS) | far))]
-
-
 def _second_machine(view: View) -> list[int]:
     """Rows off the line that are too many to be mistakes, and agree among themselves in their power."""
-    rows = np.array(_off_line(view), dtype=np.int64)
+    rows = np.array(view.off_line, dtype=np.int64)
     found: list[int] = []
     for code in np.unique(view.setting_code[rows]):
         here = rows[view.setting_code[rows] == code]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, shared
+from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, off_line, shared
 from pepr.audit.finding import Finding
 from pepr.audit.inference import class_rates, infer_n_test, is_one_of, largest_rate, off_lattice
 from pepr.audit.roles import MACHINE_NAMES, Columns, columns_of
@@ -42,6 +42,7 @@ class View:
         self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
         self.n_rows = len(self.table)
         self._numbers: dict[str, FloatArray] = {}
+        self._codes: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._models = [str(name) for name in self.table[self.columns.model]]
         setting = self.columns.setting
         labels = self.table[setting].astype(str) if setting else pd.Series(["all"] * self.n_rows)
@@ -133,10 +134,12 @@ class View:
 
     def codes_of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """A number [rows] for every combination of the cells of those `names` that the table has."""
-        present = [name for name in names if name in self.table.columns]
-        if not present:
-            return np.zeros(self.n_rows, dtype=np.int64)
-        return self.table.groupby(present, dropna=False, sort=False).ngroup().to_numpy()
+        present = tuple(name for name in dict.fromkeys(names) if name in self.table.columns)
+        if present not in self._codes:
+            grouped = self.table.groupby(list(present), dropna=False, sort=False) if present else None
+            none = np.zeros(self.n_rows, dtype=np.int64)
+            self._codes[present] = none if grouped is None else grouped.ngroup().to_numpy()
+        return self._codes[present]
 
     @cached_property
     def machine_code(self) -> NDArray[np.int64]:
@@ -179,6 +182,11 @@ class View:
     @cached_property
     def _energy_line(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         return energy_lines(self)
+
+    @cached_property
+    def off_line(self) -> list[int]:
+        """Rows far from their setting's line, where it has many rows, that are not as their siblings are."""
+        return off_line(self)
 
     @cached_property
     def rows_by_setting(self) -> list[NDArray[np.int64]]:

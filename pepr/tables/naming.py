@@ -38,7 +38,8 @@ PARTS = _words("cpu gpu ram dram idle inference infer inf test validation val li
 """Words that make of a quantity a part of it, or another phase's."""
 NOT_TOTALS = _words(
     "rate intensity per source start end stamp norm pepr std sd err error ci low high factor step first "
-    "median mean avg average max"
+    "median mean avg average max min epoch batch image iteration iter sample query token request item load "
+    "loading compile download wait queue eval evaluation predict prediction preprocessing latency saved unit"
 )
 ACCURACY = _words("accuracy acc top1")
 PERFORMANCES = ACCURACY | _words(
