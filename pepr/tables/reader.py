@@ -18,7 +18,7 @@ import pandas as pd
 from pepr.errors import InputError
 from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, number
 from pepr.tables.keys import Keys, key_columns
-from pepr.tables.source import Line, Place, open_source
+from pepr.tables.source import Line, Place, Source, open_source
 
 if TYPE_CHECKING:
     from pepr.tables.join import Joined
@@ -173,18 +173,21 @@ class Reader:
 
     def _all_rows(self) -> Iterator[Line]:
         for source in self.sources:
-            same = source.header == self.header[: self.own_width]
-            places = [self.header.index(name) for name in source.header]
-            for line in source.lines():
-                cells = line.cells
-                if not same:
-                    spread = [""] * self.own_width
-                    for place, cell in zip(places, cells, strict=True):
-                        spread[place] = cell
-                    cells = spread
-                yield line._replace(cells=self.joined.extended(cells) if self.joined else cells)
+            if source.header == self.header:
+                yield from source.lines()
+            else:
+                yield from self._spread(source)
             for notice in source.notices:
                 self.say(notice)
+
+    def _spread(self, source: Source) -> Iterator[Line]:
+        """The rows of a source with the cells of all others, and those that a join adds."""
+        places = [self.header.index(name) for name in source.header]
+        for line in source.lines():
+            cells = [""] * self.own_width
+            for place, cell in zip(places, line.cells, strict=True):
+                cells[place] = cell
+            yield line._replace(cells=self.joined.extended(cells) if self.joined else cells)
 
     def _learn_styles(self) -> dict[str, NumberStyle | str]:
         styles = {name: NumberStyle(name) for name in self.header}

@@ -72,7 +72,7 @@ def score_table(
     resources = list(dict.fromkeys(resources))
     if resource_range is not None and len(resources) != 1:
         raise InputError("--range belongs to one resource: score the resources one at a time")
-    done = survey(path, performance, resources, groups, options, joined)
+    done = survey(path, performance, resources, groups, options, joined, as_json)
     check_range(done.reader.path, resource_range)
     added = [f"{pre}{name}{post}" for name in resources for pre, post in (("pepr_", ""), ("", "_norm"))]
     taken = [name for name in added if name in done.reader.header]
@@ -92,6 +92,7 @@ def survey(
     groups: Sequence[str] = (),
     options: Options | None = None,
     joined: Joined | None = None,
+    find_numeric: bool = False,
 ) -> Survey:
     """Read and check what is to be scored. Raises InputError naming file, row, column and a way on."""
     options = options or Options()
@@ -113,7 +114,7 @@ def survey(
     models = Keys(reader, base)
     values, needs, group = array("d"), [array("d") for _ in resources], array("q")
     group_codes: dict[tuple[str, ...], int] = {}
-    numeric = set(reader.header)
+    numeric = set(reader.header) if find_numeric else set()
     hundredths = is_percent(performance)
     for block in reader.blocks():
         keys.add(block)
