@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -10,9 +12,10 @@ from pepr.audit.inference import DROPPED_IMAGES
 from pepr.audit.registry import check, count_words, listed
 from pepr.audit.table import View
 
+DIGIT_CHANGED = "digit_changed"
+
 
 @check(
-    "accuracy_not_k_of_n",
     "An accuracy is a count divided by the number of test images, so it is k/n with a whole k. One that is "
     "not was made otherwise: averaged, rounded, from another test set, or altered.",
 )
@@ -26,20 +29,30 @@ def accuracy_not_k_of_n(view: View) -> list[Finding]:
 
     def explain(row: int) -> str:
         n, value = view.n_test[row], view.performance[row, first(row)]
-        seen = f"{value:.12g} x {n:g} = {value * n:.6g} is not a whole number of test images. "
-        return seen + (_other_test_set(view, row) or _same_digits(view, row, value) or _unexplained(bad, row))
+        return (
+            f"{value:.12g} x {n:g} = {value * n:.6g} is not a whole number of test images. {likely(row)[1]}"
+        )
+
+    @functools.cache
+    def likely(row: int) -> tuple[str, str]:
+        """What may have happened, as one word and as a sentence."""
+        if other := _other_test_set(view, row):
+            return "other_test_set", other
+        if digits := _same_digits(view, row, view.performance[row, first(row)]):
+            return DIGIT_CHANGED, digits
+        return "unexplained", _unexplained(bad, row)
 
     def nearest(row: int) -> float:
         return round(float(view.performance[row, first(row)] * view.n_test[row])) / view.n_test[row]
 
     return view.findings(
-        "accuracy_not_k_of_n",
         np.flatnonzero(bad.any(axis=1)),
         lambda row: ERROR if bad[row, final] else WARNING,
         lambda row: [name for name, off in zip(names, bad[row], strict=True) if off],
         lambda row: view.performance[row, first(row)],
         nearest,
         explain,
+        lambda row: likely(row)[0],
     )
 
 
@@ -77,7 +90,6 @@ def _unexplained(bad: np.ndarray, row: int) -> str:
 
 
 @check(
-    "constant_predictor",
     "A run whose accuracy is the share of one class, epoch after epoch: it answers one class.",
 )
 def constant_predictor(view: View) -> list[Finding]:
@@ -95,7 +107,6 @@ def constant_predictor(view: View) -> list[Finding]:
     final = view.performance[:, -1]
     moving = np.array([len(rates) > 2 * DROPPED_IMAGES for rates in view.class_rates])
     return view.findings(
-        "constant_predictor",
         rows,
         WARNING,
         [view.columns.final],
@@ -112,7 +123,6 @@ def constant_predictor(view: View) -> list[Finding]:
 
 
 @check(
-    "collapsed_run",
     "A run that stopped learning: its training accuracy ends below half of what one constant answer gives, "
     "or its test accuracy falls from a learned level to the share of a small class and stays there.",
 )
@@ -140,7 +150,6 @@ def collapsed_run(view: View) -> list[Finding]:
         )
 
     return view.findings(
-        "collapsed_run",
         np.flatnonzero(untrained | fell),
         ERROR,
         lambda row: [name if untrained[row] else view.columns.final],
@@ -151,7 +160,6 @@ def collapsed_run(view: View) -> list[Finding]:
 
 
 @check(
-    "never_above_majority",
     "A run that in no epoch did better than always answering the largest class.",
 )
 def never_above_majority(view: View) -> list[Finding]:
@@ -160,7 +168,6 @@ def never_above_majority(view: View) -> list[Finding]:
     best, majority = np.fmax.reduce(view.performance, axis=1), view.majority
     rows = np.flatnonzero(best <= majority + 1e-9)
     return view.findings(
-        "never_above_majority",
         rows,
         WARNING,
         list(view.columns.performance),
@@ -175,7 +182,6 @@ def never_above_majority(view: View) -> list[Finding]:
 
 
 @check(
-    "duplicate_architecture",
     "Two names in one setting with the same size and the same accuracy in every epoch: one network under "
     "two names. Averages and rankings then count it twice.",
 )
@@ -194,7 +200,6 @@ def duplicate_architecture(view: View) -> list[Finding]:
         if len(set(names.values())) > 1:
             partner |= {row: listed([n for r, n in names.items() if r != row]) for row in names}
     return view.findings(
-        "duplicate_architecture",
         sorted(partner),
         NOTE,
         [view.columns.parameters, *view.columns.performance],

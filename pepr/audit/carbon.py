@@ -29,7 +29,6 @@ FALLBACK_COUNTRIES = {"CAN", "CANADA", "CA"}
 
 
 @check(
-    "carbon_unit",
     "Carbon divided by energy is a carbon intensity, between 1 and 1,500 g/kWh on any grid. Outside, one of "
     "the two is in another unit than it is taken for.",
 )
@@ -48,7 +47,6 @@ def carbon_unit(view: View) -> list[Finding]:
         return f"{own[row]:.3g} g/kWh is no grid's{likely}"
 
     return view.findings(
-        "carbon_unit",
         rows,
         ERROR,
         [view.columns.carbon, view.columns.energy],
@@ -59,7 +57,6 @@ def carbon_unit(view: View) -> list[Finding]:
 
 
 @check(
-    "carbon_fallback",
     "Carbon divided by energy is a carbon intensity. In some rows it is exactly a constant that meters fall "
     "back on, while the others have a local value: these rows' grams are not comparable.",
 )
@@ -74,7 +71,6 @@ def carbon_fallback(view: View) -> list[Finding]:
         return []
     local = np.nanmedian(intensity[~is_fallback])
     return view.findings(
-        "carbon_fallback",
         np.flatnonzero(is_fallback),
         WARNING,
         [view.columns.carbon, view.columns.energy],
@@ -90,7 +86,6 @@ def carbon_fallback(view: View) -> list[Finding]:
 
 
 @check(
-    "fallback_country",
     "A few rows of a table are in Canada and all others in one other country: CodeCarbon is in Canada when "
     "it cannot locate itself.",
 )
@@ -107,7 +102,6 @@ def fallback_country(view: View) -> list[Finding]:
         return []
     (country,) = others
     return view.findings(
-        "fallback_country",
         np.flatnonzero(away),
         WARNING,
         [str(view.columns.country)],
@@ -121,7 +115,6 @@ def fallback_country(view: View) -> list[Finding]:
 
 
 @check(
-    "carbon_unlike_rest",
     "All rows of a table have one carbon intensity, but for a few: their grams were made in another way.",
 )
 def carbon_unlike_rest(view: View) -> list[Finding]:
@@ -146,7 +139,6 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
         if countries is None or countries[row] in rest
     ]
     return view.findings(
-        "carbon_unlike_rest",
         rows,
         WARNING,
         [view.columns.carbon, view.columns.energy],
@@ -160,7 +152,6 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
 
 
 @check(
-    "carbon_intensity_varies",
     "Within a setting the grams per kWh differ between rows: carbon then ranks the hours at which models "
     "happened to run beside the models themselves.",
 )
@@ -181,7 +172,6 @@ def carbon_intensity_varies(view: View) -> list[Finding]:
         columns = [str(view.columns.carbon), str(view.columns.energy)]
         found.append(
             Finding(
-                "carbon_intensity_varies",
                 NOTE,
                 setting,
                 None,

@@ -21,7 +21,6 @@ SOURCES = {"E_n": "energy", "C_n": "co2", "T_n": "train_time", "M_n": "memR"}
 
 
 @check(
-    "missing_energy",
     "A run that used no energy, or none that was recorded. A zero is a missing value, not a measurement.",
 )
 def missing_energy(view: View) -> list[Finding]:
@@ -30,7 +29,6 @@ def missing_energy(view: View) -> list[Finding]:
         return []
     name = view.columns.energy
     return view.findings(
-        "missing_energy",
         np.flatnonzero(~(energy > 0)),
         lambda row: NOTE if np.isnan(energy[row]) else ERROR,
         [name],
@@ -46,7 +44,6 @@ def missing_energy(view: View) -> list[Finding]:
 
 
 @check(
-    "failed_but_scored",
     "A run whose status is not ok carries a final accuracy, so that it can slip into a ranking.",
 )
 def failed_but_scored(view: View) -> list[Finding]:
@@ -59,7 +56,6 @@ def failed_but_scored(view: View) -> list[Finding]:
     setting = view.columns.setting
     return [
         Finding(
-            "failed_but_scored",
             ERROR,
             str(row[setting]) if setting else None,
             str(row[view.columns.model]),
@@ -73,7 +69,6 @@ def failed_but_scored(view: View) -> list[Finding]:
 
 
 @check(
-    "copied_row",
     "Two rows whose measurements are all identical to the last digit, accuracies included. Two runs cannot "
     "agree so far; one row is a copy of the other, and its own run is missing.",
 )
@@ -104,7 +99,6 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
         )
 
     return view.findings(
-        "copied_row",
         copies,
         ERROR if owner is not None else WARNING,
         [c for c in (name, view.columns.time, view.columns.final) if c],
@@ -115,7 +109,6 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
 
 
 @check(
-    "copied_energy",
     "Rows that share an energy (or carbon) to the last digit without being the same run. A measurement does "
     "not repeat so; the line of energy over time, or the carbon intensity of its hour, tells which of the "
     "rows owns the value.",
@@ -161,7 +154,6 @@ def copied_energy(view: View) -> list[Finding]:
         return seen + why + _likely_cause(view, row)
 
     return view.findings(
-        "copied_energy",
         wrong,
         lambda row: ERROR if groups[row].owner is not None or row not in groups[row].candidates else WARNING,
         lambda row: [*names, *([view.columns.carbon] if carbon_too[row] and view.columns.carbon else [])],
@@ -184,7 +176,6 @@ def _likely_cause(view: View, row: int) -> str:
 
 
 @check(
-    "copied_time",
     "Rows that share a training time to the last digit without being the same run.",
 )
 def copied_time(view: View) -> list[Finding]:
@@ -194,7 +185,6 @@ def copied_time(view: View) -> list[Finding]:
     rows = np.flatnonzero(shared(time, view.n_rows) & (view.copied_rows < 0))
     twins = pd.Series(rows).groupby(time[rows]).agg(list) if rows.size else {}
     return view.findings(
-        "copied_time",
         rows,
         WARNING,
         [view.columns.time],
@@ -209,7 +199,6 @@ def copied_time(view: View) -> list[Finding]:
 
 
 @check(
-    "constant_column",
     "A measured column that holds one value in every row. Zeros are missing values; any other constant "
     "describes the machine, not the runs.",
 )
@@ -237,7 +226,6 @@ def constant_column(view: View) -> list[Finding]:
         )
         found.append(
             Finding(
-                "constant_column",
                 WARNING if zero and not part else NOTE,
                 None,
                 None,
@@ -251,7 +239,6 @@ def constant_column(view: View) -> list[Finding]:
 
 
 @check(
-    "scores_not_reproduced",
     "A PePR column of the table that is not P / (1 + R_norm) of its own performance and normalised resource, "
     "or a normalised column that is not the min-max of its resource within the setting.",
 )
@@ -283,7 +270,6 @@ def _differences(
 ) -> list[Finding]:
     rows = np.flatnonzero(np.abs(values - expected) > 1e-6)
     return view.findings(
-        "scores_not_reproduced",
         rows,
         ERROR,
         columns,

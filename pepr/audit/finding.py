@@ -14,12 +14,13 @@ class Finding:
     """One thing that cannot be so, or should not: where it stands, what is seen, what was expected.
 
     `severity`: `error` (cannot be so), `warning` (misleads if used as it is), `note` (worth knowing).
-    `setting` and `model` are empty (None) where a finding is about a whole column or table. `verdict`:
+    `setting` and `model` are empty (None) where a finding is about a whole column or table. `cause`: one word
+    for what the explanation says of how it came about, where a check tells several ways apart. `check`: the
+    check's name, which its decorator fills in. `verdict`:
     `inferred` from the table alone, or `confirmed` or `refuted` by a record of how the table came about,
     which then says in `origin` where the value was first recorded.
     """
 
-    check: str
     severity: str
     setting: str | None
     model: str | None
@@ -29,6 +30,8 @@ class Finding:
     explanation: str
     origin: dict[str, Any] | None = None
     verdict: str = INFERRED
+    cause: str | None = None
+    check: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"check": self.check} | asdict(self)

@@ -39,7 +39,6 @@ REST_OF_HOST_W = 60.0
 
 
 @check(
-    "implied_power",
     "Energy divided by time is a power. Above what the device and its host can draw, with the largest "
     "overhead that meters multiply by, the energy belongs to a longer run, or is in another unit; below the "
     "idle power, part of it is missing.",
@@ -83,7 +82,6 @@ def implied_power(view: View) -> list[Finding]:
         )
 
     return view.findings(
-        "implied_power",
         np.flatnonzero(high | low),
         ERROR,
         [view.columns.energy, view.columns.time],
@@ -139,7 +137,6 @@ def watts(power: float) -> str:
 
 
 @check(
-    "beyond_named_hardware",
     "More power on average than the processor or card that the row names can draw, with room for its host: "
     "the energy is of another machine, of another unit, or was never measured.",
 )
@@ -157,7 +154,6 @@ def beyond_named_hardware(view: View) -> list[Finding]:
     rows = [row for row in rows if not np.isfinite(limit[row])]
     named = [name for name in (view.columns.cpu, view.columns.gpu, view.columns.hardware) if name]
     return view.findings(
-        "beyond_named_hardware",
         rows,
         ERROR,
         [view.columns.energy, view.columns.time, *named],
@@ -241,7 +237,6 @@ def _processors() -> dict[str, float]:
 
 
 @check(
-    "load_model",
     "Energies that are one constant times the time of every run, to the last digit: a power was assumed, "
     "and multiplied. That ranks models by their time alone.",
 )
@@ -263,7 +258,7 @@ def load_model(view: View) -> list[Finding]:
             )
             setting = view.setting_of(int(rows[0])) if len(set(view.setting_code[rows])) == 1 else None
             columns = [str(view.columns.energy), str(view.columns.time)]
-            found.append(Finding("load_model", NOTE, setting, None, columns, float(span), None, text))
+            found.append(Finding(NOTE, setting, None, columns, float(span), None, text))
     return found
 
 
@@ -293,7 +288,6 @@ def _half_digit(values: FloatArray) -> FloatArray:
 
 
 @check(
-    "zero_measured",
     "A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.",
 )
 def zero_measured(view: View) -> list[Finding]:
@@ -311,7 +305,6 @@ def zero_measured(view: View) -> list[Finding]:
         if not rows.size or not (values > 0).any():
             continue
         found += view.findings(
-            "zero_measured",
             rows,
             WARNING,
             [name],

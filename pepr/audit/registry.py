@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from pepr.audit.finding import Finding
 from pepr.audit.table import View
 
 Check = Callable[[View], list[Finding]]
+Maker = Callable[..., list[Finding]]
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,32 @@ EXPLANATIONS: dict[str, str] = {}
 """What each check looks for and why: those above, and those that take tables of their own."""
 
 
-def check(name: str, explanation: str) -> Callable[[Check], Check]:
-    """Register a function of a view as the check of this name."""
+def named(explanation: str) -> Callable[[Maker], Maker]:
+    """Give a check its name, that of its function, and each of its findings too.
+
+    `explanation`: what it looks for and why, in a sentence or two. A check of tables of its own needs no
+    more; one of any results table is registered by `check`.
+    """
+
+    def name(function: Maker) -> Maker:
+        EXPLANATIONS[function.__name__] = explanation
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **options: Any) -> list[Finding]:
+            return [replace(finding, check=function.__name__) for finding in function(*arguments, **options)]
+
+        return run
+
+    return name
+
+
+def check(explanation: str) -> Callable[[Check], Check]:
+    """Register a function of a view as a check on any results table, by the function's name."""
 
     def register(function: Check) -> Check:
-        CHECKS[name] = NamedCheck(name, explanation, function)
-        EXPLANATIONS[name] = explanation
-        return function
+        run = named(explanation)(function)
+        CHECKS[function.__name__] = NamedCheck(function.__name__, explanation, run)
+        return run
 
     return register
 

@@ -86,4 +86,4 @@ def _finding(check: str, table: pd.DataFrame, columns: Columns, row: int, text: 
     setting = str(table.loc[row, columns.setting]) if columns.setting else None
     named = [columns.run] if check == "repeated_run" and columns.run else [columns.model]
     model = str(table.loc[row, columns.model])
-    return Finding(check, WARNING, setting, model, named, row + 1, None, f"Row {row + 1}: {text}")
+    return Finding(WARNING, setting, model, named, row + 1, None, f"Row {row + 1}: {text}", check=check)

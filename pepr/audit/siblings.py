@@ -25,7 +25,6 @@ PAIR_APART = np.log(5)
 
 
 @check(
-    "unlike_siblings",
     "A run whose energy, for its time, is a multiple or a fraction of that of the same model's other runs: "
     "part of the measurement was lost, or is another's.",
 )
@@ -73,7 +72,6 @@ def unlike_siblings(view: View) -> list[Finding]:
         )
 
     return view.findings(
-        "unlike_siblings",
         sorted(found),
         WARNING,
         [str(name) for name in columns],
@@ -150,7 +148,6 @@ def _alone(view: View, values: FloatArray, known: np.ndarray, group: np.ndarray)
 
 
 @check(
-    "off_energy_time_line",
     "Within a setting, energy follows time along a line. A row far from it, whose energy no other row "
     "shares, was metered differently, or ran beside other work.",
 )
@@ -160,7 +157,6 @@ def off_energy_time_line(view: View) -> list[Finding]:
         return []
     rows = [row for row in view.off_line if row not in set(_second_machine(view))]
     return view.findings(
-        "off_energy_time_line",
         rows,
         WARNING,
         [view.columns.energy, view.columns.time],
@@ -190,7 +186,6 @@ def _second_machine(view: View) -> list[int]:
 
 
 @check(
-    "several_machines",
     "Some rows of a setting follow another line of energy over time than the rest, among themselves alike: "
     "a table of two machines, or of two ways to measure.",
 )
@@ -210,5 +205,5 @@ def several_machines(view: View) -> list[Finding]:
         )
         setting = view.settings[code] if view.columns.setting else None
         columns = [str(view.columns.energy), str(view.columns.time)]
-        found.append(Finding("several_machines", NOTE, setting, None, columns, one, two, text))
+        found.append(Finding(NOTE, setting, None, columns, one, two, text))
     return found

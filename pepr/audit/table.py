@@ -200,18 +200,17 @@ class View:
 
     def findings(
         self,
-        check: str,
         rows: Iterable[int],
         severity: str | Callable[[int], str],
         columns: Sequence[str] | Callable[[int], Sequence[str]],
         value: Callable[[int], Any],
         expected: Callable[[int], Any],
         explanation: str | Callable[[int], str],
+        cause: Callable[[int], str] | None = None,
     ) -> list[Finding]:
         """One finding for each of `rows`; whatever is a function is asked with the row's number."""
         return [
             Finding(
-                check,
                 severity(row) if callable(severity) else severity,
                 self.setting_of(row),
                 self._models[row],
@@ -219,6 +218,7 @@ class View:
                 _plain(value(row)),
                 _plain(expected(row)),
                 explanation(row) if callable(explanation) else explanation,
+                cause=cause(row) if cause else None,
             )
             for row in (int(row) for row in rows)
         ]

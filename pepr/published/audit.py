@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
-from pepr.audit.registry import EXPLANATIONS
+from pepr.audit.registry import named
 from pepr.audit.report import audit
 from pepr.published.history import History
 from pepr.published.origins import with_origins
@@ -30,38 +30,11 @@ OLD_NAMES = {
 }
 """Names that timm has since turned into a weight tag of another name."""
 
-REFERENCE_CHECKS = {
-    name: explanation
-    for name, explanation in (
-        (
-            "joined_to_other_model",
-            "A value looked up by searching for a name inside longer names: the first match may be another "
-            "model, or there may be none.",
-        ),
-        (
-            "labels_by_position",
-            "Labels of one table laid beside the rows of another by position, while the two are sorted "
-            "differently: most rows then carry another row's label.",
-        ),
-        (
-            "labels_disagree",
-            "Models described in the same paper, and built alike, under different labels.",
-        ),
-        (
-            "implausible_population",
-            "A population that is not the country's: off by more than a decade's growth from a reference "
-            "list.",
-        ),
-        (
-            "superseded_column",
-            "A column of labels that contradicts the corrected column beside it in most rows.",
-        ),
-    )
-}
-"""Name and explanation of each check of this module."""
-EXPLANATIONS.update(REFERENCE_CHECKS)
 
-
+@named(
+    "A value looked up by searching for a name inside longer names: the first match may be another "
+    "model, or there may be none."
+)
 def joined_to_other_model(
     values: pd.DataFrame,
     lookup: pd.DataFrame,
@@ -85,7 +58,6 @@ def joined_to_other_model(
         expected = float(own[0]) if len(own) else None
         found.append(
             Finding(
-                "joined_to_other_model",
                 ERROR,
                 setting,
                 str(model),
@@ -122,6 +94,10 @@ def _join_text(
     return f"The value {seen:g} is not that of any entry of this model. {own}"
 
 
+@named(
+    "Labels of one table laid beside the rows of another by position, while the two are sorted "
+    "differently: most rows then carry another row's label."
+)
 def labels_by_position(
     labels: pd.DataFrame, drawn_order: pd.Series, column: str, setting: str
 ) -> list[Finding]:
@@ -137,7 +113,6 @@ def labels_by_position(
             continue
         found.append(
             Finding(
-                "labels_by_position",
                 WARNING,
                 setting,
                 str(model),
@@ -153,6 +128,7 @@ def labels_by_position(
     return found
 
 
+@named("Models described in the same paper, and built alike, under different labels.")
 def labels_disagree(labels: pd.DataFrame, column: str, reference: str, setting: str) -> list[Finding]:
     """Rows whose `column` is not the commonest among rows with the same `reference` (all, where tied)."""
     found = []
@@ -165,7 +141,6 @@ def labels_disagree(labels: pd.DataFrame, column: str, reference: str, setting: 
         split = f"{len(rows)} models with the reference {link}: {_counts(counts)}"
         found += [
             Finding(
-                "labels_disagree",
                 NOTE,
                 setting,
                 str(row["model"]),
@@ -180,6 +155,7 @@ def labels_disagree(labels: pd.DataFrame, column: str, reference: str, setting: 
     return found
 
 
+@named("A population that is not the country's: off by more than a decade's growth from a reference list.")
 def implausible_population(
     regions: pd.DataFrame, setting: str, reference: pd.DataFrame | None = None
 ) -> list[Finding]:
@@ -203,7 +179,6 @@ def implausible_population(
         )
         found.append(
             Finding(
-                "implausible_population",
                 ERROR,
                 setting,
                 str(name).strip(),
@@ -218,6 +193,7 @@ def implausible_population(
     return found
 
 
+@named("A column of labels that contradicts the corrected column beside it in most rows.")
 def superseded_column(table: pd.DataFrame, old: str, new: str, setting: str) -> list[Finding]:
     """A column of labels that disagrees with its corrected twin: found when most rows whose label both
     columns know differ."""
@@ -227,7 +203,6 @@ def superseded_column(table: pd.DataFrame, old: str, new: str, setting: str) -> 
         return []
     return [
         Finding(
-            "superseded_column",
             NOTE,
             setting,
             None,

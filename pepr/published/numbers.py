@@ -11,6 +11,7 @@ import pandas as pd
 
 from pepr import verdicts
 from pepr.analysis import carbon
+from pepr.audit.accuracy import DIGIT_CHANGED
 from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.table import View
@@ -188,7 +189,7 @@ def _findings(tables: Published, runs: versions.Versions, findings: Sequence[Fin
 
 
 def _special_findings(tables: Published, findings: Sequence[Finding]) -> Numbers:
-    edited = [f for f in findings if f.check == "accuracy_not_k_of_n" and "first decimal" in f.explanation]
+    edited = [f for f in findings if f.cause == DIGIT_CHANGED]
     joined = [f for f in findings if f.check == "joined_to_other_model"]
     fallback = [f for f in findings if f.check == "carbon_fallback"]
     intensity = [f for f in findings if f.check == "carbon_intensity_varies"]

@@ -9,25 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepr.audit import registry
 from pepr.audit.energy_line import shared
 from pepr.audit.finding import CONFIRMED, ERROR, NOTE, REFUTED, Finding
-from pepr.audit.registry import EXPLANATIONS
 from pepr.published.history import History, changed_cells, missing_runs
-
-EXPLANATIONS.update(
-    {
-        "changed_since_recorded": (
-            "A cell that differs from what was recorded when the run was made. Nothing in the files says why."
-        ),
-        "energy_recorded_elsewhere": (
-            "An energy that no other row of the table shares, yet was first recorded for another run, which "
-            "the table left out."
-        ),
-        "owns_shared_energy": (
-            "An energy that other rows carry as well, and that was first recorded for this row: it is sound."
-        ),
-    }
-)
 
 PASTED_CHECKS = ("copied_row", "copied_time")
 ENERGY_CHECKS = ("copied_energy", "implied_power")
@@ -164,56 +149,69 @@ def _own_findings(
     for key, shares in zip(zip(results["dataset"], results["model"], strict=True), sharing, strict=True):
         row, energy = rows[key], float(table.loc[key, "energy"])
         if row["changed"]:
-            changed.append(_changed(key, row, table.loc[key]))
+            changed += changed_since_recorded(key, row, table.loc[key])
         if row["energy_is"] == "dropped" and not shares:
-            elsewhere.append(_elsewhere(key, row, energy))
+            elsewhere += energy_recorded_elsewhere(key, row, energy)
         if shares and key not in named and row["energy_is"] == "own":
-            owners.append(_owner(key, row, energy, int(carriers[energy]) - 1))
+            owners += owns_shared_energy(key, row, energy, int(carriers[energy]) - 1)
     return [*changed, *elsewhere, *owners]
 
 
-def _changed(key: Key, row: dict[str, Any], values: pd.Series) -> Finding:
+@registry.named(
+    "A cell that differs from what was recorded when the run was made. Nothing in the files says why."
+)
+def changed_since_recorded(key: Key, row: dict[str, Any], values: pd.Series) -> list[Finding]:
     cells, last = row["changed"], list(row["changed"])[-1]
     listed = ", ".join(f"{name} {first:.6g}, now {values[name]:.6g}" for name, first in cells.items())
-    return Finding(
-        "changed_since_recorded",
-        ERROR,
-        *key,
-        list(cells),
-        float(values[last]),
-        cells[last],
-        f"First recorded on {row['run']['recorded']}: {listed}.",
-        row["run"] | {"first_values": cells},
-        CONFIRMED,
-    )
+    return [
+        Finding(
+            ERROR,
+            *key,
+            list(cells),
+            float(values[last]),
+            cells[last],
+            f"First recorded on {row['run']['recorded']}: {listed}.",
+            row["run"] | {"first_values": cells},
+            CONFIRMED,
+        )
+    ]
 
 
-def _elsewhere(key: Key, row: dict[str, Any], energy: float) -> Finding:
+@registry.named(
+    "An energy that no other row of the table shares, yet was first recorded for another run, which "
+    "the table left out."
+)
+def energy_recorded_elsewhere(key: Key, row: dict[str, Any], energy: float) -> list[Finding]:
     run = row["energy_run"]
-    return Finding(
-        "energy_recorded_elsewhere",
-        ERROR,
-        *key,
-        ["energy", "co2"],
-        energy,
-        None,
-        f"First recorded on {run['recorded']} for {run['model']} in {run['setting']}, a second run that the "
-        "table left out. The energy of this run was never recorded.",
-        run | {"in_table": False},
-        CONFIRMED,
-    )
+    return [
+        Finding(
+            ERROR,
+            *key,
+            ["energy", "co2"],
+            energy,
+            None,
+            f"First recorded on {run['recorded']} for {run['model']} in {run['setting']}, a second run that "
+            "the table left out. The energy of this run was never recorded.",
+            run | {"in_table": False},
+            CONFIRMED,
+        )
+    ]
 
 
-def _owner(key: Key, row: dict[str, Any], energy: float, others: int) -> Finding:
-    return Finding(
-        "owns_shared_energy",
-        NOTE,
-        *key,
-        ["energy"],
-        energy,
-        None,
-        f"First recorded on {row['energy_run']['recorded']} for this run; {others} other "
-        f"{'row carries' if others == 1 else 'rows carry'} it as well.",
-        row["energy_run"] | {"in_table": True},
-        CONFIRMED,
-    )
+@registry.named(
+    "An energy that other rows carry as well, and that was first recorded for this row: it is sound."
+)
+def owns_shared_energy(key: Key, row: dict[str, Any], energy: float, others: int) -> list[Finding]:
+    return [
+        Finding(
+            NOTE,
+            *key,
+            ["energy"],
+            energy,
+            None,
+            f"First recorded on {row['energy_run']['recorded']} for this run; {others} other "
+            f"{'row carries' if others == 1 else 'rows carry'} it as well.",
+            row["energy_run"] | {"in_table": True},
+            CONFIRMED,
+        )
+    ]

@@ -28,7 +28,7 @@ from pepr.published.audit import (
 needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 TESTS = [f"test_{epoch:02d}" for epoch in range(EPOCHS)]
 SHAPE = ["check", "severity", "setting", "model", "columns", "value", "expected", "explanation"]
-SHAPE += ["origin", "verdict"]
+SHAPE += ["origin", "verdict", "cause"]
 
 
 @pytest.fixture
@@ -132,6 +132,7 @@ def test_an_accuracy_that_is_no_count_is_found_and_its_digits_are_named(table):
     (finding,) = found(table, "accuracy_not_k_of_n")
     assert (finding.severity, finding.columns) == ("error", ["test_09"])
     assert "66/1984" in finding.explanation and "first decimal" in finding.explanation
+    assert finding.cause == "digit_changed"
 
 
 def test_an_odd_value_in_an_earlier_epoch_is_a_warning(table):
@@ -351,6 +352,7 @@ def test_the_line_survives_a_third_of_outliers():
 
 
 def test_every_check_has_a_name_and_an_explanation():
+    assert all(check.name == name == check.run.__name__ for name, check in registry.CHECKS.items())
     assert len(registry.EXPLANATIONS) >= 20 and registry.CHECKS.keys() < registry.EXPLANATIONS.keys()
     assert all(len(explanation) > 40 for explanation in registry.EXPLANATIONS.values())
 
