@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ import typer
 
 from pepr import cli_measure
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
+from pepr.quantities import RESOURCES
 from pepr.study.notebooks import without_address_grammar
 
 if TYPE_CHECKING:
@@ -367,12 +370,30 @@ def predict(
         typer.echo(prediction.as_text(rows))
 
 
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option `--max-...` for each resource that a budget can limit."""
+    options = {
+        f"max_{resource.budget}": Annotated[
+            float | None,
+            typer.Option(help=f"{resource.label} at most, in the unit that the option ends with."),
+        ]
+        for resource in RESOURCES.values()
+    }
+    kind = inspect.Parameter.KEYWORD_ONLY
+    given = [
+        one
+        for one in inspect.signature(command, eval_str=True).parameters.values()
+        if one.kind != one.VAR_KEYWORD
+    ]
+    added = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in options.items()]
+    command.__signature__ = inspect.Signature([*given, *added])
+    command.__annotations__ = {one.name: one.annotation for one in (*given, *added)}
+    return command
+
+
 @app.command()
+@with_limits
 def recommend(
-    max_memory_gb: Annotated[float | None, typer.Option(help="GPU memory, in GB.")] = None,
-    max_energy_wh: Annotated[float | None, typer.Option(help="Training energy, in Wh.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Training time, in minutes.")] = None,
-    max_co2_g: Annotated[float | None, typer.Option(help="Carbon, in grams of CO2-eq.")] = None,
     train_images: ImagesOption = None,
     setting: SettingOption = None,
     risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
@@ -381,11 +402,12 @@ def recommend(
         bool, typer.Option(help="Models to try in turn, the budget being that of all of them together.")
     ] = False,
     as_json: JsonOption = False,
+    **limits: float | None,
 ) -> None:
     """Which model to take for a budget, with why, what it costs and how sure that is."""
     from pepr.costs import recommendation
 
-    budget = recommendation.Budget(max_memory_gb, max_energy_wh, max_minutes, max_co2_g)
+    budget = recommendation.Budget(**{name.removeprefix("max_"): value for name, value in limits.items()})
     if plan:
         from pepr.costs import trials
 
@@ -397,7 +419,7 @@ def recommend(
         return
     found = recommendation.recommend(budget, setting, train_images, risk, top)
     if as_json:
-        print_json([dataclasses.asdict(choice) for choice in found])
+        print_json([choice.as_dict() for choice in found])
     else:
         typer.echo(recommendation.as_text(found))
 

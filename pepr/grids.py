@@ -1,14 +1,16 @@
-"""Carbon intensity of electricity grids."""
+"""What a kWh of electricity stands for: carbon by country, and water."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from pepr.errors import InputError
+from pepr.quantities import RESOURCES
 
 if TYPE_CHECKING:
     import pandas as pd  # a second to load, which one intensity does not need
@@ -35,6 +37,7 @@ def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
 
 
 WORLD = "WORLD"
+WATER_VARIABLE = "PEPR_WATER_L_PER_KWH"
 TWO_LETTERS = {"UK": "GB", "EL": "GR"}
 """Two letters that ISO 3166 reserves, and those that it gives the country."""
 
@@ -58,6 +61,44 @@ def carbon_intensity(country: str | None = None) -> tuple[float | None, str]:
             f"or {WORLD} for the world average"
         )
     return float(mixes[code]["carbon_intensity"] or 0) or None, mixes[code]["country_name"]
+
+
+def water_intensity() -> tuple[float | None, str]:
+    """Litres of water per kWh, and what that is of: `$PEPR_WATER_L_PER_KWH`, else not known.
+
+    It is the usage effectiveness of water of a data centre (WUE), or that plus what the grid's power
+    stations take; CodeCarbon has a setting for it (`wue`) and no value, since a site's own meter or its
+    operator's report gives it. Raises InputError for what is not a number of at least 0.
+    """
+    text = os.environ.get(WATER_VARIABLE, "").strip()
+    if not text:
+        return None, f"no factor given in {WATER_VARIABLE}"
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 0 <= factor < math.inf:
+        raise InputError(f"{WATER_VARIABLE} is {text!r}: expected litres per kWh, a number of at least 0")
+    return factor or None, f"{factor:g} L/kWh, given in {WATER_VARIABLE}"
+
+
+FACTORS = {"carbon_intensity_g_per_kwh": carbon_intensity, "water_l_per_kwh": water_intensity}
+"""By the column that holds it: what tells how much of a derived resource a kWh stands for, and of what."""
+
+
+def per_kwh() -> dict[str, float | None]:
+    """The factor of each derived resource here and now, by its column; None where it is not known."""
+    return {column: factor()[0] for column, factor in FACTORS.items()}
+
+
+def derived(energy_kwh: float, factors: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The columns that follow from an energy [kWh]: each factor, and what the energy makes of it."""
+    out = dict(factors)
+    for resource in RESOURCES.values():
+        if resource.per_kwh:
+            factor = factors[resource.per_kwh]
+            out[resource.column] = None if factor is None else energy_kwh * factor
+    return out
 
 
 def _country_meant(text: str) -> str | None:
@@ -85,7 +126,7 @@ def _world_intensity() -> float:
 
 
 def grid_intensities() -> pd.DataFrame:
-    """Carbon intensity by country, g CO2e per kWh: country_code, country, carbon_intensity, year.
+    """Carbon intensity by country, g CO2-eq per kWh: country_code, country, carbon_intensity, year.
 
     Source: CodeCarbon's table of electricity mixes (`global_energy_mix.json` in its package), itself from
     Our World in Data. Countries whose intensity is missing or zero there are left out.
@@ -108,7 +149,7 @@ def grid_intensities() -> pd.DataFrame:
 
 
 def carbon_across_countries(energy_kwh: float, pue: float = 1.0) -> pd.DataFrame:
-    """Grams of CO2e that an energy would be in every country of `grid_intensities`, lowest first.
+    """Grams of CO2-eq that an energy would be in every country of `grid_intensities`, lowest first.
 
     Always an estimate: yearly national averages. One energy times one number a country: grams change
     between countries, the order of the models never does.

@@ -1,11 +1,70 @@
-"""Every resource and measure of the study: letter, column, words, unit and how it is known."""
+"""Every resource and measure of the study, one row each, and how a value of it is known."""
 
 from __future__ import annotations
 
-RESOURCES = {"E": "energy_kwh", "C": "co2eq_g", "T": "train_time_s", "M": "peak_memory_bytes"}
-MEASURES = {measure: f"test_{measure}" for measure in ("accuracy", "balanced_accuracy", "auroc")}
-SHARED_CPU_CHANGES = ("E", "C", "T")
-"""Resources that a contended run cannot be ranked by."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource that a run takes.
+
+    `column` holds it; `name` is what prose calls it, `label` what a figure does, in `unit`, of which there
+    are `scale` in the column's own unit. `budget` names an option that limits it, its unit included. A
+    resource with a `per_kwh` is derived: the energy times what that column holds. `spoiled` says whether a
+    run that shared its processor cannot be ranked by it.
+    """
+
+    letter: str
+    column: str
+    name: str
+    label: str
+    unit: str
+    budget: str
+    scale: float = 1.0
+    spoiled: bool = True
+    per_kwh: str = ""
+
+    @property
+    def axis(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})"
+
+
+RESOURCES = {
+    resource.letter: resource
+    for resource in (
+        Resource("E", "energy_kwh", "energy", "Training energy", "Wh", "energy_wh", 1000.0),
+        Resource(
+            "C", "co2eq_g", "carbon", "Carbon", "g CO2-eq", "co2_g", per_kwh="carbon_intensity_g_per_kwh"
+        ),
+        Resource("T", "train_time_s", "training time", "Training time", "s", "minutes"),
+        Resource("M", "peak_memory_bytes", "peak memory", "Peak memory", "MB", "memory_gb", 1e-6, False),
+        Resource("W", "water_l", "water", "Water", "mL", "water_l", 1000.0, per_kwh="water_l_per_kwh"),
+    )
+}
+"""By the letter that PePR's variants carry; D, data, is scored over the training fractions of one model."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of performance between 0 and 1: its column, and what a figure calls it."""
+
+    name: str
+    column: str
+    label: str
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("accuracy", "test_accuracy", "Test accuracy"),
+        Measure("balanced_accuracy", "test_balanced_accuracy", "Balanced accuracy"),
+        Measure("auroc", "test_auroc", "AUROC"),
+    )
+}
+VALIDATION = {"val_auroc": "Validation AUROC", "val_accuracy": "Validation accuracy"}
+"""What figures call the measures of an epoch."""
 MEASURED_KINDS = ("counter", "sampled_power")
 
 
@@ -30,23 +89,7 @@ def resource_kind(resource: str, energy_source: str | None, memory_source: str |
         return "measured"
     if energy_is_estimated(energy_source):
         return "estimated"
-    return "derived" if resource == "C" else "measured"
-
-
-RESOURCE_AXES = {
-    "E": ("energy_kwh", "Training energy (Wh)", 1000.0),
-    "C": ("co2eq_g", "Carbon (g CO2e)", 1.0),
-    "T": ("train_time_s", "Training time (s)", 1.0),
-    "M": ("peak_memory_bytes", "Peak memory (MB)", 1e-6),
-}
-"""By resource letter: column, axis label, and the factor from the column's unit to the axis's."""
-MEASURE_LABELS = {
-    "accuracy": "Test accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "auroc": "AUROC",
-    "val_auroc": "Validation AUROC",
-    "val_accuracy": "Validation accuracy",
-}
+    return "derived" if RESOURCES[resource].per_kwh else "measured"
 
 
 JOULES_PER_KWH = 3.6e6
@@ -56,6 +99,3 @@ WINDOWS = {
     "validation": "energy_validation_kwh",
     "inference": "energy_inference_kwh",
 }
-
-
-RESOURCE_NAMES = {"E": "energy", "C": "carbon", "T": "training time", "M": "peak memory"}

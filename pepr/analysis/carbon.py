@@ -24,7 +24,7 @@ def energy_of_models(table: pd.DataFrame) -> pd.Series:
 
 
 def grams_by_country(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
-    """Grams of CO2e of one training of each model, one column a country: always an estimate."""
+    """Grams of CO2-eq of one training of each model, one column a country: always an estimate."""
     energy = energy_of_models(table)
     return pd.DataFrame(
         {code: energy * intensity for code, intensity in intensities(codes)["carbon_intensity"].items()}

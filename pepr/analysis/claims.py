@@ -33,7 +33,6 @@ CELLS = {
 }
 """(pretrained, fraction of the training split) of the four settings that are compared."""
 LABELS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
-NAMES = {"E": "training energy", "C": "carbon", "T": "training time", "M": "peak memory"}
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def paired_difference(
     rows: pd.DataFrame, pairs: list[tuple[int, str, str]], measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The measure of both sides of `paired_runs`, in order."""
-    values = rows.set_index("run_id")[MEASURES[measure]]
+    values = rows.set_index("run_id")[MEASURES[measure].column]
     return (
         values[[a for _, a, _ in pairs]].to_numpy(dtype=np.float64),
         values[[b for _, _, b in pairs]].to_numpy(dtype=np.float64),
@@ -279,10 +278,10 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
         found.append(
             Finding(
                 f"parameters_rank_{'time' if resource == 'T' else 'energy'}{suffix}",
-                f"Models with more parameters need more {NAMES[resource]}",
+                f"Models with more parameters need more {RESOURCES[resource].label.lower()}",
                 DIRECTION,
                 correlation,
-                f"{where}: Spearman's rho of parameters and {RESOURCES[resource]}{note}",
+                f"{where}: Spearman's rho of parameters and {RESOURCES[resource].column}{note}",
                 derived,
                 f"parameters_rank_time{suffix}" if derived else None,
             )

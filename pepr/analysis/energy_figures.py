@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
-from pepr.quantities import MEASURE_LABELS
+from pepr.quantities import VALIDATION
 
 GRID_MARKERS = ("o", "s", "D", "^", "v", "P")
 
@@ -54,7 +54,7 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
     for axes in grid[-1]:
         axes.set_xlabel("Epoch")
     for axes in grid[:, 0]:
-        axes.set_ylabel(MEASURE_LABELS[measure])
+        axes.set_ylabel(VALIDATION[measure])
     handles = [Line2D([], [], color=PALETTE["grey"], lw=1, label="other models")]
     if highlight:
         handles.insert(0, legend_entry("o", PALETTE["blue"], highlight, line="-"))
@@ -85,7 +85,7 @@ def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
 
 
 def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int = 14) -> Figure:
-    """The same energy on different grids: grams of CO2e in countries spread over the whole range.
+    """The same energy on different grids: grams of CO2-eq in countries spread over the whole range.
 
     `grids` from `footprint.carbon_across_countries`; all of it is estimated, so every marker is hollow, and
     the chosen country is also ringed.
@@ -101,7 +101,7 @@ def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int 
     here = rows[rows["country_code"] == country]
     axes.plot(here["co2eq_g"], here.index, "o", mfc="none", mec=PALETTE["vermillion"], mew=1.8, ms=13)
     axes.set_yticks(rows.index, rows["country"])
-    axes.set(xlabel="Carbon (g CO2e), estimated", xlim=(0, None))
+    axes.set(xlabel="Carbon (g CO2-eq), estimated", xlim=(0, None))
     axes.grid(axis="y", visible=False)
     handles = [
         legend_entry("o", PALETTE["blue"], "estimate: energy times the grid's yearly average", hollow=True)
@@ -115,7 +115,7 @@ def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int 
 
 
 def carbon_of_models(grams: pd.DataFrame, countries: Mapping[str, str]) -> Figure:
-    """Grams of CO2e of one training of each model on several grids, on a log axis: all of it estimated.
+    """Grams of CO2-eq of one training of each model on several grids, on a log axis: all of it estimated.
 
     `grams` from `carbon.grams_by_country`, one row a model; `countries` names the columns, by code.
     """
@@ -131,7 +131,7 @@ def carbon_of_models(grams: pd.DataFrame, countries: Mapping[str, str]) -> Figur
         handles.append(legend_entry(marker, colour, f"{country} (estimated)", hollow=True))
     log_axis(axes, "x")
     axes.set_yticks(places, rows.index)
-    axes.set(xlabel="Carbon of one training (g CO2e), estimated")
+    axes.set(xlabel="Carbon of one training (g CO2-eq), estimated")
     axes.grid(axis="y", visible=False)
     legend_below(figure, handles, columns=2)
     return figure

@@ -19,7 +19,7 @@ from sklearn.isotonic import isotonic_regression
 
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
-from pepr.quantities import MEASURE_LABELS, RESOURCE_AXES
+from pepr.quantities import MEASURES, RESOURCES
 
 MOST_NAMES = 16
 """How many names fit in a column beside the axes."""
@@ -36,7 +36,7 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
     rows = rows.dropna(subset=["resource_value", "num_params"])
     rows = rows[rows["train_fraction"] == rows["train_fraction"].max()]
-    _, label, factor = RESOURCE_AXES[resource]
+    label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
     for pretrained, group in rows.groupby(rows["pretrained"].astype(bool)):
@@ -65,7 +65,7 @@ def performance_vs_resource(
     rows = _rows(scores, setting, resource, measure).dropna(subset=["resource_value", "performance"])
     bars = intervals[(intervals["setting"] == setting) & (intervals["measure"] == measure)]
     bars = bars.set_index("model").reindex(rows["model"])
-    _, label, factor = RESOURCE_AXES[resource]
+    label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
     x, y = rows["resource_value"].to_numpy() * factor, rows["performance"].to_numpy()
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.6))
     low, high = bars["low"].to_numpy(), bars["high"].to_numpy()
@@ -96,7 +96,7 @@ def performance_vs_resource(
         mew=1.4,
     )
     ranked = rows.dropna(subset=["score"])["resource_value"] * factor
-    axes.set(xlabel=label, ylabel=MEASURE_LABELS[measure])
+    axes.set(xlabel=label, ylabel=MEASURES[measure].label)
     axes.set_xlim(*_padded(x, 0.06))
     axes.set_ylim(*_padded(np.concatenate([low, high]), 0.08))
     _pepr_lines(axes, ranked.min(), ranked.max())
@@ -131,8 +131,8 @@ def pepr_curve(
     estimated = bool((rows["kind"] == "estimated").any())
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     axes.set(
-        xlabel=f"{RESOURCE_AXES[resource][1].split(' (')[0]}, normalised over the setting",
-        ylabel=MEASURE_LABELS[measure],
+        xlabel=f"{RESOURCES[resource].label}, normalised over the setting",
+        ylabel=MEASURES[measure].label,
         xlim=(-0.02, 1.02),
     )
     if not len(curve):
@@ -164,7 +164,7 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     full = done[done["train_fraction"] == 1.0]
     _slopes(left, full, "pretrained", (False, True), ["model", "seed"], column)
     left.set_xticks([0, 1], ["from scratch", "pretrained"])
-    left.set(title="Pretraining, all data", ylabel=MEASURE_LABELS[measure])
+    left.set(title="Pretraining, all data", ylabel=MEASURES[measure].label)
     fractions = done[done["train_fraction"].isin([0.1, 1.0])]
     _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
     right.set_xticks([0, 1], ["10% of data", "all data"])

@@ -16,6 +16,7 @@ from pepr.audit import gates
 from pepr.display.numbers import UNKNOWN, number
 from pepr.display.words import (
     ORIGINS,
+    amount,
     count,
     difference,
     difference_points,
@@ -30,7 +31,7 @@ from pepr.display.words import (
     wh,
 )
 from pepr.errors import InputError, NothingToAnalyse
-from pepr.quantities import MEASURES, RESOURCE_NAMES, RESOURCES
+from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 
 Numbers = dict[str, dict[str, Any]]
@@ -177,7 +178,7 @@ def _run_numbers(results: Results) -> Numbers:
         "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
         "failed_models": number(names, names),
-        "primary_resource": number(letter, RESOURCE_NAMES[letter]),
+        "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}", f"PePR-{letter}"),
         "majority_rate": number(majority, percent(majority)),
         "margin": number(run_claims.MARGIN, f"{run_claims.MARGIN:.2f}"),
@@ -291,8 +292,6 @@ def _best_numbers(
 
 
 def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
-    unit = {"T": seconds, "E": lambda v: wh(1000 * v), "C": grams, "M": lambda v: f"{v / 1e6:.0f} MB"}
-    shown = unit[peak.resource]
     likely = sum(probability > 0.05 for probability in peak.probabilities.values())
     out = {
         f"{key}_model": number(peak.model, peak.model),
@@ -303,7 +302,7 @@ def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
         suffix = "" if name == "estimate" else f"_{name}"
         location, norm = getattr(peak.location, name), getattr(peak.location_norm, name)
         score = getattr(peak.score, name)
-        out[f"{key}_location{suffix}"] = number(location, shown(location))
+        out[f"{key}_location{suffix}"] = number(location, amount(peak.resource, location))
         out[f"{key}_location_norm{suffix}"] = number(norm, f"{norm:.2f}")
         out[f"{key}_score{suffix}"] = number(score, f"{score:.3f}")
     return out

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pepr.quantities import MEASURED_KINDS, SHARED_CPU_CHANGES, component_sources
+from pepr.quantities import MEASURED_KINDS, RESOURCES, component_sources
 
 DRIFT_LIMIT = 0.05
 """How far a probe may be from the median of its machine before the machine, and not the probe, is taken to
 have drifted; the processor time of a training step moves by as much under any load."""
-DERIVED = ("co2eq_g", "water_l")
+DERIVED = [resource.column for resource in RESOURCES.values() if resource.per_kwh]
 
 
 def as_ranked(table: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def as_ranked(table: pd.DataFrame) -> pd.DataFrame:
 
 def spoiled(ranked: pd.DataFrame, letter: str) -> pd.Series:
     """Which rows of `as_ranked` cannot be ranked by a resource: other programs are in its value [runs]."""
-    if letter not in SHARED_CPU_CHANGES:
+    if not RESOURCES[letter].spoiled:
         return pd.Series(False, index=ranked.index)
     return ranked["time_spoiled" if letter == "T" else "energy_spoiled"]
 

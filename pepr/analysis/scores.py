@@ -2,8 +2,7 @@
 
 A *set* is what is normalised together: one dataset, setting, way of training (fidelity, precision, image
 size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources
-go by their letter: E energy, C carbon, T training time, M memory; D, data, is scored over the training
-fractions of one model.
+go by their letter, see `quantities`; D, data, is scored over the training fractions of one model.
 """
 
 from __future__ import annotations
@@ -74,14 +73,15 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
             "shared": bool(done["contended"].fillna(False).any()),
             "T_error": done["train_time_error"].max(),
         }
-        for measure, column in MEASURES.items():
+        for measure, known in MEASURES.items():
+            column = known.column
             row[measure] = done[column].mean() if len(done) else np.nan
             row[f"{measure}_sd"] = done[column].std(ddof=1) if len(done) > 1 else np.nan
-        for letter, column in RESOURCES.items():
+        for letter, resource in RESOURCES.items():
             ranked = done[~spoiled(done, letter)]
-            row[letter] = _mean(ranked[column])
+            row[letter] = _mean(ranked[resource.column])
             row[f"{letter}_spoiled"] = bool(len(done) and not len(ranked))
-            row[f"{letter}_shown"] = _mean(done[column])
+            row[f"{letter}_shown"] = _mean(done[resource.column])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -108,8 +108,7 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
     settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
-    anyway.
-    Equal scores share the better rank.
+    anyway. Equal scores share the better rank.
     """
     means = model_means(table)
     pooled = pooled_ranges(means)
@@ -192,8 +191,8 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
                 "seed": run["seed"],
                 "failure": run["failure"],
                 "num_params": run["num_params"],
-                f"{RESOURCES[letter]}_lowest": low,
-                f"{RESOURCES[letter]}_highest": high,
+                f"{RESOURCES[letter].column}_lowest": low,
+                f"{RESOURCES[letter].column}_highest": high,
                 "effect_on_range": _effect_on_range(run, scored),
             }
         )

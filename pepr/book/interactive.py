@@ -8,10 +8,8 @@ from typing import Any
 
 from pepr.analysis.scores import main_setting, model_means, primary_resource
 from pepr.grids import grid_intensities
-from pepr.quantities import RESOURCE_NAMES, RESOURCES
+from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
-
-UNITS = {"E": ("Wh", 1000.0), "T": ("s", 1.0)}
 
 
 def profile_models(results: Results) -> dict[str, Any]:
@@ -19,21 +17,21 @@ def profile_models(results: Results) -> dict[str, Any]:
     table = results.table
     setting = main_setting(table) or main_setting(table, pretrained=True)
     letter = primary_resource(table)
-    unit, factor = UNITS[letter]
+    resource = RESOURCES[letter]
     means = model_means(table)
     rows = means[means["setting"] == setting].dropna(subset=["auroc", letter])
     return {
         "profile": results.profile,
         "setting": setting,
         "measure": "AUROC",
-        "resource": RESOURCE_NAMES[letter].capitalize(),
-        "column": RESOURCES[letter],
-        "unit": unit,
+        "resource": resource.name.capitalize(),
+        "column": resource.column,
+        "unit": resource.unit,
         "models": [
             {
                 "model": row["model"],
                 "performance": round(float(row["auroc"]), 4),
-                "resource": round(factor * float(row[letter]), 3),
+                "resource": round(resource.scale * float(row[letter]), 3),
             }
             for _, row in rows.iterrows()
         ],

@@ -12,7 +12,8 @@ import pandas as pd
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost, prediction, sweep
 from pepr.errors import DataUnavailable, InputError
-from pepr.grids import carbon_intensity
+from pepr.grids import FACTORS, per_kwh
+from pepr.quantities import RESOURCES, Resource
 from pepr.score import pepr
 
 if TYPE_CHECKING:
@@ -28,20 +29,32 @@ SEED = 5
 GB = 1e9
 
 
-@dataclasses.dataclass(frozen=True)
+COLUMNS = {"E": ("energy_wh", 1.0), "T": ("train_time_s", 1 / 60), "M": ("peak_memory_gb", 1.0)}
+"""The column of the candidates that holds a resource, and the factor to the unit of its budget."""
+LIMITS = {resource.budget: resource for resource in RESOURCES.values()}
+"""What a budget can limit, by the name that an option of `pepr recommend` has after `--max-`."""
+
+
+def needs(resource: Resource, table: pd.DataFrame, end: str = "") -> pd.Series:
+    """What each candidate needs of a resource, in the unit of its budget [models]; NaN where not known.
+    `end` is `_low` or `_high` for a bound."""
+    if resource.per_kwh:
+        return table[f"energy_wh{end}"] / 1000 * table[resource.per_kwh]
+    column, factor = COLUMNS[resource.letter]
+    return table[f"{column}{end}"] * factor
+
+
 class Budget:
-    """What may be spent at most; None is no limit. GB of GPU memory, Wh, minutes, grams of CO2-eq."""
+    """What may be spent at most, by the names of `LIMITS`; None is no limit. Raises InputError for 0 and
+    less."""
 
-    memory_gb: float | None = None
-    energy_wh: float | None = None
-    minutes: float | None = None
-    co2_g: float | None = None
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+    def __init__(self, **limits: float | None) -> None:
+        for name, value in limits.items():
+            if name not in LIMITS:
+                raise TypeError(f"no budget {name!r}; known: {', '.join(LIMITS)}")
             if value is not None and not value > 0:
-                raise InputError(f"the budget {field.name.replace('_', ' ')} is {value}: expected above 0")
+                raise InputError(f"the budget {name.replace('_', ' ')} is {value}: expected above 0")
+        self.limits = {name: value for name, value in limits.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +63,8 @@ class Choice:
 
     `pepr_e` is PePR-E among all candidates of the setting, within the budget or not. `stability` is in
     how many of the redrawn and re-read accuracies the model is among as many models as were asked for.
-    `measured` lists what was measured; the rest is predicted. `co2_g` is None where the intensity of the
-    grid is not known.
+    `measured` lists what was measured; the rest is predicted. `derived` has what the energy makes of carbon
+    and the like, None where the factor is not known.
     """
 
     model: str
@@ -61,7 +74,7 @@ class Choice:
     energy_wh: float
     peak_memory_gb: float
     train_time_s: float
-    co2_g: float | None
+    derived: dict[str, float | None]
     num_params: int
     pepr_e: float
     stability: float
@@ -69,6 +82,11 @@ class Choice:
     setting: str
     why: str
     basis: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Every field by name, those derived from the energy among them."""
+        out = dataclasses.asdict(self)
+        return out | out.pop("derived")
 
 
 def recommend(
@@ -89,9 +107,12 @@ def recommend(
         raise InputError(f"--top {top}: expected at least 1")
     if train_images is not None and train_images < 1:
         raise InputError(f"--train-images {train_images}: expected at least 1")
-    intensity, grid = carbon_intensity()
-    if budget.co2_g is not None and intensity is None:
-        raise InputError(f"--max-co2-g {budget.co2_g:g}: the carbon intensity of {grid} is not known")
+    for name, value in budget.limits.items():
+        if factor := FACTORS.get(LIMITS[name].per_kwh):
+            known, of = factor()
+            if known is None:
+                option = f"--max-{name.replace('_', '-')}"
+                raise InputError(f"{option} {value:g}: {LIMITS[name].per_kwh} is not known ({of})")
     table = candidates(setting, train_images)
     return choose(table, budget, risk, top)
 
@@ -112,17 +133,9 @@ def choose(table: pd.DataFrame, budget: Budget, risk: str, top: int) -> list[Cho
 def within(table: pd.DataFrame, budget: Budget, risk: str) -> pd.Series:
     """True for candidates whose cost, or its upper bound where `cautious`, is within every limit."""
     end = "_high" if risk == "cautious" else ""
-    limits = {
-        "memory_gb": table[f"peak_memory_gb{end}"],
-        "energy_wh": table[f"energy_wh{end}"],
-        "minutes": table[f"train_time_s{end}"] / 60,
-        "co2_g": table[f"energy_wh{end}"] / 1000 * table["g_per_kwh"],
-    }
     fits = pd.Series(True, index=table.index)
-    for name, needed in limits.items():
-        limit = getattr(budget, name)
-        if limit is not None:
-            fits &= needed <= limit
+    for name, value in budget.limits.items():
+        fits &= needs(LIMITS[name], table, end) <= value
     return fits
 
 
@@ -187,13 +200,12 @@ def from_authors(
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy
         out.append(_candidate(row.model, setting, readings, test_images(setting), predicted, theirs))
-    return _with_grid(pd.DataFrame(out))
+    return _with_factors(pd.DataFrame(out))
 
 
-def _with_grid(table: pd.DataFrame) -> pd.DataFrame:
-    """With grams of CO2-eq for each kWh, of `$PEPR_COUNTRY`, else the world average; NaN if not known."""
-    intensity, _ = carbon_intensity()
-    return table.assign(g_per_kwh=np.nan if intensity is None else intensity)
+def _with_factors(table: pd.DataFrame) -> pd.DataFrame:
+    """With what a kWh stands for here, by `grids.FACTORS`; NaN where it is not known."""
+    return table.assign(**{name: np.nan if value is None else value for name, value in per_kwh().items()})
 
 
 def _candidate(
@@ -284,7 +296,7 @@ def from_reference(setting: str | None = None, train_images: int | None = None) 
                 + "the authors' tables are not at hand",
             }
         )
-    return _with_grid(pd.DataFrame(out))
+    return _with_factors(pd.DataFrame(out))
 
 
 def _nearest_size(runs: pd.DataFrame, train_images: int) -> str:
@@ -322,9 +334,13 @@ def _choice(row: dict, rank: int, n_within: int, risk: str, stable: dict[str, fl
         **{
             field.name: row[field.name]
             for field in dataclasses.fields(Choice)
-            if field.name not in ("co2_g", "stability", "why")
+            if field.name not in ("derived", "stability", "why")
         },
-        co2_g=None if np.isnan(row["g_per_kwh"]) else row["energy_wh"] / 1000 * row["g_per_kwh"],
+        derived={
+            name: None if np.isnan(row[limit.per_kwh]) else row["energy_wh"] / 1000 * row[limit.per_kwh]
+            for name, limit in LIMITS.items()
+            if limit.per_kwh
+        },
         stability=stable[row["model"]],
         why=why,
     )
@@ -338,9 +354,8 @@ def _nearest(table: pd.DataFrame, budget: Budget, risk: str) -> str:
     """What the most frugal candidate would need, for the message that nothing fits."""
     end = "_high" if risk == "cautious" else ""
     least = table.sort_values(f"energy_wh{end}").iloc[0]
-    given = {key: value for key, value in dataclasses.asdict(budget).items() if value is not None}
     return (
-        f"the budget is {given}; the most frugal of {len(table)} models, {least['model']}, needs "
+        f"the budget is {budget.limits}; the most frugal of {len(table)} models, {least['model']}, needs "
         f"{least[f'energy_wh{end}']:.3g} Wh, {least[f'peak_memory_gb{end}']:.3g} GB and "
         f"{least[f'train_time_s{end}'] / 60:.3g} minutes"
     )
@@ -351,14 +366,14 @@ def as_text(found: Sequence[Choice]) -> str:
     lines = [
         f"Setting {found[0].setting}.",
         "",
-        f"{'model':<26}{'accuracy (90%)':>24}{'Wh':>8}{'GB':>7}{'min':>8}{'g CO2e':>8}{'stays':>7}",
+        f"{'model':<26}{'accuracy (90%)':>24}{'Wh':>8}{'GB':>7}{'min':>8}{'g CO2-eq':>10}{'stays':>7}",
     ]
     for choice in found:
         interval = f"{choice.performance:.3f} ({choice.performance_low:.3f} to {choice.performance_high:.3f})"
-        grams = "-" if choice.co2_g is None else f"{choice.co2_g:.3g}"
+        grams = "-" if choice.derived["co2_g"] is None else f"{choice.derived['co2_g']:.3g}"
         lines.append(
             f"{choice.model:<26}{interval:>24}{choice.energy_wh:>8.3g}{choice.peak_memory_gb:>7.3g}"
-            f"{choice.train_time_s / 60:>8.3g}{grams:>8}{100 * choice.stability:>6.0f}%"
+            f"{choice.train_time_s / 60:>8.3g}{grams:>10}{100 * choice.stability:>6.0f}%"
         )
     lines += ["", f"'stays': how often a model remains in this list when the {found[0].setting} test images"]
     lines += ["are redrawn and the accuracy is read at the last, the best or the last three epochs."]

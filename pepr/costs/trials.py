@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pepr.costs.recommendation import Budget, from_authors, nearest_setting, within
+from pepr.costs.recommendation import LIMITS, Budget, from_authors, nearest_setting, needs, within
 from pepr.errors import DataUnavailable, InputError
-from pepr.grids import carbon_intensity
 from pepr.models.space import family_of
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ BASIS = (
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One model to train. `total_*` are what it and all before it take: Wh, minutes, grams of CO2-eq.
+    """One model to train. `total_*` are what it and all before it take: Wh, minutes; `totals`
+    everything that a budget can limit in sum, by its name, None where a factor is not known.
 
     `points_lost` is what to expect when stopping here, in points of accuracy against training every model
     and taking the most accurate: the mean over the authors' settings, with the middle half of them;
@@ -38,7 +38,7 @@ class Trial:
     peak_memory_gb: float
     total_energy_wh: float
     total_minutes: float
-    total_co2_g: float | None
+    totals: dict[str, float | None]
     points_lost: float | None
     points_lost_low: float | None
     points_lost_high: float | None
@@ -84,10 +84,11 @@ def on_tables(
 
     runs = of(tables)
     table = from_authors(tables, setting, train_images, runs)
-    fits = table[within(table, Budget(memory_gb=budget.memory_gb), risk)]
+    memory_gb = budget.limits.get("memory_gb")
+    fits = table[within(table, Budget(memory_gb=memory_gb), risk)]
     cheap = fits.nsmallest(max(1, round(len(table) * CHEAP_SHARE)), "energy_wh", keep="first")
     if cheap.empty:
-        raise InputError(f"no model fits into {budget.memory_gb:g} GB of memory")
+        raise InputError(f"no model fits into {memory_gb:g} GB of memory")
     rank = cheap["model"].map(ranks_elsewhere(runs.best)).fillna(np.inf).to_numpy(np.float64)
     ordered = cheap.iloc[trial_order(rank, family_of(cheap["model"]))]
     trials = [trial for trial in _totals(ordered, risk) if _affordable(trial, budget)]
@@ -126,8 +127,11 @@ def as_text(found: Plan) -> str:
 def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
     """The trials with what they take together; by the upper bounds of the costs where `cautious`."""
     end = "_high" if risk == "cautious" else ""
-    energy, time = ordered[f"energy_wh{end}"].cumsum(), ordered[f"train_time_s{end}"].cumsum() / 60
-    intensity = carbon_intensity()[0]
+    sums = {
+        name: needs(resource, ordered, end).cumsum().to_list()
+        for name, resource in LIMITS.items()
+        if name != "memory_gb"
+    }
     expect = _expected(len(ordered))
     trials = []
     for at, row in enumerate(ordered.to_dict("records")):
@@ -138,9 +142,9 @@ def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
                 energy_wh=float(row[f"energy_wh{end}"]),
                 train_time_s=float(row[f"train_time_s{end}"]),
                 peak_memory_gb=float(row[f"peak_memory_gb{end}"]),
-                total_energy_wh=float(energy.iloc[at]),
-                total_minutes=float(time.iloc[at]),
-                total_co2_g=None if intensity is None else float(energy.iloc[at] / 1000 * intensity),
+                total_energy_wh=sums["energy_wh"][at],
+                total_minutes=sums["minutes"][at],
+                totals={name: None if np.isnan(of[at]) else of[at] for name, of in sums.items()},
                 **expect[at],
             )
         )
@@ -163,9 +167,5 @@ def _expected(count: int) -> list[dict[str, float | None]]:
 
 
 def _affordable(trial: Trial, budget: Budget) -> bool:
-    limits = (
-        (budget.energy_wh, trial.total_energy_wh),
-        (budget.minutes, trial.total_minutes),
-        (budget.co2_g, trial.total_co2_g),
-    )
-    return all(limit is None or (value is not None and value <= limit) for limit, value in limits)
+    taken = {name: trial.totals[name] for name in budget.limits.keys() & trial.totals.keys()}
+    return all(value is not None and value <= budget.limits[name] for name, value in taken.items())

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pepr.display.numbers import UNKNOWN
 from pepr.errors import FAILURES
-from pepr.quantities import MEASURES
+from pepr.quantities import MEASURES, RESOURCES
 
 GRAMS_PER = {"t": 1e6, "kg": 1e3, "g": 1.0}
 
@@ -52,7 +52,16 @@ def wh(value: float) -> str:
 
 
 def grams(value: float) -> str:
-    return UNKNOWN if not np.isfinite(value) else f"{value:.2g} g CO2e"
+    return UNKNOWN if not np.isfinite(value) else f"{value:.2g} {RESOURCES['C'].unit}"
+
+
+def amount(letter: str, value: float) -> str:
+    """A resource in the column's own unit, as a person reads it: seconds turn into minutes, kWh into Wh."""
+    resource = RESOURCES[letter]
+    if letter == "T":
+        return seconds(value)
+    digits = ".0f" if letter == "M" else ".2g" if resource.per_kwh else ".3g"
+    return UNKNOWN if not np.isfinite(value) else f"{value * resource.scale:{digits}} {resource.unit}"
 
 
 def watts(value: float) -> str:

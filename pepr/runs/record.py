@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pepr.runs.columns import COLUMNS
+from pepr.errors import InputError
+from pepr.runs.columns import COLUMNS, RECORD_KEYS
 from pepr.runs.spec import RunSpec
 
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
@@ -28,7 +29,7 @@ def run_record(
     from its traceback.
     """
     fitting = LARGEST_BATCH.search(traceback or "")
-    return {
+    record = {
         **dict.fromkeys(COLUMNS),
         "history": [],
         "meter": {},
@@ -41,3 +42,7 @@ def run_record(
         "largest_batch_size": int(fitting[1]) if fitting else None,
         "traceback": traceback,
     }
+    unknown = record.keys() - {*COLUMNS, *RECORD_KEYS}
+    if unknown:
+        raise InputError(f"a record has no {', '.join(sorted(unknown))}: declare it in pepr/runs/columns.py")
+    return record

@@ -18,7 +18,7 @@ from pepr.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd  # half of what the process around a run would load, which makes no table
 from pepr.files import results_root, write_atomic
-from pepr.runs.columns import COLUMNS, COUNT_COLUMNS, FLAG_COLUMNS, LATER_COLUMNS, TEXT_COLUMNS
+from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS
 from pepr.runs.store import Store, _read_predictions
 
 
@@ -34,15 +34,12 @@ def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    for column in COLUMNS:
-        if column in TEXT_COLUMNS:
-            table[column] = table[column].astype("string")
-        elif column in FLAG_COLUMNS:
-            table[column] = table[column].astype("boolean")
-        elif column in COUNT_COLUMNS:
-            table[column] = table[column].astype("Int64")
-        else:
+    types = {"text": "string", "flag": "boolean", "count": "Int64"}
+    for column, kind in KINDS.items():
+        if kind == "number":
             table[column] = pd.to_numeric(table[column]).astype("float64")
+        else:
+            table[column] = table[column].astype(types[kind])
     return table
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pepr import files
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
-from pepr.grids import carbon_intensity
+from pepr.grids import derived, per_kwh
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
@@ -295,7 +295,7 @@ def _keep(
             "runs_at_once": meter.runs_at_once,
             "energy_source": meter.source,
             "hardware": description.hardware(subject.device),
-            MEASURES[subject.measure]: None if failure else run.performance,
+            MEASURES[subject.measure].column: None if failure else run.performance,
             "meter": meter.as_dict(),
             "started_at": started_at,
             "ended_at": _now(),
@@ -322,7 +322,6 @@ def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
 
 def _costs(meter: Meter) -> dict[str, Any]:
     window = meter.check(WINDOW)
-    intensity, _ = carbon_intensity()
     return {
         "energy_kwh": window.energy_kwh,
         "energy_cpu_kwh": window.energy_cpu_kwh,
@@ -330,8 +329,7 @@ def _costs(meter: Meter) -> dict[str, Any]:
         "energy_ram_kwh": window.energy_ram_kwh,
         "idle_power_w": meter.idle_power_w,
         "power_limit_w": meter.power_limit_w,
-        "co2eq_g": intensity and window.energy_kwh * intensity,
-        "carbon_intensity_g_per_kwh": intensity,
+        **derived(window.energy_kwh, per_kwh()),
         "train_time_s": window.time_s,
         "train_cpu_time_s": window.cpu_time_s,
         "wall_time_s": window.time_s,

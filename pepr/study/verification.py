@@ -23,6 +23,7 @@ from pepr import datasets, files, published, runs
 from pepr.analysis import pipeline, standings
 from pepr.display.numbers import FILE_NAME, read_numbers
 from pepr.errors import InputError
+from pepr.quantities import RESOURCES
 from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS, LATER_COLUMNS
 from pepr.runs.results import Results
@@ -240,11 +241,11 @@ def _sums(record: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         known = isinstance(best, int) and 0 <= best < len(history)
         out["val_accuracy"] = (history[best]["val_accuracy"] if known else None, "history at best_epoch")
         out["epochs"] = (len(history), "epochs in history")
-    if not _is_missing(record.get("energy_kwh")) and not _is_missing(
-        record.get("carbon_intensity_g_per_kwh")
-    ):
-        grams = record["energy_kwh"] * record["carbon_intensity_g_per_kwh"]
-        out["co2eq_g"] = (grams, "energy times carbon intensity")
+    energy = record.get("energy_kwh")
+    for resource in RESOURCES.values():
+        factor = record.get(resource.per_kwh)
+        if resource.per_kwh and not _is_missing(energy) and not _is_missing(factor):
+            out[resource.column] = (energy * factor, f"energy_kwh times {resource.per_kwh}")
     return out
 
 

@@ -212,7 +212,7 @@ def check(spec: RunSpec) -> None:
     if not entry.accepts(spec.image_size):
         raise InputError(entry.refusal(spec.image_size))
     datasets.check_split(datasets.find(spec.dataset), spec.split)
-    grids.carbon_intensity()
+    grids.per_kwh()
 
 
 class _Run:

@@ -104,7 +104,6 @@ def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter
 
 def _costs(history: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:
     train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
-    intensity, _ = grids.carbon_intensity()
     epoch_times = [row["train_time_s"] for row in history]
     return {
         "energy_kwh": train.energy_kwh,
@@ -116,8 +115,7 @@ def _costs(history: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:
         "energy_inference_kwh": inference.energy_kwh,
         "idle_power_w": meter.idle_power_w,
         "power_limit_w": meter.power_limit_w,
-        "co2eq_g": None if intensity is None else train.energy_kwh * intensity,
-        "carbon_intensity_g_per_kwh": intensity,
+        **grids.derived(train.energy_kwh, grids.per_kwh()),
         "train_time_s": train.time_s,
         "train_cpu_time_s": train.cpu_time_s,
         "inference_time_s": inference.time_s,

@@ -1,7 +1,9 @@
 """Predicted costs: arithmetic that can be checked by hand, and the aims on the published tables."""
 
 import json
-import time
+import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -115,15 +117,16 @@ def test_the_command_gives_the_designs_keys_for_one_and_for_all():
 
 
 def test_a_cold_prediction_takes_at_most_two_seconds():
-    import subprocess
-    import sys
+    def spent() -> float:  # processor time, which other programs beside the test do not lengthen
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
 
-    began = time.perf_counter()
+    before = spent()
     done = subprocess.run(
         [sys.executable, "-m", "pepr.cli", "predict", "resnet18d", "--json"], capture_output=True, check=True
     )
     assert json.loads(done.stdout)["model"] == "resnet18d"
-    assert time.perf_counter() - began < 2.0
+    assert spent() - before < 2.0
 
 
 def test_non_negative_coefficients_are_found_despite_outliers():

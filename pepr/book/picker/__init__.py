@@ -14,12 +14,13 @@ import pandas as pd
 from pepr.costs import model, recommendation
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import write_atomic
+from pepr.grids import per_kwh
 from pepr.models.space import model_space
+from pepr.quantities import RESOURCES, Resource
 
-COSTS = {"energy": "energy_wh", "memory": "peak_memory_gb", "time": "train_time_s"}
 DIGITS = 6
-EXPORTS = re.compile(r"export\{(?P<names>[^}]*)\}")
-"""How the table library's module hands out its parts; inline, the page takes the part it needs."""
+UNITS = {"wh": "Wh", "gb": "GB", "minutes": "minutes", "g": "g CO2-eq", "l": "L"}
+"""The unit that the name of a budget ends with, as it is written."""
 
 
 def page(cache: Path) -> str:
@@ -28,13 +29,10 @@ def page(cache: Path) -> str:
     Raises InputError naming the packages that it is made with, if missing.
     """
     chart, bundle = chart_specification(), vega_bundle(cache)
-    script, style = table_library()
     template = _asset("picker.html")
     filled = {
-        "/*table-style*/": style,
         "/*style*/": _asset("picker.css"),
         "/*vega*/": _inline(bundle),
-        "/*table*/": _inline(script),
         '"data"': _inline(json.dumps(data(), ensure_ascii=False, separators=(",", ":"))),
         '"chart"': _inline(json.dumps(chart, separators=(",", ":"))),
         "/*script*/": _inline(_asset("picker.js")),
@@ -52,7 +50,31 @@ def data() -> dict[str, Any]:
     return {
         "origin": origin,
         "hardware": model.model()["hardware"],
+        "costs": [describe(resource) for resource in shown()],
         "settings": {name: rows(table) for name, table in tables.items()},
+    }
+
+
+def shown() -> list[Resource]:
+    """The resources to choose by: those whose factor is not known are left out."""
+    known = per_kwh()
+    return [one for one in RESOURCES.values() if not one.per_kwh or known[one.per_kwh] is not None]
+
+
+def key_of(resource: Resource) -> str:
+    """What the page and its links call a resource: energy, carbon, time, memory."""
+    return resource.name.split()[-1]
+
+
+def describe(resource: Resource) -> dict[str, str | None]:
+    """A resource as the page's script needs it; `factor` is the rows' key by which energy becomes it."""
+    unit = UNITS[resource.budget.rsplit("_", 1)[-1]]
+    return {
+        "key": key_of(resource),
+        "title": f"{resource.label} ({unit})",
+        "unit": unit,
+        "option": f"--max-{resource.budget.replace('_', '-')}",
+        "factor": resource.per_kwh or None,
     }
 
 
@@ -82,19 +104,25 @@ def candidates() -> tuple[dict[str, pd.DataFrame], str]:
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The candidates of a setting as small objects; `measured` names the costs that were measured."""
-    space = model_space()
+    space, resources = model_space(), shown()
+    measured = [one for one in resources if not one.per_kwh]
+    needed = {
+        key_of(one): [recommendation.needs(one, table, end).tolist() for end in ("", "_low", "_high")]
+        for one in measured
+    }
     out = []
-    for row in table.to_dict("records"):
+    for at, row in enumerate(table.to_dict("records")):
         entry = {
             "model": row["model"],
             "family": space[row["model"]].family,
             "params": row["num_params"],
-            "measured": [name for name, key in COSTS.items() if key in row["measured"]],
+            "measured": [
+                key_of(one) for one in measured if recommendation.COLUMNS[one.letter][0] in row["measured"]
+            ],
             "performance": [_short(row[f"performance{end}"]) for end in ("", "_low", "_high")],
-            "g_per_kwh": row["g_per_kwh"],
+            **{one.per_kwh: row[one.per_kwh] for one in resources if one.per_kwh},
+            **{key: [_short(values[at]) for values in ends] for key, ends in needed.items()},
         }
-        for name, key in COSTS.items():
-            entry[name] = [_short(row[f"{key}{end}"]) for end in ("", "_low", "_high")]
         out.append(entry)
     return out
 
@@ -187,18 +215,6 @@ def vega_bundle(cache: Path) -> str:
     return kept.read_text(encoding="utf-8")
 
 
-def table_library() -> tuple[str, str]:
-    """DataTables as one module, as `itables` ships it, and its style; the module sets `window.DataTable`."""
-    _needed("itables")
-    folder = Path(str(resources.files("itables"))) / "html"
-    script, style = ((folder / f"dt_bundle.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    found = EXPORTS.search(script)
-    if not found:
-        raise InputError("itables: its table library hands out nothing; another version is needed")
-    named = dict(reversed(pair.split(" as ")) for pair in found["names"].split(","))
-    return script.replace(found[0], f"window.DataTable={named['default']}"), style
-
-
 def _altair() -> Any:
     _needed("altair")
     import altair
@@ -208,9 +224,7 @@ def _altair() -> Any:
 
 def _needed(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise InputError(
-            f"the model picker is made with {package}: install altair, vl-convert-python and itables"
-        )
+        raise InputError(f"the model picker is made with {package}: install altair and vl-convert-python")
 
 
 def _asset(name: str) -> str:

@@ -1,21 +1,16 @@
 "use strict";
-const COSTS = {
-  energy: { title: "Training energy (Wh)", unit: "Wh", option: "--max-energy-wh", of: (row, at) => row.energy[at] },
-  memory: { title: "Peak GPU memory (GB)", unit: "GB", option: "--max-memory-gb", of: (row, at) => row.memory[at] },
-  time: { title: "Training time (minutes)", unit: "min", option: "--max-minutes", of: (row, at) => row.time[at] / 60 },
-  carbon: { title: "Carbon (g CO2e)", unit: "g", option: "--max-co2-g",
-    of: (row, at) => (row.energy[at] / 1000) * row.g_per_kwh },
-};
+const COSTS = Object.fromEntries(study.costs.map((cost) => [cost.key, { ...cost,
+  of: (row, at) => (cost.factor ? (row.energy[at] / 1000) * row[cost.factor] : row[cost.key][at]) }]));
 const [VALUE, LOW, HIGH] = [0, 1, 2];
 const STEPS = 200;
 const element = (id) => document.getElementById(id);
 const number = (value, digits = 3) => Number(value.toPrecision(digits));
 const percent = (value) => (100 * value).toFixed(1) + "%";
-const measured = (row, cost) => row.measured.includes(cost === "carbon" ? "energy" : cost);
+const measured = (row, cost) => row.measured.includes(COSTS[cost].factor ? "energy" : cost);
 const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const state = { setting: Object.keys(study.settings)[0], resource: "energy", risk: "expected", limits: {}, compare: [] };
 if ("lidc" in study.settings) state.setting = "lidc";
-let table = null;
+const order = { column: null, ascending: true };
 
 function readLink() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -59,6 +54,8 @@ function limitAt(cost, step) {
 function buildControls() {
   element("setting").innerHTML = Object.keys(study.settings).map((name) => `<option>${escaped(name)}</option>`).join("");
   element("origin").textContent = study.origin + " Predictions and costs are for " + study.hardware + ".";
+  element("resource").innerHTML = study.costs.map(({ key, title }) =>
+    `<option value="${key}">${title.replace(/ \(.*/, "")}</option>`).join("");
   element("sliders").innerHTML = Object.entries(COSTS).map(([cost, { title }]) =>
     `<label for="limit-${cost}">${title.replace(/ \(.*/, "")} at most <output id="shown-${cost}"></output>
      <input type="range" id="limit-${cost}" min="0" max="${STEPS}" step="1"></label>`).join("");
@@ -123,33 +120,57 @@ function showChart({ scored, least, most }) {
 function cell(row, cost) {
   return `<span class="${measured(row, cost) ? "measured" : "predicted"}">${number(COSTS[cost].of(row, VALUE))}</span>`;
 }
+/* Each column: its title, what it is sorted by (nothing: it is not), and what its cells show. */
 function tableColumns() {
-  const costs = Object.keys(COSTS).map((cost) => ({ title: COSTS[cost].title, data: null,
-    render: (row, kind) => (kind === "display" ? cell(row, cost) : COSTS[cost].of(row, VALUE)) }));
-  const check = (row, kind) => (kind === "display" ? `<input type="checkbox" data-model="${escaped(row.model)}"
-    aria-label="compare ${escaped(row.model)}" ${state.compare.includes(row.model) ? "checked" : ""}>` : "");
+  const check = (row) => `<input type="checkbox" data-model="${escaped(row.model)}"
+    aria-label="compare ${escaped(row.model)}" ${state.compare.includes(row.model) ? "checked" : ""}>`;
   return [
-    { title: "Model", data: "model", className: "model" }, { title: "Compare", data: null, orderable: false, render: check },
-    { title: "Accuracy", data: null, render: (row, kind) => kind === "display" ? percent(row.performance[VALUE]) : row.performance[VALUE] },
-    ...costs, { title: "PePR", data: null, render: (row, kind) => kind === "display" ? row.pepr.toFixed(3) : row.pepr },
-    { title: "Parameters (M)", data: null, render: (row, kind) => kind === "display" ? number(row.params / 1e6) : row.params },
-    { title: "Family", data: "family" },
-    { title: "Fits", data: null, render: (row) => (row.within ? "yes" : "no") },
+    { title: "Model", by: (row) => row.model, show: (row) => escaped(row.model) },
+    { title: "Compare", show: check },
+    { title: "Accuracy", by: (row) => row.performance[VALUE], show: (row) => percent(row.performance[VALUE]) },
+    ...Object.entries(COSTS).map(([cost, { title, of }]) =>
+      ({ title, by: (row) => of(row, VALUE), show: (row) => cell(row, cost) })),
+    { title: "PePR", by: (row) => row.pepr, show: (row) => row.pepr.toFixed(3) },
+    { title: "Parameters (M)", by: (row) => row.params, show: (row) => number(row.params / 1e6) },
+    { title: "Family", by: (row) => row.family, show: (row) => escaped(row.family) },
+    { title: "Fits", by: (row) => (row.within ? 0 : 1), show: (row) => (row.within ? "yes" : "no") },
   ];
 }
+function buildTable() {
+  element("table").tHead.innerHTML = `<tr>${tableColumns().map(({ title, by }, at) =>
+    `<th>${by ? `<button type="button" data-column="${at}">${title}</button>` : title}</th>`).join("")}</tr>`;
+  element("table").tHead.addEventListener("click", (event) => {
+    const column = event.target.dataset.column;
+    if (column === undefined) return;
+    order.ascending = order.column === Number(column) ? !order.ascending : true;
+    order.column = Number(column);
+    show();
+  });
+  element("table").tBodies[0].addEventListener("change", (event) => {
+    const model = event.target.dataset.model;
+    state.compare = state.compare.filter((name) => name !== model);
+    if (event.target.checked) state.compare = [...state.compare, model].slice(-3);
+    show();
+  });
+  element("filter").addEventListener("input", show);
+}
 function showTable({ scored }) {
-  if (!window.DataTable) return;
-  if (!table) {
-    table = new DataTable("#table", { data: scored, columns: tableColumns(), order: [], pageLength: 15, lengthMenu: [15, 50, 150],
-      createdRow: (line, row) => line.classList.toggle("beyond", !row.within) });
-    element("table").addEventListener("change", (event) => {
-      const model = event.target.dataset.model;
-      if (!model) return;
-      state.compare = state.compare.filter((name) => name !== model);
-      if (event.target.checked) state.compare = [...state.compare, model].slice(-3);
-      show();
-    });
-  } else { table.clear().rows.add(scored).draw(false); }
+  const columns = tableColumns();
+  const wanted = element("filter").value.trim().toLowerCase();
+  const rows = scored.filter((row) => `${row.model} ${row.family}`.toLowerCase().includes(wanted));
+  if (order.column !== null) {
+    const { by } = columns[order.column];
+    rows.sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0) * (order.ascending ? 1 : -1));
+  }
+  [...element("table").tHead.rows[0].cells].forEach((head, at) => {
+    if (at === order.column) head.setAttribute("aria-sort", order.ascending ? "ascending" : "descending");
+    else head.removeAttribute("aria-sort");
+  });
+  const focused = document.activeElement.dataset.model;
+  element("table").tBodies[0].innerHTML = rows.map((row) => `<tr class="${row.within ? "" : "beyond"}">` +
+    columns.map(({ show }, at) => `<td${at ? "" : ' class="model"'}>${show(row)}</td>`).join("") + "</tr>").join("");
+  if (focused) element("table").querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
+  element("counted").textContent = `${rows.length} of ${scored.length} models`;
 }
 function showComparison({ scored }) {
   const rows = state.compare.map((model) => scored.find((row) => row.model === model)).filter(Boolean);
@@ -210,7 +231,7 @@ dark.addEventListener("change", followScheme);
 followScheme();
 readLink();
 buildControls();
+buildTable();
 buildDownloads();
-window.addEventListener("table-library", show);
 window.addEventListener("hashchange", () => { state.limits = {}; readLink(); show(); });
 show();
