@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks import analysis, loops, runs
+from benchmarks import analysis, contention, loops, runs
 from benchmarks.numbers import SOURCE, numbers
 from benchmarks.timing import summary
 from pepr.display.numbers import update_numbers
@@ -61,6 +61,7 @@ LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
 """The two quick ones."""
 LOSSES_IN_DOUBLE = "mobilenetv2_050"
 """Double precision is slow on a CPU: the one that parts most in single precision."""
+CONTENTION_ROUNDS = 3
 MEMORY_MODEL = "ghostnet_100"
 """Trained with and without the study's memory settings: many layers, each with little to compute."""
 
@@ -232,6 +233,10 @@ def measure_analysis(report: Report) -> None:
     report.add("book_incremental_seconds", [built["incremental"]])
 
 
+def measure_contention(report: Report) -> None:
+    report.details["contention"] = contention.measure(CONTENTION_ROUNDS)
+
+
 def stolen_seconds() -> float:
     """Seconds of each processor, on average, that the host of a virtual machine gave to others since the
     start; 0 where it does not tell."""
@@ -244,6 +249,7 @@ PARTS = {
     "meter": measure_meter,
     "startup": measure_startup,
     "analysis": measure_analysis,
+    "contention": measure_contention,
 }
 
 

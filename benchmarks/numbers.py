@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import kendalltau
+
 from pepr.display.numbers import UNKNOWN, number
 from pepr.errors import InputError
 
@@ -92,6 +94,8 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "mended_table": number(None, _mended(details["mended_seconds"])),
         **_energy(details["pocket"]),
     }
+    if "contention" in details:
+        entries |= _contention(details["contention"])
     for name, values in details["startup_seconds"].items():
         entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
     for name, values in details["memory_settings"].items():
@@ -110,6 +114,37 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if report[name] is not None:
             entries[name] = number(report[name], _text(name, report[name]))
     return {key: {**entry, "source": SOURCE} for key, entry in entries.items()}
+
+
+TIMES = {
+    "cpu_s": "processor time",
+    "corrected_s": "set right by the probe",
+    "wall_s": "wall time",
+    "wall_all_s": "wall time with a thread on each core",
+}
+
+
+def _contention(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Each kind of time under each load over that of the machine alone: median over the models, and the
+    greatest; and how the models' order by the corrected time agrees with that of the machine alone."""
+    quiet, *loads = found
+    lines = ["| Beside a training step | " + " | ".join(TIMES.values()) + " | order of the models |"]
+    lines.append("| --- |" + " ---: |" * (len(TIMES) + 1))
+    orders = []
+    for load in loads:
+        cells = []
+        for name in TIMES:
+            ratios = [row[name] / found[quiet][model][name] for model, row in found[load].items()]
+            cells.append(f"{statistics.median(ratios):.2f} (at most {max(ratios):.2f})")
+        times = [[found[where][model]["corrected_s"] for model in found[load]] for where in (quiet, load)]
+        orders.append(float(kendalltau(*times).statistic))
+        lines.append(f"| {load} | {' | '.join(cells)} | {orders[-1]:.2f} |")
+    models = len(found[quiet])
+    return {
+        "contention_table": number(None, "\n".join(lines)),
+        "contention_models": number(models, str(models)),
+        "contention_order": number(min(orders), f"{min(orders):.2f}"),
+    }
 
 
 def _count(report: Mapping[str, Any], met: bool) -> int:
