@@ -27,7 +27,7 @@ BUSY_LOOP = "while True: pass"
 
 def measure(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds of a training step by load and model, medians of `rounds`: `cpu_s` of the processor on one
-    thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with a thread a core."""
+    thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with one a core."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     cores = os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")

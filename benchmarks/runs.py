@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.timing import Comparison, compare
 from pepr import runs, study
 from pepr.machine import meter as metering
+from pepr.study import execution, kernels
 
 CHECKOUT = Path(__file__).parents[1]
 IMPORTED = ("sys", "papermill", "ipykernel.kernelapp", "torch", "timm", "codecarbon", "pepr.training.loop")
@@ -57,8 +58,9 @@ def _smoke() -> Iterator[Callable[..., dict[str, float]]]:
     phases. A call may name statements that its process does first."""
     spec = study.grid(study.load("smoke"))[0]
     notebooks = CHECKOUT / "notebooks"
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PEPR_RESULTS": folder}
+    settings = {**execution.KERNEL_ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder, kernels.loaded(settings) as (told, _):
+        environment = {**settings, **told, "PEPR_RESULTS": folder}
         store = runs.Store(Path(folder), "smoke")
 
         def step(first: str, *arguments: str) -> None:

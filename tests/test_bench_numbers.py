@@ -125,3 +125,20 @@ def test_no_report_makes_no_numbers_and_a_damaged_one_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match=r"results\.json: not what `make bench` writes"):
         numbers.read(path)
+
+
+def test_kinds_of_time_under_load_are_over_those_of_the_machine_alone_with_the_models_order():
+    """Processor time stays, the wall doubles; the busy loop turns two of three models round."""
+
+    def seconds(cpu, factor):
+        return {"cpu_s": cpu, "corrected_s": cpu, "wall_s": cpu * factor, "wall_all_s": 10 * cpu * factor}
+
+    quiet = {"a": seconds(1.0, 1), "b": seconds(2.0, 1), "c": seconds(3.0, 1)}
+    busy = {"a": seconds(1.0, 2), "b": seconds(3.5, 2), "c": seconds(3.0, 2)}
+    entries = numbers._contention({"nothing": quiet, "one busy loop": busy})
+    row = entries["contention_table"]["text"].splitlines()[-1]
+    assert row == (
+        "| one busy loop | 1.00 (at most 1.75) | 1.00 (at most 1.75) | 2.00 (at most 3.50) "
+        "| 2.00 (at most 3.50) | 0.33 |"
+    )
+    assert entries["contention_models"]["text"] == "3" and entries["contention_order"]["value"] < 0.34
