@@ -137,10 +137,10 @@ def test_runs_start_in_the_order_of_the_grid(tmp_path, stood_in):
 
 
 def test_the_analysis_of_a_part_of_a_profile_makes_the_pages_that_the_book_has_of_it(stood_in):
-    part = study.restrict(study.load("pneumonia"), models=["dla46_c"], seeds=[0])
+    part = study.restrict(study.load("medical"), models=["dla46_c"], settings=["breast_scratch"], seeds=[0])
     asked = [line.split() for line in (stood_in(part) / "analysed").read_text().splitlines()]
-    pages = [page.path for page in book_pages.pages_of(["pneumonia"]) if page.namespace == "pneumonia"]
-    assert len(pages) == 2 and sorted(asked) == sorted(["pneumonia", page] for page in pages)
+    pages = [page.path for page in book_pages.pages_of(["medical"]) if page.namespace == "medical"]
+    assert len(pages) == 2 and sorted(asked) == sorted(["medical", page] for page in pages)
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", "runtime=20,"), ("cuda", "gpu=1,")])

@@ -234,8 +234,22 @@ def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
     return out
 
 
+def claims_table(claims: list[dict[str, Any]]) -> str:
+    """Claims as a Markdown table: effect, interval, p after Holm's correction, verdict."""
+    lines = ["| Claim | Effect | Interval | p, corrected | Verdict |", "| --- | --- | --- | --- | --- |"]
+    for claim in claims:
+        shown = difference_points if claim["id"].endswith("accuracy") else difference
+        interval = f"{shown(claim['low'])}\u00a0to\u00a0{shown(claim['high'])}"
+        verdict = claim["verdict"].replace("_", " ")
+        cells = [claim["claim"], shown(claim["effect"]), interval, p_value(claim["p_holm"]), verdict]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _claim_numbers(claims: list[dict[str, Any]]) -> Numbers:
     out: Numbers = {"claims": _count(len(claims))}
+    if claims:
+        out["claims_table"] = number(None, claims_table(claims))
     for verdict in ("supported", "equivalent", "not_supported", "undecided"):
         out[f"claims_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in claims))
     for claim in claims:

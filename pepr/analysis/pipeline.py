@@ -67,9 +67,14 @@ class Analysis:
         return standings.standings(self.results)
 
     @cached_property
-    def choice(self) -> standings.Choice:
-        """The model that validation would have chosen."""
-        return standings.choice(self.results)
+    def choices(self) -> list[standings.Choice]:
+        """The models that validation would have chosen, one of each dataset."""
+        return standings.choices(self.results)
+
+    @property
+    def choices_table(self) -> str:
+        """The choices as a Markdown table."""
+        return standings.choices_table(self.choices)
 
     @cached_property
     def agreement(self) -> pd.DataFrame | None:
@@ -96,7 +101,7 @@ class Analysis:
         if stage == "03_energy":
             return numbers.energy_numbers(self.results, self.country)
         ranked = numbers.pepr_numbers(self.results, self.scores, self.peaks, self.claims, self.rank_changes)
-        return ranked | standings.selection_numbers(self.standings, self.choice, self.agreement)
+        return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 
     def write(self, stage: str, folder: Path) -> numbers.Numbers:
         """Write the files and the numbers of a stage into a results folder; returns the numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +42,13 @@ epoch, kWh of all epochs, GB at the peak."""
 
 @dataclass(frozen=True)
 class Choice:
-    """The model and setting with the best mean validation accuracy of a study, judged on the test images.
+    """The model and setting with the best mean validation accuracy on a dataset, judged on the test images.
 
     `accuracy` and `auroc` are over test images and seeds; `over_smallest` is its AUROC minus that of
     `smallest`, the model with fewest parameters, from scratch on as large a part of the same data.
     """
 
+    dataset: str
     model: str
     setting: str
     n_seeds: int
@@ -84,11 +86,19 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
     return pd.concat(parts, ignore_index=True)[[*kept, "low", "high", "probability_best", "tied"]]
 
 
-def choice(results: Results, n_resamples: int = N_RESAMPLES) -> Choice:
-    """What a practitioner would have taken who sees the validation images alone. Equal means go to the
-    smaller model."""
+def choices(results: Results, n_resamples: int = N_RESAMPLES) -> list[Choice]:
+    """The choice on each dataset of a study, in the order of their names."""
+    done = results.table.query("status == 'ok'")
+    return [choice(results, n_resamples, dataset) for dataset in sorted(done["dataset"].unique())]
+
+
+def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None = None) -> Choice:
+    """What a practitioner would have taken who sees the validation images alone, of one dataset or, without a
+    name, of all. Equal means go to the smaller model."""
     table = with_sets(results.table)
     done = table[table["status"] == "ok"]
+    if dataset is not None:
+        done = done[done["dataset"] == dataset]
     means = done.groupby([*SET, "model"], dropna=False, as_index=False).agg(
         n_seeds=("seed", "nunique"),
         val_accuracy=("val_accuracy", "mean"),
@@ -113,6 +123,7 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES) -> Choice:
             gap = _mean_of(done, chosen, "test_auroc") - _mean_of(done, rival, "test_auroc")
             over = _interval(gap, taken["auroc"] - other)
     return Choice(
+        str(chosen["dataset"]),
         str(chosen["model"]),
         str(chosen["setting"]),
         int(chosen["n_seeds"]),
@@ -156,8 +167,53 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame | None) -> dict[str, dict]:
-    """What prose may quote of `standings`, `choice` and `agreement` (None without the authors' tables)."""
+def selection_numbers(
+    ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd.DataFrame | None
+) -> dict[str, dict]:
+    """What prose may quote of `standings`, `choices` and `agreement` (None without the authors' tables).
+
+    The choice on one dataset has numbers of its own, the choices on several a table.
+    """
+    out = _choice_numbers(chosen[0]) if len(chosen) == 1 else {}
+    out["choices_table"] = number(None, choices_table(chosen))
+    for setting, rows in ranked.groupby("setting"):
+        tied = int(rows["tied"].sum())
+        out[f"standings_{setting}"] = number(None, standings_table(rows))
+        out[f"tied_{setting}"] = number(tied, str(tied))
+        out[f"best_share_{setting}"] = number(
+            float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
+        )
+    for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
+        key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
+        out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
+        for name in ("rho", "low", "high"):
+            known = np.isfinite(row[name])
+            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
+    return out
+
+
+def choices_table(chosen: Sequence[Choice]) -> str:
+    """The choice on each dataset as a Markdown table."""
+    lines = [
+        "| Set | Model | Setting | Seeds | Validation accuracy | Test AUROC | 95% interval | Test accuracy |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for choice in chosen:
+        cells = [
+            choice.dataset,
+            choice.model,
+            choice.setting,
+            str(choice.n_seeds),
+            f"{100 * choice.val_accuracy:.1f}%",
+            f"{choice.auroc.estimate:.3f}",
+            f"{choice.auroc.low:.3f}\u00a0to\u00a0{choice.auroc.high:.3f}",
+            f"{100 * choice.accuracy.estimate:.1f}%",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _choice_numbers(chosen: Choice) -> dict[str, dict]:
     out = {
         "chosen_model": number(chosen.model, chosen.model),
         "chosen_setting": number(chosen.setting, chosen.setting),
@@ -177,19 +233,6 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Choice, agreed: pd.DataFrame
             out[f"chosen_over_smallest{suffix}"] = number(getattr(over, part), f"{getattr(over, part):+.3f}")
         words = "does" if over.low > 0 else "does not"
         out["chosen_beats_smallest"] = number(over.low > 0, words)
-    for setting, rows in ranked.groupby("setting"):
-        tied = int(rows["tied"].sum())
-        out[f"standings_{setting}"] = number(None, standings_table(rows))
-        out[f"tied_{setting}"] = number(tied, str(tied))
-        out[f"best_share_{setting}"] = number(
-            float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
-        )
-    for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
-        key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
-        out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
-        for name in ("rho", "low", "high"):
-            known = np.isfinite(row[name])
-            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
     return out
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 import pepr
-from pepr import study
+from pepr import datasets, study
 from pepr.analysis import energy, machines
 from pepr.display.numbers import escaped
 from pepr.display.words import minutes, wh
@@ -251,7 +251,8 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
-        "pneumonia_planned": str(len(study.grid(study.load("pneumonia")))),
+        "medical_planned": str(len(study.grid(study.load("medical")))),
+        "medical_sets_table": sets_table(study.load("medical")),
         **facts(profiles),
     }
 
@@ -284,6 +285,21 @@ def settings_table(table: pd.DataFrame) -> str:
             f"| {count} ({fraction}) | {rows['model'].nunique()} "
             f"| {rows.groupby('model')['seed'].nunique().max()} | {len(rows)} |"
         )
+    return "\n".join(lines)
+
+
+def sets_table(profile: study.Profile) -> str:
+    """The sets of a profile as a Markdown table: images, classes, and how well a published network does."""
+    lines = [
+        "| Set | Training, validation, test images | Classes | Licence | ResNet-18: accuracy | AUROC |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in dict.fromkeys(setting["dataset"] for setting in profile.values["settings"].values()):
+        found = datasets.find(name)
+        counts = ", ".join(f"{count:,}" for count in found.counts.values())
+        classes = f"{len(found.classes)}{', in an order' if found.ordered else ''}"
+        published = [f"{value:.3f}" for value in found.benchmark or ()] or ["none"] * 2
+        lines.append(f"| {' | '.join([found.title, counts, classes, found.licence, *published])} |")
     return "\n".join(lines)
 
 

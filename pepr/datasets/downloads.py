@@ -41,7 +41,7 @@ def supplied_files(pattern: str) -> list[Path]:
 def place(*parts: str) -> str:
     """Where a user puts a file by hand, in words: `$PEPR_DATA/...` with the folder that it names now."""
     folder = os.environ.get("PEPR_DATA")
-    return f"$PEPR_DATA/{'/'.join(parts)}" + (
+    return "/".join(["$PEPR_DATA", *parts]) + (
         f" (PEPR_DATA={folder})" if folder else " (PEPR_DATA is not set)"
     )
 

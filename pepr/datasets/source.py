@@ -47,6 +47,7 @@ class Dataset:
     looked for, none for what is a package. `load` takes the image size in pixels that is wanted, to choose
     among files of several sizes; `at_hand` tells whether it would find its files on this machine,
     `downloadable` whether it can fetch them.
+    `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Dataset:
     downloadable: bool = False
     n_splits: int = 1
     ordered: bool = False
+    benchmark: tuple[float, float] | None = None
 
 
 def check_images(

@@ -30,7 +30,7 @@ SIZES = {
 }
 """The least size in pixels that a kind of architecture takes, and of what its sizes are multiples."""
 
-IMAGE_SIZES = (64, 128, 224, 256)
+IMAGE_SIZES = (32, 64, 128, 224, 256)
 """Sizes in pixels that `pepr models` reports on."""
 
 

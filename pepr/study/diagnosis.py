@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,7 +16,7 @@ from pepr.files import results_root
 from pepr.machine import cores, description, gpu, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import profile as study_profile, side_by_side, workflow
+from pepr.study import images, profile as study_profile, side_by_side, workflow
 
 HOSTS = {
     "pretrained weights": "https://huggingface.co",
@@ -40,7 +39,7 @@ def report() -> str:
 
     A line that starts with `-` names something missing and what to do about it.
     """
-    reached = {what: _reached(url) for what, url in HOSTS.items()}
+    reached = {what: images.answers(url) for what, url in HOSTS.items()}
     lines = [
         f"+ {cores.words()} of the CPU: {description.cpu_model()}",
         _memory_line(),
@@ -161,14 +160,6 @@ def _energy_lines() -> list[str]:
         "- no CPU energy counter (usual in a virtual machine): CPU energy is an estimate from load, memory "
         "an assumption; rank by time, energy is shown as estimated"
     ]
-
-
-def _reached(url: str) -> bool:
-    try:
-        socket.create_connection((urlparse(url).hostname, 443), timeout=3).close()
-    except OSError:
-        return False
-    return True
 
 
 def _network_line(what: str, reached: bool) -> str:

@@ -13,19 +13,22 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from pepr import datasets
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, profile as study_profile, recovery, shared_fault, side_by_side
+from pepr.study import forecast, images, profile as study_profile, recovery, shared_fault, side_by_side
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "failed": lambda record: record["status"] == "failed",
     "contended": lambda record: bool(record["contended"]),
 }
 """Which finished runs `reproduce` repeats when it is asked to."""
+MEDICAL = "medical"
+"""The profile of medical images, which `pocket` points to."""
 
 
 def reproduce(
@@ -42,8 +45,8 @@ def reproduce(
     The runs are done here, or where `cluster` says: see `cluster_profile`. `retry` repeats finished runs that
     `failed`, or that were `contended`. `runs` go on at once, at most, on this machine: see `side_by_side`.
     Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Returns the folder of the results.
-    Raises InputError when another process works on the same results or the folder cannot be written, and
-    WorkFailed when Snakemake fails.
+    Raises InputError when another process works on the same results, the folder cannot be written, or no
+    image that the runs need is at hand, and WorkFailed when Snakemake fails.
     """
     placement = cluster_profile(checkout, cluster) if cluster else None
     store = Store(results_root(), profile.name)
@@ -51,6 +54,7 @@ def reproduce(
         recovery.check_room(store.folder)
         profile = study_profile.save(profile, store.folder)
         specs = study_profile.grid(profile, description.default_device())
+        absent = images.missing(specs)
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
         cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
         for sentence in filter(None, [recovery.without_locks(store.folder), *kept, tracker.warning(), cards]):
@@ -59,6 +63,11 @@ def reproduce(
             _forget(store, specs, RETRIES[retry])
         together = None if cluster else side_by_side.decide(specs, description.default_device(), runs)
         say(announcement(profile, specs, store, cluster, together))
+        for dataset, n_runs in absent.items():
+            say(
+                f"Images of {dataset} are not at hand, so {n_runs:,} runs become rows that say "
+                f"`data_unavailable`; {images.to_do([dataset])}"
+            )
         if together and not specs[0].device.startswith("cuda"):
             # While no run is at work; on a GPU a run measures the one that it holds.
             meter.idle_power_w("cpu", store.root / "machines", say)
@@ -113,10 +122,26 @@ def announcement(
         lines.append(f"What it will cost is not known: {expected.basis}.")
     if together:
         lines.append(together.words)
+    lines += _medical_lines(profile, specs[0].device)
     lines.append(
         "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
     )
     return "\n".join(lines)
+
+
+def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:
+    """What a processor can do besides `pocket`, with the images that it takes and for how long."""
+    if profile.name != "pocket" or device != "cpu":
+        return []
+    medical = study_profile.load(MEDICAL)
+    specs = study_profile.grid(medical, device)
+    absent = [
+        name for name in dict.fromkeys(spec.dataset for spec in specs) if not datasets.find(name).at_hand()
+    ]
+    needed = f"its images are to be had first: {images.to_do(absent)}" if absent else "its images are at hand"
+    hours = forecast.forecast(medical, specs, device).hours
+    takes = "" if hours is None else f" takes about {duration(3600 * hours)} of runs (estimated)"
+    return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that; {needed}."]
 
 
 def _energy(kwh: float) -> str:

@@ -84,7 +84,7 @@ def analysed(part):
     numbers = run_numbers.pepr_numbers(part, scores, peaks, claims, changes)
     numbers |= run_numbers.energy_numbers(part, "DNK")
     numbers |= standings.selection_numbers(
-        standings.standings(part, n_resamples=50), standings.choice(part, n_resamples=50), None
+        standings.standings(part, n_resamples=50), standings.choices(part, n_resamples=50), None
     )
     assert numbers["runs_ok"]["value"] == (table["status"] == "ok").sum()
     assert numbers["chosen_setting"]["value"] in set(table["setting"])

@@ -76,6 +76,21 @@ def test_the_choice_is_made_on_validation_and_judged_against_the_smallest_from_s
     assert 0 < found.over_smallest.low < found.over_smallest.estimate < found.over_smallest.high
 
 
+def test_each_dataset_has_a_choice_of_its_own_and_all_stand_in_one_table():
+    made = MadeByHand([("large", 0, scores(0.3), 0.9), ("small", 0, scores(0.5), 0.8)])
+    other = made.table.assign(dataset="retinamnist", val_accuracy=[0.1, 0.2])
+    made.table = pd.concat([made.table, other.assign(run_id=other["run_id"] + "-other")], ignore_index=True)
+    made._predictions |= {f"{name}-other": arrays for name, arrays in made._predictions.items()}
+    chosen = standings.choices(made, n_resamples=50)
+    assert [(found.dataset, found.model) for found in chosen] == [
+        (made.table["dataset"].iloc[0], "large"),
+        ("retinamnist", "small"),
+    ]
+    numbers = standings.selection_numbers(standings.standings(made, n_resamples=50), chosen, None)
+    table = numbers["choices_table"]["text"].splitlines()
+    assert len(table) == 4 and "small" in table[3] and "chosen_model" not in numbers
+
+
 def test_the_smallest_model_is_not_compared_with_itself():
     made = MadeByHand([("large", 0, scores(0.3), 0.7), ("small", 0, scores(0.1), 0.9)])
     assert standings.choice(made, n_resamples=100).over_smallest is None
@@ -108,7 +123,7 @@ def test_agreement_is_the_rank_correlation_with_the_same_models_of_the_paper():
 
 def test_the_numbers_for_prose_are_those_of_the_tables():
     ranked, chosen = standings.standings(SHIPPED, n_resamples=200), standings.choice(SHIPPED, 200)
-    numbers = standings.selection_numbers(ranked, chosen, None)
+    numbers = standings.selection_numbers(ranked, [chosen], None)
     assert numbers["chosen_model"]["value"] == chosen.model
     same = SHIPPED.table.query("model == @chosen.model and setting == @chosen.setting and status == 'ok'")
     assert numbers["chosen_seeds"]["value"] == same["seed"].nunique()

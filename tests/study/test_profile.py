@@ -1,5 +1,7 @@
 """Profiles: validated before anything starts, turned into a grid, forecast from measured runs."""
 
+import itertools
+
 import pytest
 import yaml
 
@@ -56,18 +58,48 @@ def test_the_papers_grid_is_every_model_in_eight_settings_in_an_order_drawn_per_
     assert study.grid(profile) == specs
 
 
-def test_the_pneumonia_profile_spans_the_sizes_with_three_seeds_at_two_fractions():
-    specs = study.grid(study.load("pneumonia"))
-    scratch = [spec for spec in specs if spec.setting == "pneumonia_scratch"]
-    sizes = sorted(models.find(model).num_params for model in {spec.model for spec in scratch})
-    assert len(set(models.paper_models()) & {spec.model for spec in scratch}) >= 8
-    assert sizes[0] < 2e6 and 24e6 < sizes[-1] < 27e6
-    assert {(spec.train_fraction, spec.pretrained) for spec in specs} == {
-        (fraction, start) for fraction in (1.0, 0.1) for start in (True, False)
+def test_the_medical_profile_asks_every_set_the_same_of_two_pretrained_families():
+    specs = study.grid(study.load("medical"))
+    assert {spec.dataset for spec in specs} >= {"breastmnist", "retinamnist", "pneumoniamnist", "ham10000"}
+    seeds = {"breast": 5, "retina": 5, "pneumonia": 3, "ham10000": 3}
+    for name, n_seeds in seeds.items():
+        for fraction, tail in ((1.0, ""), (0.1, "_small")):
+            both = [
+                [spec for spec in specs if spec.setting == f"{name}{start}{tail}"]
+                for start in ("", "_scratch")
+            ]
+            pretrained, scratch = both
+            assert {(spec.pretrained, spec.train_fraction) for spec in pretrained} == {(True, fraction)}
+            assert {(spec.pretrained, spec.train_fraction) for spec in scratch} == {(False, fraction)}
+            assert {spec.model for spec in pretrained} == set(models.OFFLINE_WEIGHTS)
+            pairs = {(spec.model, spec.seed) for spec in pretrained}
+            assert pairs == set(itertools.product(models.OFFLINE_WEIGHTS, range(n_seeds)))
+            assert pairs <= {(spec.model, spec.seed) for spec in scratch}, "each has its twin from scratch"
+            sizes = sorted(models.find(model).num_params for model in {spec.model for spec in scratch})
+            assert len(sizes) == 13 and sizes[0] < 2e6 and 24e6 < sizes[-1] < 27e6
+
+
+def test_a_setting_has_an_image_size_and_epochs_of_its_own_where_it_names_them(tmp_path):
+    settings = {
+        "own": {"dataset": "elpv", "pretrained": False, "image_size": 96, "epochs": 7},
+        "shared": {"dataset": "elpv", "pretrained": False},
     }
-    for setting in {spec.setting for spec in specs}:
-        seeds = {spec.seed for spec in specs if spec.setting == setting}
-        assert seeds == {0, 1, 2}
+    runs = [{"models": ["dla46_c"], "settings": ["own", "shared"]}]
+    profile = load(tmp_path, settings=settings, runs=runs, image_size=64, epochs=2)
+    assert [(spec.image_size, spec.epochs) for spec in study.grid(profile)] == [(96, 7), (64, 2)]
+    shorter = study.grid(study.restrict(profile, epochs=1))
+    assert [(spec.image_size, spec.epochs) for spec in shorter] == [(96, 1), (64, 1)]
+
+
+def test_an_image_size_of_a_setting_that_a_model_cannot_take_is_refused(tmp_path):
+    settings = {"own": {"dataset": "elpv", "pretrained": False, "image_size": 100}}
+    with pytest.raises(InputError, match=r"runs\.0\.models: halonet26t cannot take 100 px"):
+        load(
+            tmp_path,
+            settings=settings,
+            runs=[{"models": ["halonet26t"], "settings": ["own"]}],
+            image_size=256,
+        )
 
 
 def test_a_profile_is_restricted_to_what_is_asked_for():
@@ -167,7 +199,7 @@ def test_what_is_wrong_is_named_with_file_and_key(tmp_path, changes, where):
 
 def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(
-        InputError, match="unknown profile 'pokket'; known: gpu, paper, pneumonia, pocket, smoke"
+        InputError, match="unknown profile 'pokket'; known: gpu, medical, paper, pocket, smoke"
     ):
         study.load("pokket")
     (tmp_path / "broken.yaml").write_text("a: [")

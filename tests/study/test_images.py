@@ -1,0 +1,44 @@
+"""Images that are not at hand: said before anything starts, with what to put where."""
+
+import pytest
+
+from pepr import study
+from pepr.datasets import downloads
+from pepr.errors import InputError
+from pepr.study import images
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No file of the user's, none downloaded before, and no network."""
+    monkeypatch.setenv("PEPR_DATA", str(tmp_path))
+    monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(images, "answers", lambda url: False)
+    return tmp_path
+
+
+def test_without_any_image_one_line_says_what_to_put_where(nowhere):
+    with pytest.raises(InputError) as told:
+        images.missing(study.grid(study.load("medical")))
+    line = str(told.value)
+    assert "\n" not in line and f"$PEPR_DATA (PEPR_DATA={nowhere})" in line
+    for file in ("breastmnist", "retinamnist", "pneumoniamnist"):
+        assert f"medmnist/{file}.npz from MedMNIST v2, https://" in line
+    assert line.count("ham10000/HAM10000_metadata.csv and ham10000/HAM10000_images*.zip from Harvard") == 1
+
+
+def test_where_some_are_at_hand_the_runs_of_the_others_are_counted(nowhere):
+    (nowhere / "medmnist").mkdir()
+    (nowhere / "medmnist" / "breastmnist.npz").touch()
+    specs = study.grid(study.restrict(study.load("medical"), settings=["breast", "retina"]))
+    assert images.missing(specs) == {"retinamnist": 20}
+
+
+def test_what_can_be_downloaded_is_not_missing(nowhere, monkeypatch):
+    monkeypatch.setattr(images, "answers", lambda url: url == images.HOST)
+    specs = study.grid(study.restrict(study.load("medical"), settings=["breast", "ham10000"]))
+    assert images.missing(specs) == {"ham10000": 12}
+
+
+def test_images_that_come_as_a_package_are_at_hand(nowhere):
+    assert images.missing(study.grid(study.load("pocket"))) == {}
