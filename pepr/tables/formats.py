@@ -156,7 +156,7 @@ FORMATS = (
     ),
     Format(
         "CodeCarbon's",
-        "kWh, kg, seconds; rows of one run_id add up, so the last counts; parts of 0 were not measured",
+        "kWh, kg, seconds; a run_id's rows are cumulative, so the last counts; parts of 0 were not measured",
         frozenset({"project_name", "emissions", "energy_consumed", "duration"}),
         CODECARBON,
         run="run_id",

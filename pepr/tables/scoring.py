@@ -105,7 +105,8 @@ def survey(
                 f"{reader.path}: row 0 (the header): more of {column!r} is better, so it is no "
                 "resource: take its inverse, such as seconds an image; rename the column if less is better"
             )
-    seed, names = seed_column(reader.header), list(options.key) or key_columns(reader.header, groups)
+    own = [*reader.header[: reader.own_width], *groups]
+    seed, names = seed_column(own), list(options.key) or key_columns(own, groups)
     if seed and names and names != ["run_id"] and seed not in names and seed not in options.key:
         names = [*names, seed]
     over_seeds = bool(seed) and seed in names and seed not in options.key and len(names) > 1

@@ -8,6 +8,7 @@ one machine: they show a form, and are no measurement of any model. The tests on
 from __future__ import annotations
 
 import contextlib
+import platform
 import shutil
 import sys
 import tempfile
@@ -71,7 +72,8 @@ def _codecarbon(name: str, flushes: int) -> None:
                 tracker.flush()
             work(seconds)
             tracker.stop()
-        shutil.copy(Path(folder) / "emissions.csv", FILES / name)
+        text = (Path(folder) / "emissions.csv").read_text()
+        (FILES / name).write_text(text.replace(platform.platform(), "Linux-6.1-x86_64-with-glibc2.36"))
 
 
 def carbontracker() -> None:
