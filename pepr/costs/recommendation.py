@@ -176,10 +176,12 @@ def from_authors(
     """Candidates of one of the paper's settings; runs that the audit found unusable are left out.
 
     Where `pepr sweep` has measured this machine under the conditions of the setting, all costs are of this
-    machine, and a model that has none here is left out.
+    machine, and a model that has none here is left out. `rank` is a model's mean rank over the
+    authors' data sets, by which a plan of trials orders a family.
     """
     from pepr.costs.fit import test_images
     from pepr.published.reproduction import performance
+    from pepr.published.strategies import ranks_elsewhere
     from pepr.published.versions import of
 
     runs = runs or of(tables)
@@ -200,7 +202,8 @@ def from_authors(
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy
         out.append(_candidate(row.model, setting, readings, test_images(setting), predicted, theirs))
-    return _with_factors(pd.DataFrame(out))
+    table = _with_factors(pd.DataFrame(out))
+    return table.assign(rank=table["model"].map(ranks_elsewhere(runs.best)))
 
 
 def _with_factors(table: pd.DataFrame) -> pd.DataFrame:

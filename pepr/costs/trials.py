@@ -79,17 +79,15 @@ def on_tables(
     tables: Published, budget: Budget, setting: str, train_images: int | None = None, risk: str = "expected"
 ) -> Plan:
     """`plan` for one of the paper's settings."""
-    from pepr.published.strategies import CHEAP_SHARE, ranks_elsewhere, trial_order
-    from pepr.published.versions import of
+    from pepr.published.strategies import CHEAP_SHARE, trial_order
 
-    runs = of(tables)
-    table = from_authors(tables, setting, train_images, runs)
+    table = from_authors(tables, setting, train_images)
     memory_gb = budget.limits.get("memory_gb")
     fits = table[within(table, Budget(memory_gb=memory_gb), risk)]
     cheap = fits.nsmallest(max(1, round(len(table) * CHEAP_SHARE)), "energy_wh", keep="first")
     if cheap.empty:
         raise InputError(f"no model fits into {memory_gb:g} GB of memory")
-    rank = cheap["model"].map(ranks_elsewhere(runs.best)).fillna(np.inf).to_numpy(np.float64)
+    rank = cheap["rank"].fillna(np.inf).to_numpy(np.float64)
     ordered = cheap.iloc[trial_order(rank, family_of(cheap["model"]))]
     trials = [trial for trial in _totals(ordered, risk) if _affordable(trial, budget)]
     if not trials:
@@ -132,7 +130,7 @@ def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
         for name, resource in LIMITS.items()
         if name != "memory_gb"
     }
-    expect = _expected(len(ordered))
+    expect = expected(len(ordered))
     trials = []
     for at, row in enumerate(ordered.to_dict("records")):
         trials.append(
@@ -151,7 +149,7 @@ def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
     return trials
 
 
-def _expected(count: int) -> list[dict[str, float | None]]:
+def expected(count: int) -> list[dict[str, float | None]]:
     """What to expect after each of `count` trials, between the numbers that were played."""
     from pepr.published.strategies import committed_expectations
 

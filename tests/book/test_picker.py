@@ -8,7 +8,7 @@ import pytest
 
 from pepr import published
 from pepr.book import browser as book_browser, picker
-from pepr.costs import recommendation
+from pepr.costs import recommendation, trials
 from pepr.errors import DataUnavailable
 
 MOST_BYTES = 2_000_000
@@ -114,6 +114,21 @@ def test_a_moved_slider_changes_the_list_to_what_the_command_recommends(page):
     assert "--risk cautious" in page.inner_text("#command") and "--max-memory-gb" in page.inner_text(
         "#command"
     )
+
+
+@pytest.mark.slow
+def test_the_plan_is_the_one_that_the_command_gives(page):
+    page.locator("#plan summary").click()
+    page.locator("#limit-energy").focus()
+    for _ in range(4):
+        page.keyboard.press("PageDown")
+    words = shlex.split(page.inner_text("#plan-command"))
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    budget = recommendation.Budget(energy_wh=float(options["--max-energy-wh"]))
+    made = trials.plan(budget, options["--setting"])
+    shown = page.locator("#trials strong").all_inner_texts()
+    assert words[:3] == ["pepr", "recommend", "--plan"]
+    assert shown == [trial.model for trial in made.trials][: picker.TRIALS] and shown
 
 
 @pytest.mark.slow

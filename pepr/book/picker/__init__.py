@@ -9,9 +9,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pepr.costs import model, recommendation
+from pepr.costs import model, recommendation, trials
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import write_atomic
 from pepr.grids import per_kwh
@@ -21,6 +22,8 @@ from pepr.quantities import RESOURCES, Resource
 DIGITS = 6
 UNITS = {"wh": "Wh", "gb": "GB", "minutes": "minutes", "g": "g CO2-eq", "l": "L"}
 """The unit that the name of a budget ends with, as it is written."""
+TRIALS = 10
+"""How many models of a plan of trials the page shows."""
 
 
 def page(cache: Path) -> str:
@@ -52,6 +55,7 @@ def data() -> dict[str, Any]:
         "hardware": model.model()["hardware"],
         "costs": [describe(resource) for resource in shown()],
         "settings": {name: rows(table) for name, table in tables.items()},
+        "expected": [list(points.values()) for points in trials.expected(TRIALS)],
     }
 
 
@@ -122,6 +126,7 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
             "performance": [_short(row[f"performance{end}"]) for end in ("", "_low", "_high")],
             **{one.per_kwh: row[one.per_kwh] for one in resources if one.per_kwh},
             **{key: [_short(values[at]) for values in ends] for key, ends in needed.items()},
+            "rank": _short(row["rank"]) if row.get("rank", np.nan) > 0 else None,
         }
         out.append(entry)
     return out

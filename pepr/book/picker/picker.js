@@ -99,6 +99,34 @@ function showAdvice({ scored }) {
   element("command").textContent = ["pepr recommend", `--setting ${state.setting}`, ...limits,
     ...(state.risk === "cautious" ? ["--risk cautious"] : [])].join(" ");
 }
+/* The same rules as pepr.costs.trials: of the models that fit into the memory the cheapest third, one of each
+   family first, the best on other data sets before others, until a limit on all of them together is reached. */
+function trialsWithin() {
+  const rows = study.settings[state.setting];
+  const end = state.risk === "cautious" ? HIGH : VALUE;
+  const fits = rows.filter((row) => !state.limits.memory || COSTS.memory.of(row, end) <= state.limits.memory);
+  const cheap = [...fits].sort((a, b) => a.energy[VALUE] - b.energy[VALUE]).slice(0, Math.max(1, Math.round(rows.length / 3)));
+  cheap.sort((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity));
+  const seen = {};
+  const turns = cheap.map((row) => ({ row, turn: (seen[row.family] = (seen[row.family] ?? 0) + 1) }));
+  turns.sort((a, b) => a.turn - b.turn);
+  const total = {}, found = [];
+  for (const { row } of turns) {
+    for (const cost in COSTS) if (cost !== "memory") total[cost] = (total[cost] ?? 0) + COSTS[cost].of(row, end);
+    if (Object.keys(total).some((cost) => state.limits[cost] && total[cost] > state.limits[cost])) break;
+    found.push({ row, energy: total.energy });
+  }
+  return found;
+}
+function showPlan() {
+  element("plan").hidden = study.settings[state.setting].every((row) => row.rank === null);
+  element("trials").innerHTML = trialsWithin().slice(0, study.expected.length).map(({ row, energy }, at) => {
+    const [lost, low, high] = study.expected[at].map((points) => points.toFixed(1));
+    return `<li><strong>${escaped(row.model)}</strong> <span class="cost">(${number(energy)} Wh in all; ${lost} points, ` +
+      `${low} to ${high})</span></li>`;
+  }).join("");
+  element("plan-command").textContent = element("command").textContent.replace("recommend", "recommend --plan");
+}
 function showChart({ scored, least, most }) {
   const best = scored.filter((row) => row.within).slice(0, 5).map((row) => row.model);
   const points = scored.map((row) => ({ model: row.model, x: row.need, performance: row.performance[VALUE],
@@ -220,6 +248,7 @@ function show() {
   const found = ranked();
   showControls();
   showAdvice(found);
+  showPlan();
   showChart(found);
   showTable(found);
   showComparison(found);
