@@ -126,12 +126,16 @@ def first_cell(python: Path, wheel: Path, folder: Path) -> str:
     done = subprocess.run(command, env=environment(folder), cwd=folder, capture_output=True, text=True)
     if done.returncode and not re.search("DeadKernelError|Kernel died|shut down", done.stderr):
         raise RuntimeFailed(f"the first cell failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    lines = [line for line in done.stdout.splitlines(keepends=True) if "WARNING: Location" not in line]
+    return "".join(lines)
 
 
 def installed(python: Path) -> dict[str, str]:
     command = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format=json"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    asked = subprocess.run(
+        command, env=environment(python.parents[1]), capture_output=True, text=True, check=True
+    )
+    found = json.loads(asked.stdout)
     return {package["name"].lower(): package["version"] for package in found}
 
 
