@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +23,9 @@ from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import forecast, images, profile as study_profile, recovery, shared_fault, side_by_side
+
+OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres=')
+"""In the resources of a Snakemake profile: the executor's ways to ask for GPUs, besides a plain `gpu`."""
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "failed": lambda record: record["status"] == "failed",
@@ -87,6 +92,16 @@ def cluster_profile(checkout: Path, cluster: str) -> Path:
             return folder.resolve()
     known = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.yaml")))
     raise InputError(f"cluster {cluster!r}: known are {known}, or a folder that holds a config.yaml")
+
+
+def asks_for_gpus(placement: Path) -> bool:
+    """Whether a cluster's profile asks for GPUs in its own words, such as `gres: gpu:a100:1`; a second
+    request in others would be refused, or doubled."""
+    import yaml
+
+    told = yaml.safe_load((placement / "config.yaml").read_text()) or {}
+    sections = (told.get("set-resources"), told.get("default-resources"))
+    return bool(OWN_WORDS_FOR_GPUS.search(json.dumps(sections)))
 
 
 def announcement(
@@ -182,11 +197,13 @@ def _snakemake(
     Raises WorkFailed where it fails, and where the first runs `to_do` end in one and the same error.
     """
     snakefile, here = checkout / "workflow" / "Snakefile", isinstance(placement, side_by_side.SideBySide)
+    on_gpu = description.default_device().startswith("cuda")
     options = {
         "profile": profile.source,
         "device": description.default_device(),
         "checkout": checkout,
         "results": store.root,
+        "ask_for_gpu": "yes" if not here and on_gpu and not asks_for_gpus(placement) else "no",
     }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),

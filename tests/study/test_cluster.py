@@ -1,0 +1,71 @@
+"""What a cluster is asked for: a GPU in one way, service levels and kinds of nodes in its own words."""
+
+import pytest
+import yaml
+
+from pepr import study
+from pepr.errors import WorkFailed
+from pepr.study import workflow
+from tests.study.test_execution import CHECKOUT
+
+SHIPPED = yaml.safe_load((CHECKOUT / "workflow/profiles/slurm/config.yaml").read_text())
+
+
+def placement(tmp_path, **resources):
+    """A copy of the shipped profile whose runs ask for some resources too."""
+    folder = tmp_path / "my cluster"
+    folder.mkdir()
+    finetune = {**SHIPPED["set-resources"]["finetune"], **resources}
+    defaults = {**SHIPPED["default-resources"], "slurm_account": "none", "slurm_partition": "main"}
+    copy = {**SHIPPED, "restart-times": 0, "set-resources": {"finetune": finetune}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**copy, "default-resources": defaults}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("resources", "own"),
+    [
+        ({}, False),
+        ({"gres": "gpu:a100:1"}, True),
+        ({"gpu_model": "a100"}, True),
+        ({"slurm_extra": "'--gres=gpu:1 --exclusive'"}, True),
+        ({"slurm_extra": "'--gpus-per-node=1'"}, True),
+        ({"qos": "long", "constraint": "a100"}, False),
+        ({"gpu": 2}, False),
+    ],
+)
+def test_a_profile_that_asks_for_gpus_in_its_own_words_is_known(tmp_path, resources, own):
+    assert workflow.asks_for_gpus(placement(tmp_path, **resources)) is own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("resources", "sent", "not_sent"),
+    [
+        ({}, ["--gpus=1"], "--gres"),
+        (
+            {"gres": "gpu:a100:1", "qos": "long", "constraint": "a100&nvlink"},
+            ["--gres=gpu:a100:1", "--qos=long", "-C a100&nvlink"],
+            "--gpus",
+        ),
+    ],
+)
+def test_slurm_is_asked_for_a_gpu_once(tmp_path, results, monkeypatch, resources, sent, not_sent):
+    """A stand-in for Slurm notes what it is asked and refuses."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "sacct", "sinfo", "scontrol", "sacctmgr", "scancel", "sshare"):
+        text = f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}\nexit {int(name == "sbatch")}\n'
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    monkeypatch.setenv("PEPR_DEVICE", "cuda")
+    with pytest.raises(WorkFailed):
+        workflow.reproduce(
+            study.load("smoke"),
+            CHECKOUT,
+            cluster=str(placement(tmp_path, **resources)),
+            say=lambda line: None,
+        )
+    asked = (tmp_path / "sbatch").read_text().replace("'", "")
+    assert all(part in asked for part in sent) and not_sent not in asked
