@@ -468,6 +468,9 @@ def collect(profile: str) -> None:
     typer.echo(
         f"{len(table)} runs in {store.folder / 'results.csv'}" + (f", {failed} failed" if failed else "")
     )
+    kinds = sorted(table["hardware"].dropna().unique())
+    if len(kinds) > 1:
+        typer.echo(f"They are of {len(kinds)} kinds of machine, each scored for itself: {'; '.join(kinds)}")
 
 
 @step.command()

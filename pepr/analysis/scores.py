@@ -20,6 +20,8 @@ from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource
 ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
 """What settings must share to be scored over one pooled range."""
 SET = ["dataset", "setting", *ALIKE]
+METER = r"(codecarbon \d[\w.]*)"
+"""The meter's name and version among the software of a run."""
 DATA_RANGE: Range = (0.01, 1.0)
 """Fractions of the training split between which PePR-D is normalised: the 1% and 100% of the paper."""
 
@@ -40,7 +42,8 @@ def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
 
 
 def with_sets(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a failed run's unknown hardware filled in where its set leaves no doubt."""
+    """The table with a failed run's unknown hardware filled in where its set leaves no doubt, and with the
+    meter's version in it where one machine had several: what they call a watt may differ."""
     table = table.copy()
     unknown = table["hardware"].isna()
     known = table[~unknown].groupby(SET[:-1], dropna=False)["hardware"].agg(["nunique", "first"])
@@ -48,6 +51,9 @@ def with_sets(table: pd.DataFrame) -> pd.DataFrame:
         key = tuple(row[column] for column in SET[:-1])
         if key in known.index and known.loc[key, "nunique"] == 1:
             table.loc[index, "hardware"] = known.loc[key, "first"]
+    meters = table["software"].astype("string").str.extract(METER, expand=False)
+    several = meters.groupby(table["hardware"], dropna=False).transform("nunique") > 1
+    table.loc[several, "hardware"] += "; meter: " + meters[several].fillna("not known")
     return table
 
 

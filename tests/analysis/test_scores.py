@@ -166,6 +166,16 @@ def test_a_failed_run_without_hardware_joins_the_set_of_its_setting(table):
     assert "hardcorenas_a" in chosen(analysis.pepr_table(orphaned), "elpv").index
 
 
+def test_runs_by_another_version_of_the_meter_are_another_set(table):
+    software = "python 3.11.7; torch 2.14.1; timm 1.0.31; codecarbon 3.3.2"
+    one = changed(table, table.index, software=software)
+    assert set(analysis.with_sets(one)["hardware"]) == set(analysis.with_sets(table)["hardware"])
+    row = table.query("model == 'dla46_c'").index
+    two = analysis.with_sets(changed(one, row, software=software.replace("3.3.2", "3.3.1")))
+    assert set(two.loc[row, "hardware"]) == {"simulated CPU, 2 cores; meter: codecarbon 3.3.1"}
+    assert set(two.drop(row)["hardware"]) == {"simulated CPU, 2 cores; meter: codecarbon 3.3.2"}
+
+
 def test_runs_on_other_hardware_are_another_set(table):
     other = changed(table, table["model"] == "resnetv2_50", hardware="another machine")
     rows = analysis.pepr_table(other).query("resource == 'T' and measure == 'auroc' and setting == 'elpv'")

@@ -1,0 +1,103 @@
+"""A study where everything around it is against it gives the results of a plain one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pepr import runs
+
+CHECKOUT = Path(__file__).parents[1]
+OF_THE_MACHINE = (
+    "energy",
+    "power",
+    "co2eq",
+    "time_s",
+    "memory",
+    "contended",
+    "hardware",
+    "runs_at_once",
+    "threads",
+    "speed_probe",
+    "water",
+    "carbon",
+)
+"""Parts of the names of columns that hold energy, time, and what the machine was."""
+
+
+def columns_that_must_agree() -> list[str]:
+    return [name for name in runs.COLUMNS if not any(part in name for part in OF_THE_MACHINE)]
+
+
+def study(checkout: Path, results: Path, **environment: str) -> pd.DataFrame:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PEPR_", "LC_"))}
+    kept |= {name: os.environ[name] for name in ("PEPR_DATA",) if name in os.environ}
+    hooks = environment.pop("hooks", "")
+    done = subprocess.run(
+        [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", "smoke"],
+        cwd=checkout,
+        env={
+            **kept,
+            "PYTHONPATH": os.pathsep.join(filter(None, [hooks, str(checkout)])),
+            "PEPR_RESULTS": str(results),
+            "PEPR_DEVICE": "cpu",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs.read_table(results / "smoke" / "results.csv"), done.stdout
+
+
+def copy_of_the_checkout(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("pepr", "workflow", "notebooks", "book"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_toc.yml", "_config.yml", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, folder)
+    return folder
+
+
+def half_a_core(folder: Path) -> Path:
+    """A folder of hooks by which every Python finds itself in a control group with half a core."""
+    groups = folder / "cgroup"
+    groups.mkdir(parents=True)
+    (groups / "cpu.max").write_text("50000 100000\n")
+    (groups / "membership").write_text("0::/\n")
+    (folder / "sitecustomize.py").write_text(
+        "from pathlib import Path\n"
+        "from pepr.machine import cores\n"
+        f"cores.CGROUPS = Path({str(groups)!r})\n"
+        f"cores.MEMBERSHIP = cores.CGROUPS / 'membership'\n"
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_everything_at_once_against_a_study_changes_no_result(tmp_path):
+    plain, _ = study(CHECKOUT, tmp_path / "plain")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".codecarbon.config").write_text("[codecarbon]\npue = 3\nforce_cpu_power = 500\n")
+    home.chmod(0o555)
+    hostile, told = study(
+        copy_of_the_checkout(tmp_path / "One Drive" / "my study"),
+        tmp_path / "One Drive" / "my results",
+        hooks=str(half_a_core(tmp_path / "hooks")),
+        HOME=str(home),
+        XDG_CACHE_HOME=str(home / "cache"),
+        SLURM_JOB_ID="1",
+        CODECARBON_PUE="2",
+        LC_ALL="de_DE.UTF-8",
+        LC_NUMERIC="de_DE.UTF-8",
+    )
+    agree = columns_that_must_agree()
+    pd.testing.assert_frame_equal(hostile[agree], plain[agree])
+    assert set(hostile["status"]) == {"ok"} and all("0.5 cores" in name for name in hostile["hardware"])
+    assert "pue (CODECARBON_PUE)" in told and str(home / ".codecarbon.config") in told
