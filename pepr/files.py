@@ -16,8 +16,6 @@ from pepr.errors import InputError
 try:
     import fcntl
 except ImportError:  # Windows
-    import msvcrt
-
     fcntl = None
 
 
@@ -82,6 +80,8 @@ def lock(handle: int, *, wait: bool) -> bool:
     has it. File systems without locks are trusted (`locks_lock` tries one)."""
     try:
         if fcntl is None:
+            import msvcrt
+
             msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

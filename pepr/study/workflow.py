@@ -53,6 +53,11 @@ def reproduce(
     Raises InputError when another process works on the same results, the folder cannot be written, or no
     image that the runs need is at hand, and WorkFailed when Snakemake fails.
     """
+    if sys.platform == "win32":
+        raise InputError(
+            "the grid of a study is carried out on Linux or macOS, or in Windows' subsystem for Linux (WSL); "
+            "here the library, the notebooks and the other commands work"
+        )
     placement = cluster_profile(checkout, cluster) if cluster else None
     store = Store(results_root(), profile.name)
     with recovery.only_one(store.folder) as lock:
