@@ -1,4 +1,23 @@
-"""PePR: performance per resource unit, measured, audited and predicted for image models."""
+"""PePR: performance per resource unit, measured, audited and predicted for image models.
+
+The ground floor, which everything stands on: `score` (the definition), `stats`, `verdicts` (what a claim is),
+`quantities` (every resource and measure), `grids` (carbon of electricity), `files`, `errors`; and `cli`, the
+command. Above it a folder for each thing that the study deals with, imports going one way only:
+
+runs/       A run: what was asked, what was recorded, and the table of many.
+models/     The model space, its weights, and what one step of each needs.
+datasets/   Where images come from, how they are checked, reduced, divided.
+machine/    This machine: what it is, its GPUs, one meter; never imports torch.
+training/   Fine-tune one model, measured; the only wing that needs torch.
+tables/     Anyone's table: read, understood, scored.
+audit/      What cannot be right in a table, whoever made it.
+analysis/   From runs to scores, intervals, claims and costs.
+published/  The authors' tables: fetched, audited, corrected, analysed again.
+costs/      What a job will take before it runs, and which model a budget buys.
+study/      A study: planned, forecast, carried out, recovered, verified, handed in.
+book/       Everything that becomes a page.
+display/    How a value appears: in text, in a table, in a figure.
+"""
 
 from typing import Any
 

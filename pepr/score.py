@@ -9,6 +9,12 @@ Rules that hold in every function here:
   range that is normalised, in the curve or in the peak.
 - A performance outside [0, 1], or a negative or infinite resource, is a ValueError that names where.
 - Empty input gives empty arrays; a peak of nothing is a ValueError.
+
+>>> performance, energy_kwh = [0.80, 0.90, 0.85], [0.1, 0.5, 0.2]
+>>> pepr(performance, energy_kwh).round(2).tolist()
+[0.8, 0.45, 0.68]
+>>> pepr_peak(performance, energy_kwh).index
+0
 """
 
 from __future__ import annotations

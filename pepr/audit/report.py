@@ -42,6 +42,13 @@ def audit(
 
     `columns` says which column plays which role (default: by name). `n_test`, the number of test images
     that an accuracy counts, and `power_limit_w`, of the device, are taken from the table where it has them.
+
+    >>> table = pd.DataFrame({"model": ["ant", "bee"], "test_accuracy": [0.8, 0.9], "n_test": [100, 100]})
+    >>> audit(table)
+    []
+    >>> found = audit(table.assign(test_accuracy=[0.8, 0.905]))
+    >>> [(finding.check, finding.severity, finding.model) for finding in found]
+    [('accuracy_not_k_of_n', 'error', 'bee')]
     """
     view = View(table, columns, n_test, power_limit_w)
     found = [finding for named in CHECKS.values() for finding in named.run(view)]

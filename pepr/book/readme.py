@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
-from pepr.analysis import pipeline
+from pepr.analysis import figures, pipeline
+from pepr.analysis.resampling import performance_intervals
+from pepr.analysis.scores import main_setting, primary_resource
 from pepr.book.study_facts import never_run, profiles_table
+from pepr.display import style
 from pepr.errors import InputError
 from pepr.runs.results import Results, reference_folder
 
 README_START = "<!-- results: written by `python -m pepr.book.build --readme`; a test compares -->"
 README_END = "<!-- end of results -->"
+
+
+FIGURE = "book/_static/performance-vs-resource.svg"
+EXAMPLE = """from pepr import analysis, runs
+
+results = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
+scores = analysis.pepr_table(results.table)
+best = scores.query("setting == 'elpv' and resource == 'T' and measure == 'auroc'").nlargest(3, "score")
+print(best[["model", "performance", "resource_value", "score"]].round(3).to_string(index=False))
+"""
+"""Five lines of Python, which the README shows with what they print."""
+
+
+def example_output() -> str:
+    """What `EXAMPLE` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(EXAMPLE, "README.md", "exec"), {})
+    return printed.getvalue()
+
+
+def draw_figure(results: Results, path: Path) -> None:
+    """The figure of the README: performance against the resource, with intervals, from scratch."""
+    style.theme()
+    made = pipeline.Analysis(results)
+    setting, letter = main_setting(made.table), primary_resource(made.table)
+    figure = figures.performance_vs_resource(made.scores, performance_intervals(results), setting, letter)
+    style.save(figure, path)
 
 
 def readme_block(results: Results) -> str:
@@ -31,6 +64,9 @@ def readme_block(results: Results) -> str:
             "high": text[f"{claim}_high"],
             "p": text[f"{claim}_p"],
             "p_holm": text[f"{claim}_p_holm"],
+            "example": EXAMPLE,
+            "printed": example_output(),
+            "figure": FIGURE,
             "never_run": never_run(),
             "profiles_table": profiles_table(),
         }
@@ -55,6 +91,16 @@ made on {hardware} with {software}.
 - **Claims**: {claims} tested, {claims_supported} supported, {claims_equivalent} equivalent,
   {claims_not_supported} not supported, {claims_undecided} undecided.
 
+![AUROC against training time of the models that were trained from scratch, with 95% intervals]({figure})
+
+The same scores in five lines of Python, and what they print:
+
+```python
+{example}```
+
+```text
+{printed}```
+
 **What was never run.** {never_run}
 
 ## Profiles
@@ -72,7 +118,8 @@ def render_readme(text: str, block: str) -> str:
 
 
 def write_readme(root: Path) -> None:
-    """Bring the results in `root/README.md` up to date with the shipped reference of `pocket`."""
+    """Bring the results and the figure of `root/README.md` up to date with the shipped `pocket`."""
     path = root / "README.md"
     reference = Results("pocket", "reference", reference_folder("pocket"))
     path.write_text(render_readme(path.read_text(), readme_block(reference)))
+    draw_figure(reference, root / FIGURE)

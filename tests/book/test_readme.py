@@ -58,3 +58,15 @@ def test_the_committed_readme_says_what_the_shipped_reference_says():
     text = (ROOT / "README.md").read_text()
     block = readme.readme_block(Results("pocket", "reference", REFERENCE))
     assert readme.render_readme(text, block) == text
+
+
+@pytest.mark.skipif(not (REFERENCE / "results.csv").exists(), reason="this copy ships no reference runs")
+def test_the_committed_figure_of_the_readme_is_that_of_the_shipped_reference(tmp_path):
+    readme.draw_figure(Results("pocket", "reference", REFERENCE), tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").read_bytes() == (ROOT / readme.FIGURE).read_bytes()
+    assert f"]({readme.FIGURE})" in (ROOT / "README.md").read_text()
+
+
+def test_the_example_of_the_readme_has_five_lines_and_prints_a_table():
+    assert len([line for line in readme.EXAMPLE.splitlines() if line]) == 5
+    assert readme.example_output().split()[:2] == ["model", "performance"]

@@ -1,0 +1,48 @@
+"""The map of the package: one line a folder, alike in the package, in CONTRIBUTING and in the folder."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import pepr
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(
+    path.parent.name
+    for path in (ROOT / "pepr").glob("*/__init__.py")
+    if path.parent.name not in ("profiles", "reference")
+)
+EXAMPLES = ("pepr.score", "pepr.runs.results", "pepr.machine.meter", "pepr.audit.report")
+
+
+def first_line(folder):
+    return importlib.import_module(f"pepr.{folder}").__doc__.strip().splitlines()[0]
+
+
+def test_the_package_has_one_line_for_each_of_its_folders_and_it_is_the_folders_own():
+    lines = dict(re.findall(r"^(\w+)/ +(.+)$", pepr.__doc__, re.MULTILINE))
+    assert lines == {folder: first_line(folder) for folder in FOLDERS}
+
+
+def test_contributing_has_the_same_lines():
+    rows = dict(
+        re.findall(r"^\| `pepr/(\w+)/` \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    )
+    assert rows == {folder: first_line(folder) for folder in FOLDERS}
+
+
+def test_every_path_that_contributing_and_the_readme_name_is_there():
+    for name in ("CONTRIBUTING.md", "README.md"):
+        named = re.findall(r"`((?:pepr|workflow|notebooks|tests)/[\w./]+)`", (ROOT / name).read_text())
+        new = {"notebooks/07_yours.ipynb", "pepr/reference/contributed/"}
+        assert len(named) > 3
+        assert [path for path in named if path not in new and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_a_module_are_there_and_print_what_they_say(name):
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted > 0 and done.failed == 0
