@@ -24,6 +24,8 @@ def table():
 
 def test_it_is_the_whole_grid_of_its_profile_and_every_run_is_ok(table):
     specs = study.grid(study.load("pocket"))
+    if table["split"].isna().all():  # older than the baselines, too
+        specs = [spec for spec in specs if spec.model not in models.BASELINES]
     made = {(row.model, row.setting, row.seed) for row in table.itertuples()}
     assert made == {(spec.model, spec.setting, spec.seed) for spec in specs}
     assert len(table) >= 18 and (table["status"] == "ok").all()

@@ -17,7 +17,7 @@ import pandas as pd
 from pepr import stats, verdicts
 from pepr.analysis.resampling import run_draws
 from pepr.analysis.scores import SET, model_means, primary_resource, with_sets
-from pepr.models.space import model_space
+from pepr.models.space import BASELINES, model_space
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr
@@ -150,8 +150,9 @@ def adjusted_p_values(found: list[Finding]) -> dict[str, float]:
 
 
 def findings(table: pd.DataFrame) -> list[Finding]:
-    """The claims that a results table has runs for, with the results of their tests."""
-    done = table[table["status"] == "ok"]
+    """The claims that a results table has runs for, with the results of their tests; all are of networks, and
+    of no baseline."""
+    done = table[(table["status"] == "ok") & ~table["model"].isin(BASELINES)]
     found = []
     for dataset in sorted(done["dataset"].unique()):
         rows = done[done["dataset"] == dataset]

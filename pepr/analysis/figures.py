@@ -19,11 +19,18 @@ from sklearn.isotonic import isotonic_regression
 
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
+from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 
 MOST_NAMES = 16
 """How many names fit in a column beside the axes."""
-STYLES = {False: ("o", PALETTE["vermillion"], "from scratch"), True: ("s", PALETTE["blue"], "pretrained")}
+STYLES = {
+    "from scratch": ("o", PALETTE["vermillion"]),
+    "pretrained": ("s", PALETTE["blue"]),
+    "baseline": ("D", PALETTE["green"]),
+}
+"""Marker and colour of what a model starts from; a baseline starts from nothing."""
+NETWORK_STARTS = ("from scratch", "pretrained")
 
 
 def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
@@ -39,8 +46,8 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
-    for pretrained, group in rows.groupby(rows["pretrained"].astype(bool)):
-        _points(axes, x[group.index], y[group.index], group["kind"], pretrained)
+    for start, group in rows.groupby(_starts(rows)):
+        _points(axes, x[group.index], y[group.index], group["kind"], start)
     crossed = rows["contended"].astype(bool)
     axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
     for which in ("x", "y"):
@@ -78,13 +85,8 @@ def performance_vs_resource(
         lw=1.2,
         zorder=2,
     )
-    _points(
-        axes,
-        rows["resource_value"] * factor,
-        rows["performance"],
-        rows["kind"],
-        bool(rows["pretrained"].iloc[0]),
-    )
+    for start, group in rows.groupby(_starts(rows)):
+        _points(axes, group["resource_value"] * factor, group["performance"], group["kind"], start)
     best = rows[rows["score"] == rows["score"].max()]
     axes.plot(
         best["resource_value"] * factor,
@@ -158,7 +160,7 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     `runs` is a results table; only `ok` rows with all or a tenth of the data are drawn.
     """
     theme()
-    done = runs[runs["status"] == "ok"]
+    done = runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)]
     column = f"test_{measure}"
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)
     full = done[done["train_fraction"] == 1.0]
@@ -172,7 +174,7 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     for axes in (left, right):
         axes.set_xlim(-0.25, 1.25)
         axes.grid(axis="x", visible=False)
-    handles = [legend_entry(marker, colour, text, line="-") for marker, colour, text in STYLES.values()]
+    handles = [legend_entry(*STYLES[start], start, line="-") for start in NETWORK_STARTS]
     legend_below(figure, handles)
     return figure
 
@@ -248,18 +250,24 @@ def _worth_naming(rows: pd.DataFrame) -> pd.DataFrame:
     return each.head(MOST_NAMES)
 
 
-def _points(axes: Axes, x: pd.Series, y: pd.Series, kind: pd.Series, pretrained: bool) -> None:
-    marker, colour, _ = STYLES[pretrained]
+def _starts(rows: pd.DataFrame) -> pd.Series:
+    """What each row's model starts from: a key of `STYLES`."""
+    starts = rows["pretrained"].astype(bool).map({False: "from scratch", True: "pretrained"})
+    return starts.where(~rows["model"].isin(BASELINES), "baseline")
+
+
+def _points(axes: Axes, x: pd.Series, y: pd.Series, kind: pd.Series, start: str) -> None:
+    marker, colour = STYLES[start]
     estimated = (kind == "estimated").to_numpy()
     axes.plot(x[~estimated], y[~estimated], marker, color=colour, ms=7, mec="white", mew=0.6, zorder=3)
     axes.plot(x[estimated], y[estimated], marker, mfc="white", mec=colour, ms=7, mew=1.6, zorder=3)
 
 
 def _style_handles(rows: pd.DataFrame) -> list[Line2D]:
-    """Legend entries for the combinations of pretraining and estimation that are in the rows."""
-    handles = []
-    for pretrained, (marker, colour, text) in STYLES.items():
-        kinds = set(rows.loc[rows["pretrained"].astype(bool) == pretrained, "kind"])
+    """Legend entries for the combinations of start and estimation that are in the rows."""
+    handles, starts = [], _starts(rows)
+    for text, (marker, colour) in STYLES.items():
+        kinds = set(rows.loc[starts == text, "kind"])
         if kinds - {"estimated"}:
             handles.append(legend_entry(marker, colour, text))
         if "estimated" in kinds:
@@ -341,8 +349,8 @@ def _slopes(axes: Axes, rows: pd.DataFrame, side: str, values: tuple, pair: list
             continue
         pretrained = bool(group["pretrained"].iloc[0]) if side != "pretrained" else None
         heights = [float(end.iloc[0]) for end in ends]
-        line = PALETTE["grey"] if pretrained is None else STYLES[pretrained][1]
+        line = PALETTE["grey"] if pretrained is None else STYLES[NETWORK_STARTS[pretrained]][1]
         axes.plot([0, 1], heights, "-", color=line, lw=1.3, zorder=1)
         for position, height in enumerate(heights):
-            marker, colour, _ = STYLES[bool(position) if pretrained is None else pretrained]
+            marker, colour = STYLES[NETWORK_STARTS[position if pretrained is None else pretrained]]
             axes.plot(position, height, marker, color=colour, ms=6.5, mec="white", mew=0.6)

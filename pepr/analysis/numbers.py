@@ -31,6 +31,7 @@ from pepr.display.words import (
     wh,
 )
 from pepr.errors import InputError, NothingToAnalyse
+from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 
@@ -61,7 +62,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     Raises InputError for a country code that CodeCarbon's table does not have.
     """
     table, records = results.table, results.records()
-    energies, bill = energy.energy_table(table), energy.study_bill(table)
+    energies, bill = energy.energy_table(table[~table["model"].isin(BASELINES)]), energy.study_bill(table)
     estimated = bill["estimated"]
     out: Numbers = {
         f"bill_{window}": number(bill[f"{window}_wh"], wh(bill[f"{window}_wh"]), estimated)
@@ -74,7 +75,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         "energy_nature": number(
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"
         ),
-        "gate_violations": number(len(gates.gates(table)), str(len(gates.gates(table)))),
+        "gate_violations": _count((gates.gates(table)["gate"] != gates.DID_LEARN).sum()),
         "power_lowest": number(energies["power_w"].min(), watts(energies["power_w"].min()), estimated),
         "power_highest": number(energies["power_w"].max(), watts(energies["power_w"].max()), estimated),
     }
@@ -111,7 +112,8 @@ def pepr_numbers(
     rank_changes: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
-    out = _run_numbers(results) | _repeated_numbers(results, scores) | _claim_numbers(claims)
+    out = _run_numbers(results) | _baseline_numbers(results)
+    out |= _repeated_numbers(results, scores) | _claim_numbers(claims)
     for cell in ("scratch", "pretrained"):
         out |= _best_numbers(scores, peaks, rank_changes, cell, primary_resource(results.table))
     return out | _gap_numbers(results)
@@ -166,8 +168,9 @@ def _run_numbers(results: Results) -> Numbers:
     done = table[table["status"] == "ok"]
     failed = table[table["status"] == "failed"]
     letter = primary_resource(table)
-    sizes = done.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
-    whole = done[done["train_fraction"] == 1.0]
+    networks = done[~done["model"].isin(BASELINES)]
+    sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
+    whole = networks[networks["train_fraction"] == 1.0]
     tenth = done[done["train_fraction"] == 0.1]
     contended = int(table["contended"].fillna(False).sum())
     constant = int(table["constant_predictor"].fillna(False).sum())
@@ -192,7 +195,9 @@ def _run_numbers(results: Results) -> Numbers:
         "runs_failed": len(failed),
         "runs_contended": contended,
         "runs_constant": constant,
-        "models": done["model"].nunique(),
+        "runs_not_learned": int((gates.gates(table)["gate"] == gates.DID_LEARN).sum()),
+        "models": networks["model"].nunique(),
+        "baselines": done["model"].nunique() - networks["model"].nunique(),
         "models_scratch": whole[~whole["pretrained"].astype(bool)]["model"].nunique(),
         "models_pretrained": whole[whole["pretrained"].astype(bool)]["model"].nunique(),
         "settings": done["setting"].nunique(),
@@ -200,10 +205,30 @@ def _run_numbers(results: Results) -> Numbers:
         "n_train_tenth": tenth["n_train"].max() if len(tenth) else None,
         "n_val": done["n_val"].max(),
         "n_test": done["n_test"].max(),
-        "epochs": done["epochs"].max(),
+        "epochs": networks["epochs"].max(),
         "image_size": done["image_size"].max(),
     }
     return out | {name: _count(value) for name, value in counts.items()}
+
+
+def _baseline_numbers(results: Results) -> Numbers:
+    """How networks from scratch on all data stand to the best baseline beside them, by mean AUROC."""
+    done = results.table.query("status == 'ok' and train_fraction == 1 and not pretrained")
+    means = done.groupby("model")["test_auroc"].mean()
+    ours, networks = means[means.index.isin(BASELINES)], means[~means.index.isin(BASELINES)]
+    if ours.empty or networks.empty:
+        return {}
+    best = str(ours.idxmax())
+    below = int((networks < ours.max()).sum())
+    return {
+        "baseline_best": number(best, BASELINES[best]),
+        "baseline_best_auroc": number(ours.max(), performance(ours.max(), "auroc")),
+        "baseline_file_order_auroc": number(
+            ours.get("file_order", np.nan), performance(ours.get("file_order", np.nan), "auroc")
+        ),
+        "networks_below_baseline": _count(below),
+        "networks_beside_baseline": _count(len(networks)),
+    }
 
 
 def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:

@@ -223,9 +223,11 @@ def _busy_status(error: BaseException) -> int | None:
 
 
 def _hub_file(entry: Architecture) -> Path | None:
-    """The weight file in the hub's cache, where it holds one."""
+    """The weight file in the hub's cache, where it holds one; those of a timm release are no hub's."""
     from huggingface_hub import try_to_load_from_cache
 
+    if not entry.weights_source.startswith("timm/"):
+        return None
     for name in ("model.safetensors", "pytorch_model.bin"):
         path = try_to_load_from_cache(entry.weights_source, name)
         if isinstance(path, str):

@@ -96,7 +96,7 @@ def _energy_words(device: str) -> str:
 
 
 def _weights_words(specs: list[RunSpec], reached: bool) -> list[str]:
-    pretrained = [spec for spec in specs if spec.pretrained]
+    pretrained = [spec for spec in specs if spec.pretrained and spec.model not in models.BASELINES]
     packaged = [spec for spec in pretrained if spec.model in models.OFFLINE_WEIGHTS]
     others = len(pretrained) - len(packaged)
     if not pretrained:

@@ -15,6 +15,7 @@ from pepr.costs import model, sweep
 from pepr.errors import InputError
 from pepr.files import results_root
 from pepr.models import atlas
+from pepr.models.space import BASELINES
 from pepr.runs.results import reference_folder
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -35,6 +36,8 @@ the shipped runs of `pocket`."""
 class Forecast:
     """What a grid is expected to take, before it starts: hours, kWh and grams of CO2-eq of the whole runs,
     with what they may be instead; bytes on disk.
+
+    Baselines that were not measured take seconds, and are left out.
 
     `measured` runs are taken from their like, `predicted` ones from the cost model, and `unknown` ones are
     held to be like the mean of the others. Hours, energy and carbon are None where nothing is known; carbon
@@ -87,7 +90,8 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
     predicted = {spec: _scaled(run, factors) for spec, run in predicted.items()}
     known = [*measured.values(), *predicted.values()]
     first_seed = min(spec.seed for spec in specs)
-    scale = len(specs) / len(known) if known else None
+    light = [spec for spec in specs if spec.model in BASELINES and spec not in measured]
+    scale = (len(specs) - len(light)) / len(known) if known else None
     hours = [_total(known, "seconds", part, scale, 3600) for part in range(3)]
     energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
     intensity, _ = grids.carbon_intensity()
@@ -105,7 +109,7 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
         disk_bytes=sum(BYTES_PER_RUN + _prediction_bytes(spec) for spec in specs),
         measured=len(measured),
         predicted=len(predicted),
-        unknown=len(specs) - len(known),
+        unknown=len(specs) - len(known) - len(light),
         basis=_basis(specs, seen, measured, predicted, hardware, bool(factors)),
     )
 
@@ -245,7 +249,10 @@ def _basis(
                 f"{len(predicted) - swept} of {len(specs)} runs predicted for {hardware.described}, {sure}; "
                 "loading of images and models comes on top"
             )
-    rest = len(specs) - len(measured) - len(predicted)
+    light = sum(spec.model in BASELINES and spec not in measured for spec in specs)
+    rest = len(specs) - len(measured) - len(predicted) - light
+    if light and parts:
+        parts.append(f"{light} baselines take seconds, and are left out")
     if rest and parts:
         parts.append(f"{rest} held to be like the mean of the others")
     return "; ".join(parts) or "no run of this profile was measured yet, and none can be predicted"
@@ -293,13 +300,14 @@ def seconds_left(
     done: Mapping[str, Mapping[str, Any]],
     measured: Mapping[tuple, Mapping[str, Any]],
 ) -> float | None:
-    """Seconds that the runs not yet in `done` (run_id to record) will take. None before anything is known.
+    """Seconds that the runs not yet in `done` (run_id to record) will take, baselines left out. None before
+    anything is known.
 
     A run is expected to take what it took in the reference, `measured`; else what the cost model predicts, as
     the runs of the reference and of `done` teach it; else the mean of those runs. All of it is scaled by how
     much faster or slower than expected this machine was so far.
     """
-    specs = list(specs)
+    specs = [spec for spec in specs if spec.model not in BASELINES]
     ended = {spec: done[spec.run_id] for spec in specs if done.get(spec.run_id, {}).get("wall_time_s")}
     known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
     if not known:

@@ -185,6 +185,10 @@ def test_every_model_of_the_space_has_one_head_for_every_start(hub_without_netwo
         assert_one_head(model)
 
 
+def test_weights_that_come_with_a_release_of_timm_are_not_looked_for_in_the_hubs_cache():
+    assert weights._hub_file(models.find("legacy_seresnet50")) is None
+
+
 def test_another_seed_draws_another_head_of_the_same_scale():
     drawn = []
     for seed in (0, 1):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pepr import grids, runs, study
+from pepr import grids, models, runs, study
 from pepr.study import forecast
 
 
@@ -32,7 +32,8 @@ def test_a_forecast_adds_up_what_the_reference_took(monkeypatch):
     specs = study.grid(profile)
     monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs, 36.0))
     expected = forecast.forecast(profile, specs)
-    assert expected.runs == len(specs) and expected.runs_per_seed == len(specs) - 8
+    assert expected.runs == len(specs) == expected.measured
+    assert expected.runs_per_seed == sum(spec.seed == 0 for spec in specs)
     assert expected.hours == pytest.approx(0.01 * len(specs))
     assert expected.energy_kwh == pytest.approx(0.003 * len(specs))
     assert expected.co2eq_g == pytest.approx(expected.energy_kwh * grids.carbon_intensity()[0])
@@ -43,11 +44,13 @@ def test_a_forecast_from_some_runs_is_scaled_and_from_none_is_empty(monkeypatch)
     profile = study.load("pocket")
     specs = study.grid(profile)
     monkeypatch.setattr(forecast, "_predicted", lambda spec, hardware: None)
-    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs[:5], 36.0))
+    networks = [spec for spec in specs if spec.model not in models.BASELINES]
+    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(networks[:5], 36.0))
     expected = forecast.forecast(profile, specs)
-    assert expected.hours == pytest.approx(0.01 * len(specs))
-    assert (expected.measured, expected.unknown) == (5, len(specs) - 5)
-    assert f"{len(specs) - 5} held to be like the mean of the others" in expected.basis
+    assert expected.hours == pytest.approx(0.01 * len(networks))
+    assert (expected.measured, expected.unknown) == (5, len(networks) - 5)
+    assert f"{len(specs) - len(networks)} baselines take seconds, and are left out" in expected.basis
+    assert f"{len(networks) - 5} held to be like the mean of the others" in expected.basis
     monkeypatch.setattr(forecast, "reference_records", lambda name: {})
     empty = forecast.forecast(profile, specs)
     assert empty.hours is None and empty.basis.startswith("no run of this profile was measured yet")
@@ -115,7 +118,7 @@ def test_the_gpu_profile_fits_into_three_hours_of_the_papers_gpu():
 
 
 def test_time_left_follows_the_speed_of_this_machine():
-    specs = study.grid(study.load("pocket"))
+    specs = [spec for spec in study.grid(study.load("pocket")) if spec.model not in models.BASELINES]
     measured = reference(specs, 10.0)
     assert forecast.seconds_left(specs, {}, measured) == pytest.approx(10.0 * len(specs))
     twice_as_slow = {spec.run_id: {**spec.as_dict(), "wall_time_s": 20.0} for spec in specs[:4]}

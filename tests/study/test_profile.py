@@ -34,6 +34,10 @@ def test_pocket_is_the_designs_grid():
     specs = study.grid(study.load("pocket"))
     lite0 = {(spec.setting, spec.seed) for spec in specs if spec.model == "tf_efficientnet_lite0"}
     settings = {"elpv", "elpv_pt", "elpv_small", "elpv_pt_small"}
+    baselines = {(spec.model, spec.setting) for spec in specs if spec.model in models.BASELINES}
+    assert baselines == {(model, setting) for model in models.BASELINES for setting in settings}
+    assert all(spec.epochs == 1 for spec in specs if spec.model in models.BASELINES)
+    specs = [spec for spec in specs if spec.model not in models.BASELINES]
     assert lite0 == {(setting, seed) for setting in settings for seed in (0, 1, 2)}
     scratch = {spec.model for spec in specs if spec.setting == "elpv"} & set(models.paper_models())
     sizes = sorted(models.find(model).num_params for model in scratch)

@@ -43,7 +43,7 @@ def test_the_lines_of_processes_that_print_at_once_never_mix():
 def test_a_run_is_known_by_its_place_in_the_profile():
     labels = [progress.label(spec, SPECS) for spec in SPECS]
     assert labels[0] == f"[ 1/{len(SPECS)}] " and labels[-1] == f"[{len(SPECS)}/{len(SPECS)}] "
-    assert progress.begun(SPECS[0]) == "elpv · tf_efficientnet_lite0 · seed 0"
+    assert progress.begun(SPECS[0]) == "elpv · majority · seed 0"
 
 
 @pytest.mark.parametrize(
