@@ -98,6 +98,7 @@ KINDS = {column.name: column.kind for column in TABLE}
 
 RECORD_KEYS = {
     "peak_memory_reserved_bytes": "what the CUDA allocator held at its peak, where there is one",
+    "speed_probes_s": "of the processor, for the same work before and after training",
     "history": "one entry an epoch: losses, accuracies, seconds, kWh",
     "meter": "the metered windows: train, validation, inference",
     "environment": "packages, processor, cores, memory, commit, command",

@@ -64,6 +64,23 @@ def test_the_same_specification_gives_the_same_predictions(outcome):
     np.testing.assert_array_equal(run().probabilities, outcome.probabilities)
 
 
+def test_on_a_cpu_results_do_not_depend_on_how_many_threads_there_could_be(outcome):
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        again = run()
+    finally:
+        torch.set_num_threads(before)
+    assert again.record["threads"] == outcome.record["threads"] == 1
+    np.testing.assert_array_equal(again.probabilities, outcome.probabilities)
+
+
+def test_the_speed_of_the_machine_is_probed_before_and_after_the_training(outcome):
+    before, after = outcome.record["speed_probes_s"]
+    assert outcome.record["speed_probe_s"] == pytest.approx((before + after) / 2)
+    assert 0.01 < before < 2 and 0.01 < after < 2
+
+
 def test_another_seed_gives_others(outcome):
     other = run(runs.RunSpec(**{**SPEC.as_dict(), "seed": 1}))
     assert np.abs(other.probabilities - outcome.probabilities).max() > 1e-3
