@@ -10,7 +10,7 @@ from pepr.errors import InputError
 from pepr.study import workflow
 
 UNIX_ONLY = ("fcntl", "resource", "pty", "termios", "tty", "pwd", "grp")
-WITHOUT = f"import asyncio, subprocess, sys; sys.modules.update(dict.fromkeys({UNIX_ONLY!r})); "
+WITHOUT = f"import asyncio, psutil, subprocess, sys; sys.modules.update(dict.fromkeys({UNIX_ONLY!r})); "
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,10 @@ def _used_time(group: Path) -> float | None:
     for line in _text(group / "cpu.stat").splitlines():
         if line.startswith("usage_usec "):
             return int(line.split()[1]) / 1e6
-    counted = CGROUPS / "cpuacct" / group.relative_to(CGROUPS).relative_to("cpu") / "cpuacct.usage"
-    nanoseconds = _number(counted)
+    hierarchy = CGROUPS / "cpu"  # of version 1
+    if not group.is_relative_to(hierarchy):
+        return None
+    nanoseconds = _number(CGROUPS / "cpuacct" / group.relative_to(hierarchy) / "cpuacct.usage")
     return None if nanoseconds is None else nanoseconds / 1e9
 
 

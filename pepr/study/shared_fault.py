@@ -26,7 +26,7 @@ def find(store: Store, to_do: Iterable[str]) -> tuple[list[str], str] | None:
     kinds = {(record["failure"], VARYING.sub("#", last_line(record))) for record in ended}
     if len(kinds) > 1 or ended[0]["failure"] not in OF_A_MACHINE:
         return None
-    return [record["run_id"] for record in ended], f"{ended[0]['failure']}: {last_line(ended[0])}"
+    return [record["run_id"] for record in ended], f"{ended[0]['failure']}: {last_line(ended[0]).rstrip('.')}"
 
 
 def last_line(record: Mapping[str, Any]) -> str:

@@ -133,3 +133,8 @@ def test_a_run_that_outlived_its_study_counts_itself_alone(monkeypatch):
     monkeypatch.setenv("PEPR_STUDY_PID", str(gone.pid))
     times = psutil.Process(os.getpid()).cpu_times()
     assert cores.study_time() == pytest.approx(sum(times[:4]), abs=1.0)
+
+
+def test_a_quota_without_a_count_of_its_time_goes_by_the_load_of_the_cores(groups):
+    groups("0::/", **{"cpu.max": "50000 100000\n"})
+    assert cores.busy_time() > 0 and cores._used_time(cores.CGROUPS) is None
