@@ -30,17 +30,18 @@ def rankings(runs: Versions, evidence: Evidence) -> pd.DataFrame:
     for setting in SETTINGS:
         mine = sound[sound["dataset"] == setting]
         guessed = predicted.loc[setting].reindex(mine["model"])["predicted"].to_numpy()
-        rows.append(_agreement(setting, "E", mine[FINAL], mine["energy_wh"], guessed))
+        rows.append(agreement(setting, "E", mine[FINAL], mine["energy_wh"], guessed))
         every = runs.published[runs.published["dataset"] == setting]
         at = memory.loc[setting].reindex(every["model"])
         for score, measured in (("M", at["reserved"]), ("M peak", at["observed"])):
-            rows.append(_agreement(setting, score, every[FINAL], measured, at["predicted"].to_numpy()))
+            rows.append(agreement(setting, score, every[FINAL], measured, at["predicted"].to_numpy()))
     return pd.DataFrame(rows)
 
 
-def _agreement(
+def agreement(
     setting: str, score: str, performance: pd.Series, measured: pd.Series, predicted: np.ndarray
 ) -> dict:
+    """How far a score from predicted costs [models] ranks like that from measured ones, for one setting."""
     first = pepr(performance.to_numpy(), measured.to_numpy())
     second = pepr(performance.to_numpy(), predicted)
     return {

@@ -140,7 +140,7 @@ def on_cpu(table: pd.DataFrame) -> Figure:
     """Times measured on a CPU against what was known from a GPU; `table` from `cost_evidence.on_this_cpu`."""
     theme()
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN * 1.35, 3.9))
-    have = table.dropna(subset=["published_wh"]) if "published_wh" in table else table.head(0)
+    have = table.reindex(columns=["model", "time_s", "published_wh"]).dropna()
     axes[0].plot(have["published_wh"], have["time_s"], "o", color=PALETTE["blue"], ms=6)
     axes[0].set(
         xlabel="Published LIDC energy on a GPU (Wh)",
