@@ -38,6 +38,12 @@ from pepr.runs.results import Results
 Numbers = dict[str, dict[str, Any]]
 
 
+WITHDRAWN = (
+    " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
+    "and show how results are read until they are made again."
+)
+
+
 def where_from(results: Results) -> str:
     """One sentence: whose runs these are, on which hardware, with which software.
 
@@ -52,8 +58,14 @@ def where_from(results: Results) -> str:
     software = "; ".join(sorted(done["software"].dropna().unique())) or UNKNOWN
     return (
         f"Profile {results.profile}: {len(results.table)} runs of {ORIGINS[results.origin]}, "
-        f"made on {hardware} with {software}."
+        f"made on {hardware} with {software}." + withdrawn(done)
     )
+
+
+def withdrawn(done: pd.DataFrame) -> str:
+    """A sentence for runs whose design the study has given up: records without a numbered split are older
+    than the heads and the splits of today. Empty for others."""
+    return WITHDRAWN if done["split"].isna().any() else ""
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
@@ -181,6 +193,7 @@ def _run_numbers(results: Results) -> Numbers:
         "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
         "failed_models": number(names, names),
+        "withdrawn": number(len(withdrawn(done)) or None, withdrawn(done).strip() or UNKNOWN),
         "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}", f"PePR-{letter}"),
         "majority_rate": number(majority, percent(majority)),

@@ -58,6 +58,7 @@ def readme_block(results: Results) -> str:
     return README_RESULTS.format_map(
         {
             **text,
+            "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
             "verdict": text[f"{claim}_verdict"],
             "effect": text[f"{claim}_effect"],
             "low": text[f"{claim}_low"],
@@ -78,7 +79,7 @@ README_RESULTS = """## What it takes, and what it found
 The shipped reference is a real run of `pocket`: {runs} runs of {models} models, {runs_failed} failed,
 made on {hardware} with {software}.
 
-- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
+{withdrawn}- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
 - **Pretraining**: {repeated_model} over {repeated_seeds} seeds had a test accuracy of
   {repeated_pretrained_full_accuracy} pretrained and {repeated_scratch_full_accuracy} from scratch.
   The difference is {effect} (95% interval {low} to {high}).
