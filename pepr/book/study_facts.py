@@ -14,16 +14,25 @@ import pandas as pd
 import pepr
 from pepr import datasets, study
 from pepr.analysis import energy, machines
+from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
 from pepr.display.words import minutes, wh
-from pepr.errors import InputError
-from pepr.models.space import Architecture, model_space
+from pepr.errors import DataUnavailable, InputError
+from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
 from pepr.published.tables import SHA256
 from pepr.quantities import MEASURED_KINDS, component_sources
 from pepr.runs.results import Results, find_results, reference_folder
 
 RECORD_FILES = ("results.csv", "records.jsonl")
 SHOWN_FAMILIES = 8
+LEAK_KEYS = (
+    "elpv_modules",
+    "elpv_splits",
+    "order_predictors",
+    "leak_mean",
+    "leak_worst",
+    "leak_random_split",
+)
 IN_WORDS = {
     "counter": "the component's own energy counter",
     "sampled_power": "the power that it reports, sampled",
@@ -169,7 +178,28 @@ def model_space_facts() -> dict[str, str]:
         "weight_licences": ", ".join(f"{escaped(name)} ({count})" for name, count in licences.most_common()),
         "packaged_weights": str(sum(entry.role == "offline" for entry in model_space().values())),
         "families_table": families_table(space),
+        "heads_by_classes": str(sum(entry.family in HEADS_BY_CLASSES for entry in space)),
     }
+
+
+def leak_facts() -> dict[str, str]:
+    """How well labels and the order of files predict the test labels of ELPV, in the splits that are used and
+    in one that divides modules. As MyST."""
+    try:
+        labels = elpv.defective()
+    except DataUnavailable:
+        return dict.fromkeys(LEAK_KEYS, "(not computed here, without the package `elpv-dataset`)")
+    found = pd.DataFrame([leaks.by_order(labels, split) for split in elpv.block_splits()])
+    at_random = leaks.by_order(labels, elpv.random_split(labels))
+    values = (
+        f"{len(elpv.MODULE_CELLS)}",
+        f"{len(found)}",
+        f"{found.shape[1]}",
+        f"{found.mean().max():.2f}",
+        f"{found.max().max():.2f}",
+        f"{max(at_random.values()):.3f}",
+    )
+    return dict(zip(LEAK_KEYS, values, strict=True))
 
 
 def families_table(space: list[Architecture]) -> str:
@@ -203,6 +233,7 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         "machines": "\n\n".join(machines_table(profile) for profile in profiles),
         "published_files": published_files(),
         **model_space_facts(),
+        **leak_facts(),
     }
 
 

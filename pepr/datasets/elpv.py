@@ -34,12 +34,7 @@ def _load(image_size: int) -> Loaded:
 
     The package ships no split: five are drawn here, each in fifths of whole modules, 60/20/20.
     """
-    try:
-        import elpv_dataset
-    except ImportError:
-        raise DataUnavailable("dataset elpv: `pip install elpv-dataset` first") from None
-
-    folder = Path(elpv_dataset.__file__).parent / "data"
+    folder = _folder()
     table = folder / "labels.csv"
     digest = hashlib.sha256(table.read_bytes())
     images, labels = [], []
@@ -80,6 +75,23 @@ def _pixels(path: Path) -> np.ndarray:
             f"{path}: {pixels.dtype} {pixels.shape}, expected 8-bit {NATIVE_SIZE} x {NATIVE_SIZE}"
         )
     return pixels
+
+
+def defective() -> np.ndarray:
+    """Labels [2624] without the images: 1 where the experts' defect probability is above 0.5.
+
+    Raises DataUnavailable where the package is not installed.
+    """
+    probabilities = [probability for _, probability in _rows(_folder() / "labels.csv")]
+    return (np.array(probabilities) > 0.5).astype(np.int64)
+
+
+def _folder() -> Path:
+    try:
+        import elpv_dataset
+    except ImportError:
+        raise DataUnavailable("dataset elpv: `pip install elpv-dataset` first") from None
+    return Path(elpv_dataset.__file__).parent / "data"
 
 
 def modules() -> np.ndarray:

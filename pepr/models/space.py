@@ -84,6 +84,8 @@ class Architecture:
         return {"img_size": image_size} if self.sizing.startswith("img_size") and image_size != 256 else {}
 
 
+HEADS_BY_CLASSES = ("dla", "efficientnet", "mobilenetv3")
+"""Families whose heads timm draws from a range that grows as classes become fewer."""
 BASELINES = {
     "majority": "the class shares of the training set, for every image",
     "file_order": "the class shares of the nearest training files: sees no pixel",

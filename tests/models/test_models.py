@@ -17,6 +17,7 @@ import torch
 from pepr import errors, models
 from pepr.errors import InputError, ModelUnavailable
 from pepr.models import simulation, weights
+from pepr.models.space import HEADS_BY_CLASSES
 
 PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "published" / "model_names.csv"
 ESPRESSO = 967
@@ -164,7 +165,8 @@ def assert_one_head(model):
     entry, size = models.find(model), 256
     own = spread(timm.create_model(entry.timm_name, **entry.creation_options(size)))
     assert_same_scale(entry.head_std, own, model)
-    starts = [False, True] if model in models.OFFLINE_WEIGHTS or entry.role == "paper" else [False]
+    package = models.OFFLINE_WEIGHTS.get(model)
+    starts = [False, True] if package is None or importlib.util.find_spec(package.module) else [False]
     heads = []
     for pretrained in starts:
         torch.manual_seed(7)
@@ -399,3 +401,13 @@ def test_a_package_whose_file_is_cut_off_is_to_be_installed_again(monkeypatch, t
     monkeypatch.setattr(weights, "package_weights", lambda model: tmp_path / "cut.pth")
     with pytest.raises(ModelUnavailable, match=r"cut.pth: damaged .*--force-reinstall efficientnet_lite0"):
         models.create("tf_efficientnet_lite0", 2, image_size=64, pretrained=True)
+
+
+@pytest.mark.scale
+def test_the_families_whose_heads_grow_as_classes_become_fewer_are_those_that_are_named():
+    for model in models.paper_models():
+        entry = models.find(model)
+        options = entry.creation_options(256)
+        thousand = spread(timm.create_model(entry.timm_name, **options))
+        two = spread(timm.create_model(entry.timm_name, num_classes=2, **options))
+        assert (two > 3 * thousand) == (entry.family in HEADS_BY_CLASSES), (model, two, thousand)
