@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.power import guessed_unit
 from pepr.audit.registry import check
 from pepr.audit.table import View
+from pepr.grids import grid_intensities
 
 FALLBACK_INTENSITIES = {
     475.0: "the world average that common meters assume",
@@ -24,6 +27,9 @@ CARBON_GUESSES = (
     (1e6, "micrograms"),
 )
 """By how much an intensity is off where the carbon is in another unit than grams."""
+COUNTRY_RATIO = 10.0
+COUNTRIES_OF_REGIONS = ("AUS", "BRA", "CAN", "CHN", "IND", "RUS", "USA")
+"""Large countries, whose provinces have grids of their own."""
 FALLBACK_COUNTRIES = {"CAN", "CANADA", "CA"}
 """Where CodeCarbon is when it cannot locate itself."""
 
@@ -149,6 +155,42 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
             "energy, are of another run, another grid or another unit."
         ),
     )
+
+
+@check(
+    "The row names a country, and its carbon over energy is more than ten times, or less than a tenth, of "
+    "what that country's grid has over a year: more than its hours differ.",
+)
+def carbon_of_other_country(view: View) -> list[Finding]:
+    intensity, countries = view.intensity, view.texts("country")
+    if intensity is None or countries is None or "region" in view.table.columns:
+        return []
+    averages = _national_averages()
+    usual = np.array([averages.get(name.upper(), np.nan) for name in countries])
+    with np.errstate(invalid="ignore"):
+        ratio = intensity / usual
+        possible = (intensity >= LEAST_INTENSITY) & (intensity <= LARGEST_INTENSITY)
+        rows = np.flatnonzero(((ratio > COUNTRY_RATIO) | (ratio < 1 / COUNTRY_RATIO)) & possible)
+    return view.findings(
+        rows,
+        WARNING,
+        [str(view.columns.country), str(view.columns.carbon), str(view.columns.energy)],
+        lambda row: intensity[row],
+        lambda row: usual[row],
+        lambda row: (
+            f"{intensity[row]:.4g} g/kWh, where the grid of {countries[row]} has {usual[row]:.4g} over a "
+            "year."
+        ),
+    )
+
+
+@cache
+def _national_averages() -> dict[str, float]:
+    """Yearly averages in g/kWh by code and name, without countries whose regions have grids of their own."""
+    table = grid_intensities()
+    table = table[~table["country_code"].isin(COUNTRIES_OF_REGIONS)]
+    named = zip(table["country_code"], table["country"], table["carbon_intensity"], strict=True)
+    return {key.upper(): float(value) for code, name, value in named for key in (code, name)}
 
 
 @check(

@@ -65,13 +65,10 @@ def implied_power(view: View) -> list[Finding]:
         if low[row]:
             small = next((words for f, words in SMALL_GUESSES if _plausible(power[row] / f)), "a lost part")
             return f"{watts(power[row])} on average is less than a computer that trains draws: {small}?"
-        likely = guess or _unit_of(power[row])
-        if likely and power[row] > MACHINE_POWER_W * count[row]:
-            factor, words = likely
-            return (
-                f"{watts(power[row])} on average is more than one machine draws: {words}? Then it is "
-                f"{watts(power[row] / factor)}."
-            )
+        if power[row] > MACHINE_POWER_W * count[row] and (guess or _unit_of(power[row])):
+            fits = [(f, words) for f, words in UNIT_GUESSES if _plausible(power[row] / f)] or [guess]
+            likely = ", or ".join(f"{words}? Then it is {watts(power[row] / f)}" for f, words in fits[:2])
+            return f"{watts(power[row])} on average is more than one machine draws: {likely}."
         if not limited[row]:
             return f"{watts(power[row])} on average is more than one machine draws ({watts(ceiling[row])})."
         return (

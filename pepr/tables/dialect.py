@@ -113,6 +113,8 @@ def _scan(path: Path) -> tuple[str, bool]:
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:
+    if len(head) > 3 and not any(head[1:200:2]) and all(head[0:200:2]):
+        raise InputError(f"{path}: UTF-16 without its mark: save the file as UTF-8")
     kinds = {
         b"PK\x03\x04": "a workbook or a zip",
         b"\x1f\x8b": "compressed",
@@ -142,7 +144,10 @@ def _separator(path: Path, lines: list[str]) -> str:
     lines = [line for line in lines if line.strip()]
     if not lines:
         return ","
-    widths = {mark: [len(cells) for cells in csv.reader(lines, delimiter=mark)] for mark in SEPARATORS}
+    try:
+        widths = {mark: [len(cells) for cells in csv.reader(lines, delimiter=mark)] for mark in SEPARATORS}
+    except csv.Error:
+        return ","
     several = [mark for mark, width in widths.items() if width and width[0] > 1]
     if len(several) <= 1:
         return several[0] if several else ","

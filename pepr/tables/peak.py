@@ -160,6 +160,6 @@ def as_line(peak: Peak, performance: str) -> str:
     if peak.low is None:
         return text + "; without seeds, how sure that is cannot be told"
     return text + (
-        f"; 95% interval of its {peak.column}: {peak.low:.4g} to {peak.high:.4g}, from up to {peak.seeds} "
-        f"seeds; the same model in {peak.share:.0%} of draws"
+        f";\n  95% interval of its {peak.column}: {peak.low:.4g} to {peak.high:.4g}, from up to {peak.seeds} "
+        f"seeds;\n  the same model in {peak.share:.0%} of draws"
     )

@@ -95,7 +95,7 @@ def survey(
     find_numeric: bool = False,
 ) -> Survey:
     """Read and check what is to be scored. Raises InputError naming file, row, column and a way on."""
-    options = options or Options()
+    options, groups = options or Options(), list(dict.fromkeys(groups))
     reader = Reader(path, options=options, recognise=True, joined=joined)
     for column in (performance, *resources, *groups, *options.key):
         reader.require(column)

@@ -91,6 +91,11 @@ def test_a_row_that_fell_back_to_canada_is_a_warning(tmp_path):
     assert {f.model for f in found if f.severity != "note"} == {"cicada"}
 
 
+def test_an_intensity_that_the_named_country_never_has_is_a_warning(tmp_path):
+    text = "model,country,energy_kwh,co2eq_g\nant,Norway,0.01,7.13\nbee,NOR,0.02,0.6\nwasp,IND,0.01,7.13\n"
+    assert {f.model for f in audited(tmp_path, text) if f.check == "carbon_of_other_country"} == {"ant"}
+
+
 def test_a_table_from_canada_is_no_fault(tmp_path):
     text = "model,country,energy_kwh,co2eq_g\nant,CAN,0.0100,0.0240\nbee,CAN,0.0121,0.0290\n"
     assert audited(tmp_path, text) == []

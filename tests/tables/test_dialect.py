@@ -164,6 +164,10 @@ def test_a_last_row_that_was_cut_is_told(tmp_path):
     assert "ends in the middle of a row" in refused(tmp_path, "model,acc,kwh\nant,0.8,1\nbee,0.")
 
 
+def test_utf_16_without_its_mark_is_told(tmp_path):
+    assert "UTF-16" in refused(tmp_path, "model,acc,kwh\nant,0.9,1\n".encode("utf-16-le"))
+
+
 @pytest.mark.parametrize(
     ("head", "told"),
     [(b"PK\x03\x04rest", "save it as CSV"), (b"\x1f\x8brest", "compressed"), (b"PAR1", "Parquet")],
