@@ -436,8 +436,9 @@ def shipped_sweeps() -> tuple[Sweep, ...]:
     return tuple(read_csv(path) for path in paths)
 
 
-SPREAD = {"peak_memory_bytes": 1.15, "energy_wh": 1.15, "train_time_s": 1.15}
-"""By which factor nine of ten runs lie at most above or below what their measured step says."""
+SPREAD = {"peak_memory_bytes": 1.3, "energy_wh": 1.15, "train_time_s": 1.15}
+"""By which factor a run may lie above or below what its measured step says, seen on runs of small networks on
+a busy processor; resident memory also depends on what the process has freed before."""
 
 
 def predict(row: dict[str, Any], job: Job) -> Prediction:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pepr import published
+from pepr import published, training
 from pepr.costs import prediction, recommendation, sweep as sweeping
 from pepr.costs.model import Job, job_of
 from pepr.costs.sweep import Conditions
@@ -263,3 +263,16 @@ def test_the_sweep_measures_two_small_models_for_real(tmp_path):
     found = sweeping.sweep(Conditions("cpu", 32, 4), SMALL[:2], silent, tmp_path)
     for row in found.rows.values():
         assert row["status"] == "ok" and row["step_cpu_time_s"] > 0 and row["peak_memory_bytes"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_takes_what_its_steps_say_within_the_interval(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    found = sweeping.sweep(CONDITIONS, ["mobilenetv2_050"], silent)
+    spec = RunSpec(
+        "mobilenetv2_050", "elpv", "elpv", image_size=64, epochs=1, train_fraction=0.5, device="cpu"
+    )
+    record = training.fine_tune(spec, progress=silent).record
+    job = Job("elpv", record["n_train"], test_images=0, epochs=1, batch_size=32, image_size=64)
+    predicted = sweeping.predict(found.rows["mobilenetv2_050"], job)
+    assert predicted.train_time_s_low < record["train_cpu_time_s"] < predicted.train_time_s_high
