@@ -22,6 +22,7 @@ from pepr.grids import derived, per_kwh
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
+from pepr.runs.columns import COLUMNS
 from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
 from pepr.study import command
@@ -289,7 +290,9 @@ def _keep(
     subject, store = run.subject, run.subject.store
     with _one_writer(store):
         spec = _spec(run, fidelity, store)
-        found = run.facts | costs | circumstances
+        unknown = sorted(run.facts.keys() - set(COLUMNS))
+        facts = {name: value for name, value in run.facts.items() if name in COLUMNS}
+        found = facts | costs | circumstances
         found["environment"] |= {"power": meter.assumptions}
         found |= {
             "runs_at_once": meter.runs_at_once,
@@ -305,6 +308,10 @@ def _keep(
         store.write_record(run.record)
         run.path = store.record_path(spec.run_id)
         collect(store)
+    if unknown:
+        raise InputError(
+            f"facts {', '.join(unknown)}: no column of a results table; the rest is in {run.path}"
+        )
 
 
 def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:

@@ -288,6 +288,15 @@ def test_a_block_of_python_is_measured_and_its_facts_are_kept(folder):
     assert verification.verify(str(folder)).holds
 
 
+def test_a_fact_that_no_table_has_is_refused_after_the_rest_is_kept(folder):
+    with (
+        pytest.raises(InputError, match="facts colour: no column of a results table"),
+        pepr.measure("linear", folder=folder, device="cpu", meter=steady_meter()) as run,
+    ):
+        run.facts |= {"colour": "green", "epochs": 2}
+    assert read_table(folder / "results.csv").iloc[0]["epochs"] == 2
+
+
 def test_a_block_that_raises_is_a_failed_row_and_raises(folder):
     with (
         pytest.raises(MemoryError),
