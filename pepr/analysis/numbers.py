@@ -273,13 +273,23 @@ def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
 
 
 def claims_table(claims: list[dict[str, Any]]) -> str:
-    """Claims as a Markdown table: effect, interval, p after Holm's correction, verdict."""
-    lines = ["| Claim | Effect | Interval | p, corrected | Verdict |", "| --- | --- | --- | --- | --- |"]
+    """Claims as a Markdown table: on what, effect, interval, p after Holm's correction, verdict."""
+    lines = [
+        "| Claim | On | Effect | Interval | p, corrected | Verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for claim in claims:
         shown = difference_points if claim["id"].endswith("accuracy") else difference
         interval = f"{shown(claim['low'])}\u00a0to\u00a0{shown(claim['high'])}"
         verdict = claim["verdict"].replace("_", " ")
-        cells = [claim["claim"], shown(claim["effect"]), interval, p_value(claim["p_holm"]), verdict]
+        cells = [
+            claim["claim"],
+            claim["basis"],
+            shown(claim["effect"]),
+            interval,
+            p_value(claim["p_holm"]),
+            verdict,
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
