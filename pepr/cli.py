@@ -474,22 +474,6 @@ def collect(profile: str) -> None:
 
 
 @step.command()
-def analyse(checkout: Path, profile: str, page: str) -> None:
-    """Run one analysis notebook of a profile, as the book will show it."""
-    from pepr.book import build, notebooks, pages
-
-    chosen = next(entry for entry in pages.pages_of([profile]) if entry.path == page)
-    typer.echo(f"analysis: {page}")
-    executed = checkout / build.BUILD_FOLDER / "executed"
-    output, note = notebooks.execute(checkout, chosen, executed)
-    if output is None:
-        from pepr.files import write_atomic
-
-        typer.echo(f"analysis: {page} is left out: {note}")
-        write_atomic(executed / page, notebooks.notice_notebook(checkout / chosen.notebook, note))
-
-
-@step.command()
 def reference(profile: str) -> None:
     """Pack this machine's results into the package as its reference."""
     from pepr import runs

@@ -7,10 +7,9 @@ import sys
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from pepr import cli, runs, study
-from pepr.book import pages as book_pages, study_facts
+from pepr import runs, study
+from pepr.book import notebooks, pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
 from pepr.study import workflow
 from tests.study.test_execution import CHECKOUT, broken_timm, profile
@@ -49,11 +48,13 @@ def test_a_study_without_one_good_run_has_a_notice_for_a_page_and_ends_well(tmp_
     store.write_record(runs.run_record(spec, {}, failure="model_unavailable", traceback="no weights"))
     runs.collect(store)
     shutil.copytree(CHECKOUT / "notebooks", tmp_path / "checkout" / "notebooks")
-    page = "notebooks/paper/04_pepr.ipynb"
-    done = CliRunner().invoke(cli.app, ["step", "analyse", str(tmp_path / "checkout"), "paper", page])
-    assert done.exit_code == 0, done.output
-    assert "is left out" in done.output and "no run is ok (model_unavailable)" in done.output
-    assert "no run is ok" in (tmp_path / "checkout/_build/executed" / page).read_text()
+    checkout = tmp_path / "checkout"
+    page = next(
+        page for page in book_pages.pages_of(["paper"]) if page.path == "notebooks/paper/04_pepr.ipynb"
+    )
+    output, why = notebooks.execute(checkout, page, checkout / "_build/executed")
+    assert output is None and "no run is ok (model_unavailable)" in why
+    assert "no run is ok" in notebooks.notice_notebook(checkout / page.notebook, why)
     assert "paper" not in study_facts.profiles_with_results()
 
 

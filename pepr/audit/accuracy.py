@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
-from pepr.audit.inference import DROPPED_IMAGES
+from pepr.audit.inference import DROPPED_IMAGES, count_tolerance
 from pepr.audit.registry import check, count_words, listed
 from pepr.audit.table import View
 
@@ -60,7 +60,7 @@ def _other_test_set(view: View, row: int) -> str | None:
     """Says so when all accuracies of a row are k/n for the n of another setting."""
     for n in np.unique(view.n_test[np.isfinite(view.n_test)]):
         counts = view.performance[row] * n
-        if n != view.n_test[row] and np.all(np.abs(counts - np.round(counts)) < 1e-3):
+        if n != view.n_test[row] and np.all(np.abs(counts - np.round(counts)) < count_tolerance(n)):
             settings = sorted({view.settings[view.setting_code[r]] for r in np.flatnonzero(view.n_test == n)})
             return f"All its accuracies are multiples of 1/{n:g}, the test set of {' and '.join(settings)}."
     return None
@@ -73,7 +73,7 @@ def _same_digits(view: View, row: int, value: float) -> str | None:
         for candidate in (value - tenths / 10, value + tenths / 10):
             near = np.isclose(view.performance[row], candidate, rtol=0, atol=1e-9)
             count = candidate * n
-            if 0 < candidate < 1 and near.any() and abs(count - round(count)) < 1e-3:
+            if 0 < candidate < 1 and near.any() and abs(count - round(count)) < count_tolerance(n):
                 return (
                     f"Its digits are those of {candidate:.12g} = {round(count)}/{n:g}, which the same row "
                     "holds in another epoch, but for the first decimal. A digit changed in a later edit "

@@ -7,17 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from pepr.audit.inference import count_tolerance
+from pepr.audit.power import EDGE_TOLERANCE
 from pepr.quantities import JOULES_PER_KWH, WINDOWS
 
-LATTICE_TOLERANCE = 1e-6
-"""How far an accuracy times n_test may be from a whole number."""
 MEMORY = re.compile(r"; (\d+) GiB")
 """The memory in a machine's name."""
 DID_LEARN = "did_learn"
 """The gate that a row may fail and still be sound."""
-EDGE_TOLERANCE = 0.02
-"""A meter's own window opens and closes some milliseconds outside the clock's: in runs of a few seconds its
-energy divided by the clock's time may pass the limit by that much."""
 
 
 def mean_power_w(table: pd.DataFrame) -> pd.Series:
@@ -76,7 +73,7 @@ def _energy_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
 def _power_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for (_, row), power in zip(done.iterrows(), mean_power_w(done), strict=True):
-        if power < row["idle_power_w"]:
+        if power < row["idle_power_w"] * (1 - EDGE_TOLERANCE):
             expected = f"at least {_at_power(row, 'idle_power_w')}"
             found.append(_violation("power_above_idle", row, "energy_kwh", expected))
         if power > row["power_limit_w"] * (1 + EDGE_TOLERANCE):
@@ -113,7 +110,7 @@ def _accuracy_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
             continue
         for column in ("test_accuracy", "test_accuracy_last_epoch"):
             hits = row[column] * int(row["n_test"])
-            if not (0 <= row[column] <= 1 and abs(hits - round(hits)) < LATTICE_TOLERANCE):
+            if not (0 <= row[column] <= 1 and abs(hits - round(hits)) < count_tolerance(row["n_test"])):
                 found.append(_violation("accuracy_lattice", row, column, f"k / {row['n_test']}"))
     return found
 

@@ -29,12 +29,17 @@ def _without_neighbours(counts: pd.Series, n: float) -> set[float]:
     return set(values[~near.any(axis=1)])
 
 
+def count_tolerance(n: FloatArray) -> FloatArray:
+    """How far an accuracy times n may be from a whole number of images [n's shape]."""
+    return np.maximum(1e-3, 1e-7 * n)
+
+
 def off_lattice(values: FloatArray, n: FloatArray) -> BoolArray:
     """True where an accuracy times n is not a whole number; False where n is NaN or digits are too few."""
     known = values[np.isfinite(values)]
     decimals = next((d for d in range(1, 8) if np.allclose(known, known.round(d), rtol=0, atol=1e-12)), None)
     with np.errstate(invalid="ignore"):
-        tolerance = np.maximum(1e-3, 1e-7 * n) + (0.5 * 10.0**-decimals * n if decimals else 0.0)
+        tolerance = count_tolerance(n) + (0.5 * 10.0**-decimals * n if decimals else 0.0)
         counts = values * n
         off = np.abs(counts - np.round(counts)) > tolerance
         return off & np.isfinite(counts) & (tolerance < 0.25)
@@ -67,7 +72,7 @@ def infer_n_test(values: FloatArray) -> int | None:
 def _on_lattice(values: FloatArray, candidates: NDArray[np.int64]) -> FloatArray:
     """Share of values [m] that are k/n, for each n [candidates]."""
     counts = values[None, :] * candidates[:, None]
-    return (np.abs(counts - np.round(counts)) <= np.maximum(1e-3, 1e-7 * candidates)[:, None]).mean(axis=1)
+    return (np.abs(counts - np.round(counts)) <= count_tolerance(candidates)[:, None]).mean(axis=1)
 
 
 def class_rates(view: View) -> list[set[float]]:

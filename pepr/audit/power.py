@@ -31,6 +31,9 @@ UNIT_GUESSES = (
     (1e6, "milliwatt-hours (mWh)"),
 )
 """By how much an energy is too large that is in another unit than kWh, likeliest first."""
+EDGE_TOLERANCE = 0.02
+"""A meter's own window opens and closes some milliseconds outside the clock's: in runs of a few seconds its
+energy divided by the clock's time may pass a limit by that much."""
 SMALL_GUESSES = ((1e-3, "a time in milliseconds, or an energy in MWh"), (1 / 3600, "an energy in kJ per s"))
 TURBO = 2.5
 """How far a processor's package may pass its thermal design power for a while (Intel's PL2 over PL1)."""
@@ -52,12 +55,12 @@ def implied_power(view: View) -> list[Finding]:
     ceiling = np.where(limited, (limit + HOST_POWER_W) * LARGEST_PUE, MACHINE_POWER_W * count)
     idle = view.role("idle_power")
     idle = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0)
-    floor = np.maximum(idle * 0.98, LEAST_POWER_W)
+    floor = np.maximum(idle * (1 - EDGE_TOLERANCE), LEAST_POWER_W)
     high, low = power > ceiling, power < floor
     guess = guessed_unit(view)
 
     def explain(row: int) -> str:
-        if low[row] and power[row] < idle[row] * 0.98:
+        if low[row] and power[row] < idle[row] * (1 - EDGE_TOLERANCE):
             return (
                 f"{power[row]:.4g} W on average is less than the machine draws when idle, "
                 f"{idle[row]:.4g} W: part of the energy is missing."
