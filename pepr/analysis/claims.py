@@ -2,7 +2,8 @@
 
 Performance is AUROC unless a claim says otherwise. "As good as" is an equivalence (or non-inferiority) test
 with a margin; the p values of all claims are adjusted together by Holm's method; `pepr.verdicts` says what
-the verdicts mean. `verdict_corrected` is the verdict without contended runs and constant predictors.
+the verdicts mean. `verdict_corrected` is the verdict without runs that a shared
+processor spoiled (see `ranked`) and without constant predictors.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
+from pepr.analysis.ranked import as_ranked
 from pepr.analysis.resampling import run_draws
 from pepr.analysis.scores import SET, model_means, primary_resource, with_sets
 from pepr.models.space import BASELINES, model_space
@@ -162,9 +164,9 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 
 
 def sound_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without contended runs and without constant predictors."""
-    flagged = table[["contended", "constant_predictor"]].fillna(False).astype(bool).any(axis=1)
-    return table[~flagged]
+    """The table without runs whose time a shared processor spoiled and without constant predictors."""
+    constant = table["constant_predictor"].fillna(False).astype(bool)
+    return table[~as_ranked(table)["time_spoiled"] & ~constant]
 
 
 def family(model: str) -> str:

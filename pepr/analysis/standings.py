@@ -139,7 +139,7 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     """Do the same models rank alike in the authors' table? One row a setting and quantity.
 
     `published` is the authors' table of all settings. Spearman's rho with its interval over the models
-    that both have; ours are means over seeds. Only uncontended runs count for time and energy.
+    that both have; ours are means over seeds. Runs that a shared processor spoiled do not count.
     """
     rows = []
     for key, group in model_means(results.table).groupby(SET, dropna=False):
