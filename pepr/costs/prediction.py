@@ -109,6 +109,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
         line = f"{row['model']:<28}{row['num_params'] / 1e6:>9.1f} M{memory:>26}{energy:>26}"
         line += f"{_with_interval(row, 'train_time_s', 60):>26}"
         line += f"{row['largest_batch_size']:>15}" if "largest_batch_size" in row else ""
+        line += f"  on {row['hardware']}" if row["hardware"] != rows[0]["hardware"] else ""
         lines.append(line)
     taken = [f"{row['taken']}." for row in rows if row["taken"]]
     return "\n".join([*lines, "", *taken, f"Basis: {rows[0]['basis']}."])

@@ -210,7 +210,11 @@ def test_predict_takes_the_measured_step_of_this_machine_and_says_so(swept):
     assert row["energy_wh"] == pytest.approx(sweeping.predict(ROW, job).energy_wh)
     assert "a training step measured on this machine (2026-11-27, 9 steps" in row["basis"]
     assert not prediction.as_row("resnet18d", job, "rtx3090")["swept"]
-    assert not prediction.as_row(swept, job)["swept"]
+    left = prediction.as_row(swept, job)
+    assert not left["swept"]
+    told = prediction.as_text([row, left]).splitlines()
+    assert told[0].endswith(f"on {row['hardware']}.")
+    assert f"on {left['hardware']}" in next(line for line in told if line.startswith(swept))
 
 
 @pytest.mark.parametrize("changes", [{"image_size": 128}, {"batch_size": 16}, {"optimiser": "sgd"}])
