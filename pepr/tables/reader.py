@@ -68,17 +68,18 @@ class Reader:
         for column in dict.fromkeys(needed):
             self.require(column)
 
-    def require(self, column: str, remedy: str = "") -> None:
+    def require(self, column: str) -> None:
         """Raises InputError, with names that are close to it, where there is no such column."""
         if column not in self.header:
             close = difflib.get_close_matches(column, self.header, 1, 0.6) or [
                 name for name in self.header if column.lower() in name.lower()
             ]
             meant = f"; did you mean {close[0]!r}?" if close else ";"
-            meant += remedy.format(close[0] if close else "COLUMN") if remedy else ""
+            tools = [notice for notice in self.notices if ": read as" in notice]
             raise InputError(
                 f"{self.path}: row 0 (the header): column {column!r} is missing{meant} it has "
                 f"{', '.join(self.header)}"
+                + "".join(f" ({tool}; --join adds other columns)" for tool in tools)
             )
 
     def position(self, column: str) -> int:

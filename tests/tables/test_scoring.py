@@ -194,6 +194,12 @@ def test_a_tools_own_name_and_the_studys_are_one_column(tmp_path):
     assert len([line for line in said if "CodeCarbon" in line]) == 1
 
 
+def test_a_tools_file_without_a_performance_says_whose_it_is_and_how_to_add_one(tmp_path):
+    text = "project_name,duration,emissions,energy_consumed\nant,10,0.001,0.01\n"
+    with pytest.raises(InputError, match=r"'acc' is missing.*CodeCarbon.*emissions x 1000.*--join"):
+        scored(tmp_path, text, "energy_consumed")
+
+
 def curve(tmp_path: Path, text: str, **more: object) -> tuple[list[dict], str, list[str]]:
     path = tmp_path / "table.csv"
     path.write_text(text)
