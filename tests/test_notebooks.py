@@ -182,6 +182,6 @@ def test_the_pages_show_the_runs_that_failed(synthetic_results, tmp_path, monkey
         ]
         assert any("hardcorenas_a" in table and "out of memory" in table for table in shown), name
     done = verification.Verification(synthetic_results)
-    verification._compare_analysis(done, synthetic_results.table)
+    verification.compare_analysis(done, synthetic_results.table)
     assert {"numbers of 03_energy", "numbers of 04_pepr", "cells of standings.csv"} <= set(done.compared)
     assert done.mismatches == []

@@ -63,9 +63,9 @@ def test_contended_runs_can_be_repeated_and_others_are_left(results):
     specs = study.grid(study.load("smoke"))
     for spec, contended in zip(specs, (True, False), strict=True):
         store.write_record(runs.run_record(spec, {}, contended=contended))
-    workflow._forget(store, specs, workflow.RETRIES["failed"])
+    workflow.forget(store, specs, workflow.RETRIES["failed"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [True, True]
-    workflow._forget(store, specs, workflow.RETRIES["contended"])
+    workflow.forget(store, specs, workflow.RETRIES["contended"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [False, True]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.analysis.scores import SET, _array, model_means, with_sets
+from pepr.analysis.scores import SET, as_array, model_means, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr_peak
@@ -163,7 +163,7 @@ def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
 def _peak_location(
     key: tuple[str, ...], ranked: pd.DataFrame, letter: str, measure: str, draws: pd.DataFrame
 ) -> PeakLocation:
-    performance, resource = _array(ranked[measure]), _array(ranked[letter])
+    performance, resource = as_array(ranked[measure]), as_array(ranked[letter])
     models, norm = list(ranked["model"]), normalise(resource)
     peak = pepr_peak(performance, resource)
     cheapest_first = np.argsort(resource, kind="stable")

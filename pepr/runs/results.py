@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd  # half of what the process around a run would load, which makes no table
 from pepr.files import results_root, write_atomic
 from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS
-from pepr.runs.store import Store, _read_predictions
+from pepr.runs.store import Store, read_predictions
 
 
 def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
@@ -98,7 +98,7 @@ class Results:
         if self.origin == "reference":
             with np.load(self.folder / "predictions.npz", allow_pickle=False) as archive:
                 return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
-        return _read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+        return read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
 
 
 def reference_folder(profile: str) -> Path:

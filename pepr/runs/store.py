@@ -55,7 +55,7 @@ class Store:
         """
         record = dict(record)
         if record["status"] == "ok" and self.predictions_path(record["run_id"]).exists():
-            arrays = _read_predictions(self.predictions_path(record["run_id"]))
+            arrays = read_predictions(self.predictions_path(record["run_id"]))
             record["predictions_sha256"] = predictions_digest(*arrays)
         record["record_sha256"] = record_digest(record)
         text = json.dumps(record, indent=1, sort_keys=False, allow_nan=False)
@@ -78,7 +78,8 @@ class Store:
                 yield record
 
 
-def _read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Test probabilities [n_test, classes] and labels [n_test] of one run's file."""
     with np.load(path, allow_pickle=False) as archive:
         return archive["probabilities"], archive["labels"]
 

@@ -148,7 +148,7 @@ def _heard(listen: Callable[[bytes], None]) -> Iterator[dict[str, int]]:
         stream.flush()
         reading, ends[name] = _terminal_like(stream) if _is_terminal(stream) else os.pipe()
         pairs.append((reading, stream.fileno()))
-    threads = [threading.Thread(target=_pass_on, args=(*pair, listen), daemon=True) for pair in pairs]
+    threads = [threading.Thread(target=pass_on, args=(*pair, listen), daemon=True) for pair in pairs]
     for thread in threads:
         thread.start()
     try:
@@ -181,7 +181,8 @@ def _set_size(terminal: int, size: os.terminal_size) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
 
 
-def _pass_on(reading: int, writing: int, listen: Callable[[bytes], None]) -> None:
+def pass_on(reading: int, writing: int, listen: Callable[[bytes], None]) -> None:
+    """Copy what comes from one file descriptor to another until it ends; `listen` hears it too."""
     while True:
         try:
             chunk = os.read(reading, CHUNK)

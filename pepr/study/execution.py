@@ -40,7 +40,7 @@ def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: An
         if record is None:
             recovery.check_room(store.folder)
             say(f"{label}{progress.begun(spec)}")
-            with _circumstances(spec, profile, store, say):
+            with circumstances(spec, profile, store, say):
                 began = time.perf_counter()
                 failure = execute_run(spec, profile, notebook, store, label)
                 record = store.read_record(run_id)
@@ -63,7 +63,7 @@ def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: An
 
 
 @contextlib.contextmanager
-def _circumstances(
+def circumstances(
     spec: RunSpec, profile: study_profile.Profile, store: Store, say: Callable[[str], None]
 ) -> Iterator[None]:
     """What a run's kernel finds in its environment: a GPU of its own where it needs one, held until the run

@@ -128,14 +128,14 @@ def verify(target: str) -> Verification:
     done.mismatches += unreadable
     done.compared["records"] = len(records)
     for name, record in records:
-        done.mismatches += _record_mismatches(name, record)
+        done.mismatches += record_mismatches(name, record)
     without = sum("record_sha256" not in record for _, record in records)
     if without and done.results.origin != "reference":
         done.notes.append(f"{without} records carry no digest of themselves: only their sums were compared.")
-    table = _compare_table(done, [record for _, record in records])
+    table = compare_table(done, [record for _, record in records])
     _compare_predictions(done, [record for _, record in records])
     if table is not None and done.holds:
-        _compare_analysis(done, table)
+        compare_analysis(done, table)
     elif not done.holds:
         done.notes.append("The analysis was not recomputed, since what it is made from does not hold.")
     return done
@@ -195,7 +195,7 @@ def readable_records(results: Results) -> tuple[list[tuple[str, dict[str, Any]]]
     return found, unreadable
 
 
-def _record_mismatches(file: str, record: Mapping[str, Any]) -> Iterator[Mismatch]:
+def record_mismatches(file: str, record: Mapping[str, Any]) -> Iterator[Mismatch]:
     """What a record says about itself: its digest, its identity, its sums."""
     run_id = record["run_id"]
 
@@ -249,7 +249,7 @@ def _sums(record: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     return out
 
 
-def _compare_table(done: Verification, records: list[dict[str, Any]]) -> pd.DataFrame | None:
+def compare_table(done: Verification, records: list[dict[str, Any]]) -> pd.DataFrame | None:
     """Compare `results.csv` with the table that the records make; None where it cannot be read."""
     path = done.results.folder / "results.csv"
     try:
@@ -378,7 +378,7 @@ def _prediction_mismatches(
             yield Mismatch(file, run_id, column, record.get(column), value, "the run's predictions")
 
 
-def _compare_analysis(done: Verification, table: pd.DataFrame) -> None:
+def compare_analysis(done: Verification, table: pd.DataFrame) -> None:
     """Compare what the analysis notebooks wrote with the same made again from the records."""
     folder = _analysis_folder(done.results)
     if folder is None or (table["status"] != "ok").all():

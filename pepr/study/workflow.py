@@ -70,7 +70,7 @@ def reproduce(
         for sentence in filter(None, [recovery.without_locks(store.folder), *kept, tracker.warning(), cards]):
             say(sentence)
         if retry:
-            _forget(store, specs, RETRIES[retry])
+            forget(store, specs, RETRIES[retry])
         together = None if cluster else side_by_side.decide(specs, description.default_device(), runs)
         say(announcement(profile, specs, store, cluster, together))
         for dataset, n_runs in absent.items():
@@ -178,7 +178,7 @@ def _place(device: str, cluster: str | None) -> str:
     return f"the nodes of {cluster} ({device})" if cluster else description.hardware(device)
 
 
-def _forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
+def forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
     """Finished runs that are to be done `again`, and the data that could not be had for them."""
     for spec in specs:
         record = store.read_record(spec.run_id)
@@ -252,20 +252,20 @@ def _snakemake(
         )
         try:
             for line in process.stdout:
-                _pass_on(line, log)
+                pass_on(line, log)
                 if "failed" in line or not here:
-                    _stop_at_a_shared_fault(store, to_do)
+                    stop_at_a_shared_fault(store, to_do)
         except (KeyboardInterrupt, WorkFailed):
             _interrupt(process)
             process.wait()
             raise
         ended_with = process.wait()
-        _stop_at_a_shared_fault(store, to_do)
+        stop_at_a_shared_fault(store, to_do)
         if ended_with:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
 
 
-def _stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
+def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
     """Raises WorkFailed where a fault of the machine ended the first runs, whose records go: they are not
     results."""
     found = shared_fault.find(store, to_do)
@@ -288,7 +288,7 @@ def _loaded(environment: Mapping[str, str]) -> contextlib.AbstractContextManager
     return loaded({**KERNEL_ENVIRONMENT, **environment})
 
 
-def _pass_on(line: str, log: BinaryIO) -> None:
+def pass_on(line: str, log: BinaryIO) -> None:
     """A closed terminal or a full disk costs the line, not the study."""
     with contextlib.suppress(OSError):
         log.write(line.encode())

@@ -16,7 +16,7 @@ from pepr.datasets import leaks
 from pepr.machine.meter import Meter, Window
 from pepr.runs import metrics
 from pepr.runs.spec import RunSpec
-from pepr.training.memory import _memory_gauge
+from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
 from pepr.training.record import Clock, Fitted, Outcome, outcome
 
@@ -140,7 +140,7 @@ def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome
     with threadpool_limits(1):
         few = datasets.stratified_share(data.labels[train], min(1, WARM_UP_IMAGES / len(train)), spec.seed)
         make(spec.model, spec.seed).fit(data, train[few])  # loads what a first use loads
-        baseline, memory = make(spec.model, spec.seed), _memory_gauge(torch.device("cpu"))
+        baseline, memory = make(spec.model, spec.seed), memory_gauge(torch.device("cpu"))
         probes = [speed_probe_s()]
         memory.reset()
         _repeated(meter, "train", lambda: baseline.fit(data, train))

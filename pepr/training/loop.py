@@ -24,7 +24,7 @@ from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import meter as metering
 from pepr.runs import metrics
 from pepr.runs.spec import SETTING_NAME, RunSpec
-from pepr.training.memory import _memory_gauge
+from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
 from pepr.training.record import Clock, Fitted, Outcome, outcome
 
@@ -117,8 +117,8 @@ def _fits(spec: RunSpec) -> bool:
     device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size, spec.split)
     fitted = True
     try:
-        _, network, batches = _set_up(spec, data, device)
-        _warm_up(network, batches, data.train_indices(spec.train_fraction, spec.seed), spec)
+        _, network, batches = set_up(spec, data, device)
+        warm_up(network, batches, data.train_indices(spec.train_fraction, spec.seed), spec)
     except torch.OutOfMemoryError:
         fitted = False
     network = batches = None
@@ -128,7 +128,7 @@ def _fits(spec: RunSpec) -> bool:
     return fitted
 
 
-def _set_up(
+def set_up(
     spec: RunSpec, data: datasets.Prepared, device: torch.device
 ) -> tuple[models.Created, nn.Module, Batches]:
     """The model, its network on the device, and the batches that it takes."""
@@ -136,7 +136,7 @@ def _set_up(
         spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
     )
     network = created.network.to(device, memory_format=torch.channels_last)
-    mean, std = _channelwise(created.mean, device), _channelwise(created.std, device)
+    mean, std = channelwise(created.mean, device), channelwise(created.std, device)
     return created, network, Batches(data, spec.image_size, mean, std, device)
 
 
@@ -156,9 +156,9 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         test = test[: len(test) - len(test) % spec.batch_size]
 
     meter = meter or _open_meter_and_libraries(device)
-    memory = _memory_gauge(device)
-    created, network, batches = _set_up(spec, data, device)
-    _warm_up(network, batches, train, spec)
+    memory = memory_gauge(device)
+    created, network, batches = set_up(spec, data, device)
+    warm_up(network, batches, train, spec)
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
 
@@ -316,7 +316,7 @@ def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
     return torch.cat(parts).cpu().numpy()
 
 
-def _warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
+def warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
     """Two steps on a copy, so that first-use costs fall outside the windows and no weight or random
     state changes."""
     devices = [batches.device] if batches.device.type == "cuda" else []
@@ -360,7 +360,8 @@ def _make_deterministic(seed: int, device: torch.device) -> None:
     torch.set_flush_denormal(True)
 
 
-def _channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+def channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """One value a channel [3] as a tensor [1, 3, 1, 1] on a device, to set images right by."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 

@@ -64,5 +64,6 @@ def _file_pages() -> int:
     return 0
 
 
-def _memory_gauge(device: torch.device) -> _CudaMemory | _ResidentMemory:
+def memory_gauge(device: torch.device) -> _CudaMemory | _ResidentMemory:
+    """What measures peak memory on a device: its allocator on a GPU, the resident memory on a CPU."""
     return _CudaMemory(device) if device.type == "cuda" else _ResidentMemory()

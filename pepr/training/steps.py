@@ -19,7 +19,7 @@ from pepr.errors import OutOfMemory
 from pepr.machine.meter import Meter, Window
 from pepr.runs.spec import RunSpec
 from pepr.training import loop
-from pepr.training.memory import _memory_gauge
+from pepr.training.memory import memory_gauge
 
 CLASSES = 2
 BATCHES = 4
@@ -100,9 +100,9 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     loop._make_deterministic(spec.seed, device)
     data = noise(spec)
     everything = np.arange(len(data.labels))
-    memory = _memory_gauge(device)
-    created, network, batches = loop._set_up(spec, data, device)
-    loop._warm_up(network, batches, everything, spec)
+    memory = memory_gauge(device)
+    created, network, batches = loop.set_up(spec, data, device)
+    loop.warm_up(network, batches, everything, spec)
     memory.reset()
     run = loop._Run(spec, network, batches, meter, lambda line: None)
     rounds = list(_rounds(run, everything, spec.batch_size, limit_s))
@@ -192,8 +192,8 @@ def _fits(spec: RunSpec) -> bool:
     data, device = noise(spec), torch.device(spec.device)
     fitted = True
     try:
-        _, network, batches = loop._set_up(spec, data, device)
-        loop._warm_up(network, batches, np.arange(len(data.labels)), spec)
+        _, network, batches = loop.set_up(spec, data, device)
+        loop.warm_up(network, batches, np.arange(len(data.labels)), spec)
     except torch.OutOfMemoryError:
         fitted = False
     network = batches = None

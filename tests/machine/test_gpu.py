@@ -372,7 +372,7 @@ def test_a_runs_kernel_sees_its_own_gpu_only_and_the_idle_power_of_its_machine(d
     said, before = [], dict(os.environ)
     monkeypatch.setattr(metering.Meter, "idle", lambda meter, name: True)
     for _ in range(2):
-        with execution._circumstances(SPEC, PROFILE, store, said.append):
+        with execution.circumstances(SPEC, PROFILE, store, said.append):
             assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa" == gpu.current("cuda").uuid
             assert os.environ["PEPR_COMMAND"].startswith("pepr step finetune pocket elpv-elpv-dla46_c-s0-")
             meter = metering.open_meter("cuda")
@@ -394,7 +394,7 @@ def test_an_idle_power_that_cannot_be_measured_is_not_made_up(driver, store, mon
     monkeypatch.setattr(
         gpu.EnergyReader, "stop", lambda reader: reader._read(nvml.nvmlDeviceGetPowerUsage) * 0.0
     )
-    with execution._circumstances(SPEC, PROFILE, store, said.append):
+    with execution.circumstances(SPEC, PROFILE, store, said.append):
         assert "PEPR_IDLE_POWER_W" not in os.environ
     assert "not known: window 'idle': gpu energy is 0.0 kWh" in said[-1]
 

@@ -93,7 +93,7 @@ def test_packaged_weights_are_real_they_know_an_espresso(model):
 
     coffee = transform.resize(data.coffee()[:, 100:500], (224, 224), anti_aliasing=True)
     created = models.create(model, 1000, image_size=224, pretrained=True)
-    network, _ = weights._from_package(model, {})  # with its own 1,000-class head
+    network, _ = weights.from_package(model, {})  # with its own 1,000-class head
     images = torch.tensor(np.moveaxis(coffee, 2, 0), dtype=torch.float32) - torch.tensor(created.mean).view(
         3, 1, 1
     )

@@ -157,10 +157,10 @@ def test_a_closed_terminal_and_a_full_log_cost_a_line_and_not_the_study(tmp_path
     terminal = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stdout", terminal)
     with (tmp_path / "log").open("ab", buffering=0) as log:
-        study_workflow._pass_on("a line\n", log)
+        study_workflow.pass_on("a line\n", log)
     assert (tmp_path / "log").read_text() == "a line\n"
     with Path("/dev/full").open("ab", buffering=0) as log:
-        study_workflow._pass_on("a line\n", log)
+        study_workflow.pass_on("a line\n", log)
     with pytest.raises(BrokenPipeError):
         terminal.close()
 
@@ -172,7 +172,7 @@ def test_failed_runs_and_the_data_they_lacked_are_tried_again(store):
     data = store.folder / "notebooks" / f"01_data-elpv-{spec.image_size}.ipynb"
     data.parent.mkdir(exist_ok=True)
     data.write_text(json.dumps({}))
-    study_workflow._forget(store, [spec], study_workflow.RETRIES["failed"])
+    study_workflow.forget(store, [spec], study_workflow.RETRIES["failed"])
     assert not data.exists() and not store.record_path(spec.run_id).exists()
     assert len(run_ids(store)) == 23
 

@@ -7,18 +7,19 @@ import pytest
 
 from pepr import runs, study
 from pepr.errors import WorkFailed
-from pepr.study import execution, shared_fault, workflow
+from pepr.study import shared_fault, workflow
 from tests.study.test_execution import broken_timm
 
 SPECS = study.grid(study.load("smoke")) + study.grid(study.load("pocket"))[:3]
 
 
 def end(store, spec, failure="error", error="FileNotFoundError: no such file: 'scontrol'"):
-    store.write_record(execution.failed_record(spec, failure, f"Traceback\n  File 'x'\n{error}"))
+    traceback = f"Traceback\n  File 'x'\n{error}"
+    store.write_record(runs.run_record(spec, {}, failure=failure, traceback=traceback))
 
 
 def end_well(store, spec):
-    store.write_record(execution.failed_record(spec, "error", "") | {"status": "ok", "failure": None})
+    store.write_record(runs.run_record(spec, {}))
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_records_of_a_fault_of_the_machine_go_so_that_their_runs_are_done_again(
     for spec in SPECS[:3]:
         end(store, spec)
     with pytest.raises(WorkFailed, match=r"first 3 runs ended alike.*'scontrol'.*does them again"):
-        workflow._stop_at_a_shared_fault(store, [spec.run_id for spec in SPECS])
+        workflow.stop_at_a_shared_fault(store, [spec.run_id for spec in SPECS])
     assert list(store.records()) == []
 
 

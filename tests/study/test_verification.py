@@ -93,8 +93,8 @@ def altered(record, place):
 def test_any_number_of_a_record_that_is_altered_is_found(place):
     sealed = RECORDS[0] | {"record_sha256": runs.record_digest(RECORDS[0])}
     name = f"runs/{RUN}.json"
-    assert list(verification._record_mismatches(name, sealed)) == []
-    found = list(verification._record_mismatches(name, altered(sealed, place)))
+    assert list(verification.record_mismatches(name, sealed)) == []
+    found = list(verification.record_mismatches(name, altered(sealed, place)))
     assert any(mismatch.column == "record_sha256" for mismatch in found)
 
 
@@ -143,7 +143,7 @@ def test_any_number_of_the_table_that_is_altered_is_found(tmp_path, column):
         table.loc[row, column] = value + 1 if isinstance(value, int) else np.nextafter(value, 1e9)
     table.to_csv(tmp_path / "results.csv", index=False)
     done = verification.Verification(runs.Results("pocket", "this machine", tmp_path))
-    verification._compare_table(done, RECORDS)
+    verification.compare_table(done, RECORDS)
     assert [(m.file, m.row, m.column) for m in done.mismatches] == [("results.csv", RUN, column)]
 
 

@@ -41,7 +41,7 @@ def test_the_record_is_that_of_a_networks_run_but_for_parameters_and_loss(outcom
     empty = {name for name in runs.COLUMNS if record[name] is None}
     assert {"num_params", "train_loss_last_epoch"} <= empty
     assert record["status"] == "ok" and record["model"] == model and record["threads"] == 1
-    assert not list(verification._record_mismatches("records.jsonl", record))
+    assert not list(verification.record_mismatches("records.jsonl", record))
     assert record["weights"] == "none" and record["split"] == 0
     found = gates.gates(runs.as_table([record]))
     assert found.empty, found.to_string()

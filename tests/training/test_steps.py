@@ -78,7 +78,7 @@ def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(spec, data, device)
 
-    real = loop._set_up
-    monkeypatch.setattr(loop, "_set_up", full)
+    real = loop.set_up
+    monkeypatch.setattr(loop, "set_up", full)
     with pytest.raises(OutOfMemory, match="largest batch size that fits: 2"):
         steps.measure_steps(SPEC, fake_meter())

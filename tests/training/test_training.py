@@ -180,7 +180,7 @@ def test_a_batch_is_normalised_grey_in_three_channels_and_enlarged_where_the_sou
     device = torch.device("cpu")
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     batches = training.Batches(
-        data, 48, loop._channelwise(mean, device), loop._channelwise(std, device), device
+        data, 48, loop.channelwise(mean, device), loop.channelwise(std, device), device
     )
     images, labels = batches.load(np.array([0, 5]))
     assert images.shape == (2, 3, 48, 48) and images.dtype == torch.float32
@@ -194,7 +194,7 @@ def test_a_batch_is_normalised_grey_in_three_channels_and_enlarged_where_the_sou
 def test_an_epoch_sees_each_image_once_and_no_batch_of_one():
     data = datasets.prepare("elpv", 32)
     device = torch.device("cpu")
-    unit = loop._channelwise((1.0, 1.0, 1.0), device)
+    unit = loop.channelwise((1.0, 1.0, 1.0), device)
     batches = training.Batches(data, 32, unit, unit, device)
     sizes = [len(labels) for _, labels in batches.shuffled(np.arange(65), 32, np.random.default_rng(0))]
     assert sizes == [32, 32]
@@ -205,12 +205,12 @@ def test_an_epoch_sees_each_image_once_and_no_batch_of_one():
 def test_warming_up_changes_no_weight_and_no_random_state():
     data = datasets.prepare("elpv", 32)
     device = torch.device("cpu")
-    unit = loop._channelwise((0.5, 0.5, 0.5), device)
+    unit = loop.channelwise((0.5, 0.5, 0.5), device)
     batches = training.Batches(data, 32, unit, unit, device)
     network = models.create("mobilenetv2_050", 2, image_size=32).network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    loop._warm_up(network, batches, data.indices("train"), SPEC)
+    loop.warm_up(network, batches, data.indices("train"), SPEC)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -230,7 +230,7 @@ def test_out_of_memory_says_which_batch_would_fit(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nmore words")
 
     sizes = []
-    monkeypatch.setattr(loop, "_warm_up", small_device)
+    monkeypatch.setattr(loop, "warm_up", small_device)
     told = r"^CUDA out of memory\. Tried to allocate 1 GiB\.; largest batch size that fits: 12$"
     with pytest.raises(OutOfMemory, match=told):
         run()
