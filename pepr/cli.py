@@ -300,8 +300,6 @@ def reproduce(
 ) -> None:
     """Do the runs of a profile that are not done yet, and build the book from them."""
     from pepr import files
-    from pepr.book import build
-    from pepr.book.study_facts import PROFILES
     from pepr.study import workflow
     from pepr.study.diagnosis import default_profile
 
@@ -309,8 +307,12 @@ def reproduce(
         raise InputError(f"--retry {retry!r}: expected one of {', '.join(workflow.RETRIES)}")
     name, why = (profile, "asked for") if profile else default_profile()
     typer.echo(f"Profile {name}: {why}.")
-    checkout = files.find_checkout()
     loaded = _restricted(name, models, settings, seeds, epochs, pretrained, fidelity)
+    checkout = files.find_checkout()
+    # Only now, since they need more than the wheel: what is asked for is checked before.
+    from pepr.book import build
+    from pepr.book.study_facts import PROFILES
+
     folder = workflow.reproduce(loaded, checkout, retry=retry or None, cluster=cluster or None, runs=runs)
     typer.echo(f"Results: {folder / 'results.csv'}")
     if loaded.name in PROFILES:
