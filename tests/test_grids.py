@@ -49,12 +49,10 @@ def test_a_zero_of_the_table_is_an_intensity_that_nobody_knows(monkeypatch):
     assert grids.carbon_intensity() == (None, "Central African Republic")
     profile = study.load("pocket")
     assert forecast.forecast(profile, study.grid(profile)).co2eq_g is None
-    with pytest.raises(
-        InputError, match=r"is not known.*Central African Republic|Central African Republic is not known"
-    ):
+    with pytest.raises(InputError, match=r"is not known \(Central African Republic\)"):
         recommendation.recommend(recommendation.Budget(co2_g=1.0))
     found = recommendation.choose(recommendation.from_reference(), recommendation.Budget(), "expected", 3)
-    assert [choice.co2_g for choice in found] == [None] * 3 and recommendation.as_text(found)
+    assert [choice.as_dict()["co2_g"] for choice in found] == [None] * 3 and recommendation.as_text(found)
 
 
 def test_a_plan_of_measured_runs_is_of_the_users_grid(monkeypatch):

@@ -394,7 +394,7 @@ def read_csv(path: Path) -> Sweep:
     """A sweep from its table. Raises InputError where a column is missing."""
     import pandas as pd
 
-    table = pd.read_csv(path, engine="python")
+    table = pd.read_csv(path, float_precision="round_trip")
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing or table.empty:
         raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")

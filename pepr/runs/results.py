@@ -54,7 +54,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """A `results.csv`, typed. Raises InputError naming the file and the columns that are missing."""
     import pandas as pd
 
-    table = pd.read_csv(path, engine="python")  # the engine whose floats come back to the last digit
+    table = pd.read_csv(path, float_precision="round_trip")  # floats come back to the last digit
     for column in LATER_COLUMNS:
         if column not in table.columns:
             table[column] = None

@@ -398,7 +398,7 @@ def compare_analysis(done: Verification, table: pd.DataFrame) -> None:
     for name, make in made.files.items():
         if (folder / name).exists() and name.endswith(".csv"):
             expected = make()
-            found = pd.read_csv(folder / name, engine="python")
+            found = pd.read_csv(folder / name, float_precision="round_trip")
             done.compared[f"cells of {name}"] = expected.size
             done.mismatches += _csv_mismatches(name, found, expected)
         elif (folder / name).exists():
