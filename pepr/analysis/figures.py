@@ -50,10 +50,12 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
         _points(axes, x[group.index], y[group.index], group["kind"], start)
     crossed = rows["contended"].astype(bool)
     axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
+    axes.set(xlabel="Parameters (millions)", ylabel=label)
+    if rows.empty:
+        return figure
     for which in ("x", "y"):
         log_axis(axes, which)
     axes.margins(0.07)
-    axes.set(xlabel="Parameters (millions)", ylabel=label)
     extra = [legend_entry("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
     legend_below(figure, _style_handles(rows) + extra)
     named = _worth_naming(rows)

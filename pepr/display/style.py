@@ -101,8 +101,6 @@ def legend_entry(
 
 def legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
     """A legend under the axes, in as many columns as its longest entry lets fit into the width."""
-    if not handles:
-        return
     longest = max(len(handle.get_label()) for handle in handles)
     fitting = min(len(handles), 3, max(1, LEGEND_CHARACTERS // (longest + 7)))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
