@@ -74,7 +74,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     Raises InputError for a country code that CodeCarbon's table does not have.
     """
     table, records = results.table, results.records()
-    energies, bill = energy.energy_table(table[~table["model"].isin(BASELINES)]), energy.study_bill(table)
+    energies, bill = energy.energy_table(_networks(table)), energy.study_bill(table)
     estimated = bill["estimated"]
     out: Numbers = {
         f"bill_{window}": number(bill[f"{window}_wh"], wh(bill[f"{window}_wh"]), estimated)
@@ -175,12 +175,18 @@ def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Number
     return out
 
 
+def _networks(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are of no baseline; all of them where nothing else ended well."""
+    networks = table[~table["model"].isin(BASELINES)]
+    return networks if (networks["status"] == "ok").any() else table
+
+
 def _run_numbers(results: Results) -> Numbers:
     table = results.table
     done = table[table["status"] == "ok"]
     failed = table[table["status"] == "failed"]
     letter = primary_resource(table)
-    networks = done[~done["model"].isin(BASELINES)]
+    networks = _networks(done)
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
     whole = networks[networks["train_fraction"] == 1.0]
     tenth = done[done["train_fraction"] == 0.1]
@@ -199,7 +205,8 @@ def _run_numbers(results: Results) -> Numbers:
         "majority_rate": number(majority, percent(majority)),
         "margin": number(run_claims.MARGIN, f"{run_claims.MARGIN:.2f}"),
     }
-    for name, row in (("smallest", sizes.iloc[0]), ("largest", sizes.iloc[-1])):
+    for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) else ():
+        row = sizes.iloc[position]
         out[f"{name}_model"] = number(row["model"], row["model"])
         out[f"{name}_model_params"] = number(int(row["num_params"]), millions(row["num_params"]))
     counts = {
@@ -210,7 +217,7 @@ def _run_numbers(results: Results) -> Numbers:
         "runs_constant": constant,
         "runs_not_learned": int((gates.gates(table)["gate"] == gates.DID_LEARN).sum()),
         "models": networks["model"].nunique(),
-        "baselines": done["model"].nunique() - networks["model"].nunique(),
+        "baselines": done.loc[done["model"].isin(BASELINES), "model"].nunique(),
         "models_scratch": whole[~whole["pretrained"].astype(bool)]["model"].nunique(),
         "models_pretrained": whole[whole["pretrained"].astype(bool)]["model"].nunique(),
         "settings": done["setting"].nunique(),

@@ -89,7 +89,7 @@ def _memory_gates(done: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for _, row in done.iterrows():
         told = MEMORY.search(row["hardware"] if isinstance(row["hardware"], str) else "")
-        on_host = row["memory_source"] == "rss_peak_minus_baseline"
+        on_host = row["memory_source"] == "rss_peak_minus_baseline" and pd.notna(row["peak_memory_bytes"])
         if told and on_host and row["peak_memory_bytes"] > int(told[1]) * 2**30:
             expected = f"at most {int(told[1]) * 2**30}, the {told[1]} GiB of the machine"
             found.append(_violation("memory_below_machine", row, "peak_memory_bytes", expected))

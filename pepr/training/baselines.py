@@ -144,7 +144,7 @@ def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome
         probes = [speed_probe_s()]
         memory.reset()
         _repeated(meter, "train", lambda: baseline.fit(data, train))
-        peak = memory.peak()
+        peak = max(memory.peak(), 0) or None  # what needs no more than is there anyway has none that is known
         probes.append(speed_probe_s())
         on_val = _repeated(meter, "validation", lambda: baseline.predict(data, val))
         on_test = _repeated(meter, "inference", lambda: baseline.predict(data, test))

@@ -55,7 +55,7 @@ class Fitted:
     num_params: int | None
     weights: str
     weights_sha256: str | None
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     peak_memory_reserved_bytes: int | None
     memory_source: str
     threads: int

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pepr import analysis
-from pepr.analysis import claims, figures, scores as run_scores
+from pepr.analysis import claims, figures, numbers, scores as run_scores
 
 mpl.use("agg")
 
@@ -51,3 +51,10 @@ def test_a_figure_of_scores_draws_a_baseline_as_one(synthetic_results, with_base
     found = figures.performance_vs_resource(analysis.pepr_table(with_baseline), intervals, "elpv")
     legend = [text.get_text() for text in found.legends[0].get_texts()]
     assert "baseline" in legend and "from scratch" in legend
+
+
+def test_baselines_alone_are_drawn_and_counted_as_far_as_it_goes(with_baseline):
+    alone = with_baseline[with_baseline["model"] == "pca_svm"]
+    assert numbers._networks(alone).equals(alone)
+    assert set(numbers._networks(with_baseline)["model"]) == set(with_baseline["model"]) - {"pca_svm"}
+    assert not figures.model_space(analysis.pepr_table(alone)).legends
