@@ -25,7 +25,7 @@ def checkout(tmp_path):
     """A checkout in a folder with a blank and a quote, whose virtual environment is made of stand-ins."""
     folder = tmp_path / "One Drive" / "it's mine"
     folder.mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-no-deps.lock", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, folder)
     program(folder / ".venv/bin/python", "exit 0")
     program(folder / ".venv/bin/pepr", 'for word; do echo "<$word>"; done')

@@ -287,7 +287,8 @@ def claims_table(claims: list[dict[str, Any]]) -> str:
     ]
     for claim in claims:
         shown = difference_points if claim["id"].endswith("accuracy") else difference
-        interval = f"{shown(claim['low'])}\u00a0to\u00a0{shown(claim['high'])}"
+        low, high = shown(claim["low"]), shown(claim["high"])
+        interval = low if low == high == UNKNOWN else f"{low}\u00a0to\u00a0{high}"
         verdict = claim["verdict"].replace("_", " ")
         cells = [
             claim["claim"],

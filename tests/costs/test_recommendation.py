@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -34,7 +35,8 @@ def made_up(**columns) -> pd.DataFrame:
         "measured": [["performance"]] * 3,
         "setting": "made_up",
         "basis": "made up",
-        "g_per_kwh": 500.0,
+        "carbon_intensity_g_per_kwh": 500.0,
+        "water_l_per_kwh": np.nan,
     }
     table = pd.DataFrame({**base, **columns})
     for key in ("energy_wh", "peak_memory_gb", "train_time_s"):
