@@ -27,6 +27,8 @@ FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 DRAIN_S = 1.0
 """How long output is waited for that something else still holds open when the command has ended."""
 CHUNK = 65536
+OUTGROWN = 1.05
+"""A child begins with the peak of the process that forked it, give or take what Linux counts late."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None)
         began = time.perf_counter()
         child = subprocess.Popen(arguments, **streams)
         forward(child.pid)
-        before = process.peak_memory_bytes()
         _, status, used = os.wait4(child.pid, 0)  # `Popen.wait` would not tell what the command used
         child.returncode = os.waitstatus_to_exitcode(status)
         peak = used.ru_maxrss * process.MAXRSS_BYTES
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None)
             child.returncode,
             time.perf_counter() - began,
             used.ru_utime + used.ru_stime,
-            peak if peak > before else None,
+            peak if peak > OUTGROWN * process.peak_memory_bytes() else None,
         )
 
 
