@@ -17,7 +17,10 @@ def program(path: Path, text: str) -> None:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=outside, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture

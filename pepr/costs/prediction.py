@@ -95,7 +95,7 @@ def find_hardware(name: str) -> cost.Hardware:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """A table for a person: every number but the parameters is a prediction, with its 90% interval."""
+    """A table for a person: all but the parameters are predictions, with the interval of their basis."""
     lines = [
         f"Predicted for {rows[0]['train_images']:,} training images, {rows[0]['epochs']} epochs, batches of "
         f"{rows[0]['batch_size']}, {rows[0]['image_size']} px; on {rows[0]['hardware']}.",

@@ -437,8 +437,8 @@ def shipped_sweeps() -> tuple[Sweep, ...]:
 
 
 SPREAD = {"peak_memory_bytes": 1.3, "energy_wh": 1.15, "train_time_s": 1.15}
-"""By which factor a run may lie above or below what its measured step says, seen on runs of small networks on
-a busy processor; resident memory also depends on what the process has freed before."""
+"""By which factor a run is assumed to lie at most above or below what its measured step says. It was chosen
+after five runs of small networks on a busy processor, and no other runs have tested it."""
 
 
 def predict(row: dict[str, Any], job: Job) -> Prediction:
@@ -472,6 +472,6 @@ def basis(row: dict[str, Any]) -> str:
     clock = "processor time" if row["device"] == "cpu" else "time"
     return (
         f"a training step measured on this machine ({row['measured_at'][:10]}, {row['steps']} steps, "
-        f"{clock}), times the steps of the job; energy by {row['energy_source']}; interval: a factor of "
-        f"{SPREAD['energy_wh']:g} either way"
+        f"{clock}), times the steps of the job; energy by {row['energy_source']}; "
+        f"interval assumed, a factor of {SPREAD['energy_wh']:g} either way"
     )

@@ -40,6 +40,9 @@ def loaded(environment: Mapping[str, str]) -> Iterator[tuple[dict[str, str], int
             env=dict(environment),
         )
         os.close(reader)
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while process.poll() is None and not Path(address).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)  # until it listens: who asks before that gets a kernel of the slow kind
         try:
             yield {ADDRESS: address}, writer
         finally:

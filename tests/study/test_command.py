@@ -13,8 +13,12 @@ import pytest
 
 from pepr.study import command
 
-THROUGH = "import sys; from pepr.study import command; heard = []\n{}"
-"""A program that runs another one through the module under test."""
+THROUGH = """import signal, sys; from pepr.study import command; heard = []
+for name in command.FORWARDED:
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
+{}"""
+"""A program that runs another one through the module under test. Signals that whoever runs the tests ignores,
+as a shell does for what it runs in the background, are heard in it."""
 
 
 def through(statement: str, *arguments: str, **options) -> subprocess.CompletedProcess:
@@ -85,7 +89,7 @@ def signalled(statement: str, name: str, shell: str) -> tuple[int, bytes]:
     ) as child:
         first = child.stdout.readline()
         child.send_signal(getattr(signal, name))
-        rest = child.stdout.read()
+        rest, _ = child.communicate(timeout=60)
     return child.returncode, first + rest
 
 
