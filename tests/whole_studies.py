@@ -38,6 +38,7 @@ MEASURED = [
     "contended",
     "peak_memory_bytes",
     "speed_probe_s",
+    "runs_at_once",
 ]
 """Columns that differ between two runs of one specification; all others are the same to the last digit."""
 
