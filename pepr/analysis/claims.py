@@ -202,7 +202,10 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> tuple[
 
 
 def repeated_model(rows: pd.DataFrame) -> str | None:
-    """The model that was run with most seeds in most of the four settings; None if none was in two."""
+    """The network that was run with most seeds in most of the four settings; None if none was in two."""
+    rows = rows[~rows["model"].isin(BASELINES)]
+    if rows.empty:
+        return None
     runs_of = rows[[_cell(row) is not None for _, row in rows.iterrows()]].groupby("model")
     counts = runs_of.agg(runs=("run_id", "size"), settings=("setting", "nunique"))
     counts = counts[counts["settings"] > 1].sort_values(["runs", "settings"], ascending=False, kind="stable")

@@ -382,6 +382,7 @@ def _gap_numbers(results: Results) -> Numbers:
     table = results.table
     means = model_means(table[table["status"] == "ok"])
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
+    scratch = scratch[~scratch["model"].isin(BASELINES)]
     if scratch.empty:
         return {}
     scratch = scratch[scratch["setting"] == scratch.groupby("setting").size().idxmax()]

@@ -67,11 +67,11 @@ def theme() -> None:
     )
 
 
-def save(figure: Figure, path: Path, *, narrow: Figure | None = None) -> None:
+def save(figure: Figure, path: Path, *, narrow: Figure | None = None, shown: bool = True) -> None:
     """Write a figure as SVG, atomically; the same figure gives the same bytes, and text stays text.
 
     `narrow` is what a phone sees in its place: it is written beside it, as `<stem>_narrow.svg`, and closed,
-    so that a notebook shows one of the two.
+    so that a notebook shows one of the two. One that is not `shown` is closed too: a chapter has it.
     """
     if narrow is not None:
         save(narrow, path.with_stem(f"{path.stem}_narrow"))
@@ -80,6 +80,8 @@ def save(figure: Figure, path: Path, *, narrow: Figure | None = None) -> None:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pepr"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     write_atomic(path, buffer.getvalue())
+    if not shown:
+        plt.close(figure)
 
 
 def legend_entry(
