@@ -31,7 +31,7 @@ def elpv(tmp_path_factory):
 
 def test_elpv_is_the_published_2624_images_in_five_fixed_splits(elpv):
     assert elpv.images.shape == (2624, 32, 32) and elpv.images.dtype == np.uint8
-    sizes = [[1542, 542, 540], [1542, 540, 542], [1550, 534, 540], [1622, 468, 534], [1616, 540, 468]]
+    sizes = [[1424, 660, 540], [1614, 468, 542], [1604, 480, 540], [1598, 492, 534], [1436, 720, 468]]
     for number, expected in enumerate(sizes):
         of_split = datasets.prepare("elpv", 32, number)
         assert [len(of_split.indices(part)) for part in datasets.SPLITS] == expected
