@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import json
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pepr import cli_measure
+from pepr.costs import commands
+from pepr.costs.commands import JsonOption, print_json
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
-from pepr.quantities import RESOURCES
 from pepr.study.notebooks import without_address_grammar
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ app = typer.Typer(
 step = typer.Typer(help="Single steps of the workflow; Snakemake calls them.", no_args_is_help=True)
 app.add_typer(step, name="step", hidden=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 ProfileOption = Annotated[str, typer.Option(help="A profile's name, or the path of its YAML file.")]
 ModelsOption = Annotated[str | None, typer.Option(help="Only these models of the profile, by commas.")]
 SettingsOption = Annotated[str | None, typer.Option(help="Only these settings of the profile, by commas.")]
@@ -42,21 +38,6 @@ PretrainedOption = Annotated[
     str | None, typer.Option(help="`no` starts every setting from scratch, `yes` from pretrained weights.")
 ]
 FidelityOption = Annotated[str | None, typer.Option(help="`study` or `paper`, instead of the profile's.")]
-SettingOption = Annotated[
-    str | None, typer.Option(help="A setting of the paper, which gives images and epochs; default lidc.")
-]
-ImagesOption = Annotated[int | None, typer.Option(help="Training images, in place of the setting's.")]
-JobEpochsOption = Annotated[int | None, typer.Option(help="Epochs, in place of the setting's.")]
-BatchOption = Annotated[int, typer.Option(help="Images in a batch.")]
-SizeOption = Annotated[int, typer.Option(help="Width and height of an image, in pixels.")]
-HardwareOption = Annotated[
-    str | None,
-    typer.Option(
-        help="`here`: as swept, else calibrated; `rtx3090`; `shipped`: two CPU cores; or a name that `pepr "
-        "calibrate` gave. Default: here where swept, else rtx3090."
-    ),
-]
-
 KeyOption = Annotated[list[str] | None, typer.Option(help="Column that tells rows apart; may be repeated.")]
 KeepLastOption = Annotated[
     bool, typer.Option("--keep-last", help="Of rows with one key, the last counts: earlier ones led to it.")
@@ -64,11 +45,6 @@ KeepLastOption = Annotated[
 SeparatorOption = Annotated[str | None, typer.Option(help="What stands between cells, such as ';' or tab.")]
 DecimalOption = Annotated[str | None, typer.Option(help="The decimal mark of all numbers: '.' or ','.")]
 ClockOption = Annotated[str | None, typer.Option(help="What 01:33 is: 'm:ss' or 'h:mm'.")]
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 @app.command()
@@ -249,7 +225,7 @@ def audit(
     from pepr import audit
 
     options = _table_options(separator, decimal, clock, percent, key, keep_last, model)
-    findings = _audited(target, n_test, power_limit, options)
+    findings = audit_target(target, n_test, power_limit, options)
     typer.echo(audit.to_json(findings) if as_json else audit.as_text(findings))
     raise typer.Exit(audit.exit_status(findings))
 
@@ -327,119 +303,58 @@ def build_book() -> None:
     build.build()
 
 
-@app.command()
-def predict(
-    model: Annotated[str | None, typer.Argument(help="A model of the study, or any timm name.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every model of the study.")] = False,
-    batch_size: BatchOption = 32,
-    image_size: SizeOption = 256,
-    setting: SettingOption = None,
-    train_images: ImagesOption = None,
-    epochs: JobEpochsOption = None,
-    hardware: HardwareOption = None,
-    optimiser: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "adam",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,
-    card_gb: Annotated[float | None, typer.Option(help="Also the largest batch for this many GB.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Predict memory, time and energy of fine-tuning a model, before anything runs."""
-    from pepr.costs import model as cost, prediction
-
-    if every == bool(model):
-        raise InputError("name one model, or give --all")
-    job = cost.job_of(
-        setting,
-        train_images=train_images,
-        epochs=epochs,
-        batch_size=batch_size,
-        image_size=image_size,
-        optimiser=optimiser,
-        precision=precision,
-        checkpointing=checkpointing,
-    )
-    names, left_out = prediction.models_for(image_size) if every else ([model], [])
-    if left_out:
-        told = f"{len(left_out)} models do not take {image_size} px and are left out: {', '.join(left_out)}"
-        typer.echo(f"pepr: {told}", err=True)
-    if job.batch_size < batch_size:
-        told = f"a batch is at most the {job.train_images:,} training images: {job.batch_size:,}"
-        typer.echo(f"pepr: {told}, not {batch_size:,}", err=True)
-    rows = [prediction.as_row(name, job, hardware, card_gb) for name in names]
-    if as_json:
-        print_json(rows if every else rows[0])
-    else:
-        typer.echo(prediction.as_text(rows))
-
-
-def with_limits(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option `--max-...` for each resource that a budget can limit."""
-    options = {
-        f"max_{resource.budget}": Annotated[
-            float | None,
-            typer.Option(help=f"{resource.label} at most, in the unit that the option ends with."),
-        ]
-        for resource in RESOURCES.values()
-    }
-    kind = inspect.Parameter.KEYWORD_ONLY
-    given = [
-        one
-        for one in inspect.signature(command, eval_str=True).parameters.values()
-        if one.kind != one.VAR_KEYWORD
-    ]
-    added = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in options.items()]
-    command.__signature__ = inspect.Signature([*given, *added])
-    command.__annotations__ = {one.name: one.annotation for one in (*given, *added)}
-    return command
-
-
-@app.command()
-@with_limits
-def recommend(
-    train_images: ImagesOption = None,
-    setting: SettingOption = None,
-    risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
-    top: Annotated[int, typer.Option(help="How many models.")] = 5,
-    plan: Annotated[
-        bool, typer.Option(help="Models to try in turn, the budget being that of all of them together.")
-    ] = False,
-    as_json: JsonOption = False,
-    **limits: float | None,
-) -> None:
-    """Which model to take for a budget, with why, what it costs and how sure that is."""
-    from pepr.costs import recommendation
-
-    budget = recommendation.Budget(**{name.removeprefix("max_"): value for name, value in limits.items()})
-    if plan:
-        from pepr.costs import trials
-
-        trial = trials.plan(budget, setting, train_images, risk)
-        if as_json:
-            print_json(dataclasses.asdict(trial))
-        else:
-            typer.echo(trials.as_text(trial))
-        return
-    found = recommendation.recommend(budget, setting, train_images, risk, top)
-    if as_json:
-        print_json([choice.as_dict() for choice in found])
-    else:
-        typer.echo(recommendation.as_text(found))
-
-
-@app.command()
-def calibrate(
+@app.command(context_settings={"allow_interspersed_args": False})
+def measure(
+    arguments: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Any training command.")],
+    performance: Annotated[
+        str | None,
+        typer.Option(help="FILE:KEY with the performance, when it ends: JSON, JSON lines, CSV."),
+    ] = None,
+    performance_from_output: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Its first group in the output, the last match.")
+    ] = None,
+    percent: Annotated[bool, typer.Option(help="The performance is a percentage.")] = False,
+    name: Annotated[str | None, typer.Option(help="What to call the model; default: the script.")] = None,
+    dataset: Annotated[str, typer.Option(help="What it is trained on.")] = "own",
+    setting: Annotated[str, typer.Option(help="How: models are scored within one setting.")] = "own",
+    kind: Annotated[
+        str, typer.Option("--measure", help="accuracy, balanced_accuracy or auroc.")
+    ] = "accuracy",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
-    name: Annotated[str, typer.Option(help="What to call this machine in `--hardware`.")] = "here",
-    as_json: JsonOption = False,
+    results: Annotated[Path | None, typer.Option(help="Folder; default: results/measured.")] = None,
 ) -> None:
-    """Measure a few small models here, for a minute or two, so that time and energy are predicted for it."""
-    from pepr.costs import calibration
+    """Run any training command under the study's meter and keep its record; its exit status is passed on."""
+    from pepr.study import command, measurement
+    from pepr.study.performance import output_of, source_of
 
-    found = calibration.calibrate(name, device)
-    if as_json:
-        print_json(dataclasses.asdict(found))
-    else:
-        typer.echo(calibration.as_text(found))
+    if performance and performance_from_output:
+        raise InputError("give one of --performance and --performance-from-output")
+    subject = measurement.subject_of(arguments, name, dataset, setting, kind, device, results)
+    source = source_of(performance) if performance else None
+    if performance_from_output:
+        source = output_of(performance_from_output)
+    command.exit_as(measurement.measure_command(arguments, subject, source, percent))
+
+
+@app.command()
+def card(
+    target: Annotated[str, typer.Argument(help="A results folder, or the name of a shipped reference.")],
+    model: Annotated[str, typer.Argument(help="A model that was trained there.")],
+    form: Annotated[
+        str, typer.Option("--format", help="cyclonedx, spdx, boamps or model-card.")
+    ] = "model-card",
+    setting: Annotated[str | None, typer.Option(help="Its setting, where there are several.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Which run; default: the first.")] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Where the machine stood: an ISO code of three letters.")
+    ] = None,
+) -> None:
+    """The energy of one training as CycloneDX, SPDX, BoAmps or a model card reads it."""
+    from pepr.study import cards
+    from pepr.study.verification import locate
+
+    training = cards.training_of(locate(target), model, setting, seed, country)
+    typer.echo(cards.render(training, form), nl=False)
 
 
 @step.command()
@@ -484,48 +399,6 @@ def reference(profile: str) -> None:
 
 
 @step.command()
-def atlas(
-    part: Annotated[Path, typer.Argument(help="Rows made so far, one JSON object a line.")],
-    output: Annotated[Path, typer.Argument(help="The table, written when no row is missing.")],
-    limit_s: Annotated[float, typer.Option(help="Stop after about so many seconds; call again.")] = 150.0,
-) -> None:
-    """Work out the atlas of all models and sizes, a part at a time."""
-    from pepr.files import write_atomic
-    from pepr.models import atlas as models_atlas
-
-    left = models_atlas.extend(part, limit_s)
-    if left:
-        typer.echo(f"{left} rows are left; call again")
-        return
-    write_atomic(output, models_atlas.assemble(part))
-    typer.echo(f"all rows are in {output}")
-
-
-@step.command(name="fit-costs")
-def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_model.json.")]) -> None:
-    """Fit the cost model to the authors' tables."""
-    from pepr import published
-    from pepr.costs import fit
-    from pepr.files import write_atomic
-
-    evidence = fit.evidence(published.load())
-    write_atomic(output, fit.as_json(evidence.fitted))
-    typer.echo(evidence.accuracy().to_string(index=False, float_format="{:.3f}".format))
-    typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
-
-
-@step.command(name="fit-choosing")
-def fit_choosing(output: Annotated[Path, typer.Argument(help="Where to write choosing.csv.")]) -> None:
-    """Play the ways of choosing a model on the authors' corrected tables."""
-    from pepr import published
-    from pepr.published import strategies
-
-    table = strategies.expectations(strategies.played(published.load()))
-    table.to_csv(output, index=False, lineterminator="\n")
-    typer.echo(table.to_string(index=False))
-
-
-@step.command()
 def history(output: Annotated[Path, typer.Argument(help="Where to write the facts, a CSV.")]) -> None:
     """Fetch the history of the authors' tables unless it is at hand, and write what it says of every row."""
     from pepr import published
@@ -547,10 +420,10 @@ def corrected_table(output: Annotated[Path, typer.Argument(help="Where to write 
     typer.echo(f"{len(table)} runs in {output}; {estimated} energies are estimates")
 
 
-cli_measure.register(app, step)
+commands.register(app, step)
 
 
-def _audited(
+def audit_target(
     target: str, n_test: int | None = None, power_limit_w: float | None = None, options: Any = None
 ) -> list[Finding]:
     """Audit `published`, a folder of results (`results/<profile>`), or a table."""

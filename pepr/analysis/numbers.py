@@ -13,7 +13,7 @@ from pepr.analysis import carbon, claims as run_claims, energy
 from pepr.analysis.resampling import PeakLocation
 from pepr.analysis.scores import model_means, primary_resource
 from pepr.audit import gates
-from pepr.display.numbers import UNKNOWN, number
+from pepr.display.numbers import UNKNOWN, Number, Numbers, number
 from pepr.display.words import (
     ORIGINS,
     amount,
@@ -34,9 +34,6 @@ from pepr.errors import InputError, NothingToAnalyse
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
-
-Numbers = dict[str, dict[str, Any]]
-
 
 WITHDRAWN = (
     " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
@@ -402,11 +399,11 @@ def _gap_numbers(results: Results) -> Numbers:
     }
 
 
-def _count(value: Any) -> dict[str, Any]:
+def _count(value: Any) -> Number:
     return number(None, UNKNOWN) if value is None or pd.isna(value) else number(int(value), f"{int(value):,}")
 
 
-def _text(value: str) -> dict[str, Any]:
+def _text(value: str) -> Number:
     return number(value or None, value or UNKNOWN)
 
 

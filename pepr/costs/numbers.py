@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from pepr.costs.fit import Evidence
-from pepr.display.numbers import number
+from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import percent
 from pepr.published.tables import SETTINGS
 
-Numbers = dict[str, dict[str, Any]]
 TARGETS = {"energy_wh": "energy", "time_s": "time"}
 MEMORY_TARGET, R2_TARGET, ERROR_TARGET = 0.02, 0.92, 0.10
 
@@ -229,7 +226,7 @@ def met(evidence: Evidence) -> pd.DataFrame:
     return table.assign(met=np.where(table["met"], "yes", "no"))
 
 
-def _estimate(value: float, text: str) -> dict[str, Any]:
+def _estimate(value: float, text: str) -> Number:
     return number(value, text, estimate=True)
 
 

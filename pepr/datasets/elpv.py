@@ -28,9 +28,9 @@ of defective cells, were dealt to its fifths in turns, each turn at random; of 1
 one in which the best of 20 predictors by file order, kind of cell and place in the module said least.
 """
 VALIDATION_EVERY = 4
-"""Of the modules that a split does not test on, each fifth gives one in four to validation, in the order of the
-files and from another one in each split: an epoch is chosen on modules like those of training, of both sides.
-"""
+"""Of the modules that a split does not test on, each fifth gives one in four to validation, in the order of
+the files and from another one in each split: an epoch is chosen on modules like those of training, of both
+sides."""
 
 
 def _load(image_size: int) -> Loaded:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pepr.errors import InputError
 from pepr.files import write_atomic
@@ -21,7 +21,19 @@ UNKNOWN = "not known"
 """The words of a number that could not be computed."""
 
 
-def number(value: Any, text: str, estimate: bool = False) -> dict[str, Any]:
+class Number(TypedDict):
+    """One entry of `numbers.json`: the raw value, the words for it (unit included), and its nature."""
+
+    value: Any
+    text: str
+    estimate: bool
+
+
+Numbers = dict[str, Number]
+"""Entries by key."""
+
+
+def number(value: Any, text: str, estimate: bool = False) -> Number:
     """One entry of `numbers.json`: the raw value, the words for it (unit included), and its nature.
 
     `estimate` is true for whatever was computed from a model or an assumption instead of measured.

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,59 @@ def missing_runs(history: History, results: pd.DataFrame) -> pd.DataFrame:
     return runs[belongs].drop_duplicates(["setting", "model"], keep="last")
 
 
+def repeats(history: History) -> pd.DataFrame:
+    """Every run of a model in a setting with its next repetition on the same GPU, one row a pair.
+
+    The repository holds models that were trained two or three times in a setting, with one seed and one
+    program; the published tables keep one run of each.
+
+    `accuracy` is the difference of the final accuracies, `accuracy_any_epoch` the largest of any epoch;
+    `train_time`, `energy` and `memory` are differences as a share of the pair's mean. `energy` is NaN where
+    one of the two carries the other's reading, or that of a third run.
+    """
+    runs = history.runs
+    own = runs["energy_run"].to_numpy() == runs.index.to_numpy()
+    rows = []
+    for (setting, model), members in runs.groupby(["setting", "model"], sort=False).groups.items():
+        for a, b in pairwise(members):
+            first, second = runs.loc[a], runs.loc[b]
+            epochs = np.abs(first[list(TEST_COLUMNS)] - second[list(TEST_COLUMNS)]).astype(float)
+            rows.append(
+                {
+                    "setting": setting,
+                    "model": model,
+                    "accuracy": float(abs(first[TEST_COLUMNS[-1]] - second[TEST_COLUMNS[-1]])),
+                    "accuracy_any_epoch": float(epochs.max()),
+                    "train_time": _relative(first["train_time"], second["train_time"]),
+                    "energy": _relative(first["energy"], second["energy"]) if own[a] and own[b] else np.nan,
+                    "memory": _relative(first["memR"], second["memR"]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def noise_floor(repeated: pd.DataFrame) -> pd.DataFrame:
+    """How far a run moves when it is run again, by setting, from the pairs of `repeats`: models run again,
+    pairs, pairs with equal accuracies in all epochs, and the median and largest difference of training time,
+    energy (over `energy_pairs`) and reserved memory, as shares."""
+    rows = []
+    for setting in SETTINGS:
+        group = repeated[repeated["setting"] == setting]
+        row: dict[str, object] = {
+            "setting": setting,
+            "models": group["model"].nunique(),
+            "pairs": len(group),
+            "equal_accuracies": int((group["accuracy_any_epoch"] < 1e-9).sum()),
+            "largest_accuracy": float(group["accuracy"].max()),
+            "energy_pairs": int(group["energy"].notna().sum()),
+        }
+        for name in ("train_time", "energy", "memory"):
+            row[f"{name}_median"] = float(group[name].median())
+            row[f"{name}_largest"] = float(group[name].max())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def write_facts(path: Path | str, results: pd.DataFrame, source: str | Path = "auto") -> pd.DataFrame:
     """Make the table of facts, write it as CSV, and return it."""
     table = facts(load(results, source), results)
@@ -270,3 +324,7 @@ def _fetch(name: str, commit: str, path: str, digest: str) -> Path:
             f"{path} of commit {commit} could not be downloaded ({type(error).__name__}); {_by_hand()}"
         ) from None
     return Path(file)
+
+
+def _relative(a: float, b: float) -> float:
+    return float(abs(a - b) / ((a + b) / 2))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pepr import stats
 from pepr.audit.finding import Finding
-from pepr.display.numbers import number
+from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import count, percent
 from pepr.published.history import History, changed_cells, files, missing_runs
 from pepr.published.numbers import VERDICTS, effect_words
@@ -17,7 +17,6 @@ from pepr.published.reproduction import scores
 from pepr.published.tables import SETTINGS, Published
 from pepr.published.versions import Versions
 
-Numbers = dict[str, dict[str, Any]]
 FULL = ("derma_pt", "derma", "lidc", "pneumonia")
 """The settings that train on all images of a data set."""
 
@@ -32,7 +31,7 @@ def history_numbers(
     claims: Sequence[dict[str, Any]],
 ) -> Numbers:
     """All numbers of the history, by key. `findings` have their origins, `against` and `floor` are the tables
-    of `origins.against_history` and `repeats.noise_floor`."""
+    of `origins.against_history` and `history.noise_floor`."""
     return {
         **_recorded(tables, history),
         **_origins(findings),
@@ -43,7 +42,7 @@ def history_numbers(
     }
 
 
-def _whole(value: float) -> dict[str, Any]:
+def _whole(value: float) -> Number:
     return number(int(value), count(value))
 
 
@@ -124,7 +123,7 @@ def _floor(floor: pd.DataFrame) -> Numbers:
     return numbers
 
 
-def _share(value: float) -> dict[str, Any]:
+def _share(value: float) -> Number:
     """A small share in percent, two significant digits."""
     return number(float(value), f"{100 * value:.2g}%" if value == value else "not known")
 

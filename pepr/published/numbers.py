@@ -15,14 +15,13 @@ from pepr.audit.accuracy import DIGIT_CHANGED
 from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.table import View
-from pepr.display.numbers import number
+from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
 from pepr.published.tables import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
 
-Numbers = dict[str, dict[str, Any]]
 VERDICTS = {
     "supported": "supported",
     "supported_with_correction": "supported once corrected",
@@ -62,7 +61,7 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def _count(value: float) -> dict[str, Any]:
+def _count(value: float) -> Number:
     return number(int(value), f"{int(value):,}")
 
 

@@ -13,6 +13,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
+from pepr.display.numbers import Numbers, number
+from pepr.display.words import count, percent
 from pepr.models.space import family_of
 from pepr.published.reliability import halves, test_images
 from pepr.published.reproduction import imagenet
@@ -122,6 +124,26 @@ def committed_expectations() -> pd.DataFrame:
     return pd.read_csv(resources.files("pepr.published") / "choosing.csv")
 
 
+def numbers(summary: pd.DataFrame) -> Numbers:
+    """What prose may quote of a table of `over_settings`, by key."""
+    quoted: Numbers = {
+        "choosing_draws": number(N_DRAWS, count(N_DRAWS)),
+        "choosing_cheap": number(CHEAP_SHARE, "third"),
+    }
+    for row in summary.to_dict("records"):
+        key = "choosing_" + row["strategy"].lower().replace(",", "").replace(" ", "_")
+        quoted |= {
+            f"{key}_lost": number(
+                row["lost_mean"], f"{row['lost_mean']:.1f}".replace("-", "−"), estimate=True
+            ),
+            f"{key}_worst": number(row["lost_worst"], f"{row['lost_worst']:.1f}", estimate=True),
+            f"{key}_energy": number(
+                row["energy_share_mean"], _energy_share(row["energy_share_mean"]), estimate=True
+            ),
+        }
+    return quoted
+
+
 def full_sweep(game: Game) -> Played:
     """Train all, take the most accurate."""
     return _best_of(game, np.arange(len(game.energy)))
@@ -220,6 +242,11 @@ STRATEGIES: dict[str, Callable[[Game], Played]] = {
     "best on ImageNet": best_on_imagenet,
     "cheapest alone": cheapest,
 }
+
+
+def _energy_share(value: float) -> str:
+    """A share in percent: whole from ten percent on, two digits below."""
+    return percent(value) if value >= 0.1 else f"{100 * value:.2g}%"
 
 
 def _game(table: pd.DataFrame, setting: str, n_test: float, top1: pd.Series) -> Game:

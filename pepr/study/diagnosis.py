@@ -10,13 +10,14 @@ from urllib.parse import urlparse
 import psutil
 
 from pepr import datasets, models
+from pepr.datasets import at_hand
 from pepr.datasets.downloads import supplied_files
 from pepr.errors import MeterError
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import images, profile as study_profile, side_by_side, workflow
+from pepr.study import forecast, profile as study_profile, workflow
 
 HOSTS = {
     "pretrained weights": "https://huggingface.co",
@@ -39,7 +40,7 @@ def report() -> str:
 
     A line that starts with `-` names something missing and what to do about it.
     """
-    reached = {what: images.answers(url) for what, url in HOSTS.items()}
+    reached = {what: at_hand.answers(url) for what, url in HOSTS.items()}
     lines = [
         f"+ {cores.words()} of the CPU: {description.cpu_model()}",
         _memory_line(),
@@ -64,7 +65,7 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     device = description.default_device()
     profile = study_profile.load(name)
     specs = study_profile.grid(profile, device)
-    together = side_by_side.decide(specs, device)
+    together = forecast.side_by_side(specs, device)
     announced = workflow.announcement(
         profile, specs, Store(results_root(), name), together=together
     ).splitlines()

@@ -1,4 +1,4 @@
-"""What keeps a study whole through kills, full disks and damaged files: locks, and order before a start."""
+"""What keeps a study whole through kills, full disks, damaged files and a faulty machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 import json
 import os
 import platform
+import re
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from pepr import files
-from pepr.errors import InputError
+from pepr.errors import InputError, WorkFailed
 from pepr.runs.results import as_table
 from pepr.runs.store import Store
 
@@ -28,6 +30,12 @@ STALE_S = 120.0
 """How often a study shows on its lock that it is alive, and after how long without that it is given up."""
 YOUNG_S = 24 * 3600.0
 """Where another host may be at work, what it left is held to be abandoned only after so long."""
+
+FIRST_ALIKE = 3
+"""So many first runs that end alike, or all where there are fewer, are no coincidence."""
+OF_A_MACHINE = ("error", "meter_failed", "kernel_died")
+"""Kinds of failure that nothing about a run explains: memory, data, weights and divergence are its own."""
+VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 @contextlib.contextmanager
@@ -171,6 +179,36 @@ def tidy(store: Store, run_ids: Iterable[str]) -> list[str]:
     return told
 
 
+def shared_fault(store: Store, to_do: Iterable[str]) -> tuple[list[str], str] | None:
+    """The runs among `to_do`, none of which had a record when the study began, that show a fault of the
+    machine, and their error; None where a run ended well, or they ended for different reasons, or too few."""
+    to_do = list(to_do)
+    ended = [record for run_id in to_do if (record := store.read_record(run_id)) is not None]
+    enough = min(FIRST_ALIKE, len(to_do))
+    if enough < 2 or len(ended) < enough or any(record["status"] == "ok" for record in ended):
+        return None
+    kinds = {(record["failure"], VARYING.sub("#", _last_line(record))) for record in ended}
+    if len(kinds) > 1 or ended[0]["failure"] not in OF_A_MACHINE:
+        return None
+    error = f"{ended[0]['failure']}: {_last_line(ended[0]).rstrip('.')}"
+    return [record["run_id"] for record in ended], error
+
+
+def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
+    """Raises WorkFailed where a fault of the machine ended the first runs, whose records go: they are not
+    results."""
+    found = shared_fault(store, to_do)
+    if found is None:
+        return
+    runs, error = found
+    for run_id in runs:
+        store.record_path(run_id).unlink(missing_ok=True)
+    raise WorkFailed(
+        f"the first {len(runs)} runs ended alike, which is a fault of this machine and no result of theirs: "
+        f"{error}. They left no record: when it is mended, the same command does them again"
+    )
+
+
 def _remove_unfinished(folder: Path) -> None:
     """Temporary files of killed processes, unless a run that outlived its study still writes some.
 
@@ -232,3 +270,9 @@ def _forget_stale_table(store: Store) -> None:
     path = store.folder / "results.csv"
     if path.exists() and path.read_text() != as_table(list(store.records())).to_csv(index=False):
         path.unlink()
+
+
+def _last_line(record: Mapping[str, Any]) -> str:
+    """The last line of a failed run's traceback: the error itself."""
+    lines = (record.get("traceback") or "").strip().splitlines()
+    return lines[-1] if lines else ""

@@ -16,13 +16,14 @@ from typing import Any, BinaryIO
 import psutil
 
 from pepr import datasets
+from pepr.datasets import at_hand
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, images, profile as study_profile, recovery, shared_fault, side_by_side
+from pepr.study import forecast, profile as study_profile, recovery
 
 OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres=')
 """In the resources of a Snakemake profile: the executor's ways to ask for GPUs, besides a plain `gpu`."""
@@ -48,7 +49,8 @@ def reproduce(
     """Do every run of a profile that has no record yet, through Snakemake, and collect the table.
 
     The runs are done here, or where `cluster` says: see `cluster_profile`. `retry` repeats finished runs that
-    `failed`, or that were `contended`. `runs` go on at once, at most, on this machine: see `side_by_side`.
+    `failed`, or that were `contended`. `runs` go on at once, at most, on this machine: see
+    `forecast.side_by_side`.
     Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Returns the folder of the results.
     Raises InputError when another process works on the same results, the folder cannot be written, or no
     image that the runs need is at hand, and WorkFailed when Snakemake fails.
@@ -64,19 +66,19 @@ def reproduce(
         recovery.check_room(store.folder)
         profile = study_profile.save(profile, store.folder)
         specs = study_profile.grid(profile, description.default_device())
-        absent = images.missing(specs)
+        absent = at_hand.missing(spec.dataset for spec in specs)
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
         cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
         for sentence in filter(None, [recovery.without_locks(store.folder), *kept, tracker.warning(), cards]):
             say(sentence)
         if retry:
             forget(store, specs, RETRIES[retry])
-        together = None if cluster else side_by_side.decide(specs, description.default_device(), runs)
+        together = None if cluster else forecast.side_by_side(specs, description.default_device(), runs)
         say(announcement(profile, specs, store, cluster, together))
         for dataset, n_runs in absent.items():
             say(
                 f"Images of {dataset} are not at hand, so {n_runs:,} runs become rows that say "
-                f"`data_unavailable`; {images.to_do([dataset])}"
+                f"`data_unavailable`; {at_hand.to_do([dataset])}"
             )
         if together and not specs[0].device.startswith("cuda"):
             # While no run is at work; on a GPU a run measures the one that it holds.
@@ -114,7 +116,7 @@ def announcement(
     specs: list[RunSpec],
     store: Store,
     cluster: str | None = None,
-    together: side_by_side.SideBySide | None = None,
+    together: forecast.SideBySide | None = None,
 ) -> str:
     """What is about to happen, what it will cost, and how to take less.
 
@@ -158,7 +160,9 @@ def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:
     absent = [
         name for name in dict.fromkeys(spec.dataset for spec in specs) if not datasets.find(name).at_hand()
     ]
-    needed = f"its images are to be had first: {images.to_do(absent)}" if absent else "its images are at hand"
+    needed = "its images are at hand"
+    if absent:
+        needed = f"its images are to be had first: {at_hand.to_do(absent)}"
     hours = forecast.forecast(medical, specs, device).hours
     takes = "" if hours is None else f" takes about {duration(3600 * hours)} of runs (estimated)"
     return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that; {needed}."]
@@ -193,7 +197,7 @@ def _snakemake(
     profile: study_profile.Profile,
     checkout: Path,
     store: Store,
-    placement: Path | side_by_side.SideBySide,
+    placement: Path | forecast.SideBySide,
     lock: int,
     to_do: list[str],
 ) -> None:
@@ -201,7 +205,7 @@ def _snakemake(
 
     Raises WorkFailed where it fails, and where the first runs `to_do` end in one and the same error.
     """
-    snakefile, here = checkout / "workflow" / "Snakefile", isinstance(placement, side_by_side.SideBySide)
+    snakefile, here = checkout / "workflow" / "Snakefile", isinstance(placement, forecast.SideBySide)
     on_gpu = description.default_device().startswith("cuda")
     options = {
         "profile": profile.source,
@@ -254,30 +258,15 @@ def _snakemake(
             for line in process.stdout:
                 pass_on(line, log)
                 if "failed" in line or not here:
-                    stop_at_a_shared_fault(store, to_do)
+                    recovery.stop_at_a_shared_fault(store, to_do)
         except (KeyboardInterrupt, WorkFailed):
             _interrupt(process)
             process.wait()
             raise
         ended_with = process.wait()
-        stop_at_a_shared_fault(store, to_do)
+        recovery.stop_at_a_shared_fault(store, to_do)
         if ended_with:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
-
-
-def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
-    """Raises WorkFailed where a fault of the machine ended the first runs, whose records go: they are not
-    results."""
-    found = shared_fault.find(store, to_do)
-    if found is None:
-        return
-    runs, error = found
-    for run_id in runs:
-        store.record_path(run_id).unlink(missing_ok=True)
-    raise WorkFailed(
-        f"the first {len(runs)} runs ended alike, which is a fault of this machine and no result of theirs: "
-        f"{error}. They left no record: when it is mended, the same command does them again"
-    )
 
 
 def _loaded(environment: Mapping[str, str]) -> contextlib.AbstractContextManager[tuple[dict[str, str], int]]:

@@ -398,7 +398,7 @@ def test_the_command_audits_a_csv_with_its_exit_status(tmp_path, table):
 
 def test_a_folder_without_results_is_input_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="no such table"):
-        cli._audited(str(tmp_path))
+        cli.audit_target(str(tmp_path))
 
 
 @needs_tables
@@ -472,7 +472,7 @@ def test_a_million_rows_take_a_minute_and_four_gigabytes_at_most():
 
 
 def test_our_own_results_are_audited_without_errors(synthetic_results):
-    findings = cli._audited(str(synthetic_results.folder))
+    findings = cli.audit_target(str(synthetic_results.folder))
     assert [finding for finding in findings if finding.severity == "error"] == []
     table = synthetic_results.table
     energies = table["energy_kwh"].to_numpy(copy=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import corpus
 import pytest
+from makers import Case
 
 from pepr.audit import Finding, audit_file
 from pepr.audit.finding import NOTE
@@ -12,7 +13,7 @@ from pepr.audit.finding import NOTE
 PRECISION, RECALL = 0.98, 0.95
 
 
-def judged(case: corpus.Case, path: Path) -> tuple[set[str], list[Finding]]:
+def judged(case: Case, path: Path) -> tuple[set[str], list[Finding]]:
     """The planted models that were named, and the findings that name something else."""
     path.write_text(case.text)
     found = [finding for finding in audit_file(path) if finding.severity != NOTE]

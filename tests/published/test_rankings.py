@@ -13,7 +13,6 @@ from pepr.published import (
     history,
     pretraining,
     ranking_figures,
-    ranking_numbers,
     reliability,
     reproduction,
     strategies,
@@ -182,6 +181,14 @@ def chapter():
     }
 
 
+def numbers_of(chapter):
+    return (
+        reliability.numbers(chapter["signal"])
+        | strategies.numbers(chapter["choosing"])
+        | pretraining.numbers(chapter["shares"], chapter["by_size"], chapter["table"])
+    )
+
+
 @needs_tables
 def test_the_authors_rankings_are_as_sure_as_was_seen_before(chapter):
     rows = chapter["signal"].set_index("setting")
@@ -223,13 +230,13 @@ def test_the_chapters_figures_and_numbers_can_be_made(chapter):
         ranking_figures.choosing(chapter["choosing"], narrow=narrow)
         ranking_figures.pretraining(chapter["shares"], chapter["by_size"], narrow=narrow)
     plt.close("all")
-    numbers = ranking_numbers.ranking_numbers(**chapter)
+    numbers = numbers_of(chapter)
     assert all(entry["text"].strip() for entry in numbers.values())
 
 
 @needs_history
 def test_every_number_of_the_chapters_exists(chapter):
-    from pepr.published import claims, origins, repeats
+    from pepr.published import claims, origins
     from pepr.published.audit import audit_published
     from pepr.published.history_numbers import history_numbers
 
@@ -243,9 +250,9 @@ def test_every_number_of_the_chapters_exists(chapter):
         recorded,
         findings,
         origins.against_history(findings, recorded, tables.results),
-        repeats.noise_floor(repeats.pairs(recorded)),
+        history.noise_floor(history.repeats(recorded)),
         claims.claims(runs),
-    ) | ranking_numbers.ranking_numbers(**chapter)
+    ) | numbers_of(chapter)
     assert all(KEY.fullmatch(key) and entry["text"].strip() for key, entry in numbers.items())
     prefixes = (
         "history_",

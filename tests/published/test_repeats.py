@@ -4,7 +4,7 @@ import pytest
 from recordings import row, told
 
 from pepr import published
-from pepr.published import history, repeats
+from pepr.published import history
 
 needs_history = pytest.mark.skipif(
     not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
@@ -20,7 +20,7 @@ def test_a_run_is_compared_with_its_repetition_and_an_energy_only_with_a_reading
         row("elm", 20.0, 0.2, **stamp),
     ]
     rows[1]["test_03"] = 0.51
-    pairs = repeats.pairs(told(rows, [row("ash", 10.0, 0.1, dataset="lidc")]))
+    pairs = history.repeats(told(rows, [row("ash", 10.0, 0.1, dataset="lidc")]))
     assert list(pairs["model"]) == ["ash", "ash"], "each run with the next one"
     assert pairs["train_time"].tolist() == pytest.approx([0.1 / 10.05, 0.1 / 10.15])
     assert pairs["energy"].iloc[0] == pytest.approx(0.002 / 0.101) and pairs["energy"].isna().iloc[1]
@@ -31,7 +31,7 @@ def test_a_run_is_compared_with_its_repetition_and_an_energy_only_with_a_reading
 @needs_history
 def test_the_noise_floor_of_the_authors_card():
     known = history.load(published.load().results)
-    floor = repeats.noise_floor(repeats.pairs(known)).set_index("setting")
+    floor = history.noise_floor(history.repeats(known)).set_index("setting")
     assert (floor["models"] == 13).all() and (floor["equal_accuracies"] == floor["pairs"]).all()
     assert floor["train_time_median"].between(0.0005, 0.003).all()
     full = ["derma_pt", "derma", "lidc", "pneumonia"]

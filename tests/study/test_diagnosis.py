@@ -6,9 +6,9 @@ import pytest
 from fake_nvml import FakeGpu, FakeNvml
 
 from pepr import datasets, study
-from pepr.datasets import downloads
+from pepr.datasets import at_hand, downloads
 from pepr.machine import cores, description, gpu
-from pepr.study import diagnosis, images
+from pepr.study import diagnosis
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def bare(monkeypatch, tmp_path):
     """A machine without GPU, counters, network, and data."""
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(driver=False))
     monkeypatch.setattr(description, "RAPL", tmp_path / "no-rapl")
-    monkeypatch.setattr(images, "answers", lambda url: False)
+    monkeypatch.setattr(at_hand, "answers", lambda url: False)
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
     for name in ("PEPR_DATA", "PEPR_DEVICE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
@@ -74,7 +74,7 @@ def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, mo
     add_gpus(monkeypatch, FakeGpu("GPU-aaaa", counter=False), FakeGpu("GPU-bbbb", counter=False))
     add_counter(monkeypatch, bare / "rapl")
     monkeypatch.setattr(cores, "usable", lambda: 16.0)
-    monkeypatch.setattr(images, "answers", lambda url: True)
+    monkeypatch.setattr(at_hand, "answers", lambda url: True)
     for name in ("lidc/mine.npz", "medmnist/pneumoniamnist.npz"):
         (bare / name).parent.mkdir()
         (bare / name).touch()

@@ -7,7 +7,7 @@ import pytest
 
 from pepr import runs, study
 from pepr.errors import WorkFailed
-from pepr.study import shared_fault, workflow
+from pepr.study import recovery
 from tests.study.test_execution import broken_timm
 
 SPECS = study.grid(study.load("smoke")) + study.grid(study.load("pocket"))[:3]
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def found(store):
-    return shared_fault.find(store, [spec.run_id for spec in SPECS])
+    return recovery.shared_fault(store, [spec.run_id for spec in SPECS])
 
 
 def test_the_first_three_alike_are_enough_and_their_numbers_may_differ(store):
@@ -42,8 +42,8 @@ def test_the_first_three_alike_are_enough_and_their_numbers_may_differ(store):
 def test_a_study_of_two_runs_is_stopped_by_both_and_one_of_one_by_none(store):
     for spec in SPECS[:2]:
         end(store, spec)
-    assert shared_fault.find(store, [spec.run_id for spec in SPECS[:2]])
-    assert shared_fault.find(store, [SPECS[0].run_id]) is None
+    assert recovery.shared_fault(store, [spec.run_id for spec in SPECS[:2]])
+    assert recovery.shared_fault(store, [SPECS[0].run_id]) is None
 
 
 @pytest.mark.parametrize("failure", ["out_of_memory", "diverged", "data_unavailable", "model_unavailable"])
@@ -67,7 +67,7 @@ def test_records_of_a_fault_of_the_machine_go_so_that_their_runs_are_done_again(
     for spec in SPECS[:3]:
         end(store, spec)
     with pytest.raises(WorkFailed, match=r"first 3 runs ended alike.*'scontrol'.*does them again"):
-        workflow.stop_at_a_shared_fault(store, [spec.run_id for spec in SPECS])
+        recovery.stop_at_a_shared_fault(store, [spec.run_id for spec in SPECS])
     assert list(store.records()) == []
 
 

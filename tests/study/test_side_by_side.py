@@ -8,7 +8,7 @@ from fake_nvml import FakeGpu, FakeNvml
 from pepr.errors import InputError
 from pepr.machine import cores
 from pepr.runs.spec import RunSpec
-from pepr.study import forecast, profile as study_profile, side_by_side
+from pepr.study import forecast, profile as study_profile
 
 SPECS = study_profile.grid(study_profile.load("pocket"))
 GB = 10**9
@@ -44,26 +44,26 @@ def machine(monkeypatch):
 )
 def test_on_a_cpu_there_is_one_run_with_one_thread_for_each_core(machine, usable, asked, runs, told):
     machine(usable)
-    found = side_by_side.decide(SPECS, "cpu", asked)
+    found = forecast.side_by_side(SPECS, "cpu", asked)
     assert (found.runs, found.threads) == (runs, 1) and told in found.words
 
 
 def test_no_run_at_all_is_refused():
     with pytest.raises(InputError, match="RUNS=0: at least one"):
-        side_by_side.decide(SPECS, "cpu", 0)
+        forecast.side_by_side(SPECS, "cpu", 0)
 
 
 def test_fewer_runs_go_on_where_their_memory_is_forecast_beyond_what_is_free_and_the_reason_is_told(machine):
     largest = sorted(map(forecast.memory_bytes, SPECS))[-3:]
     machine(3.0, (sum(largest) - 1) / GB)
-    found = side_by_side.decide(SPECS, "cpu")
+    found = forecast.side_by_side(SPECS, "cpu")
     assert found.runs == 2
     need, free = f"{sum(largest) / GB:.1f} GB", f"{(sum(largest) - 1) / GB:.1f} GB are free"
     assert "3 at once may need" in found.words and need in found.words and free in found.words
     machine(3.0, sum(largest) / GB)
-    assert side_by_side.decide(SPECS, "cpu").runs == 3
+    assert forecast.side_by_side(SPECS, "cpu").runs == 3
     machine(3.0, 0.1)
-    assert side_by_side.decide(SPECS, "cpu").runs == 1, "one is tried"
+    assert forecast.side_by_side(SPECS, "cpu").runs == 1, "one is tried"
 
 
 def test_the_forecast_covers_the_memory_that_the_shipped_runs_took():
@@ -84,8 +84,8 @@ def test_on_gpus_there_is_one_run_a_gpu_and_the_threads_of_the_cpu_are_shared_ou
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*map(FakeGpu, ("GPU-aaaa", "GPU-bbbb", "GPU-cccc"))))
     machine(8.0, free_gb=0.1)
-    found = side_by_side.decide(SPECS, "cuda")
+    found = forecast.side_by_side(SPECS, "cuda")
     assert (found.runs, found.threads) == (3, 2) and "each on a GPU of its own" in found.words
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    found = side_by_side.decide(SPECS, "cuda")
+    found = forecast.side_by_side(SPECS, "cuda")
     assert (found.runs, found.threads) == (1, 8) and "One run at a time, with 8 threads" in found.words

@@ -1,4 +1,4 @@
-"""Whether the images of a grid of runs are at hand, and what to put where when they are not."""
+"""Whether the images that are wanted are at hand, and what to put where when they are not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from urllib.parse import urlparse
 from pepr import datasets
 from pepr.datasets import downloads
 from pepr.errors import InputError
-from pepr.runs.spec import RunSpec
 
 HOST = "https://zenodo.org"
 """Where the images come from that can be downloaded."""
@@ -25,12 +24,12 @@ def answers(url: str) -> bool:
     return True
 
 
-def missing(specs: Iterable[RunSpec]) -> dict[str, int]:
-    """The datasets that some runs need and that can be had neither here nor from the network: runs by name.
+def missing(wanted: Iterable[str]) -> dict[str, int]:
+    """The datasets that can be had neither here nor from the network: by name, how often each is `wanted`.
 
     Raises InputError, which names every file and its place, where that is all of them.
     """
-    runs = Counter(spec.dataset for spec in specs)
+    runs = Counter(wanted)
     absent = [name for name in runs if not datasets.find(name).at_hand()]
     reached = any(datasets.find(name).downloadable for name in absent) and answers(HOST)
     absent = [name for name in absent if not (reached and datasets.find(name).downloadable)]

@@ -3,9 +3,8 @@
 import pytest
 
 from pepr import study
-from pepr.datasets import downloads
+from pepr.datasets import at_hand, downloads
 from pepr.errors import InputError
-from pepr.study import images
 
 
 @pytest.fixture
@@ -13,8 +12,12 @@ def nowhere(tmp_path, monkeypatch):
     """No file of the user's, none downloaded before, and no network."""
     monkeypatch.setenv("PEPR_DATA", str(tmp_path))
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
-    monkeypatch.setattr(images, "answers", lambda url: False)
+    monkeypatch.setattr(at_hand, "answers", lambda url: False)
     return tmp_path
+
+
+def missing(specs):
+    return at_hand.missing(spec.dataset for spec in specs)
 
 
 def part_of(*settings):
@@ -23,7 +26,7 @@ def part_of(*settings):
 
 def test_without_any_image_one_line_says_what_to_put_where(nowhere):
     with pytest.raises(InputError) as told:
-        images.missing(study.grid(study.load("medical")))
+        missing(study.grid(study.load("medical")))
     line = str(told.value)
     assert "\n" not in line and f"$PEPR_DATA (PEPR_DATA={nowhere})" in line
     for file in ("breastmnist", "retinamnist", "pneumoniamnist"):
@@ -35,14 +38,14 @@ def test_where_some_are_at_hand_the_runs_of_the_others_are_counted(nowhere):
     (nowhere / "medmnist").mkdir()
     (nowhere / "medmnist" / "breastmnist.npz").touch()
     specs = study.grid(part_of("breast", "retina"))
-    assert images.missing(specs) == {"retinamnist": 5}
+    assert missing(specs) == {"retinamnist": 5}
 
 
 def test_what_can_be_downloaded_is_not_missing(nowhere, monkeypatch):
-    monkeypatch.setattr(images, "answers", lambda url: url == images.HOST)
+    monkeypatch.setattr(at_hand, "answers", lambda url: url == at_hand.HOST)
     specs = study.grid(part_of("breast", "ham10000"))
-    assert images.missing(specs) == {"ham10000": 3}
+    assert missing(specs) == {"ham10000": 3}
 
 
 def test_images_that_come_as_a_package_are_at_hand(nowhere):
-    assert images.missing(study.grid(study.load("pocket"))) == {}
+    assert missing(study.grid(study.load("pocket"))) == {}

@@ -1,0 +1,234 @@
+"""The commands on costs: `pepr predict`, `recommend`, `calibrate`, `sweep`, and the steps that serve them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pepr.errors import InputError
+from pepr.quantities import RESOURCES
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+SettingOption = Annotated[
+    str | None, typer.Option(help="A setting of the paper, which gives images and epochs; default lidc.")
+]
+ImagesOption = Annotated[int | None, typer.Option(help="Training images, in place of the setting's.")]
+JobEpochsOption = Annotated[int | None, typer.Option(help="Epochs, in place of the setting's.")]
+BatchOption = Annotated[int, typer.Option(help="Images in a batch.")]
+SizeOption = Annotated[int, typer.Option(help="Width and height of an image, in pixels.")]
+HardwareOption = Annotated[
+    str | None,
+    typer.Option(
+        help="`here`: as swept, else calibrated; `rtx3090`; `shipped`: two CPU cores; or a name that `pepr "
+        "calibrate` gave. Default: here where swept, else rtx3090."
+    ),
+]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def predict(
+    model: Annotated[str | None, typer.Argument(help="A model of the study, or any timm name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every model of the study.")] = False,
+    batch_size: BatchOption = 32,
+    image_size: SizeOption = 256,
+    setting: SettingOption = None,
+    train_images: ImagesOption = None,
+    epochs: JobEpochsOption = None,
+    hardware: HardwareOption = None,
+    optimiser: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "adam",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,
+    card_gb: Annotated[float | None, typer.Option(help="Also the largest batch for this many GB.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict memory, time and energy of fine-tuning a model, before anything runs."""
+    from pepr.costs import model as cost, prediction
+
+    if every == bool(model):
+        raise InputError("name one model, or give --all")
+    job = cost.job_of(
+        setting,
+        train_images=train_images,
+        epochs=epochs,
+        batch_size=batch_size,
+        image_size=image_size,
+        optimiser=optimiser,
+        precision=precision,
+        checkpointing=checkpointing,
+    )
+    names, left_out = prediction.models_for(image_size) if every else ([model], [])
+    if left_out:
+        told = f"{len(left_out)} models do not take {image_size} px and are left out: {', '.join(left_out)}"
+        typer.echo(f"pepr: {told}", err=True)
+    if job.batch_size < batch_size:
+        told = f"a batch is at most the {job.train_images:,} training images: {job.batch_size:,}"
+        typer.echo(f"pepr: {told}, not {batch_size:,}", err=True)
+    rows = [prediction.as_row(name, job, hardware, card_gb) for name in names]
+    if as_json:
+        print_json(rows if every else rows[0])
+    else:
+        typer.echo(prediction.as_text(rows))
+
+
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option `--max-...` for each resource that a budget can limit."""
+    options = {
+        f"max_{resource.budget}": Annotated[
+            float | None,
+            typer.Option(help=f"{resource.label} at most, in the unit that the option ends with."),
+        ]
+        for resource in RESOURCES.values()
+    }
+    kind = inspect.Parameter.KEYWORD_ONLY
+    given = [
+        one
+        for one in inspect.signature(command, eval_str=True).parameters.values()
+        if one.kind != one.VAR_KEYWORD
+    ]
+    added = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in options.items()]
+    command.__signature__ = inspect.Signature([*given, *added])
+    command.__annotations__ = {one.name: one.annotation for one in (*given, *added)}
+    return command
+
+
+@with_limits
+def recommend(
+    train_images: ImagesOption = None,
+    setting: SettingOption = None,
+    risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
+    top: Annotated[int, typer.Option(help="How many models.")] = 5,
+    plan: Annotated[
+        bool, typer.Option(help="Models to try in turn, the budget being that of all of them together.")
+    ] = False,
+    as_json: JsonOption = False,
+    **limits: float | None,
+) -> None:
+    """Which model to take for a budget, with why, what it costs and how sure that is."""
+    from pepr.costs import recommendation
+
+    budget = recommendation.Budget(**{name.removeprefix("max_"): value for name, value in limits.items()})
+    if plan:
+        from pepr.costs import trials
+
+        trial = trials.plan(budget, setting, train_images, risk)
+        if as_json:
+            print_json(dataclasses.asdict(trial))
+        else:
+            typer.echo(trials.as_text(trial))
+        return
+    found = recommendation.recommend(budget, setting, train_images, risk, top)
+    if as_json:
+        print_json([choice.as_dict() for choice in found])
+    else:
+        typer.echo(recommendation.as_text(found))
+
+
+def calibrate(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
+    name: Annotated[str, typer.Option(help="What to call this machine in `--hardware`.")] = "here",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a few small models here, for a minute or two, so that time and energy are predicted for it."""
+    from pepr.costs import calibration
+
+    found = calibration.calibrate(name, device)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        typer.echo(calibration.as_text(found))
+
+
+def sweep(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="In pixels; default: 64 on a CPU, else 256.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 32,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    models: Annotated[str | None, typer.Option(help="Only these, by commas.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a training step of every model here: from it follows what the grid costs on this machine."""
+    from pepr.costs import sweep as sweeping
+
+    conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
+    named = [part.strip() for part in models.split(",")] if models else None
+    found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True))
+    if as_json:
+        print_json(list(found.rows.values()))
+    else:
+        typer.echo(sweeping.as_text(found))
+
+
+def sweep_part(
+    models: list[str],
+    device: Annotated[str, typer.Option()],
+    image_size: Annotated[int, typer.Option()],
+    batch_size: Annotated[int, typer.Option()],
+    precision: Annotated[str, typer.Option()],
+) -> None:
+    """Measure a step of a few models, one row a line."""
+    from pepr.costs import sweep as sweeping
+
+    conditions = sweeping.Conditions(device, image_size, batch_size, precision)
+    for row in sweeping.measure_models(models, conditions):
+        sys.stdout.write(json.dumps(row, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_model.json.")]) -> None:
+    """Fit the cost model to the authors' tables."""
+    from pepr import published
+    from pepr.costs import fit
+    from pepr.files import write_atomic
+
+    evidence = fit.evidence(published.load())
+    write_atomic(output, fit.as_json(evidence.fitted))
+    typer.echo(evidence.accuracy().to_string(index=False, float_format="{:.3f}".format))
+    typer.echo(evidence.memory_accuracy().to_string(index=False, float_format="{:.4f}".format))
+
+
+def fit_choosing(output: Annotated[Path, typer.Argument(help="Where to write choosing.csv.")]) -> None:
+    """Play the ways of choosing a model on the authors' corrected tables."""
+    from pepr import published
+    from pepr.published import strategies
+
+    table = strategies.expectations(strategies.played(published.load()))
+    table.to_csv(output, index=False, lineterminator="\n")
+    typer.echo(table.to_string(index=False))
+
+
+def atlas(
+    part: Annotated[Path, typer.Argument(help="Rows made so far, one JSON object a line.")],
+    output: Annotated[Path, typer.Argument(help="The table, written when no row is missing.")],
+    limit_s: Annotated[float, typer.Option(help="Stop after about so many seconds; call again.")] = 150.0,
+) -> None:
+    """Work out the atlas of all models and sizes, a part at a time."""
+    from pepr.files import write_atomic
+    from pepr.models import atlas as models_atlas
+
+    left = models_atlas.extend(part, limit_s)
+    if left:
+        typer.echo(f"{left} rows are left; call again")
+        return
+    write_atomic(output, models_atlas.assemble(part))
+    typer.echo(f"all rows are in {output}")
+
+
+def register(app: typer.Typer, step: typer.Typer) -> None:
+    """Add the commands to `pepr`, and what serves them to its hidden steps."""
+    for command in (predict, recommend, calibrate, sweep):
+        app.command()(command)
+    step.command(name="sweep")(sweep_part)
+    step.command(name="fit-costs")(fit_costs)
+    step.command(name="fit-choosing")(fit_choosing)
+    step.command()(atlas)
