@@ -8,17 +8,22 @@ from typing import Any
 import pandas as pd
 
 from pepr.analysis.energy import study_bill
-from pepr.display.numbers import number
+from pepr.analysis.ranked import as_ranked, enough
+from pepr.display.numbers import UNKNOWN, number
 from pepr.display.words import mass
 from pepr.grids import COUNTRIES, intensities
+from pepr.models.space import BASELINES
 
 
 def energy_of_models(table: pd.DataFrame) -> pd.Series:
-    """Mean training energy of each model in kWh, over its runs on the most training data that was used.
+    """Mean training energy of each network in kWh, over its runs on the most training data that was used.
 
-    `table` is a results table; a model without a metered run is left out.
+    `table` is a results table; a network without a metered run is left out. Baselines, which take a millionth
+    of it, are shown where there is no network.
     """
     done = table[table["status"] == "ok"]
+    networks = done[~done["model"].isin(BASELINES)]
+    done = networks if len(networks) else done
     done = done[done["train_fraction"] == done["train_fraction"].max()]
     return done.groupby("model")["energy_kwh"].mean().dropna()
 
@@ -54,14 +59,17 @@ def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> dict[st
 def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
     """What prose may quote of a study on several grids: `grid_numbers` of its bill, and what place cannot do.
 
-    `carbon_model_ratio` is how much more energy the dearest model took than the thriftiest;
-    `carbon_ranks_moved` how many models change rank between the grids.
+    `carbon_model_ratio` is how much more energy the dearest of `carbon_models` took than the thriftiest; of
+    fewer than half of the networks, as when others shared the processor, it is not known.
+    `carbon_ranks_moved` is how many networks change rank between the grids.
     """
-    bill, energy = study_bill(table), energy_of_models(table)
-    ratio = float(energy.max() / energy.min())
-    moved = ranks_that_differ(grams_by_country(table, codes))
+    bill, ranked = study_bill(table), as_ranked(table)
+    grams = grams_by_country(table, codes)
+    energy = energy_of_models(ranked[~ranked["energy_spoiled"]])
+    ratio = float(energy.max() / energy.min()) if enough(len(energy), len(grams)) else float("nan")
+    moved = ranks_that_differ(grams)
     return grid_numbers(bill["total_wh"] / 1000, codes) | {
-        "carbon_model_ratio": number(ratio, f"{ratio:.1f}", bill["estimated"]),
+        "carbon_model_ratio": number(ratio, f"{ratio:.1f}" if ratio == ratio else UNKNOWN, bill["estimated"]),
         "carbon_models": number(len(energy), str(len(energy))),
         "carbon_ranks_moved": number(moved, str(moved) if moved else "none"),
     }

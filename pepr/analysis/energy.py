@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.audit.gates import mean_power_w
+from pepr.models.space import BASELINES
 from pepr.quantities import COMPONENTS, MEASURED_KINDS, WINDOWS, component_sources, energy_is_estimated
 
 
@@ -57,6 +58,7 @@ def by_component(table: pd.DataFrame) -> pd.DataFrame:
         part["component"] = component
         part["energy_wh"], part["how"] = rows[f"{component}_wh"], rows[f"{component}_how"]
         part["measured"] = part["how"].isin(MEASURED_KINDS)
+        part["contended"] = rows["contended"]
         parts.append(part[part["energy_wh"].notna()])
     return pd.concat(parts, ignore_index=True)
 
@@ -64,7 +66,7 @@ def by_component(table: pd.DataFrame) -> pd.DataFrame:
 def by_window(table: pd.DataFrame) -> pd.DataFrame:
     """Energy in Wh, one row an `ok` run and window: training, validation, inference."""
     rows = energy_table(table)
-    names = ["run_id", "model", "setting", "seed", "estimated"]
+    names = ["run_id", "model", "setting", "seed", "estimated", "contended"]
     parts = [rows[names].assign(window=window, energy_wh=rows[f"{window}_wh"]) for window in WINDOWS]
     return pd.concat(parts, ignore_index=True)
 
@@ -118,6 +120,12 @@ def energy_to_target(
         )
     columns = ["run_id", "model", "setting", "seed", "best", "epochs_to_target"]
     return pd.DataFrame(rows, columns=[*columns, "energy_to_target_wh", "time_to_target_s"])
+
+
+def of_networks(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records that are of no baseline, which has no epochs; all of them where there is nothing else."""
+    every = list(records)
+    return [record for record in every if record["model"] not in BASELINES] or every
 
 
 def typical_target(records: Iterable[Mapping[str, Any]], measure: str = "val_auroc") -> float:

@@ -1,11 +1,12 @@
 """The figures of what runs cost: learning curves, energy by part and by window, carbon on other grids.
 
-They keep the conventions of `pepr.figures`: an estimate is hollow, hatched or dashed.
+They keep the conventions of `analysis.figures`: an estimate is hollow, hatched or dashed, a model that shared
+the processor says so beside its name, and a run that failed ends in a mark of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pepr.display.marks import FAILED, SHARED_NAME, failed_entries
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.quantities import VALIDATION
 
@@ -47,6 +49,9 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
                 lw=2 if chosen else 1,
                 zorder=3 if chosen else 2,
             )
+            if run["status"].iloc[0] == "failed":
+                last = run.iloc[-1]
+                axes.plot(last["epoch"], last[measure], FAILED, color=PALETTE["black"], ms=10, zorder=4)
         axes.set_title(setting)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in list(grid.flat)[len(settings) :]:
@@ -58,30 +63,32 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
     handles = [Line2D([], [], color=PALETTE["grey"], lw=1, label="other models")]
     if highlight:
         handles.insert(0, legend_entry("o", PALETTE["blue"], highlight, line="-"))
+    if (epochs["status"] == "failed").any():
+        handles.append(legend_entry(FAILED, PALETTE["black"], "failed here", size=9))
     legend_below(figure, handles)
     return figure
 
 
-def energy_by_component(components: pd.DataFrame, setting: str) -> Figure:
+def energy_by_component(components: pd.DataFrame, setting: str, failed: Sequence[str] = ()) -> Figure:
     """Training energy of each model of a setting, stacked by component; estimates are hatched.
 
-    `components` from `footprint.by_component`; seeds are averaged.
+    `components` from `energy.by_component`; seeds are averaged. `failed` are models that have no bar.
     """
     rows = components[components["setting"] == setting]
     colours = {"cpu": PALETTE["orange"], "gpu": PALETTE["blue"], "ram": PALETTE["sky"]}
     names = {"cpu": "CPU", "gpu": "GPU", "ram": "memory"}
-    return _stacked_bars(rows, "component", colours, names, ~rows["measured"].astype(bool))
+    return _stacked_bars(rows, "component", colours, names, ~rows["measured"].astype(bool), failed)
 
 
-def energy_by_window(windows: pd.DataFrame, setting: str) -> Figure:
+def energy_by_window(windows: pd.DataFrame, setting: str, failed: Sequence[str] = ()) -> Figure:
     """Energy of training, validation and one pass over the test set, a bar a model; estimates are hatched.
 
-    `windows` from `footprint.by_window`; seeds are averaged.
+    `windows` from `energy.by_window`; seeds are averaged. `failed` are models that have no bar.
     """
     rows = windows[windows["setting"] == setting].dropna(subset=["energy_wh"])
     colours = {"training": PALETTE["vermillion"], "validation": PALETTE["sky"], "inference": PALETTE["green"]}
     names = {"training": "training", "validation": "validation", "inference": "test pass"}
-    return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool))
+    return _stacked_bars(rows, "window", colours, names, rows["estimated"].astype(bool), failed)
 
 
 def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int = 14) -> Figure:
@@ -114,13 +121,17 @@ def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int 
     return figure
 
 
-def carbon_of_models(grams: pd.DataFrame, countries: Mapping[str, str]) -> Figure:
+def carbon_of_models(
+    grams: pd.DataFrame, countries: Mapping[str, str], shared: Collection[str] = ()
+) -> Figure:
     """Grams of CO2-eq of one training of each model on several grids, on a log axis: all of it estimated.
 
-    `grams` from `carbon.grams_by_country`, one row a model; `countries` names the columns, by code.
+    `grams` from `carbon.grams_by_country`, one row a model; `countries` names the columns, by code; `shared`
+    are the models that had other programs beside them.
     """
     theme()
-    rows = grams.sort_values(grams.columns[0], ascending=False)
+    rows = grams.rename(index={model: model + SHARED_NAME for model in shared})
+    rows = rows.sort_values(grams.columns[0], ascending=False)
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.3 * len(rows) + 1.4))
     places = np.arange(len(rows))
     axes.hlines(places, rows.min(axis=1), rows.max(axis=1), color="#D0D0D0", lw=1, ls="--", zorder=1)
@@ -138,10 +149,18 @@ def carbon_of_models(grams: pd.DataFrame, countries: Mapping[str, str]) -> Figur
 
 
 def _stacked_bars(
-    rows: pd.DataFrame, by: str, colours: dict[str, str], names: dict[str, str], estimated: pd.Series
+    rows: pd.DataFrame,
+    by: str,
+    colours: dict[str, str],
+    words: dict[str, str],
+    estimated: pd.Series,
+    failed: Sequence[str],
 ) -> Figure:
     theme()
-    means = rows.assign(estimated=estimated).groupby(["model", by])[["energy_wh", "estimated"]].mean()
+    shared = rows["model"].isin(rows.loc[rows["contended"].astype(bool), "model"])
+    names = rows["model"].where(~shared, rows["model"] + SHARED_NAME)
+    named = rows.assign(estimated=estimated, model=names)
+    means = named.groupby(["model", by])[["energy_wh", "estimated"]].mean()
     totals = means["energy_wh"].groupby("model").sum().sort_values(ascending=False)
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(totals) + 1.4))
     start = pd.Series(0.0, index=totals.index)
@@ -155,11 +174,11 @@ def _stacked_bars(
         style = {**fill, "edgecolor": colour, "linewidth": 1.0, "linestyle": "--" if guessed else "-"}
         axes.barh(totals.index, block["energy_wh"].fillna(0), left=start, height=0.68, **style)
         start = start + block["energy_wh"].fillna(0)
-        handles.append(Patch(**style, label=f"{names[part]}{' (estimated)' if guessed else ''}"))
+        handles.append(Patch(**style, label=f"{words[part]}{' (estimated)' if guessed else ''}"))
     axes.set(xlabel="Energy (Wh)")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    legend_below(figure, handles)
+    legend_below(figure, [*handles, *failed_entries(failed)])
     return figure
 
 

@@ -151,6 +151,7 @@ def _grid_numbers(bill: Mapping[str, Any], country: str) -> Numbers:
 
 
 def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Numbers:
+    records = energy.of_networks(records)
     target = energy.typical_target(records)
     spent = energy.energy_to_target(records, target)
     reached = spent.dropna(subset=["time_to_target_s"])

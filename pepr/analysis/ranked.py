@@ -47,6 +47,12 @@ def as_ranked(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def enough(n_compared: int, n_models: int) -> bool:
+    """Whether a best, a share or a rank may be stated of a set of `n_models`, those that failed included: two
+    models could be compared at least, and half of the set."""
+    return bool(n_compared > 1 and 2 * n_compared >= n_models)
+
+
 def spoiled(ranked: pd.DataFrame, letter: str) -> pd.Series:
     """Which rows of `as_ranked` cannot be ranked by a resource: other programs are in its value [runs]."""
     if not RESOURCES[letter].spoiled:

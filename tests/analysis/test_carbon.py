@@ -3,6 +3,7 @@
 import json
 from importlib import resources
 
+import pandas as pd
 import pytest
 
 from pepr import grids
@@ -41,6 +42,20 @@ def test_a_model_emits_its_energy_times_the_intensity_and_keeps_its_rank(synthet
         assert grams[code].to_numpy() == pytest.approx(energy.to_numpy() * intensity(code))
     assert carbon.ranks_that_differ(grams) == 0
     assert carbon.study_numbers(table)["carbon_ranks_moved"]["text"] == "none"
+
+
+def test_networks_are_compared_with_one_another_and_not_with_a_baseline(synthetic_results):
+    table = synthetic_results.table
+    cheap = table.query("model == 'dla46_c'").assign(model="majority", energy_kwh=1e-15)
+    both = pd.concat([table, cheap.astype(table.dtypes)], ignore_index=True)
+    ratio = carbon.study_numbers(table)["carbon_model_ratio"]
+    assert ratio["value"] > 1 and carbon.study_numbers(both)["carbon_model_ratio"] == ratio
+    assert "majority" in carbon.energy_of_models(both.query("model == 'majority'"))
+
+
+def test_one_network_alone_has_no_ratio_to_another(synthetic_results):
+    found = carbon.study_numbers(synthetic_results.table.query("model == 'dla46_c'"))
+    assert found["carbon_model_ratio"]["value"] is None and found["carbon_models"]["value"] == 1
 
 
 def test_ranks_that_do_differ_are_counted(synthetic_results):
