@@ -2,11 +2,14 @@
 
 Where a tool could be run, its columns were seen in a file that it wrote (`tests/tables/make_files.py`); the
 others are from their own repositories: timm's `results/` and `benchmark.py`, ML.ENERGY's `leaderboard/data`,
-the tables behind the AI Energy Score, the exports of Weights & Biases, the metadata of model cards.
+the tables behind the AI Energy Score, the exports that the server of Weights & Biases makes, the metadata of
+model cards.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from pepr.tables.dialect import MISSING
+from pepr.tables.offline_runs import is_offline_run, read_offline_run
 
 KWH_PER_JOULE = 1 / 3.6e6
 HEAD_BYTES = 4096
@@ -87,10 +91,12 @@ def format_of(header: Sequence[str]) -> Format | None:
 
 
 def document_of(path: Path) -> Document | None:
-    """A carbontracker log or a model card as a table of one row; None for any other file."""
+    """A carbontracker log, a model card or an offline run as a table of one row; None for any other file."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
+        if is_offline_run(head):
+            return _offline_run(path)
         if b"\0" in head:
             return None
         if b"CarbonTracker:" in head:
@@ -309,26 +315,68 @@ def _panel(path: Path, header: Sequence[str], rows: list[list[str]]) -> Document
 
 CONSUMPTION = re.compile(
     r"(Actual|Predicted) consumption(?: for (\d+) epoch\(?s?\)?)?:?\s+"
-    r"Time:\s*(\S+)\s+Energy:\s*(\S+) kWh\s+CO2(?:eq)?:\s*(\S+) g",
+    r"Time:\s*(\d+):(\d+):(\S+)\s+Energy:\s*(\S+) kWh\s+CO2(?:eq)?:\s*(\S+) g",
     re.IGNORECASE,
 )
 
 
 def _carbontracker(path: Path) -> Document | None:
-    """The consumption that a carbontracker log states for the epochs that were trained."""
-    found = {
-        m[1].lower(): m for m in CONSUMPTION.finditer(path.read_text(encoding="utf-8", errors="replace"))
-    }
-    if not found:
+    """The consumption that a carbontracker log states for the epochs that were trained.
+
+    The numbers are read by carbontracker's own parser where that is installed and finds some. The epochs are
+    read here: of a training that ended, the parser of 2.4.7 tells one, however many there were.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    stated = {match[1].lower(): match for match in CONSUMPTION.finditer(text)}
+    if not stated:
         return None
-    stated = found.get("actual") or found["predicted"]
-    kind = "what was consumed" if "actual" in found else "what was predicted, since the training did not end"
+    which = "actual" if "actual" in stated else "predicted"
+    values = _by_carbontracker(text, which)
+    reader = ", by its own parser" if values else ""
+    values = values or _as_written(stated[which])
+    kind = "what was consumed" if which == "actual" else "what was predicted, since the training did not end"
     name = re.sub(r"_?\d{4}-\d\d-\d\dT.*|_?carbontracker.*", "", path.stem) or _model_name(path)
     return Document(
         ["model", "epochs", "train_time_s", "energy_kwh", "co2eq_g"],
-        [[name, stated[2] or "1", *(stated[i] for i in (3, 4, 5))]],
-        f"{path.name}: read as carbontracker's log: {kind} (h:mm:ss, kWh with its overhead, g)",
+        [[name, stated[which][2] or "1", *("" if math.isnan(value) else repr(value) for value in values)]],
+        f"{path.name}: read as carbontracker's log{reader}: {kind} (seconds, kWh with its overhead, g)",
     )
+
+
+def _by_carbontracker(text: str, which: str) -> tuple[float, float, float] | None:
+    """Seconds, kWh and grams by carbontracker's parser; None where it is not installed or finds none."""
+    try:
+        from carbontracker.parser import get_consumption
+    except ImportError:
+        return None
+    try:
+        found = dict(zip(("actual", "predicted"), get_consumption(text), strict=True))[which]
+        return float(found["duration (s)"]), float(found["energy (kWh)"]), float(found["co2eq (g)"])
+    except (ValueError, TypeError, KeyError):  # a log of a form that its parser does not know
+        return None
+
+
+def _as_written(match: re.Match[str]) -> tuple[float, float, float]:
+    """The same by the text itself."""
+    hours, minutes, seconds, energy, carbon = map(float, match.groups()[2:])
+    return 3600 * hours + 60 * minutes + seconds, energy, carbon
+
+
+def _offline_run(path: Path) -> Document:
+    """The name, end, settings and last values of an offline run of Weights & Biases."""
+    run = read_offline_run(path)
+    told = {name: value for name, value in {**run.config, **run.summary}.items() if not name.startswith("_")}
+    row = {
+        "model": run.name,
+        "status": run.state,
+        "train_time_s": repr(run.seconds) if run.seconds else "",
+        **{name: value if isinstance(value, str) else json.dumps(value) for name, value in told.items()},
+    }
+    says = (
+        f"{path.name}: read as an offline run of Weights & Biases: its settings, the last value of what it "
+        "logged, seconds"
+    )
+    return Document(list(row), [list(row.values())], says)
 
 
 def _model_card(path: Path) -> Document | None:

@@ -8,6 +8,7 @@ one machine: they show a form, and are no measurement of any model. The tests on
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import shutil
 import sys
@@ -26,6 +27,7 @@ VERSIONS = {
     "mlflow": "mlflow 3.17.2",
     "lightning": "lightning 2.6.6",
     "keras": "keras 3.15.1",
+    "wandb": "wandb 0.31.0",
     "model_card": "huggingface_hub 2.4.0",
 }
 
@@ -103,6 +105,20 @@ def carbontracker() -> None:
         for path in Path(folder).glob("*.log"):
             kind = "output" if "output" in path.name else "standard"
             shutil.copy(path, FILES / f"ant_carbontracker_{kind}.log")
+    carbontracker_parser()
+
+
+def carbontracker_parser() -> None:
+    """What carbontracker's own parser reads in that log, whole and where the training did not end."""
+    from carbontracker import parser
+
+    text = (FILES / "ant_carbontracker_output.log").read_text()
+    cases = {"ended": text, "cut off": text.split("Actual consumption")[0]}
+    found = {
+        name: dict(zip(("actual", "predicted"), parser.get_consumption(case), strict=True))
+        for name, case in cases.items()
+    }
+    (FILES / "ant_carbontracker_parser.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def eco2ai() -> None:
@@ -167,6 +183,31 @@ def mlflow() -> None:
         table = table.drop(columns=[name for name in table if name.startswith("tags.mlflow.source.git")])
         table["tags.mlflow.source.name"], table["tags.mlflow.user"] = "/home/ada/train.py", "ada"
         table.to_csv(FILES / "mlflow.csv", index=False)
+
+
+def wandb() -> None:
+    """An offline run of three epochs; the exports are made by a server, which this has none of."""
+    import wandb
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = wandb.Settings(
+            x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off", silent=True
+        )
+        run = wandb.init(
+            mode="offline",
+            project="leaves",
+            name="ant",
+            dir=folder,
+            settings=settings,
+            config={"seed": 1, "optimiser": {"name": "adam", "learning_rate": 5e-4}},
+        )
+        for accuracy in (0.7, 0.8, 0.9):
+            time.sleep(1.0)
+            run.log({"test_acc": accuracy, "energy_kwh": 0.012})
+        run.finish()
+        wandb.teardown()  # which writes what is still buffered
+        (written,) = Path(folder).glob("wandb/offline-run-*/run-*.wandb")
+        shutil.copy(written, FILES / "wandb_offline.wandb")
 
 
 def lightning() -> None:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -99,25 +101,59 @@ def test_the_log_of_keras_is_one_training_by_its_last_epoch():
     assert (row["model"], row["epochs"], row["val_accuracy"]) == ("keras", "3", last[3])
 
 
-def test_the_log_of_carbontracker_is_what_was_consumed():
-    rows, reader = rows_of("ant_carbontracker_output.log")
-    assert rows == [
-        {
-            "model": "ant",
-            "epochs": "2",
-            "train_time_s": "0:00:06",
-            "energy_kwh": "0.000085600317",
-            "co2eq_g": "0.038092140980",
-        }
-    ]
-    assert any("what was consumed" in notice for notice in reader.notices)
+CARBONTRACKER = json.loads((FILES / "ant_carbontracker_parser.json").read_text())
+"""What carbontracker's own parser reads in the log."""
 
 
-def test_a_training_that_did_not_end_is_what_carbontracker_predicted(tmp_path):
+@pytest.fixture(params=["its own parser", "no parser"])
+def reader(request, monkeypatch):
+    """Who reads a log: a stand-in that answers as carbontracker's parser did, or, without it, the pattern."""
+    parser = None
+    if request.param == "its own parser":
+        parser = ModuleType("carbontracker.parser")
+        parser.get_consumption = lambda text: tuple(
+            CARBONTRACKER["ended" if "Actual consumption" in text else "cut off"].values()
+        )
+    monkeypatch.setitem(sys.modules, "carbontracker", ModuleType("carbontracker"))
+    monkeypatch.setitem(sys.modules, "carbontracker.parser", parser)
+    return request.param
+
+
+def as_read(found, epochs):
+    columns = {
+        "train_time_s": "duration (s)",
+        "energy_kwh": "energy (kWh)",
+        "co2eq_g": "co2eq (g)",
+    }
+    return [{"model": "ant", "epochs": epochs, **{name: repr(found[key]) for name, key in columns.items()}}]
+
+
+def test_the_log_of_carbontracker_is_what_was_consumed_whoever_reads_it(reader):
+    rows, said = rows_of("ant_carbontracker_output.log")
+    assert rows == as_read(CARBONTRACKER["ended"]["actual"], "2")
+    assert any("what was consumed" in notice for notice in said.notices)
+    assert any("by its own parser" in notice for notice in said.notices) is (reader == "its own parser")
+
+
+def test_a_training_that_did_not_end_is_what_carbontracker_predicted_whoever_reads_it(reader, tmp_path):
     text = (FILES / "ant_carbontracker_output.log").read_text().split("Actual consumption")[0]
-    rows, reader = rows_of(write(tmp_path, text, "ant_output.log"))
-    assert rows[0]["energy_kwh"] == "0.000085585061"
-    assert any("predicted" in notice for notice in reader.notices)
+    rows, said = rows_of(write(tmp_path, text, "ant_output.log"))
+    assert rows == [{**as_read(CARBONTRACKER["cut off"]["predicted"], "2")[0], "model": "ant_output"}]
+    assert any("predicted" in notice for notice in said.notices)
+
+
+def test_carbontrackers_parser_is_not_believed_about_epochs():
+    assert CARBONTRACKER["ended"]["actual"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("answer", [(None, None), ({"duration (s)": None}, None)])
+def test_a_log_that_carbontrackers_parser_does_not_know_is_read_as_it_is_written(monkeypatch, answer):
+    parser = ModuleType("carbontracker.parser")
+    parser.get_consumption = lambda text: answer
+    monkeypatch.setitem(sys.modules, "carbontracker", ModuleType("carbontracker"))
+    monkeypatch.setitem(sys.modules, "carbontracker.parser", parser)
+    rows, _ = rows_of("ant_carbontracker_output.log")
+    assert rows == as_read(CARBONTRACKER["ended"]["actual"], "2")
 
 
 def test_a_model_card_states_its_emissions_in_grams():
@@ -184,6 +220,44 @@ def test_a_runs_table_of_weights_and_biases_has_names_states_and_seconds(tmp_pat
     rows = {row["model"]: row for row in json.loads(output.getvalue())}
     assert rows["bee"]["pepr_kwh"] is None and rows["ant"]["pepr_kwh"] == 0.9
     assert rows["ant"]["train_time_s"] == 93 and any("status" in line for line in said)
+
+
+def test_an_offline_run_of_weights_and_biases_is_its_settings_and_last_values():
+    (row,), reader = rows_of("wandb_offline.wandb")
+    assert float(row.pop("train_time_s")) > 0
+    assert row == {
+        "model": "ant",
+        "status": "finished",
+        "seed": "1",
+        "optimiser": '{"name": "adam", "learning_rate": 0.0005}',
+        "test_acc": "0.9",
+        "energy_kwh": "0.012",
+    }
+    assert any("offline run of Weights & Biases" in notice for notice in reader.notices)
+
+
+def test_an_offline_run_that_was_killed_has_crashed_and_no_score(tmp_path):
+    """Its file ends in the middle of a record."""
+    path, whole = tmp_path / "run-1.wandb", (FILES / "wandb_offline.wandb").read_bytes()
+    end = whole.rindex(b"test_acc") + 4
+    path.write_bytes(whole[:end])
+    (row,), _ = rows_of(path)
+    assert (row["model"], row["status"]) == ("ant", "crashed")
+    assert row["test_acc"] in ("0.8", "0.9")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b":W&B\xe1\xbe\x00", "without a run in it"),
+        (b":W&B\xe1\xbe\x00" + bytes(4) + b"\x02\x00\x01\x0f\xff", "that can be read"),
+    ],
+)
+def test_a_file_that_only_begins_as_an_offline_run_is_refused(tmp_path, content, said):
+    path = tmp_path / "run-1.wandb"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"run-1.wandb: .*{said}"):
+        rows_of(path)
 
 
 def test_a_panel_of_weights_and_biases_is_one_row_a_run(tmp_path):
