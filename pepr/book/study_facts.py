@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -145,16 +145,24 @@ def machines_table(profile: str) -> str:
     if len(rows) < 2:
         return f"So far one machine has run `{profile}`: {escaped(rows.iloc[0]['hardware'])}."
     lines = [
-        "| Machine | Results | Runs | Median training time | Time against the first | Rank correlation |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| Machine | Results | Runs | Median training time | Time against the first | Rank correlation "
+        "| Same accuracy as the first |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows.to_dict("records"):
         agreement = "too few models" if row["spearman"] != row["spearman"] else f"{row['spearman']:.2f}"
         lines.append(
             f"| {escaped(row['hardware'])} | {row['origin']} | {row['runs']} | {row['median_time_s']:.3g} s "
-            f"| {row['times_as_long']:.2f} times | {agreement} |"
+            f"| {row['times_as_long']:.2f} times | {agreement} | {_same_accuracy(row)} |"
         )
     return "\n".join(lines)
+
+
+def _same_accuracy(row: Mapping[str, Any]) -> str:
+    if not row["shared_runs"]:
+        return "no run in common"
+    furthest = f"{100 * row['furthest_apart']:.1f} points"
+    return f"{row['within_tolerance']} of {row['shared_runs']} runs; at most {furthest} apart"
 
 
 def model_space_facts() -> dict[str, str]:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import datasets, files, published, runs
-from pepr.analysis import pipeline, standings
+from pepr.analysis import machines, pipeline, standings
 from pepr.display.numbers import FILE_NAME, read_numbers
 from pepr.errors import InputError
 from pepr.quantities import RESOURCES
@@ -63,7 +63,8 @@ class Mismatch:
 
 @dataclass
 class Verification:
-    """What was compared, and every mismatch. `notes` say what could not be compared, and why."""
+    """What was compared, and every mismatch. `notes` say what could not be compared, and why, and how
+    accuracies stand to the reference's."""
 
     results: Results
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -136,6 +137,7 @@ def verify(target: str) -> Verification:
     _compare_predictions(done, [record for _, record in records])
     if table is not None and done.holds:
         compare_analysis(done, table)
+        done.notes += filter(None, [machines.against_reference(done.results)])
     elif not done.holds:
         done.notes.append("The analysis was not recomputed, since what it is made from does not hold.")
     return done
