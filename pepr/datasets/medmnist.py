@@ -17,6 +17,8 @@ from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_imag
 from pepr.errors import DataUnavailable, InputError
 
 ADDRESS = "MedMNIST v2, https://doi.org/10.5281/zenodo.10519652"
+UNOFFICIAL = "PEPR_UNOFFICIAL"
+"""The environment variable that lets in, by `yes`, a file whose checksum is not the published one."""
 NOT_CLINICAL = "Not for clinical use."
 TITLES = {
     "pathmnist": ("PathMNIST: colon tissue under the microscope", "Kather et al. 2019"),
@@ -118,11 +120,12 @@ def checksum_status(path: Path, file: Published) -> str:
     found = downloads.digest(path, "md5")
     if found == file.md5:
         return "official"
-    if os.environ.get("PEPR_UNOFFICIAL") == "yes":
+    if os.environ.get(UNOFFICIAL) == "yes":
         return "unofficial"
     raise InputError(
         f"{path}: its MD5 is {found} and the published one {file.md5}: damaged, or another edition; fetch it "
-        f"again{f' from {file.url}' if file.url else ''}, or set PEPR_UNOFFICIAL=yes to use it as it is"
+        f"again{f' from {file.url}' if file.url else ''}, or set {UNOFFICIAL}=yes to use it as it is, "
+        "labelled unofficial"
     )
 
 
@@ -229,6 +232,7 @@ def _at(name: str, counts: Mapping[str, int]) -> dict[str, Any]:
         "files": tuple(f"medmnist/{file.name}" for file in files),
         "at_hand": functools.partial(is_at_hand, name),
         "downloadable": any(file.url for file in files),
+        "unofficial_by": UNOFFICIAL,
     }
 
 

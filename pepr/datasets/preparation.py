@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,18 +121,21 @@ def prepare(name: str, image_size: int, split: int = 0) -> Prepared:
     dataset = find(name)
     check_split(dataset, split)
     folder = cache_folder(name, image_size)
-    if not _is_current(folder / "card.json"):
+    if not _is_current(folder / "card.json", dataset):
         _write_cache(dataset, folder, image_size)
         _give_back_freed_memory()
     return load_prepared(name, image_size, split)
 
 
-def _is_current(card_path: Path) -> bool:
-    """Whether there is a card, and of today's shape: a cache of an older version is made again."""
+def _is_current(card_path: Path, dataset: Dataset) -> bool:
+    """Whether there is a card of today's shape; a cache of an older version is made again, and so is one of a
+    file that was let in once and is not now."""
     try:
-        return json.loads(card_path.read_text()).get("format") == CARD_FORMAT
+        card = json.loads(card_path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
+    asked = dataset.unofficial_by is None or os.environ.get(dataset.unofficial_by) == "yes"
+    return card.get("format") == CARD_FORMAT and (asked or card["status"] != "unofficial")
 
 
 def _give_back_freed_memory() -> None:

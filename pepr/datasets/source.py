@@ -47,6 +47,7 @@ class Dataset:
     looked for, none for what is a package. `load` takes the image size in pixels that is wanted, to choose
     among files of several sizes; `at_hand` tells whether it would find its files on this machine,
     `downloadable` whether it can fetch them.
+    `unofficial_by` is the environment variable that lets in a file other than the published one, by `yes`.
     `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.
     """
 
@@ -64,6 +65,7 @@ class Dataset:
     downloadable: bool = False
     n_splits: int = 1
     ordered: bool = False
+    unofficial_by: str | None = None
     benchmark: tuple[float, float] | None = None
 
 

@@ -65,6 +65,29 @@ def test_a_sound_file_with_another_checksum_is_refused_unless_it_is_asked_for(su
     ) as told:
         datasets.prepare("pneumoniamnist", 28)
     assert str(path) in str(told.value) and "zenodo.org" in str(told.value)
+    assert "use it as it is, labelled unofficial" in str(told.value)
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/data.md", "book/limits.md"])
+def test_who_reads_of_the_data_reads_what_happens_to_a_file_that_is_not_the_published_one(page):
+    text = (Path(__file__).parents[2] / page).read_text()
+    assert "`PEPR_UNOFFICIAL=yes`" in text and "`unofficial`" in text
+
+
+def test_images_of_a_file_that_was_let_in_once_are_not_used_when_it_no_longer_is(supplied, monkeypatch):
+    path = write_chest_x_rays(supplied)
+    assert datasets.prepare("pneumoniamnist", 28).card["status"] == "unofficial"
+    monkeypatch.delenv("PEPR_UNOFFICIAL")
+    with pytest.raises(InputError, match="its MD5 is"):
+        datasets.prepare("pneumoniamnist", 28)
+    monkeypatch.setattr(medmnist.downloads, "digest", lambda path, kind="sha256": official_digest(kind))
+    assert datasets.prepare("pneumoniamnist", 28).card["status"] == "official" and path.exists()
+
+
+def official_digest(kind):
+    """The published MD5, and any SHA-256."""
+    (file, *_) = medmnist.files_of("pneumoniamnist")
+    return file.md5 if kind == "md5" else "0" * 64
 
 
 MEDICAL = {"breastmnist": (546, 78, 156), "retinamnist": (1080, 120, 400), "pneumoniamnist": (4708, 524, 624)}
