@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from benchmarks import wrapping
 from pepr.display.numbers import UNKNOWN, number
 from pepr.errors import InputError
 
@@ -21,6 +22,7 @@ WORDS = {
     "loss_difference_fp32": "Greatest difference of a step's loss between the two, in single precision",
     "host_memory_vs_authors": "Memory that holds the images, over that of the paper's way",
     "meter_overhead": "What the energy meter itself takes of a window of 30 s",
+    "measure_overhead": "What `pepr measure` adds to a training of a minute, by the clock",
     "startup_vs_bare": "Start-up of a run, over that of a notebook that only imports",
     "startup_share": "Start-up's share of all runs of `pocket`",
     "score_1e6_seconds": "PePR of a million models",
@@ -29,6 +31,8 @@ WORDS = {
     "book_incremental_seconds": "The book again, after a change of one chapter",
 }
 """Each measure in words, in the order of the table."""
+SINCE = {"measure_overhead"}
+"""Measures that came later: an earlier report lacks them, and is shown without."""
 DETAILS = {
     "stolen_seconds",
     "loss_difference",
@@ -50,7 +54,7 @@ WHY_MISSED = {
     "startup_vs_bare": "the loading of libraries: [profile](#starting-a-run)",
 }
 """Why a goal is missed that may be, and where the chapter shows it."""
-PERCENT = {"host_memory_vs_authors", "meter_overhead", "startup_share"}
+PERCENT = {"host_memory_vs_authors", "meter_overhead", "measure_overhead", "startup_share"}
 SECONDS = {"score_1e6_seconds", "bootstrap_seconds", "book_build_seconds", "book_incremental_seconds"}
 
 
@@ -71,7 +75,9 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Of each measure what was found, its least and greatest round, and whether its goal was met; of the details
     their tables.
     """
-    if not (report.get("details", {}).keys() >= DETAILS and report.get("goals", {}).keys() >= WORDS.keys()):
+    if not report.get("details", {}).keys() >= DETAILS:
+        return {}
+    if not report.get("goals", {}).keys() >= WORDS.keys() - SINCE:
         return {}
     details = report["details"]
     took, stolen = (sum(details[f"{name}_seconds"].values()) for name in ("took", "stolen"))
@@ -79,7 +85,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "table": number(None, _table(report)),
         "goals_met": number(_count(report, True), str(_count(report, True))),
         "goals_missed": number(_count(report, False), str(_count(report, False))),
-        "goals": number(len(WORDS), str(len(WORDS))),
+        "goals": number(len(_known(report)), str(len(_known(report)))),
         "took": number(took, f"{took / 60:.0f} minutes"),
         "stolen": number(stolen / took, f"{100 * stolen / took:.1f}%"),
         "made_on": number(details["made_at"], details["made_at"][:10]),
@@ -96,6 +102,8 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
     if "contention" in details:
         entries |= _contention(details["contention"])
+    if "measure" in details:
+        entries |= _measure(details["measure"])
     for name, values in details["startup_seconds"].items():
         entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
     for name, values in details["memory_settings"].items():
@@ -110,7 +118,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name, key in (("float64", "double"), ("one_thread", "one_thread")):
         greatest = max(details["loss_difference"][name].values())
         entries[f"loss_difference_{key}"] = number(greatest, f"{greatest:.2g}")
-    for name in WORDS:
+    for name in _known(report):
         if report[name] is not None:
             entries[name] = number(report[name], _text(name, report[name]))
     return {key: {**entry, "source": SOURCE} for key, entry in entries.items()}
@@ -147,8 +155,26 @@ def _contention(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[
     }
 
 
+def _measure(found: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """What `pepr measure` adds to a training, bare and wrapped trainings side by side, and their energy."""
+    shares = {kind: statistics.median(wrapping.shares(found, kind)) for kind in ("s", "cpu_s")}
+    named = [f"{way}_{kind}" for way in ("bare", "wrapped") for kind in ("s", "cpu_s")]
+    seconds = {name: statistics.median(found[name]) for name in named}
+    ratio = wrapping.energy_ratio(found)
+    return {
+        "measure_clock": number(shares["s"], f"{100 * shares['s']:.2g}%"),
+        "measure_processor": number(shares["cpu_s"], f"{100 * shares['cpu_s']:.2g}%"),
+        **{f"measure_{name}": number(value, f"{value:.1f} s") for name, value in seconds.items()},
+        "measure_energy": number(ratio, f"{100 * ratio:.1f}%", estimate=True),
+    }
+
+
+def _known(report: Mapping[str, Any]) -> list[str]:
+    return [name for name in WORDS if name in report["goals"]]
+
+
 def _count(report: Mapping[str, Any], met: bool) -> int:
-    return sum(_met(report, name) is met for name in WORDS)
+    return sum(_met(report, name) is met for name in _known(report))
 
 
 def _met(report: Mapping[str, Any], name: str) -> bool | None:
@@ -170,7 +196,8 @@ def _text(name: str, value: float) -> str:
 
 def _table(report: Mapping[str, Any]) -> str:
     lines = []
-    for name, words in WORDS.items():
+    for name in _known(report):
+        words = WORDS[name]
         relation, goal = report["goals"][name].split()
         aim = f"{'at least' if relation == '>=' else 'at most'} {_text(name, float(goal))}"
         if report[name] is None:

@@ -109,6 +109,31 @@ def test_the_details_are_tables_and_what_is_estimated_says_so(report):
     assert entries["pocket_energy"]["estimate"] and not entries["loop_vs_bare"]["estimate"]
 
 
+def test_a_report_of_before_a_measure_is_shown_without_it(report):
+    entries = numbers.numbers(report)
+    del report["goals"]["measure_overhead"], report["measure_overhead"]
+    earlier = numbers.numbers(report)
+    assert earlier["goals"]["value"] == entries["goals"]["value"] - 1
+    assert numbers.WORDS["measure_overhead"] not in earlier["table"]["text"]
+
+
+def test_what_a_wrapped_training_takes_is_told_by_the_clock_the_processor_and_the_energy(report):
+    report["details"]["measure"] = {
+        "bare_s": [60.0, 61.0, 62.0],
+        "wrapped_s": [60.5, 61.5, 62.5],
+        "training_s": [60.2, 61.0, 62.0],
+        "bare_cpu_s": [60.0, 60.0, 60.0],
+        "wrapped_cpu_s": [63.0, 63.0, 63.0],
+        "training_cpu_s": [60.0, 60.0, 60.0],
+        "bare_kwh": [1e-4, 1e-4, 1e-4],
+        "recorded_kwh": [1e-4, 1.01e-4, 1.02e-4],
+    }
+    entries = numbers.numbers(report)
+    texts = {name: entries[f"measure_{name}"]["text"] for name in ("clock", "processor", "energy", "bare_s")}
+    assert texts == {"clock": "0.81%", "processor": "5%", "energy": "101.0%", "bare_s": "61.0 s"}
+    assert entries["measure_energy"]["estimate"]
+
+
 def test_every_measure_has_words_and_a_goal():
     assert set(numbers.WORDS) == set(GOALS)
 

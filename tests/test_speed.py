@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import loops, runs, timing
+from benchmarks import loops, runs, timing, wrapping
 from benchmarks.__main__ import RESULTS, combined, thirds
 from pepr.study import execution
 
@@ -48,6 +48,15 @@ def test_both_loops_do_the_same_arithmetic(data_cache, monkeypatch):
     ]
     assert loops.greatest_difference(*found) < 1e-5
     assert loops.greatest_difference([1.0, 2.0, 3.0], [1.0, 2.5, 3.1]) == 0.5
+
+
+@pytest.mark.slow
+def test_a_training_is_measured_bare_and_wrapped_in_turns():
+    found = wrapping.overhead(seconds=2.0, rounds=2)
+    assert set(found) == set(wrapping.NAMES) and all(len(values) == 2 for values in found.values())
+    assert all(share > 0 for kind in ("s", "cpu_s") for share in wrapping.shares(found, kind))
+    assert min(found["wrapped_cpu_s"]) > min(found["training_cpu_s"]) > 1
+    assert wrapping.energy_ratio(found) == pytest.approx(1, abs=0.3)
 
 
 @pytest.mark.slow

@@ -146,17 +146,30 @@ def test_the_processor_time_of_child_processes_is_the_commands(folder):
     assert 1.0 <= record["train_cpu_time_s"] < 2.0
 
 
-def test_the_energy_is_that_of_the_meter_used_directly(folder):
-    """The meter around a command by hand, and the command measured, at once: one command, two meters."""
-    direct = open_meter()
-    with direct.window("direct"):
-        _, record, _ = measured(folder, busy(2.5), meter=None)
-    window = direct.windows["direct"]
-    own_work = window.cpu_time_s - record["train_cpu_time_s"]
-    by_hand = direct.load_model.energy_kwh(window.cpu_time_s - own_work, record["train_time_s"])
-    assert record["energy_cpu_kwh"] == pytest.approx(by_hand[0], rel=0.02)
-    assert record["energy_ram_kwh"] == pytest.approx(by_hand[1], rel=0.02)
-    assert 2.5 <= record["train_cpu_time_s"] <= 1.2 * 2.5 and own_work < 5
+def metered_twice(folder, monkeypatch, arguments, **options):
+    """The record of a command, and the window of a meter that is used directly around the same process."""
+    opened, direct, run = open_meter("cpu"), open_meter("cpu"), measurement.command.run
+
+    def run_between(arguments, listen=None):
+        with direct.window("direct"):
+            return run(arguments, listen)
+
+    monkeypatch.setattr(measurement, "open_meter", lambda device: opened)
+    monkeypatch.setattr(measurement.command, "run", run_between)
+    _, record, _ = measured(folder, arguments, meter=None, **options)
+    return record, direct.windows["direct"]
+
+
+def test_the_energy_of_child_processes_is_that_of_the_meter_used_directly(folder, monkeypatch):
+    record, direct = metered_twice(folder, monkeypatch, busy(2.5))
+    assert_same_energy(record, direct)
+    assert 2.5 <= record["train_cpu_time_s"] <= 1.2 * 2.5
+
+
+def assert_same_energy(record, direct):
+    """Each component and their sum within 2% of what the other meter read."""
+    for name in ("energy_cpu_kwh", "energy_ram_kwh", "energy_kwh"):
+        assert record[name] == pytest.approx(getattr(direct, name), rel=0.02), name
 
 
 def test_the_meter_opens_while_the_command_runs(folder, monkeypatch):
@@ -221,6 +234,18 @@ for epoch in range(30):
     optimiser.step()
     print(f"epoch {epoch}: accuracy {(network(points).argmax(1) == labels).float().mean():.4f}")
 """
+
+
+SHELL = "awk 'BEGIN { for (i = 0; i < 3e7; i++) s += i; print \"score 71%\" }'"
+
+
+@pytest.mark.parametrize("name", ["forest", "linear", "shell"])
+def test_the_energy_of_a_training_is_that_of_the_meter_used_directly(name, folder, tmp_path, monkeypatch):
+    """Of scikit-learn, torch and a shell; `tests/runtimes/others.py` adds Lightning and Hugging Face."""
+    code = {"forest": SKLEARN, "linear": TORCH}.get(name)
+    (tmp_path / "train.py").write_text(code or "")
+    arguments = shell(f"cd {tmp_path} && exec {sys.executable} train.py") if code else shell(SHELL)
+    assert_same_energy(*metered_twice(folder, monkeypatch, arguments))
 
 
 @pytest.fixture(scope="module")
