@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm test-colab test-lowest book check-book lab plan doctor lint lock clean distclean
+.PHONY: help setup reproduce bench test test-slow test-scale test-chaos test-slurm test-colab test-lowest test-others book check-book lab plan doctor lint lock clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ test-colab: setup  ## Install the wheel into Colab's two runtimes as a notebook 
 
 test-lowest: setup  ## The same with the lowest versions that pyproject.toml allows
 	@python -m tests.runtimes lowest
+
+test-others: setup  ## Lightning and Hugging Face under the meter, cards by their formats' validators, in an environment of their own
+	@python -m tests.runtimes others
 
 bench: setup  ## Measure the study's own speed against its limits, about a quarter of an hour
 	@python -m benchmarks

@@ -1,5 +1,7 @@
 """The study in other versions: `python -m tests.runtimes colab-3.13` makes an environment of them, installs
-the wheel as the notebooks' first cell does, says what that replaced, runs notebooks and tests there."""
+the wheel as the notebooks' first cell does, says what that replaced, runs notebooks and tests there.
+
+`others` is an environment beside packages of other projects that the study works with and does not need."""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from packaging.requirements import Requirement
 CHECKOUT = Path(__file__).parents[2]
 HERE = CHECKOUT / "_build" / "runtimes"
 LOWEST = "lowest"
-LOWEST_PYTHON = "3.11"
+OTHERS = "others"
+OLDEST_PYTHON = "3.11"
 NOT_OURS = ("ipykernel", "nbclient")
 """What runs a notebook where the study itself asks for no version of it."""
 CORE_TESTS = (
@@ -30,6 +33,7 @@ CORE_TESTS = (
     "tests/runs",
     "tests/tables",
 )
+OTHERS_TESTS = ("tests/runtimes/others.py",)
 RUN_NOTEBOOK = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -70,23 +74,28 @@ def check(name: str) -> None:
     run([*pip, *versions_of(name, folder)], "installing the runtime")
     wheel = build_wheel(python, folder)
     before = installed(python)
-    if name == LOWEST:
+    if name in (LOWEST, OTHERS):
         run([*pip, f"pepr[pocket] @ {wheel.as_uri()}"], "installing the wheel")
     else:
         print(first_cell(python, wheel, folder), end="")
-    after = installed(python)
-    report(name, before, after)
+    report(name, python, before, installed(python))
+    if name != OTHERS:
+        run_notebooks(name, python, folder)
+    run([*pip, "pytest", "hypothesis", "scikit-image"], "installing what the tests need")
+    tests = OTHERS_TESTS if name == OTHERS else CORE_TESTS
+    run([str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], "the tests", cwd=CHECKOUT)
+    print(f"{name}: all of it ran", flush=True)
+
+
+def run_notebooks(name: str, python: Path, folder: Path) -> None:
     for notebook in sorted((CHECKOUT / "notebooks").glob("0*.ipynb")):
         run([str(python), "-c", RUN_NOTEBOOK, str(notebook)], notebook.name, cwd=folder)
         print(f"{name}: {notebook.name} ran", flush=True)
-    run([*pip, "pytest", "hypothesis", "scikit-image"], "installing what the tests need")
-    run([str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE_TESTS], "the tests", cwd=CHECKOUT)
-    print(f"{name}: notebooks and tests ran", flush=True)
 
 
 def python_of(name: str) -> str:
     """The Python of a runtime: on the path, or kept by pyenv."""
-    version = LOWEST_PYTHON if name == LOWEST else name.partition("-")[2]
+    version = name.partition("-")[2] or OLDEST_PYTHON
     kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
     if kept:
         return str(kept[-1])
@@ -139,8 +148,8 @@ def installed(python: Path) -> dict[str, str]:
     return {package["name"].lower(): package["version"] for package in found}
 
 
-def report(name: str, before: dict[str, str], after: dict[str, str]) -> None:
-    """Print what the installation added and what it replaced."""
+def report(name: str, python: Path, before: dict[str, str], after: dict[str, str]) -> None:
+    """Print the runtime, what the installation added and what it replaced."""
     added = {package: version for package, version in after.items() if package not in before}
     replaced = {
         package: f"{version} -> {after.get(package)}"
@@ -149,6 +158,9 @@ def report(name: str, before: dict[str, str], after: dict[str, str]) -> None:
     }
     if "pepr" not in added:
         raise RuntimeFailed("the package is not installed")
+    asked = subprocess.run([str(python), "-V"], capture_output=True, text=True, check=True)
+    runtime = ", ".join(f"{package} {version}" for package, version in sorted(before.items()))
+    print(f"{name}: {asked.stdout.strip()} with {runtime}")
     print(f"{name}: installed {', '.join(f'{package} {added[package]}' for package in sorted(added))}")
     words = ", ".join(f"{package} {replaced[package]}" for package in sorted(replaced)) or "nothing"
     print(f"{name}: replaced {words}", flush=True)

@@ -7,6 +7,7 @@ import sys
 import jsonschema
 import pytest
 import yaml
+from codecarbon.output_methods.boamps.models import BoAmpsReport
 
 from pepr.errors import InputError
 from pepr.runs.results import Results, reference_folder
@@ -37,6 +38,15 @@ def test_every_card_is_valid_by_its_schema(pocket, form, setting, country):
     text = cards.render(cards.training_of(pocket, MODEL, setting, country=country), form)
     card = next(yaml.safe_load_all(text)) if form == "model-card" else json.loads(text)
     jsonschema.validate(card, cards.schema(form))
+
+
+@pytest.mark.parametrize("setting", ["elpv", "elpv_pt"])
+def test_a_boamps_report_has_the_fields_that_codecarbon_knows_of_it(pocket, setting):
+    """No package carries the published schemas of BoAmps; CodeCarbon's classes have all of their fields."""
+    report = cards.boamps(cards.training_of(pocket, MODEL, setting, country="DNK"))
+    assert BoAmpsReport.from_dict(report).to_dict() == report
+    with pytest.raises(TypeError):
+        BoAmpsReport.from_dict(spoil(report, ("measures", 0, "estimated"), "yes"))
 
 
 def consumption(card):
