@@ -23,7 +23,12 @@ from pepr.study import profile as study_profile, progress, recovery
 from pepr.study.notebooks import execute_notebook
 
 
-def run_one(profile: study_profile.Profile, run_id: str, notebook: Path, say: Any = print) -> dict[str, Any]:
+def run_one(
+    profile: study_profile.Profile,
+    run_id: str,
+    notebook: Path,
+    say: Callable[[str], None] = progress.say,
+) -> dict[str, Any]:
     """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
 
     Returns the record. Nothing that the notebook, its kernel or the machine's memory does to the run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -35,6 +36,12 @@ class LabelledLines:
 
     def flush(self) -> None:
         """A line that is not whole waits for its end."""
+
+
+def say(line: str) -> None:
+    """A line on standard output in one write, since runs that go on side by side share it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def label(spec: RunSpec, specs: list[RunSpec]) -> str:

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from conftest import fail, simulated_run
@@ -38,6 +39,14 @@ def test_the_lines_of_processes_that_print_at_once_never_mix():
         lines = stream.read().splitlines()
     assert all(process.wait() == 0 for process in running)
     assert sorted(lines) == ["Aa line in two parts"] * 300 + ["Ba line in two parts"] * 300
+
+
+def test_a_line_of_a_run_is_one_write(monkeypatch):
+    """Two writes, of a text and of its end, let another run's line in between."""
+    written = []
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(write=written.append, flush=lambda: None))
+    progress.say("[1/2] begun")
+    assert written == ["[1/2] begun\n"]
 
 
 def test_a_run_is_known_by_its_place_in_the_profile():
