@@ -12,7 +12,6 @@ from pepr import models, runs, study, training
 from pepr.audit import gates
 from pepr.machine import description
 from pepr.runs import metrics
-from pepr.runs.columns import LATER_COLUMNS
 
 RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -22,13 +21,15 @@ def table():
     return RESULTS.table
 
 
-def test_it_is_the_whole_grid_of_its_profile_and_every_run_is_ok(table):
-    specs = study.grid(study.load("pocket"))
-    if table["split"].isna().all():  # older than the baselines, too
-        specs = [spec for spec in specs if spec.model not in models.BASELINES]
-    made = {(row.model, row.setting, row.seed) for row in table.itertuples()}
-    assert made == {(spec.model, spec.setting, spec.seed) for spec in specs}
-    assert len(table) >= 18 and (table["status"] == "ok").all()
+def test_it_is_the_whole_grid_of_its_profile_on_all_five_splits_and_every_run_is_ok(table):
+    specs = study.grid(study.restrict(study.load("pocket"), seeds=range(5)))
+    assert set(table["run_id"]) == {spec.run_id for spec in specs}
+    assert (table["status"] == "ok").all()
+
+
+def test_all_models_of_a_setting_have_equal_seeds_and_splits(table):
+    units = table.groupby(["setting", "model"])[["seed", "split"]].agg(sorted)
+    assert all(seeds == splits == [0, 1, 2, 3, 4] for seeds, splits in units.itertuples(index=False))
 
 
 def test_no_committed_number_was_altered_since_it_was_packed():
@@ -41,8 +42,9 @@ def test_the_table_is_what_the_records_say(table):
 
 
 def test_every_gate_holds(table):
+    """But one, which judges what a network learned and not what was measured: the book counts those rows."""
     broken = gates.gates(table)
-    assert broken.query("gate != 'constant predictor'").empty, broken.to_string()
+    assert set(broken["gate"]) <= {gates.DID_LEARN}, broken.to_string()
 
 
 def test_no_run_shared_the_processor_and_all_were_made_on_one_machine(table):
@@ -56,8 +58,6 @@ def test_every_number_of_performance_follows_from_the_predictions(table):
         assert len(labels) == row["n_test"]
         expected = metrics.performance(probabilities.astype(np.float64), labels.astype(np.int64))
         for name, value in expected.items():
-            if name in LATER_COLUMNS and pd.isna(row[name]):
-                continue
             assert row[name] == pytest.approx(value, abs=1e-6), (row["run_id"], name)
         assert row["test_auroc"] == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), abs=1e-6)
 
@@ -80,20 +80,17 @@ def test_records_carry_versions_hashes_and_revision():
         assert (record["weights_sha256"] is not None) == record["pretrained"]
 
 
-def test_pretraining_helps_the_model_that_was_repeated(table):
-    lite0 = table.query("model == 'tf_efficientnet_lite0' and train_fraction == 1")
-    means = lite0.groupby("pretrained")["test_accuracy"].mean()
-    assert (lite0.groupby("pretrained")["seed"].nunique() == 3).all()
-    assert means[True] > means[False]
+def test_pretraining_helps_the_two_networks_that_were_repeated_both_ways(table):
+    whole = table.query("model in ('tf_efficientnet_lite0', 'mobilenetv2_100') and train_fraction == 1")
+    means = whole.groupby(["model", "pretrained"])["test_auroc"].mean().unstack()
+    assert len(means) == 2 and (means[True] > means[False]).all()
 
 
 @pytest.mark.alone
 def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monkeypatch):
     """From its record alone. On other hardware floating point sums differ, and the record says so."""
-    records = [record for record in RESULTS.records() if "split" in record]
-    if not records:
-        pytest.skip("its runs are older than the heads and the splits of today, and are not made again")
-    record = min(records, key=lambda record: record["train_time_s"])
+    networks = [record for record in RESULTS.records() if record["model"] not in models.BASELINES]
+    record = min(networks, key=lambda record: record["train_time_s"])
     if record["hardware"] != description.hardware() or record["software"] != description.software():
         pytest.skip(f"made on {record['hardware']} with {record['software']}")
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
