@@ -181,3 +181,25 @@ def results(tmp_path, monkeypatch, data_cache):
     for path in data_cache.iterdir():
         os.link(path, target / path.name)
     return tmp_path / "results"
+
+
+@pytest.fixture(scope="session")
+def authors_tables():
+    """The authors' published tables."""
+    from pepr import published
+
+    return published.load()
+
+
+@pytest.fixture(scope="session")
+def authors_results(authors_tables):
+    """The authors' runs, as published."""
+    return authors_tables.results
+
+
+@pytest.fixture(scope="session")
+def recorded(authors_results):
+    """The history of the authors' runs."""
+    from pepr.published import history
+
+    return history.load(authors_results)

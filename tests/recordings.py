@@ -1,9 +1,16 @@
-"""Made-up recordings of runs, as the authors' repository would hold them."""
+"""The authors' tables and their history, where they are at hand, and made-up recordings of runs."""
 
 import pandas as pd
+import pytest
 
+from pepr import published
 from pepr.published import history
 from pepr.published.tables import TEST_COLUMNS
+
+needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+needs_history = pytest.mark.skipif(
+    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
+)
 
 
 def row(model: str, time: float, energy: float, **more: object) -> dict[str, object]:

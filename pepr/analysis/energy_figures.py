@@ -12,11 +12,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pepr.analysis import wall
 from pepr.display.marks import FAILED, SHARED_NAME, failed_entries
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.quantities import VALIDATION
@@ -175,11 +177,21 @@ def _stacked_bars(
         axes.barh(totals.index, block["energy_wh"].fillna(0), left=start, height=0.68, **style)
         start = start + block["energy_wh"].fillna(0)
         handles.append(Patch(**style, label=f"{words[part]}{' (estimated)' if guessed else ''}"))
+    handles += _wall_band(axes, totals[means["estimated"].groupby("model").min()[totals.index] > 0])
     axes.set(xlabel="Energy (Wh)")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     legend_below(figure, [*handles, *failed_entries(failed)])
     return figure
+
+
+def _wall_band(axes: Axes, estimated: pd.Series) -> list[Patch]:
+    """Where a meter on the wall may be, for the bars by model whose every part is estimated; its entry."""
+    if estimated.empty:
+        return []
+    grey = {"color": PALETTE["grey"], "alpha": 0.35}
+    axes.hlines(estimated.index, *wall.band(estimated), lw=7, **grey)
+    return [Patch(**grey, label="where a meter on the wall may be, by a prior (estimated)")]
 
 
 def _lighter(colour: str) -> tuple[float, float, float]:

@@ -110,7 +110,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     median = float(full["inferences_to_outweigh_training"].median())
     out["break_even_inferences"] = number(median, count(median), estimated)
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
-    return out | grids | _target_numbers(records, estimated)
+    return out | grids | water_numbers(table) | _target_numbers(records, estimated)
 
 
 def pepr_numbers(
@@ -148,6 +148,18 @@ def _grid_numbers(bill: Mapping[str, Any], country: str) -> Numbers:
     for name, row in (("grid_lowest", lowest), ("grid_highest", highest)):
         out[f"{name}_country"] = number(row["country"], row["country"])
     return out
+
+
+def water_numbers(table: pd.DataFrame) -> Numbers:
+    """The litres of all trainings, where a factor was given for any of them."""
+    factors = table["water_l_per_kwh"].dropna().unique()
+    if not len(factors):
+        return {}
+    litres = float(table["water_l"].sum())
+    return {
+        "bill_water": number(litres, amount("W", litres), True),
+        "water_factor": _text(" and ".join(f"{factor:g} L/kWh" for factor in sorted(factors))),
+    }
 
 
 def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Numbers:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepr.analysis import claims, energy, numbers, resampling, scores, standings
+from pepr.analysis import claims, energy, numbers, resampling, scores, standings, wall
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
@@ -53,6 +53,11 @@ class Analysis:
     @cached_property
     def rank_changes(self) -> pd.DataFrame:
         return scores.rank_differences(self.scores)
+
+    @cached_property
+    def wall_ranks(self) -> pd.DataFrame:
+        """How far ranks by PePR-E may be from those of a meter on the wall."""
+        return wall.rank_intervals(self.scores)
 
     @cached_property
     def peaks(self) -> list[resampling.PeakLocation]:
@@ -99,7 +104,8 @@ class Analysis:
     def numbers(self, stage: str) -> numbers.Numbers:
         """The numbers that a stage lets prose quote."""
         if stage == "03_energy":
-            return numbers.energy_numbers(self.results, self.country)
+            known = numbers.energy_numbers(self.results, self.country)
+            return known | wall.numbers(known["bill_total"]["value"], self.wall_ranks)
         ranked = numbers.pepr_numbers(self.results, self.scores, self.peaks, self.claims, self.rank_changes)
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 

@@ -44,7 +44,7 @@ def carbon_unit(view: View) -> list[Finding]:
         return []
     guess = guessed_unit(view)
     own = intensity * guess[0] if guess else intensity
-    rows = np.flatnonzero((own < LEAST_INTENSITY) | (own > LARGEST_INTENSITY))
+    rows = np.flatnonzero(_of_no_grid(own))
 
     def explain(row: int) -> str:
         low, high = GRID_INTENSITIES
@@ -70,9 +70,8 @@ def carbon_fallback(view: View) -> list[Finding]:
     intensity = view.intensity
     if intensity is None or np.isfinite(intensity).sum() < 2 or np.nanstd(intensity) < 1e-6:
         return []
-    nearest = np.array(sorted(FALLBACK_INTENSITIES))
-    near = np.abs(intensity[:, None] - nearest[None, :])
-    is_fallback = (near <= 1e-4).any(axis=1)
+    fallback = _fallback(intensity)
+    is_fallback = np.isfinite(fallback)
     if (~is_fallback & np.isfinite(intensity)).sum() == 0:
         return []
     local = np.nanmedian(intensity[~is_fallback])
@@ -84,7 +83,7 @@ def carbon_fallback(view: View) -> list[Finding]:
         lambda row: local,
         lambda row: (
             f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
-            f"{FALLBACK_INTENSITIES[nearest[np.argmin(near[row])]]}, where other rows have about "
+            f"{FALLBACK_INTENSITIES[float(fallback[row])]}, where other rows have about "
             f"{local:.0f}. The grams, and any score made from them, compare where the meter found no local "
             "value, not the models."
         ),
@@ -133,15 +132,11 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
     agree = known & (np.abs(intensity / middle - 1) < 0.01)
     if not off.any() or off.sum() > 0.2 * known.sum() or agree.sum() + off.sum() < known.sum():
         return []
-    countries, outside = (
-        view.texts("country"),
-        (intensity < LEAST_INTENSITY) | (intensity > LARGEST_INTENSITY),
-    )
+    countries = view.texts("country")
     rest = {name for name, same in zip(countries or [], agree, strict=False) if same}
-    near = np.abs(intensity[:, None] - np.array(list(FALLBACK_INTENSITIES))[None, :]).min(axis=1)
     rows = [
         int(row)
-        for row in np.flatnonzero(off & ~outside & (near > 1e-4))
+        for row in np.flatnonzero(off & ~_of_no_grid(intensity) & ~np.isfinite(_fallback(intensity)))
         if countries is None or countries[row] in rest
     ]
     return view.findings(
@@ -169,8 +164,8 @@ def carbon_of_other_country(view: View) -> list[Finding]:
     usual = np.array([averages.get(name.upper(), np.nan) for name in countries])
     with np.errstate(invalid="ignore"):
         ratio = intensity / usual
-        possible = (intensity >= LEAST_INTENSITY) & (intensity <= LARGEST_INTENSITY)
-        rows = np.flatnonzero(((ratio > COUNTRY_RATIO) | (ratio < 1 / COUNTRY_RATIO)) & possible)
+        unlike = (ratio > COUNTRY_RATIO) | (ratio < 1 / COUNTRY_RATIO)
+    rows = np.flatnonzero(unlike & ~_of_no_grid(intensity))
     return view.findings(
         rows,
         WARNING,
@@ -224,3 +219,15 @@ def carbon_intensity_varies(view: View) -> list[Finding]:
             )
         )
     return found
+
+
+def _of_no_grid(intensity: np.ndarray) -> np.ndarray:
+    """Which intensities [rows] no grid has; none where the intensity is not known."""
+    return (intensity < LEAST_INTENSITY) | (intensity > LARGEST_INTENSITY)
+
+
+def _fallback(intensity: np.ndarray) -> np.ndarray:
+    """The constant that a meter falls back on, where an intensity is one, else NaN: [rows]."""
+    constants = np.array(list(FALLBACK_INTENSITIES))
+    distance = np.abs(intensity[:, None] - constants[None, :])
+    return np.where((distance <= 1e-4).any(axis=1), constants[distance.argmin(axis=1)], np.nan)

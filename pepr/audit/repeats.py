@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pepr.audit.finding import WARNING, Finding
-from pepr.audit.registry import EXPLANATIONS
+from pepr.audit.registry import named
 from pepr.audit.roles import Columns
 from pepr.tables.dialect import MISSING
 from pepr.tables.keys import Keys, key_columns
 from pepr.tables.reader import Reader
-
-EXPLANATIONS["repeated_row"] = (
-    "A row that is there twice, alike in every cell. Means and ranks count it twice."
-)
-EXPLANATIONS["repeated_run"] = (
-    "Several rows of one run, each going on where the last stopped. A sum counts the run several times; the "
-    "last row holds it."
-)
 
 
 def without_repeats(
@@ -33,15 +25,16 @@ def without_repeats(
     """
     numbered = [name for name in ("index", "Unnamed: 0") if name in table.columns]
     copies = table.drop(columns=numbered).duplicated().to_numpy()
-    found = [_finding("repeated_row", table, columns, row, _COPY) for row in np.flatnonzero(copies)]
+    found = repeated_row(table, columns, np.flatnonzero(copies))
     names = list(key) or key_columns(reader.header)
     if not key and names and names[0] != "run_id" and columns.model not in names:
         names = [columns.model, *names]
     names = [name for name in names if name in table.columns]
     kept = table[~copies]
     if names == ["run_id"]:
-        kept, steps = _last_of_runs(kept, columns)
-        found += steps
+        earlier = _earlier_of_runs(kept, columns)
+        found += repeated_run(table, columns, kept.index[earlier])
+        kept = kept[~earlier]
     if names and _repeated(kept, names).any():
         roles = (columns.energy, columns.carbon, columns.time, *columns.performance, *columns.memory)
         check = Keys(reader, names, [name for name in roles if name])
@@ -53,21 +46,33 @@ def without_repeats(
     return kept.reset_index(drop=True), found
 
 
-_COPY = "Every cell of this row is that of an earlier one: the same run, there twice."
+@named("A row that is there twice, alike in every cell. Means and ranks count it twice.")
+def repeated_row(table: pd.DataFrame, columns: Columns, rows: Iterable[int]) -> list[Finding]:
+    text = "Every cell of this row is that of an earlier one: the same run, there twice."
+    return [_finding(table, columns, row, columns.model, text) for row in rows]
+
+
+@named(
+    "Several rows of one run, each going on where the last stopped. A sum counts the run several times; the "
+    "last row holds it."
+)
+def repeated_run(table: pd.DataFrame, columns: Columns, rows: Iterable[int]) -> list[Finding]:
+    text = "A later row of the same run goes on from this one: keep the last, as --keep-last does."
+    return [_finding(table, columns, row, columns.run or columns.model, text) for row in rows]
 
 
 def _repeated(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     known = table[list(names)].astype(str)
-    named = ~known.apply(lambda column: column.str.lower().isin(MISSING)).all(axis=1)
-    return named & table.duplicated(list(names))
+    has_key = ~known.apply(lambda column: column.str.lower().isin(MISSING)).all(axis=1)
+    return has_key & table.duplicated(list(names))
 
 
-def _last_of_runs(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, list[Finding]]:
-    """Rows of one run_id and model whose energy or time only grows, by their last row."""
+def _earlier_of_runs(table: pd.DataFrame, columns: Columns) -> pd.Series:
+    """Which rows are of a run_id and model whose energy or time only grows, and not its last: [rows]."""
     same = [name for name in dict.fromkeys(("run_id", columns.model)) if name in table.columns]
     again = _repeated(table, same)
     if not again.any():
-        return table, []
+        return again
     grown = [name for name in (columns.energy, columns.time) if name]
     members = table[_repeated(table.iloc[::-1], same).iloc[::-1] | again]
     growing = [
@@ -76,14 +81,10 @@ def _last_of_runs(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, 
         if grown and all((rows[name].astype(float).diff().dropna() >= 0).all() for name in grown)
     ]
     is_step = pd.Series(list(table[same].itertuples(index=False, name=None)), index=table.index).isin(growing)
-    earlier = is_step & _repeated(table.iloc[::-1], same).iloc[::-1]
-    text = "A later row of the same run goes on from this one: keep the last, as --keep-last does."
-    found = [_finding("repeated_run", table, columns, row, text) for row in table.index[earlier]]
-    return table[~earlier], found
+    return is_step & _repeated(table.iloc[::-1], same).iloc[::-1]
 
 
-def _finding(check: str, table: pd.DataFrame, columns: Columns, row: int, text: str) -> Finding:
+def _finding(table: pd.DataFrame, columns: Columns, row: int, named_by: str, text: str) -> Finding:
     setting = str(table.loc[row, columns.setting]) if columns.setting else None
-    named = [columns.run] if check == "repeated_run" and columns.run else [columns.model]
     model = str(table.loc[row, columns.model])
-    return Finding(WARNING, setting, model, named, row + 1, None, f"Row {row + 1}: {text}", check=check)
+    return Finding(WARNING, setting, model, [named_by], int(row) + 1, None, f"Row {row + 1}: {text}")

@@ -1,4 +1,4 @@
-"""The rules that each built page must keep and that need no browser: words, alternatives, numbers, weight."""
+"""The rules that each built page must keep and that axe has not: words, pictures, numbers, weight."""
 
 from __future__ import annotations
 
@@ -45,19 +45,9 @@ def read_numbers(html: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def has_title(page: Page) -> list[str]:
-    title = page.soup.find("title")
-    return [] if title and title.get_text(strip=True) else ["no title"]
-
-
 def has_description(page: Page) -> list[str]:
     found = page.soup.find("meta", attrs={"name": "description"})
     return [] if found and (found.get("content") or "").strip() else ["no description"]
-
-
-def has_language(page: Page) -> list[str]:
-    root = page.soup.find("html")
-    return [] if root and root.get("lang") else ["the language is not named"]
 
 
 def has_one_heading(page: Page) -> list[str]:
@@ -125,9 +115,7 @@ def is_light(page: Page) -> list[str]:
 
 
 RULES: Mapping[str, Callable[[Page], list[str]]] = {
-    "title": has_title,
     "description": has_description,
-    "language": has_language,
     "one heading": has_one_heading,
     "alternatives": has_alternatives,
     "captions": has_captions,

@@ -165,12 +165,5 @@ def across_sets(identity: np.ndarray, split: np.ndarray) -> dict[tuple[str, str]
     return {(early, late): len(members[early] & members[late]) for early, late in PAIRS}
 
 
-def without_duplicates(identity: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """The split [n], in which training images that are in validation or test too, by their identity [n],
-    are marked `duplicate` and so belong to no set."""
-    elsewhere = np.isin(identity, identity[(split == "val") | (split == "test")])
-    return np.where((split == "train") & elsewhere, "duplicate", split)
-
-
 def _auroc(value: float | None) -> str:
     return "unknown: a class is absent" if value is None else f"{value:.3f}"

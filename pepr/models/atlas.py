@@ -1,12 +1,12 @@
 """The atlas: what one training step of each model needs, worked out from shapes, once, without a GPU.
 
 `pepr/reference/atlas.csv` holds a row for each model and image size; reading it needs no torch. Making it
-does: `pepr step atlas` simulates each step on torch's meta device (`pepr.simulation`).
+does: `pepr step atlas` simulates each step on torch's meta device (`pepr.models.simulation`).
 
 FLOPs, activation bytes, working bytes and bytes moved are for one image and grow in proportion to the batch.
 The numbers of operations do not depend on the batch, nor do `working_bytes_fixed` (gradients alive at the
 fullest moment), `fine_tuned_params` and `buffer_bytes`. A smaller batch may move that fullest moment to
-the optimiser's step, which `pepr.cost` considers.
+the optimiser's step, which `pepr.costs.model` considers.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FILE = "atlas.csv"
 VERSIONED = ("torch", "timm")
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One row of the atlas; units as in `pepr.simulation.Step`, which says what each number is.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """One training step, by image and fixed.
 
-    `num_params` counts parameters with 1,000 classes, as published; `fine_tuned_params` those of the
-    network that is trained, with two classes. `software` names the versions that made the row.
+    FLOPs are of the forward pass of one image, a multiply-add counting two; bytes moved are what the
+    operations of forward and backward read and write for one image; `activation_bytes` is what autograd
+    keeps of one image for the backward pass, each storage once, parameters and buffers left out.
+    At the fullest moment of the step `working_bytes_per_image` is alive for every image and
+    `working_bytes_fixed` besides (gradients so far; neither parameters nor buffers).
     """
 
-    model: str
-    image_size: int
-    num_params: int
     fine_tuned_params: int
     buffer_bytes: int
     flops: int
@@ -54,10 +54,24 @@ class Entry:
     matmul_bytes: int
     forward_ops: int
     backward_ops: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry(Step):
+    """One row of the atlas: the step of a model at an image size in pixels.
+
+    `num_params` counts parameters with 1,000 classes, as published; `fine_tuned_params` those of the
+    network that is trained, with two classes. `software` names the versions that made the row.
+    """
+
+    model: str
+    image_size: int
+    num_params: int
     software: str
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
+STEP = tuple(field.name for field in dataclasses.fields(Step))
+COLUMNS = ("model", "image_size", "num_params", *STEP, "software")
 
 
 @functools.cache
@@ -188,5 +202,5 @@ def assemble(part: Path) -> str:
     for model in model_space():
         for size in IMAGE_SIZES:
             if (model, size) in entries:
-                writer.writerow(dataclasses.astuple(entries[model, size]))
+                writer.writerow([getattr(entries[model, size], name) for name in COLUMNS])
     return text.getvalue()

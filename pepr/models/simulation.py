@@ -12,7 +12,6 @@ import contextlib
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from pepr.errors import InputError
+from pepr.models.atlas import Step
 
 BATCH = 37
 """A prime that divides no layer's width: a tensor whose size it divides grows with the batch."""
@@ -32,34 +32,6 @@ LARGE_KERNEL = 5
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.convolution, aten.convolution_backward)
 MATRIX_PRODUCTS = (aten.mm, aten.bmm, aten.addmm, aten.baddbmm)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One training step, by image and fixed.
-
-    FLOPs are of the forward pass of one image, a multiply-add counting two; bytes moved are what the
-    operations of forward and backward read and write for one image; `activation_bytes` is what autograd
-    keeps of one image for the backward pass, each storage once, parameters and buffers left out.
-    At the fullest moment of the step `working_bytes_per_image` is alive for every image and
-    `working_bytes_fixed` besides (gradients so far; neither parameters nor buffers).
-    """
-
-    fine_tuned_params: int
-    buffer_bytes: int
-    flops: int
-    conv_flops: int
-    pointwise_flops: int
-    matmul_flops: int
-    large_depthwise_flops: int
-    activation_bytes: int
-    working_bytes_per_image: int
-    working_bytes_fixed: int
-    bytes_moved: int
-    grouped_bytes: int
-    matmul_bytes: int
-    forward_ops: int
-    backward_ops: int
 
 
 def simulate(network: nn.Module, image_size: int, checkpointing: bool = False) -> Step:

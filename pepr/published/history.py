@@ -62,7 +62,7 @@ def files() -> pd.DataFrame:
 
 def at_hand(source: str | Path = "auto") -> bool:
     """True when every file lies in a folder here or was downloaded before."""
-    return all(_local(name, source) is not None for name in files()["name"])
+    return all(local_file(name, source) is not None for name in files()["name"])
 
 
 def load(results: pd.DataFrame, source: str | Path = "auto") -> History:
@@ -263,13 +263,8 @@ def _recording(path: Path) -> pd.DataFrame:
     return table[table["train_time"] > 0]
 
 
-def local_folder() -> Path | None:
-    """The folder in which all files lie, if there is one."""
-    names = list(files()["name"])
-    return next((f for f in _folders() if all((f / name).exists() for name in names)), None)
-
-
-def _local(name: str, source: str | Path) -> Path | None:
+def local_file(name: str, source: str | Path = "auto") -> Path | None:
+    """Where a file lies in a folder here, or was downloaded to before; None where it does not."""
     folders = [Path(source).expanduser()] if str(source) != "auto" else _folders()
     return next((folder / name for folder in folders if (folder / name).exists()), None)
 
@@ -286,7 +281,7 @@ def _cache() -> Path:
 
 
 def _found(name: str, commit: str, path: str, digest: str, source: str | Path) -> Path:
-    local = _local(name, source)
+    local = local_file(name, source)
     if local is None:
         if str(source) != "auto":
             raise DataUnavailable(f"{source}: no {name} there; {_by_hand()}")

@@ -124,11 +124,6 @@ def more_is_better(name: str) -> bool:
     return bool(words & PERFORMANCES) and not words & COSTS
 
 
-def model_column(header: Sequence[str]) -> str | None:
-    """The column that names the model, where one has a name that says so."""
-    return next((name for known in MODEL_NAMES for name in header if name.lower() == known), None)
-
-
 def seed_column(header: Sequence[str]) -> str | None:
     """The column that holds a run's seed."""
     return next((name for name in header if name.lower() in SEED_NAMES), None)

@@ -292,6 +292,22 @@ def _written(done: Survey) -> Iterator[tuple[int, Block, int]]:
             row += 1
 
 
+def _rows(
+    done: Survey, kept: list[str], scores: np.ndarray, performance: str, resources: Sequence[str]
+) -> Iterator[tuple[Block, int, list[str], list[int], list[float]]]:
+    """Every row to be written: its block and its place there, its cells, over how many seeds it is averaged
+    where it is, and its scores."""
+    places = [done.reader.position(name) for name in kept]
+    whole = kept is done.reader.header
+    for row, block, at in _written(done):
+        cells = block.lines[at].cells
+        cells = cells if whole else [cells[i] for i in places]
+        if done.averaged:
+            cells = _with_means(cells, kept, done, row, performance, resources)
+        seeds = [int(done.seeds[row])] if done.averaged else []
+        yield block, at, cells, seeds, scores[row].tolist()
+
+
 def _csv_rows(
     output: TextIO,
     done: Survey,
@@ -303,15 +319,8 @@ def _csv_rows(
 ) -> int:
     writer, count = writer_of(output), 0
     writer.writerow([*kept, *([SEEDS] if done.averaged else []), *added])
-    places = [done.reader.position(name) for name in kept]
-    whole = kept is done.reader.header
-    for row, block, at in _written(done):
-        cells = block.lines[at].cells
-        cells = cells if whole else [cells[i] for i in places]
-        if done.averaged:
-            cells = _with_means(cells, kept, done, row, performance, resources)
-        texts = ["" if math.isnan(value) else repr(value) for value in scores[row].tolist()]
-        writer.writerow([*cells, *([int(done.seeds[row])] if done.averaged else []), *texts])
+    for _, _, cells, seeds, values in _rows(done, kept, scores, performance, resources):
+        writer.writerow([*cells, *seeds, *map(_or_empty, values)])
         count += 1
     return count
 
@@ -338,25 +347,19 @@ def _json_rows(
     resources: Sequence[str],
 ) -> int:
     """A JSON list, one object a row; columns of numbers become numbers, missing cells null."""
-    places = [done.reader.position(name) for name in kept]
     kinds = [name in done.numeric for name in kept]
     read = [name for name in kept if name in (performance, *resources)]
     names, count = [*kept, *([SEEDS] if done.averaged else []), *added], 0
-    values: dict[str, np.ndarray] = {}
+    texts: dict[str, np.ndarray] = {}
     last: Block | None = None
-    for row, block, at in _written(done):
+    for block, at, cells, seeds, values in _rows(done, kept, scores, performance, resources):
         if block is not last:
-            values, last = {name: block.floats(name) for name in read}, block
-        cells = [block.lines[at].cells[i] for i in places]
-        if done.averaged:
-            cells = _with_means(cells, kept, done, row, performance, resources)
+            texts, last = {name: block.floats(name) for name in read}, block
         objects = [_json_value(cell, kind) for cell, kind in zip(cells, kinds, strict=True)]
         if not done.averaged:
-            _replace_read(objects, kept, kinds, values, at)
-        numbers = [None if math.isnan(value) else value for value in scores[row].tolist()]
-        entry = dict(
-            zip(names, [*objects, *([int(done.seeds[row])] if done.averaged else []), *numbers], strict=True)
-        )
+            _replace_read(objects, kept, kinds, texts, at)
+        numbers = [None if math.isnan(value) else value for value in values]
+        entry = dict(zip(names, [*objects, *seeds, *numbers], strict=True))
         output.write(("[\n" if not count else ",\n") + json.dumps(entry, ensure_ascii=False))
         count += 1
     output.write("\n]\n")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr.audit import Finding, audit_file, exit_status
+from pepr.audit import Finding, audit_file, exit_status, to_json
 from pepr.audit.power import card_power_w, ceiling_w, processor_power_w, watts
 from pepr.errors import InputError
 from pepr.tables.dialect import Options
@@ -217,6 +217,7 @@ def test_eight_cards_may_draw_eight_times_as_much():
 def test_a_row_that_is_there_twice_is_a_warning(tmp_path):
     found = audited(tmp_path, "model,acc,kwh\nant,0.8,0.01\nbee,0.9,0.02\nant,0.8,0.01\n")
     assert [(f.check, f.model, f.value) for f in found] == [("repeated_row", "ant", 3)]
+    assert json.loads(to_json(found))[0]["explanation"].startswith("Row 3:")
 
 
 def test_one_name_for_two_results_is_refused(tmp_path):

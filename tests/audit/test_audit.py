@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_tables import EPOCHS, N_TEST, sound_table
+from recordings import needs_tables
 
 from pepr import audit, cli, published
 from pepr.audit import registry
@@ -25,7 +26,6 @@ from pepr.published.audit import (
     superseded_column,
 )
 
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 TESTS = [f"test_{epoch:02d}" for epoch in range(EPOCHS)]
 SHAPE = ["check", "severity", "setting", "model", "columns", "value", "expected", "explanation"]
 SHAPE += ["origin", "verdict", "cause"]

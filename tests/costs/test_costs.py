@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from recordings import needs_tables
 from typer.testing import CliRunner
 
 from pepr import cli, published
@@ -14,8 +15,6 @@ from pepr.costs import calibration, fit, model as cost, prediction
 from pepr.errors import InputError
 from pepr.models import atlas
 from pepr.runs.results import Results, reference_folder
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 @pytest.fixture(scope="module")

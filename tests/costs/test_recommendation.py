@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from recordings import needs_tables
 from typer.testing import CliRunner
 
 from pepr import cli, published
 from pepr.costs import recommendation
 from pepr.costs.recommendation import Budget
 from pepr.errors import DataUnavailable, InputError
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 @pytest.fixture(scope="module")

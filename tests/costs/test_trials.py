@@ -6,13 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.costs import recommendation, trials
 from pepr.costs.recommendation import Budget
 from pepr.errors import DataUnavailable, InputError
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 @pytest.fixture(scope="module")

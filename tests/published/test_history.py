@@ -4,26 +4,11 @@ import shutil
 
 import pandas as pd
 import pytest
-from recordings import row, told
+from recordings import needs_history, row, told
 
-from pepr import published
 from pepr.errors import DataUnavailable, InputError
 from pepr.published import history
 from pepr.published.tables import TEST_COLUMNS
-
-needs_history = pytest.mark.skipif(
-    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
-)
-
-
-@pytest.fixture(scope="module")
-def results():
-    return published.load().results
-
-
-@pytest.fixture(scope="module")
-def recorded(results):
-    return history.load(results)
 
 
 def test_a_run_belongs_to_the_setting_of_those_that_came_with_it_and_to_the_first_commit_that_has_it():
@@ -108,28 +93,27 @@ def test_without_folder_and_network_the_message_names_the_commit(monkeypatch, tm
 
 
 @needs_history
-def test_a_changed_byte_is_noticed(tmp_path, results, monkeypatch):
-    folder = history.local_folder()
+def test_a_changed_byte_is_noticed(tmp_path, authors_results, monkeypatch):
     for name in history.files()["name"]:
-        shutil.copy(folder / name, tmp_path)
+        shutil.copy(history.local_file(name), tmp_path)
     path = tmp_path / history.files()["name"].iloc[3]
     path.chmod(0o644)
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(InputError, match=path.name):
-        history.load(results, tmp_path)
+        history.load(authors_results, tmp_path)
 
 
 @needs_history
-def test_every_published_row_is_found(recorded, results):
-    assert (recorded.rows_of(results) >= 0).all()
+def test_every_published_row_is_found(recorded, authors_results):
+    assert (recorded.rows_of(authors_results) >= 0).all()
     assert not recorded.runs.duplicated(["model", "key"]).any()
 
 
 @needs_history
-def test_the_twelve_cells_and_the_six_rows_are_found(recorded, results):
-    changed = [cells for cells in history.changed_cells(recorded, results) if cells]
+def test_the_twelve_cells_and_the_six_rows_are_found(recorded, authors_results):
+    changed = [cells for cells in history.changed_cells(recorded, authors_results) if cells]
     assert sum(map(len, changed)) == 12 and len(changed) == 4
-    missing = history.missing_runs(recorded, results)
+    missing = history.missing_runs(recorded, authors_results)
     assert list(missing["commit"].unique()) == ["f2dada0"] and set(missing["setting"]) == {"derma_pt"}
     assert sorted(missing["model"]) == [
         "dla46_c",
@@ -144,12 +128,13 @@ def test_the_twelve_cells_and_the_six_rows_are_found(recorded, results):
 
 
 @needs_history
-def test_every_shared_energy_has_its_origin(recorded, results):
-    facts = history.facts(recorded, results)
-    shared = results["energy"].duplicated(keep=False).to_numpy()
-    groups = facts[shared].assign(energy=results["energy"].to_numpy()[shared]).groupby("energy").first()
+def test_every_shared_energy_has_its_origin(recorded, authors_results):
+    facts = history.facts(recorded, authors_results)
+    shared = authors_results["energy"].duplicated(keep=False).to_numpy()
+    energy = authors_results["energy"].to_numpy()[shared]
+    groups = facts[shared].assign(energy=energy).groupby("energy").first()
     assert shared.sum() == 442 and len(groups) == 112
-    owner = facts[shared].groupby(results["energy"].to_numpy()[shared])["energy_owner"]
+    owner = facts[shared].groupby(energy)["energy_owner"]
     dropped = owner.agg(lambda kinds: (kinds == "dropped").any())
     assert dropped.sum() == 10
     assert groups.loc[~dropped, "energy_of"].value_counts().to_dict() == {
@@ -161,8 +146,8 @@ def test_every_shared_energy_has_its_origin(recorded, results):
 
 
 @needs_history
-def test_the_committed_table_is_what_the_command_makes(tmp_path, results):
-    history.write_facts(tmp_path / "history.csv", results)
+def test_the_committed_table_is_what_the_command_makes(tmp_path, authors_results):
+    history.write_facts(tmp_path / "history.csv", authors_results)
     made = pd.read_csv(tmp_path / "history.csv", dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(made, history.committed_facts())
 

@@ -5,35 +5,24 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from recordings import needs_history
 
-from pepr import audit, published
+from pepr import audit
 from pepr.audit.finding import CONFIRMED, INFERRED, REFUTED
-from pepr.published import history, origins
+from pepr.published import origins
 from pepr.published.audit import audit_published
 
-pytestmark = pytest.mark.skipif(
-    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
-)
+pytestmark = needs_history
 
 
 @pytest.fixture(scope="module")
-def tables():
-    return published.load()
+def inferred(authors_tables):
+    return audit_published(authors_tables)
 
 
 @pytest.fixture(scope="module")
-def recorded(tables):
-    return history.load(tables.results)
-
-
-@pytest.fixture(scope="module")
-def inferred(tables):
-    return audit_published(tables)
-
-
-@pytest.fixture(scope="module")
-def judged(tables, recorded):
-    return audit_published(tables, recorded)
+def judged(authors_tables, recorded):
+    return audit_published(authors_tables, recorded)
 
 
 def test_without_history_everything_is_inferred(inferred):
@@ -50,8 +39,8 @@ def test_with_history_the_findings_are_the_same_and_more(inferred, judged):
     }
 
 
-def test_every_row_that_shares_its_energy_has_an_origin(tables, judged):
-    shared = tables.results[tables.results["energy"].duplicated(keep=False)]
+def test_every_row_that_shares_its_energy_has_an_origin(authors_tables, judged):
+    shared = authors_tables.results[authors_tables.results["energy"].duplicated(keep=False)]
     known = {(f.setting, f.model) for f in judged if f.origin}
     assert len(shared) == 442 and set(zip(shared["dataset"], shared["model"], strict=True)) <= known
 
@@ -63,8 +52,8 @@ def test_every_origin_names_run_and_date(judged):
     assert json.loads(audit.to_json(judged))[0]["verdict"] == CONFIRMED
 
 
-def test_precision_and_recall_are_those_of_the_history(judged, recorded, tables):
-    rows = origins.against_history(judged, recorded, tables.results).set_index("check")
+def test_precision_and_recall_are_those_of_the_history(judged, recorded, authors_tables):
+    rows = origins.against_history(judged, recorded, authors_tables.results).set_index("check")
     copied = rows.loc["copied_energy"]
     assert copied["precision"] >= 0.99 and copied["recall"] >= 0.99
     assert (copied["confirmed"], copied["refuted"], copied["in_history"]) == (334, 0, 336)
@@ -80,13 +69,13 @@ def test_an_owner_that_the_audit_names_is_the_recorded_one(judged):
     assert not accused & owners and len(accused) == 340 and len(owners) == 102
 
 
-def test_a_wrong_accusation_is_refuted(judged, recorded, tables):
+def test_a_wrong_accusation_is_refuted(judged, recorded, authors_tables):
     sound = next(f for f in judged if f.check == "owns_shared_energy")
     wrong = replace(sound, check="copied_energy", origin=None, verdict=INFERRED)
-    (again, *_) = origins.with_origins([wrong], recorded, tables.results)
+    (again, *_) = origins.with_origins([wrong], recorded, authors_tables.results)
     assert again.verdict == REFUTED
     untouched = replace(wrong, check="accuracy_not_k_of_n", columns=["test_09"])
-    assert origins.with_origins([untouched], recorded, tables.results)[0].verdict == REFUTED
+    assert origins.with_origins([untouched], recorded, authors_tables.results)[0].verdict == REFUTED
 
 
 def test_what_the_table_alone_cannot_show_is_added(judged):

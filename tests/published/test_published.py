@@ -4,11 +4,10 @@ import shutil
 
 import pandas as pd
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.errors import DataUnavailable, InputError
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 def test_a_folder_without_the_tables_is_one_clear_message(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from recordings import needs_history, needs_tables
 
 from pepr import published
 from pepr.display.numbers import KEY
@@ -20,10 +21,6 @@ from pepr.published import (
 )
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
-needs_history = pytest.mark.skipif(
-    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
-)
 N = 2000
 
 

@@ -1,14 +1,10 @@
 """Repeated runs on one GPU: equal accuracies, and small differences in time and energy."""
 
 import pytest
-from recordings import row, told
+from recordings import needs_history, row, told
 
 from pepr import published
 from pepr.published import history
-
-needs_history = pytest.mark.skipif(
-    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
-)
 
 
 def test_a_run_is_compared_with_its_repetition_and_an_energy_only_with_a_reading_of_its_own():

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.display.numbers import KEY
@@ -19,7 +20,7 @@ from pepr.published import (
 )
 from pepr.published.families import median_parameters, weighted_spearman
 
-pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+pytestmark = needs_tables
 KEYS = ("claim", "test", "n", "effect", "low", "high", "p", "verdict", "verdict_corrected", "basis")
 VERDICTS = {"supported", "supported_with_correction", "equivalent", "not_supported", "undecided"}
 

@@ -3,50 +3,38 @@
 import numpy as np
 import pandas as pd
 import pytest
+from recordings import needs_history
 
-from pepr import published
 from pepr.published import claims, history, versions
 from pepr.published.tables import RESOURCES, TEST_COLUMNS
 from pepr.score import normalise, pepr
 
-pytestmark = pytest.mark.skipif(
-    not (published.at_hand() and history.at_hand()), reason="the tables or their history are not at hand"
-)
+pytestmark = needs_history
 
 
 @pytest.fixture(scope="module")
-def results():
-    return published.load().results
+def runs(authors_results, recorded):
+    return versions.versions(authors_results, recorded)
 
 
-@pytest.fixture(scope="module")
-def recorded(results):
-    return history.load(results)
-
-
-@pytest.fixture(scope="module")
-def runs(results, recorded):
-    return versions.versions(results, recorded)
-
-
-def test_without_history_there_is_one_edition_less(results, runs):
-    alone = versions.versions(results)
+def test_without_history_there_is_one_edition_less(authors_results, runs):
+    alone = versions.versions(authors_results)
     assert alone.by_history is None and alone.best is alone.corrected
     assert set(runs.tables()) - set(alone.tables()) == {"history"}
     pd.testing.assert_frame_equal(alone.corrected, runs.corrected)
 
 
-def test_six_runs_come_back_with_their_own_accuracies(runs, recorded, results):
+def test_six_runs_come_back_with_their_own_accuracies(runs, recorded, authors_results):
     back = runs.by_history[runs.by_history["restored"] == "run"].set_index("model")
-    missing = history.missing_runs(recorded, results).set_index("model")
+    missing = history.missing_runs(recorded, authors_results).set_index("model")
     assert len(back) == 6 and set(back["dataset"]) == {"derma_pt"}
     for name in ("train_time", "memR", *TEST_COLUMNS):
         assert np.allclose(back[name], missing.loc[back.index, name])
     assert set(back["energy_kind"]) == {"estimated"}, "their own energy was never recorded"
 
 
-def test_cells_are_as_first_recorded_beside_the_published_ones(runs, results, recorded):
-    table = versions.restored(results, recorded)
+def test_cells_are_as_first_recorded_beside_the_published_ones(runs, authors_results, recorded):
+    table = versions.restored(authors_results, recorded)
     cells = table[(table["restored"] != "") & (table["restored"] != "run")].set_index(["dataset", "model"])
     assert len(cells) == 4
     row = cells.loc[("pneumonia_small", "dla102")]

@@ -1,0 +1,80 @@
+"""The prior for a meter on the wall: a band around estimates, intervals of ranks, no other energy."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from pepr import analysis
+from pepr.analysis import energy, energy_figures, numbers, pipeline, scores as run_scores, wall
+
+mpl.use("agg")
+
+
+def scores_of(performance, energy_kwh, kind="estimated"):
+    """The rows of one set by E and AUROC, as `pepr_table` has them."""
+    table = pd.DataFrame({"performance": performance, "resource_value": energy_kwh, "kind": kind})
+    table["model"] = [f"m{row}" for row in range(len(table))]
+    table = table.assign(resource="E", measure="auroc", **dict.fromkeys(run_scores.SET, "alike"))
+    return table.assign(score=run_scores.pepr(table["performance"], table["resource_value"]))
+
+
+def test_the_band_is_where_the_reported_energy_is_the_priors_share_of_the_walls():
+    low, high = wall.band(0.39)
+    assert high == pytest.approx(1.0) and low * wall.PROCESSOR.high == pytest.approx(0.39)
+
+
+def test_models_of_like_energy_may_change_places_and_one_far_off_may_not():
+    ranks = wall.rank_intervals(scores_of([0.9, 0.9, 0.9], [1.0, 1.05, 100.0])).set_index("model")
+    assert ranks["rank"].tolist() == [1, 2, 3]
+    assert ranks.loc["m0", ["rank_low", "rank_high"]].tolist() == [1, 2]
+    assert ranks.loc["m1", ["rank_low", "rank_high"]].tolist() == [1, 2]
+    assert ranks.loc["m2", ["rank_low", "rank_high"]].tolist() == [3, 3]
+
+
+def test_every_rank_lies_in_its_interval_and_the_draws_are_the_same_each_time(synthetic_results):
+    scores = analysis.pepr_table(synthetic_results.table)
+    ranks = wall.rank_intervals(scores)
+    assert len(ranks) and (ranks["rank_low"] <= ranks["rank"]).all()
+    assert (ranks["rank"] <= ranks["rank_high"]).all()
+    pd.testing.assert_frame_equal(ranks, wall.rank_intervals(scores))
+
+
+def test_metered_energies_have_no_band_and_no_number():
+    ranks = wall.rank_intervals(scores_of([0.9, 0.8], [1.0, 2.0], "measured"))
+    assert ranks.empty and wall.numbers(10.0, ranks) == {}
+
+
+def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_results):
+    table = synthetic_results.table
+    for figure in (
+        energy_figures.energy_by_component(energy.by_component(table), "elpv"),
+        energy_figures.energy_by_window(energy.by_window(table), "elpv"),
+    ):
+        (axes,) = figure.axes
+        (bands,) = axes.collections
+        lengths = sorted(segment[1][0] - segment[0][0] for segment in bands.get_segments())
+        bars = pd.Series({bar.get_y(): 0.0 for bar in axes.patches})
+        for bar in axes.patches:
+            bars[bar.get_y()] += bar.get_width()
+        expected = bars * (1 / wall.PROCESSOR.low - 1 / wall.PROCESSOR.high)
+        assert np.allclose(lengths, sorted(expected))
+        texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert any("meter on the wall" in text for text in texts)
+    metered = energy.by_component(table).assign(measured=True)
+    assert not energy_figures.energy_by_component(metered, "elpv").axes[0].collections
+    plt.close("all")
+
+
+def test_prose_can_quote_the_prior_and_the_bill_on_the_wall(synthetic_results):
+    quoted = pipeline.Analysis(synthetic_results).numbers("03_energy")
+    assert quoted["wall_median"]["text"] == "0.68" and quoted["wall_total"]["estimate"]
+    assert quoted["wall_total"]["text"].count("Wh") == 2
+
+
+def test_litres_are_quoted_where_a_factor_was_given(synthetic_results):
+    table = synthetic_results.table
+    assert numbers.water_numbers(table) == {}
+    quoted = numbers.water_numbers(table.assign(water_l_per_kwh=1.8, water_l=1.8 * table["energy_kwh"]))
+    assert quoted["water_factor"]["text"] == "1.8 L/kWh" and quoted["bill_water"]["text"].endswith("mL")
