@@ -51,7 +51,7 @@ def test_a_line_of_a_run_is_one_write(monkeypatch):
 
 def test_a_run_is_known_by_its_place_in_the_profile():
     labels = [progress.label(spec, SPECS) for spec in SPECS]
-    assert labels[0] == f"[ 1/{len(SPECS)}] " and labels[-1] == f"[{len(SPECS)}/{len(SPECS)}] "
+    assert labels[0] == f"[  1/{len(SPECS)}] " and labels[-1] == f"[{len(SPECS)}/{len(SPECS)}] "
     assert progress.begun(SPECS[0]) == "elpv · majority · seed 0"
 
 
