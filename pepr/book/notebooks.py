@@ -32,6 +32,9 @@ def _digest(root: Path, page: Page) -> str:
     package = Path(str(resources.files("pepr")))
     files = [root / page.notebook, *sorted(package.rglob("*.py")), *sorted(package.glob("profiles/*.yaml"))]
     files += sorted(path for path in (package / "reference").iterdir() if path.is_file())
+    if page.namespace == "costs":  # it shows what was swept, and checks it on shipped runs
+        files += sorted((package / "reference").rglob("*/*.csv"))
+        files += sorted((results_root() / "sweep").glob("*.jsonl"))
     if page.namespace in PROFILES:
         files.append(find_results(page.namespace).folder / "results.csv")
     digest = hashlib.sha256(repr((sorted(page.parameters.items()), os.environ.get("PEPR_DATA"))).encode())

@@ -21,6 +21,7 @@ from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost
 from pepr.errors import InputError
 from pepr.models import atlas
+from pepr.models.space import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,10 +102,12 @@ def calibrate(
 
 
 def shipped_runs() -> pd.DataFrame:
-    """The shipped runs of `pocket` from scratch on all images, made while nothing else used the CPU."""
+    """The shipped runs of `pocket` from scratch on all images, made while nothing else used the CPU: those
+    of networks, since a baseline has no steps."""
     from pepr.runs.results import Results, reference_folder
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
+    runs = runs[~runs["model"].isin(BASELINES)]
     runs = as_ranked(runs[(runs["status"] == "ok") & (runs["setting"] == "elpv")])
     return runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
 

@@ -185,6 +185,21 @@ def sweep_part(
         sys.stdout.flush()
 
 
+def ship_sweep(
+    folder: Annotated[Path, typer.Argument(help="The reference's folder of sweeps, in a checkout.")],
+    device: Annotated[str | None, typer.Option()] = None,
+    image_size: Annotated[int | None, typer.Option()] = None,
+    batch_size: Annotated[int, typer.Option()] = 32,
+    precision: Annotated[str, typer.Option()] = "fp32",
+) -> None:
+    """Sweep this machine as `pepr sweep` does, write what ships, and check it on the shipped runs."""
+    from pepr.costs import sweep as sweeping, swept_check
+
+    conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
+    found = swept_check.ship(conditions, folder, lambda line: typer.echo(line, err=True))
+    typer.echo(found.to_string(index=False, float_format="{:.4f}".format))
+
+
 def fit_costs(output: Annotated[Path, typer.Argument(help="Where to write cost_model.json.")]) -> None:
     """Fit the cost model to the authors' tables."""
     from pepr import published
@@ -229,6 +244,7 @@ def register(app: typer.Typer, step: typer.Typer) -> None:
     for command in (predict, recommend, calibrate, sweep):
         app.command()(command)
     step.command(name="sweep")(sweep_part)
+    step.command(name="ship-sweep")(ship_sweep)
     step.command(name="fit-costs")(fit_costs)
     step.command(name="fit-choosing")(fit_choosing)
     step.command()(atlas)

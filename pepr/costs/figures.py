@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from pepr.costs.your_machine import CLASSES
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, theme
 
 GB = 1e9
@@ -197,6 +198,78 @@ def targets(table: pd.DataFrame, setting: str) -> Figure:
             Line2D([], [], marker="x", color=PALETTE["vermillion"], ls="none", label="never in ten epochs"),
         ],
     )
+    return figure
+
+
+def whole_runs(table: pd.DataFrame) -> Figure:
+    """Whole runs against what a measured step says of them, and what the cost model does, by model;
+    `table` from `swept_check.against_runs`."""
+    theme()
+    shown = (("train_time_s", "Training time"), ("peak_memory_bytes", "Peak memory"))
+    order = table[table["target"] == "train_time_s"].groupby("model")["observed"].median().sort_values().index
+    figure, all_axes = plt.subplots(1, 2, figsize=(WIDTH_IN * 1.35, 0.24 * len(order) + 1.9), sharey=True)
+    for axes, (target, title) in zip(all_axes, shown, strict=True):
+        here = table[table["target"] == target]
+        at = here["model"].map({name: place for place, name in enumerate(order)})
+        axes.axvspan(1 / (1 + BAND), 1 + BAND, color="#F0F0F0", zorder=0)
+        axes.axvline(1, color=PALETTE["black"], lw=0.8)
+        for name, style in SHAPE_AND_STEP.items():
+            axes.plot(here[name] / here["observed"], at, **style)
+        axes.set(title=title, xlabel="Predicted / measured", xscale="log")
+        _plain(axes, "x", subs=(1, 1.2, 1.5, 2, 3, 5, 7))
+    all_axes[0].set_yticks(range(len(order)), order)
+    legend_below(figure, [Line2D([], [], **style) for style in SHAPE_AND_STEP.values()])
+    return figure
+
+
+SHAPE_AND_STEP = {
+    "by_shape": {
+        "marker": "x",
+        "color": PALETTE["vermillion"],
+        "ls": "none",
+        "ms": 5,
+        "label": "by the cost model",
+    },
+    "by_step": {
+        "marker": "o",
+        "mfc": "none",
+        "color": PALETTE["blue"],
+        "ls": "none",
+        "ms": 5,
+        "label": "by a measured step",
+    },
+}
+
+
+def machine(table: pd.DataFrame) -> Figure:
+    """A training step on the authors' GPU and here, by model, and how many times slower than the median model
+    each is here, by what models are made of; `table` from `your_machine.both`."""
+    theme()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN * 1.35, 3.9))
+    used = [name for name in CLASSES if (table["operators"] == name).any()]
+    styles = {
+        name: {"marker": marker, "mfc": "none", "color": list(PALETTE.values())[place], "ls": "none", "ms": 5}
+        for place, (name, marker) in enumerate(zip(CLASSES, "P*DsXo", strict=True))
+    }
+    for name in used:
+        part = table[table["operators"] == name]
+        left.plot(1000 * part["there_s"], 1000 * part["here_s"], **styles[name])
+        right.plot(part["ratio"], np.full(len(part), used.index(name)), **styles[name])
+    left.set(
+        xlabel="A step on the authors' GPU (ms)",
+        ylabel="A step on this machine (ms)",
+        xscale="log",
+        yscale="log",
+    )
+    _plain(left, "both")
+    right.axvline(1, color=PALETTE["black"], lw=0.8)
+    right.set_yticks(range(len(used)), [CLASSES[name] for name in used])
+    right.invert_yaxis()
+    right.set(xlabel="Time here over there (median model: 1)", xscale="log")
+    _plain(right, "x", subs=(1, 2, 3, 5))
+    worst = table.loc[np.log(table["ratio"]).abs().nlargest(NAMED).index]
+    _label(left, 1000 * worst["there_s"], 1000 * worst["here_s"], worst["model"])
+    legend_below(figure, [Line2D([], [], **styles[name], label=CLASSES[name]) for name in used])
     return figure
 
 

@@ -7,7 +7,7 @@ import functools
 import math
 from typing import Any
 
-from pepr.costs import model as cost, sweep
+from pepr.costs import model as cost, swept
 from pepr.errors import InputError
 from pepr.models import atlas, names
 from pepr.models.space import model_space
@@ -39,10 +39,11 @@ def as_row(
         entry = atlas.compute(model, job.image_size, checkpointing=True)
     else:
         entry = atlas.look_up(model, job.image_size)
-    swept = sweep.of_job(job) if hardware_name in (None, HERE) else None
-    measured = swept and swept.row(model)
+    sweep = swept.of_job(job) if hardware_name in (None, HERE) else None
+    measured = sweep and sweep.row(model)
     if measured:
-        predicted, described, basis = sweep.predict(measured, job), swept.hardware, sweep.basis(measured)
+        predicted, described = swept.predict(measured, job), sweep.hardware
+        basis = swept.basis(sweep, measured)
     else:
         hardware = find_hardware(hardware_name or "rtx3090")
         predicted, described = cost.predict(entry, job, hardware), hardware.described

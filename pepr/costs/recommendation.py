@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from pepr.analysis.ranked import as_ranked
-from pepr.costs import model as cost, prediction, sweep
+from pepr.costs import model as cost, prediction, swept
 from pepr.errors import DataUnavailable, InputError
 from pepr.grids import FACTORS, per_kwh
+from pepr.models.space import BASELINES
 from pepr.quantities import RESOURCES, Resource
 from pepr.score import pepr
 
@@ -187,17 +188,17 @@ def from_authors(
     runs = runs or of(tables)
     rows = runs.best[runs.best["dataset"] == setting]
     job = cost.job_of(setting, train_images=train_images)
-    swept = sweep.of_job(job) is not None
+    measured_here = swept.of_job(job) is not None
     same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
     out = []
     for row, readings in zip(
         rows.itertuples(), zip(*(performance(rows, how) for how in READINGS), strict=True), strict=True
     ):
         predicted = prediction.as_row(row.model, job)
-        if swept and not predicted["swept"]:
+        if measured_here and not predicted["swept"]:
             continue  # not measured here: its costs would be another machine's
         theirs = {}
-        if same_job and not swept:
+        if same_job and not measured_here:
             theirs = {"train_time_s": 10.0 * row.train_time, "peak_memory_gb": row.memM}
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy
@@ -248,7 +249,7 @@ def _candidate(
 
 
 def from_reference(setting: str | None = None, train_images: int | None = None) -> pd.DataFrame:
-    """Candidates of the shipped reference of `pocket`: everything measured there, seeds averaged.
+    """Candidates of the shipped reference of `pocket`: its networks, all measured there, seeds averaged.
 
     With another number of training images, time and energy are in proportion to it, and the setting, where
     none is named, is that from scratch whose number is nearest. Raises InputError for a setting that it
@@ -258,7 +259,7 @@ def from_reference(setting: str | None = None, train_images: int | None = None) 
     from pepr.stats import wilson_interval
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
-    runs = as_ranked(runs[runs["status"] == "ok"])
+    runs = as_ranked(runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)])
     runs = runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
     names = sorted(runs["setting"].unique())
     if setting is None:

@@ -7,9 +7,11 @@ sweep the grid.
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import datetime
 import functools
+import io
 import json
 import math
 import multiprocessing
@@ -21,14 +23,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pepr.costs.model import ACTIVATION_SHARE, Job, Prediction
+from pepr.costs.model import ACTIVATION_SHARE, OPTIMISER_STATE_BYTES
 from pepr.errors import InputError, classify
 from pepr.files import results_root, write_atomic
+from pepr.machine import cores
 from pepr.machine.cores import KERNEL_ENVIRONMENT
+from pepr.models import atlas
 from pepr.models.space import model_space
 
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
@@ -36,6 +39,8 @@ MODELS_IN_A_PROCESS = 16
 """So many are lost time of one start: loading the libraries takes longer than most models."""
 WORKER = (sys.executable, "-m", "pepr.cli", "step", "sweep")
 POLL_S = 0.2
+COMPANY = "resnet18d"
+"""What is trained, and not told of, on a core that has nothing left to measure, until all are done."""
 COLUMNS = (
     "model",
     "status",
@@ -52,6 +57,8 @@ COLUMNS = (
     "memory_source",
     "energy_source",
     "contended",
+    "speed_probe_s",
+    "runs_at_once",
     "largest_batch_size",
     "explanation",
     "device",
@@ -98,10 +105,12 @@ def conditions_of(device: str | None, image_size: int | None, batch_size: int, p
 
 @dataclass(frozen=True)
 class Sweep:
-    """The rows of one machine under one set of conditions, by model."""
+    """The rows of one machine under one set of conditions, by model; `shipped` if they came with the
+    library, and so from a machine of like hardware at best."""
 
     conditions: Conditions
     rows: dict[str, dict[str, Any]]
+    shipped: bool = False
 
     @property
     def hardware(self) -> str:
@@ -118,24 +127,35 @@ def sweep(
     models: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
     folder: Path | None = None,
-    at_once: int = 1,
+    at_once: int | None = None,
 ) -> Sweep:
     """Measure a step of every model that has no row yet, and return the rows of all.
 
     A row is on disk as soon as it is measured; what was killed goes on where it stopped. A model that fails
-    is a row that says why. `at_once` processes go on side by side.
+    is a row that says why. As a study carries out its runs, so many processes go on side by side as there
+    are cores, or one on a GPU: a step takes longer beside another one. `at_once` says otherwise. Rows that
+    another machine left, or that were measured with another number side by side, are measured anew.
 
     Raises InputError for a model that is not known or cannot take the size.
     """
+    from pepr.machine import description
+
+    at_once = at_once or (cores.whole() if conditions.device == "cpu" else 1)
     wanted = _models(models, conditions.image_size)
     path = rows_path(conditions, folder)
-    rows = _read_rows(path)
+    hardware = description.hardware(conditions.device)
+    rows = {
+        model: row
+        for model, row in read_rows(path).items()
+        if (row["hardware"], row.get("runs_at_once")) == (hardware, at_once)
+    }
     left = [model for model in wanted if model not in rows]
     if left:
         say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")
     done, began = 0, time.monotonic()
     with _appending(path) as append:
         for row in _measured(left, conditions, at_once):
+            row["runs_at_once"] = at_once
             append(row)
             rows[row["model"]] = row
             done += 1
@@ -148,10 +168,11 @@ def sweep(
 
 def step_time_s(row: dict[str, Any]) -> float:
     """Seconds of a step: processor time on a CPU, where a run has one thread and others run beside it."""
-    return row[f"step{_clock(row)}_time_s"]
+    return row[f"step{clock(row)}_time_s"]
 
 
-def _clock(row: dict[str, Any]) -> str:
+def clock(row: dict[str, Any]) -> str:
+    """Which of a row's times counts: `_cpu` on a CPU, the other on a GPU."""
     return "_cpu" if row["device"] == "cpu" else ""
 
 
@@ -199,7 +220,7 @@ def rows_path(conditions: Conditions, folder: Path | None = None) -> Path:
     return (folder or sweeps_folder()) / f"{conditions.name}.jsonl"
 
 
-def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     """The rows on disk by model; a line that a kill tore off is no row."""
     rows = {}
     if path.exists():
@@ -235,35 +256,73 @@ def _last_byte(path: Path) -> bytes:
 
 
 def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> Iterator[dict[str, Any]]:
-    """The rows of models, as their processes tell them; one that dies costs the model that it was at."""
-    waiting = list(models)
+    """The rows of models, as their processes tell them; one that dies costs the model that it was at.
+
+    Some processes begin with the smallest models, the others with the largest, so that the largest never
+    meet. A core that has nothing left to measure is kept as busy as the others.
+    """
+    waiting = sorted(models, key=functools.partial(_forecast_bytes, conditions=conditions))
     workers: list[_Worker] = []
     try:
-        while waiting or workers:
-            while waiting and len(workers) < at_once:
-                share = math.ceil(len(waiting) / at_once)
-                taken = waiting[: min(MODELS_IN_A_PROCESS, share)]
-                del waiting[: len(taken)]
-                workers.append(_Worker(taken, conditions, at_once))
+        while waiting or any(not worker.company for worker in workers):
+            while len(workers) < at_once:
+                workers.append(_next_worker(waiting, workers, conditions, at_once))
             for worker in list(workers):
                 row = worker.next_row()
-                if row is not None:
+                if row is not None and not worker.company:
                     yield row
                 elif worker.ended:
                     workers.remove(worker)
-                    yield from worker.lost_row()
-                    waiting += worker.models
+                    if not worker.company:
+                        yield from worker.lost_row()
+                        waiting += worker.models
             time.sleep(POLL_S)
     finally:
         for worker in workers:
             worker.stop()
 
 
-class _Worker:
-    """A process that measures a few models and tells of each in a line, `models` being those not told of."""
+def _next_worker(
+    waiting: list[str], workers: Sequence[_Worker], conditions: Conditions, at_once: int
+) -> _Worker:
+    """A process for the next few of `waiting`, which are taken out of it: from its other end than most of
+    `workers` have theirs from. Where none is left, one that keeps company."""
+    if not waiting:
+        return _Worker([COMPANY], conditions, at_once, company=True)
+    count = min(MODELS_IN_A_PROCESS, math.ceil(len(waiting) / at_once))
+    largest = sum(worker.largest for worker in workers) < len(workers) / 2
+    part = slice(-count, None) if largest else slice(0, count)
+    taken = waiting[part]
+    del waiting[part]
+    return _Worker(taken, conditions, at_once, largest=largest)
 
-    def __init__(self, models: list[str], conditions: Conditions, at_once: int):
+
+def _forecast_bytes(model: str, conditions: Conditions) -> float:
+    """About what a step of a model holds, by the shapes of its tensors; 0 where they are not known."""
+    entry = atlas.read().get((model, conditions.image_size))
+    if entry is None:
+        return 0.0
+    state = (4 + OPTIMISER_STATE_BYTES["adam"]) * entry.fine_tuned_params
+    return state + conditions.batch_size * entry.working_bytes_per_image
+
+
+class _Worker:
+    """A process that measures a few models and tells of each in a line, `models` being those not told of.
+
+    `largest` says that they were taken from the largest, `company` that what it tells counts for nothing.
+    """
+
+    def __init__(
+        self,
+        models: list[str],
+        conditions: Conditions,
+        at_once: int,
+        *,
+        largest: bool = False,
+        company: bool = False,
+    ):
         self.models, self.conditions = models, conditions
+        self.largest, self.company = largest, company
         command = [*WORKER, *models]
         for name, value in dataclasses.asdict(conditions).items():
             command += [f"--{name.replace('_', '-')}", str(value)]
@@ -383,95 +442,36 @@ def _measure(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]:
     return _row(model, conditions, status="ok", **dataclasses.asdict(found))
 
 
-def as_csv(found: Sweep) -> str:
-    """The table of a sweep, one row a model."""
-    import pandas as pd
+def as_csv(*sweeps: Sweep) -> str:
+    """The table of one or more sweeps, one row a model and sweep."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for one in sweeps:
+        table.writerows({name: row.get(name) for name in COLUMNS} for row in one.rows.values())
+    return text.getvalue()
 
-    return pd.DataFrame(list(found.rows.values()), columns=list(COLUMNS)).to_csv(index=False)
 
-
-def read_csv(path: Path) -> Sweep:
-    """A sweep from its table. Raises InputError where a column is missing."""
-    import pandas as pd
-
-    table = pd.read_csv(path, float_precision="round_trip")
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing or table.empty:
+def read_csv(path: Path) -> list[Sweep]:
+    """The sweeps of a table, one for each set of conditions. Raises InputError where a column is missing."""
+    with path.open(newline="") as stream:
+        table = csv.DictReader(stream)
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+        rows = [{name: _value(text) for name, text in row.items()} for row in table]
+    if missing or not rows:
         raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    first = rows[0]
-    conditions = Conditions(
-        first["device"], int(first["image_size"]), int(first["batch_size"]), first["precision"]
-    )
-    return Sweep(conditions, {row["model"]: row for row in rows})
+    found: dict[Conditions, Sweep] = {}
+    for row in rows:
+        conditions = Conditions(*(row[field.name] for field in dataclasses.fields(Conditions)))
+        found.setdefault(conditions, Sweep(conditions, {})).rows[row["model"]] = row
+    return list(found.values())
 
 
-def find(
-    image_size: int, batch_size: int, precision: str, device: str | None = None, folder: Path | None = None
-) -> Sweep | None:
-    """This machine's sweep under these conditions, else the shipped one of like hardware; else None."""
-    alike = f"-{image_size}px-b{batch_size}-{precision}"
-    own = sorted((folder or sweeps_folder()).glob(f"*{alike}.jsonl"))
-    shipped = [one for one in shipped_sweeps() if one.conditions.name.endswith(alike)]
-    if not own and not shipped:
-        return None
-    from pepr.machine import description
-
-    device = device or description.default_device()
-    conditions, hardware = Conditions(device, image_size, batch_size, precision), description.hardware(device)
-    rows = _read_rows(rows_path(conditions, folder))
-    rows = {model: row for model, row in rows.items() if row["hardware"] == hardware}
-    if rows:
-        return Sweep(conditions, rows)
-    return next((one for one in shipped if (one.conditions, one.hardware) == (conditions, hardware)), None)
-
-
-@functools.cache
-def shipped_sweeps() -> tuple[Sweep, ...]:
-    """The sweeps that the project measured itself, from `pepr/reference/sweep/`."""
-    folder = resources.files("pepr.reference") / "sweep"
-    if not folder.is_dir():
-        return ()
-    paths = sorted(Path(str(path)) for path in folder.iterdir() if path.name.endswith(".csv"))
-    return tuple(read_csv(path) for path in paths)
-
-
-SPREAD = {"peak_memory_bytes": 1.3, "energy_wh": 1.15, "train_time_s": 1.15}
-"""By which factor a run is assumed to lie at most above or below what its measured step says. It was chosen
-after five runs of small networks on a busy processor, and no other runs have tested it."""
-
-
-def predict(row: dict[str, Any], job: Job) -> Prediction:
-    """What a job costs by a measured step of its model: epochs times steps of training and, after each epoch,
-    of the test images, as the cost model counts them. Time is processor time on a CPU."""
-    steps, evaluations = job.train_images / job.batch_size, job.test_images / job.batch_size
-    seconds = steps * step_time_s(row) + evaluations * row[f"eval{_clock(row)}_time_s"]
-    wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
-    found = {
-        "peak_memory_bytes": float(row["peak_memory_bytes"]),
-        "energy_wh": job.epochs * wh,
-        "train_time_s": job.epochs * seconds,
-    }
-    bounds = {f"{name}_low": value / SPREAD[name] for name, value in found.items()}
-    bounds |= {f"{name}_high": value * SPREAD[name] for name, value in found.items()}
-    known = found | bounds
-    memory = {name: round(value) for name, value in known.items() if "memory" in name}
-    return Prediction(reserved_memory_bytes=None, **known | memory)
-
-
-def of_job(job: Job) -> Sweep | None:
-    """This machine's sweep under the conditions of a job; None where there is none, or where it would not
-    hold: another optimiser than the loop's, or activations that are computed twice."""
-    if job.optimiser != "adam" or job.checkpointing:
-        return None
-    return find(job.image_size, job.batch_size, job.precision)
-
-
-def basis(row: dict[str, Any]) -> str:
-    """How a prediction from a step is known, in words."""
-    clock = "processor time" if row["device"] == "cpu" else "time"
-    return (
-        f"a training step measured on this machine ({row['measured_at'][:10]}, {row['steps']} steps, "
-        f"{clock}), times the steps of the job; energy by {row['energy_source']}; "
-        f"interval assumed, a factor of {SPREAD['energy_wh']:g} either way"
-    )
+def _value(text: str) -> Any:
+    """A cell as it was: nothing, true or false, a number, or text."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pepr import grids
-from pepr.costs import model, sweep
+from pepr.costs import model, swept
 from pepr.errors import InputError
 from pepr.files import results_root
 from pepr.machine import cores, gpu
@@ -199,7 +199,7 @@ def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
         return None
     job = _job(spec, images)
     measured = _swept(spec, job)
-    found = sweep.predict(measured, job) if measured else model.predict(entry, job, hardware)
+    found = swept.predict(measured, job) if measured else model.predict(entry, job, hardware)
     seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
     wh = (found.energy_wh, found.energy_wh_low, found.energy_wh_high)
     return _Cost(seconds, tuple(value / 1000 for value in wh))
@@ -207,8 +207,8 @@ def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
 
 def _swept(spec: RunSpec, job: model.Job) -> dict[str, Any] | None:
     """The measured step of a run's model, where this machine has been swept under the run's conditions."""
-    swept = sweep.of_job(job)
-    return swept.row(spec.model) if swept and swept.conditions.device == spec.device else None
+    sweep = swept.of_job(job)
+    return sweep.row(spec.model) if sweep and sweep.conditions.device == spec.device else None
 
 
 def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:
@@ -286,12 +286,12 @@ def _basis(
             if hardware.costs
             else "90% of runs lying between the low and the high of their own"
         )
-        swept = sum(_swept(spec, _job(spec, image_counts(spec.dataset))) is not None for spec in predicted)
-        if swept:
-            parts.append(f"{swept} of {len(specs)} runs predicted by steps that `pepr sweep` measured here")
-        if swept < len(predicted):
+        steps = sum(_swept(spec, _job(spec, image_counts(spec.dataset))) is not None for spec in predicted)
+        if steps:
+            parts.append(f"{steps} of {len(specs)} runs predicted by steps that `pepr sweep` measured here")
+        if steps < len(predicted):
             parts.append(
-                f"{len(predicted) - swept} of {len(specs)} runs predicted for {hardware.described}, {sure}; "
+                f"{len(predicted) - steps} of {len(specs)} runs predicted for {hardware.described}, {sure}; "
                 "loading of images and models comes on top"
             )
     light = sum(spec.model in BASELINES and spec not in measured for spec in specs)

@@ -20,6 +20,7 @@ from pepr.machine.meter import Meter, Window
 from pepr.runs.spec import RunSpec
 from pepr.training import loop
 from pepr.training.memory import memory_gauge
+from pepr.training.probe import speed_probe_s
 
 CLASSES = 2
 BATCHES = 4
@@ -42,7 +43,8 @@ class Steps:
 
     Times in seconds, processor times beside them; energies in Wh, which a load model charges for processor
     time alone, so that waiting for a core costs nothing; `steps` that were measured, by rounds of which the
-    medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form.
+    medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form, and
+    `speed_probe_s` the mean of `probe.speed_probe_s` before and after, on a CPU.
     """
 
     num_params: int
@@ -57,6 +59,7 @@ class Steps:
     memory_source: str
     energy_source: str
     contended: bool
+    speed_probe_s: float | None
 
 
 def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
@@ -75,13 +78,14 @@ def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
 
 
 def prepare(device: str) -> None:
-    """Load what building and training a model load on first use, so that it is in no model's memory; on a CPU
-    a run has one thread."""
+    """Load what building and training a model load on first use, so that it is in no model's memory, and let
+    the search for garbage pass over it, as a run does; on a CPU a run has one thread."""
     for library in loop.LIBRARIES:
         importlib.import_module(library)
     if device == "cpu":
         torch.set_num_threads(1)
     gc.collect()
+    gc.freeze()
 
 
 def noise(spec: RunSpec) -> Prepared:
@@ -103,18 +107,23 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     memory = memory_gauge(device)
     created, network, batches = loop.set_up(spec, data, device)
     loop.warm_up(network, batches, everything, spec)
+    on_cpu = device.type == "cpu"
+    probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
     run = loop._Run(spec, network, batches, meter, lambda line: None)
     rounds = list(_rounds(run, everything, spec.batch_size, limit_s))
+    peak = memory.peak()
+    probes += [speed_probe_s()] if on_cpu else []
     source = meter.source
     return Steps(
         num_params=created.num_params,
         steps=sum(one.steps for one in rounds),
         **_medians([one.costs(meter) for one in rounds]),
-        peak_memory_bytes=memory.peak(),
+        peak_memory_bytes=peak,
         memory_source=memory.source,
         energy_source=source,
         contended=meter.contended("train"),
+        speed_probe_s=statistics.fmean(probes) if probes else None,
     )
 
 

@@ -12,6 +12,8 @@ from pepr import cli, published
 from pepr.costs import recommendation
 from pepr.costs.recommendation import Budget
 from pepr.errors import DataUnavailable, InputError
+from pepr.models.space import BASELINES
+from pepr.runs.results import Results, reference_folder
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +105,18 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
 
 @needs_tables
 def test_without_the_tables_costs_follow_the_number_of_images():
+    runs = Results("pocket", "reference", reference_folder("pocket")).table.set_index("setting")
+    trained = int(runs.loc["elpv", "n_train"].iloc[0])
     whole = recommendation.from_reference("elpv").set_index("model")
-    twice = recommendation.from_reference("elpv", 2 * 1574).set_index("model")
+    twice = recommendation.from_reference("elpv", 2 * trained).set_index("model")
+    assert not set(whole.index) & set(BASELINES)
     assert list(twice["energy_wh"]) == pytest.approx(list(2 * whole["energy_wh"]))
     assert list(twice["train_time_s"]) == pytest.approx(list(2 * whole["train_time_s"]))
     assert twice["performance"].equals(whole["performance"])
     assert all(measured == ["performance", "peak_memory_gb"] for measured in twice["measured"])
-    assert all("in proportion to 3,148" in basis for basis in twice["basis"])
+    assert all(f"in proportion to {2 * trained:,}" in basis for basis in twice["basis"])
     assert set(recommendation.from_reference(None, 150)["setting"]) == {"elpv_small"}
-    assert set(recommendation.from_reference(None, 1574)["basis"]) == set(whole["basis"])
+    assert set(recommendation.from_reference(None, trained)["basis"]) == set(whole["basis"])
 
 
 @pytest.mark.parametrize("images", [0, -5])

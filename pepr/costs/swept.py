@@ -1,0 +1,125 @@
+"""From a measured step to a run: which sweep holds for a job, what the job costs by it, how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pepr.costs.model import Job, Prediction
+from pepr.costs.sweep import (
+    Conditions,
+    Sweep,
+    clock,
+    read_csv,
+    read_rows,
+    rows_path,
+    step_time_s,
+    sweeps_folder,
+)
+
+SHIPPED = "sweep"
+"""The folder of the reference with the sweeps that the project measured itself, a table a machine, and
+`CHECKED`."""
+CHECKED = "checked.json"
+ASSUMED = 1.15, 1.3
+"""By which factor a run is assumed to lie at most above or below what its step says, as long as no runs have
+tested it: in time and energy, and in memory."""
+
+
+def find(
+    image_size: int, batch_size: int, precision: str, device: str | None = None, folder: Path | None = None
+) -> Sweep | None:
+    """This machine's sweep under these conditions, else the shipped one of like hardware; else None."""
+    alike = f"-{image_size}px-b{batch_size}-{precision}"
+    own = sorted((folder or sweeps_folder()).glob(f"*{alike}.jsonl"))
+    shipped = [one for one in shipped_sweeps() if one.conditions.name.endswith(alike)]
+    if not own and not shipped:
+        return None
+    from pepr.machine import description
+
+    device = device or description.default_device()
+    conditions, hardware = Conditions(device, image_size, batch_size, precision), description.hardware(device)
+    rows = read_rows(rows_path(conditions, folder))
+    rows = {model: row for model, row in rows.items() if row["hardware"] == hardware}
+    if rows:
+        return Sweep(conditions, rows)
+    return next((one for one in shipped if (one.conditions, one.hardware) == (conditions, hardware)), None)
+
+
+@functools.cache
+def shipped_sweeps() -> tuple[Sweep, ...]:
+    """The sweeps that the project measured itself, from `pepr/reference/sweep/`, by machine."""
+    folder = resources.files("pepr.reference") / SHIPPED
+    if not folder.is_dir():
+        return ()
+    paths = sorted(Path(str(path)) for path in folder.iterdir() if path.name.endswith(".csv"))
+    found = [one for path in paths for one in read_csv(path)]
+    return tuple(dataclasses.replace(one, shipped=True) for one in found)
+
+
+@functools.cache
+def checked() -> dict[str, Any] | None:
+    """How far predictions from the shipped sweep were off, against the shipped runs of the same machine
+    (`pepr.costs.swept_check`); None where that was not tried."""
+    path = resources.files("pepr.reference") / SHIPPED / CHECKED
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def factors() -> dict[str, float]:
+    """By which factor, at most, a run lies above or below what its step says: as checked, else as assumed."""
+    known = checked()
+    if known is None:
+        both, memory = ASSUMED
+        return {"peak_memory_bytes": memory, "energy_wh": both, "train_time_s": both}
+    return {name: known["of"][name]["factor"] for name in known["of"]}
+
+
+def predict(row: dict[str, Any], job: Job) -> Prediction:
+    """What a job costs by a measured step of its model: epochs times steps of training and, after each epoch,
+    of the test images, as the cost model counts them. Time is processor time on a CPU."""
+    steps, evaluations = job.train_images / job.batch_size, job.test_images / job.batch_size
+    seconds = steps * step_time_s(row) + evaluations * row[f"eval{clock(row)}_time_s"]
+    wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
+    found = {
+        "peak_memory_bytes": float(row["peak_memory_bytes"]),
+        "energy_wh": job.epochs * wh,
+        "train_time_s": job.epochs * seconds,
+    }
+    factor = factors()
+    bounds = {f"{name}_low": value / factor[name] for name, value in found.items()}
+    bounds |= {f"{name}_high": value * factor[name] for name, value in found.items()}
+    known = found | bounds
+    memory = {name: round(value) for name, value in known.items() if "memory" in name}
+    return Prediction(reserved_memory_bytes=None, **known | memory)
+
+
+def of_job(job: Job) -> Sweep | None:
+    """The sweep of this machine, or of its like, under the conditions of a job; None where there is none, or
+    where it would not hold: another optimiser than the loop's, or activations that are computed twice."""
+    if job.optimiser != "adam" or job.checkpointing:
+        return None
+    return find(job.image_size, job.batch_size, job.precision)
+
+
+def basis(found: Sweep, row: dict[str, Any]) -> str:
+    """How a prediction from a step is known, in words."""
+    timed = "processor time" if row["device"] == "cpu" else "time"
+    where = "on a machine of the same hardware, by the project" if found.shipped else "on this machine"
+    return (
+        f"a training step measured {where} ({row['measured_at'][:10]}, {row['steps']} steps, {timed}), "
+        f"times the steps of the job; energy by {row['energy_source']}; {_sure(row['hardware'])}"
+    )
+
+
+def _sure(hardware: str) -> str:
+    known, factor = checked(), factors()
+    time, energy, memory = (factor[name] for name in ("train_time_s", "energy_wh", "peak_memory_bytes"))
+    words = f"a factor of {time:.2f} either way in time, {energy:.2f} in energy and {memory:.2f} in memory"
+    if known is None:
+        return f"interval assumed, {words}"
+    where = "this machine" if hardware == known["hardware"] else "another machine, and assumed for this one"
+    return f"interval checked on {known['runs']} whole runs of {known['models']} models on {where}: {words}"

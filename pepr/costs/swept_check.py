@@ -1,0 +1,133 @@
+"""Predictions from a sweep against whole runs of the same machine, and the cost model's beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepr.analysis.ranked import as_ranked
+from pepr.costs import calibration, fit, model as cost, swept
+from pepr.costs.sweep import Conditions, Sweep, as_csv, read_csv, sweep
+from pepr.errors import InputError
+from pepr.files import write_atomic
+from pepr.models import atlas
+from pepr.runs.results import Results, reference_folder
+
+TARGETS = ("train_time_s", "energy_wh", "peak_memory_bytes")
+TIME_MEDIAN, TIME_90, MEMORY_MEDIAN = 0.05, 0.15, 0.05
+"""How far predictions from a sweep may be off: in time, the median and nine of ten runs; in memory, the
+median."""
+
+
+def against_runs(found: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
+    """What a sweep and the cost model say of each run that both can speak of, one row a run and target.
+
+    `runs` is a results table; of it are taken the runs of the sweep's hardware and conditions that ended and
+    are not spoiled, and whose model was swept. `observed`, `by_step` and `by_shape` are seconds of
+    training (a CPU's processor time, as it was), Wh as runs are ranked, and bytes. The cost model is
+    calibrated on the shipped runs.
+    """
+    table = as_ranked(runs[(runs["status"] == "ok") & (runs["fidelity"] == "study")])
+    wanted = asdict(found.conditions) | {"hardware": found.hardware, "time_spoiled": False}
+    for name, value in wanted.items():
+        table = table[table[name].eq(value).fillna(False).astype(bool)]
+    table = table[[found.row(model) is not None for model in table["model"]]]
+    machine = calibration.saved(calibration.SHIPPED)
+    rows = []
+    for run in table.itertuples():
+        job = cost.Job(
+            run.setting, int(run.n_train), 0, int(run.epochs), int(run.batch_size), int(run.image_size)
+        )
+        by_step = swept.predict(found.row(run.model), job)
+        by_shape = cost.predict(atlas.look_up(run.model, job.image_size), job, machine)
+        taken = run.train_cpu_time_s if run.device == "cpu" else run.train_time_s
+        observed = (taken, 1000 * run.energy_kwh, run.peak_memory_bytes)
+        rows += [
+            {
+                "run_id": run.run_id,
+                "model": run.model,
+                "setting": run.setting,
+                "target": target,
+                "observed": float(value),
+                "by_step": float(getattr(by_step, target)),
+                "by_shape": float(getattr(by_shape, target)),
+            }
+            for target, value in zip(TARGETS, observed, strict=True)
+        ]
+    return pd.DataFrame(rows)
+
+
+def of_reference() -> pd.DataFrame:
+    """`against_runs` of the first shipped sweep of which the shipped runs of `pocket` have some; empty where
+    there is none."""
+    runs = shipped_runs()
+    tables = (against_runs(found, runs) for found in swept.shipped_sweeps())
+    return next((table for table in tables if len(table)), pd.DataFrame())
+
+
+def shipped_runs() -> pd.DataFrame:
+    """The results table of the shipped reference of `pocket`."""
+    return Results("pocket", "reference", reference_folder("pocket")).table
+
+
+def summary(checked: pd.DataFrame) -> pd.DataFrame:
+    """`against_runs` in a row a target: `runs`, `models`, and for both predictors `median_error` and
+    `error_90` (shares); `factor`, by which nine of ten runs of a model that took no part lie at most above
+    or below what its step says (`fit.one_sided`, the model as the unit)."""
+    rows = []
+    for target, part in checked.groupby("target", sort=False):
+        row: dict[str, Any] = {"target": target, "runs": len(part), "models": part["model"].nunique()}
+        for name in ("by_step", "by_shape"):
+            error = (part[name] / part["observed"] - 1).abs()
+            row |= {f"{name}_median": error.median(), f"{name}_90": error.quantile(0.9)}
+        apart = np.abs(np.log(part["observed"] / part["by_step"])).to_numpy()
+        rows.append(row | {"factor": float(np.exp(fit.one_sided(apart, part["model"].to_numpy())))})
+    return pd.DataFrame(rows)
+
+
+def ship(conditions: Conditions, folder: Path, say: Callable[[str], None] = print) -> pd.DataFrame:
+    """Sweep this machine, and write what ships into `folder`: its rows into the table of its hardware, and
+    how far predictions from them are off for the shipped runs. Returns `summary`.
+
+    Goes on where an earlier sweep stopped. Raises InputError where no run can be compared.
+    """
+    found = sweep(conditions, say=say)
+    path = folder / f"{slug(found.hardware)}.csv"
+    kept = [one for one in read_csv(path) if one.conditions != conditions] if path.exists() else []
+    write_atomic(path, as_csv(*kept, found))
+    compared = against_runs(found, shipped_runs())
+    if compared.empty:
+        raise InputError(f"{path} is written, but no run of {found.hardware} at these conditions is at hand")
+    table = summary(compared)
+    text = json.dumps(as_checked(found.hardware, table), indent=1)
+    write_atomic(folder / swept.CHECKED, text + "\n")
+    return table
+
+
+def as_checked(hardware: str, table: pd.DataFrame) -> dict[str, Any]:
+    """`summary` as it ships, to six digits."""
+    of = {
+        row["target"]: {
+            name: float(f"{row[name]:.6g}") for name in ("factor", "by_step_median", "by_step_90")
+        }
+        for row in table.to_dict("records")
+    }
+    return {
+        "made_by": "pepr step ship-sweep",
+        "hardware": hardware,
+        "runs": int(table["runs"].max()),
+        "models": int(table["models"].max()),
+        "of": of,
+    }
+
+
+def slug(hardware: str) -> str:
+    """A machine's description as the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
