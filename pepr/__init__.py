@@ -1,8 +1,9 @@
 """PePR: performance per resource unit, measured, audited and predicted for image models.
 
-The ground floor, which everything stands on: `score` (the definition), `stats`, `verdicts` (what a claim is),
-`quantities` (every resource and measure), `grids` (carbon of electricity), `files`, `errors`; and `cli`, the
-command. Above it a folder for each thing that the study deals with, imports going one way only:
+The ground floor, which everything stands on: `score` (the definition), `composites` (its relatives), `stats`,
+`verdicts` (what a claim is), `quantities` (every resource and measure), `grids` (carbon of electricity),
+`files`, `errors`; and `cli`, the command. Above it a folder for each thing that the study deals with, imports
+going one way only:
 
 runs/       A run: what was asked, what was recorded, and the table of many.
 models/     The model space, its weights, and what one step of each needs.

@@ -164,6 +164,10 @@ def score(
     ] = None,
     key: KeyOption = None,
     percent: Annotated[bool, typer.Option("--percent", help="The performances are percentages.")] = False,
+    chance: Annotated[
+        float | None,
+        typer.Option(help="What a guesser would have, 0 to 1: score the performance above it."),
+    ] = None,
     join: Annotated[
         Path | None, typer.Option(help="A second table, whose columns are put to the rows of the first.")
     ] = None,
@@ -183,7 +187,8 @@ def score(
     from pepr.tables.commands import Request, score_command
 
     options = _table_options(separator, decimal, clock, percent, key, keep_last)
-    request = Request(tuple(table), performance, tuple(resource), tuple(group or ()), resource_range, options)
+    columns = (performance, tuple(resource), tuple(group or ()))
+    request = Request(tuple(table), *columns, resource_range, options, chance)
     score_command(request, sys.stdout, _say, join, on or [], curve, plot, as_json)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pepr.errors import InputError
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -48,11 +50,23 @@ RESOURCES = {
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of performance between 0 and 1: its column, and what a figure calls it."""
+    """A measure of performance, 1 at best: the column of the run's value, and what a figure calls it.
+
+    A measure above chance is `of` another, whose column it shares, and names what `chance` is: `half`, one
+    over the number of `classes`, or the rate of the `majority`. See `score.above_chance`; `analysis.measures`
+    works it out.
+    """
 
     name: str
     column: str
     label: str
+    of: str = ""
+    chance: str = ""
+
+    @property
+    def base(self) -> str:
+        """The name of the measure that a run records: itself, or the one that it is of."""
+        return self.of or self.name
 
 
 MEASURES = {
@@ -61,8 +75,32 @@ MEASURES = {
         Measure("accuracy", "test_accuracy", "Test accuracy"),
         Measure("balanced_accuracy", "test_balanced_accuracy", "Balanced accuracy"),
         Measure("auroc", "test_auroc", "AUROC"),
+        Measure(
+            "accuracy_above_majority", "test_accuracy", "Accuracy above the majority", "accuracy", "majority"
+        ),
+        Measure(
+            "balanced_accuracy_above_chance",
+            "test_balanced_accuracy",
+            "Balanced accuracy above chance",
+            "balanced_accuracy",
+            "classes",
+        ),
+        Measure("auroc_above_chance", "test_auroc", "AUROC above chance", "auroc", "half"),
     )
 }
+RECORDED = {name: measure for name, measure in MEASURES.items() if not measure.of}
+"""The measures that a run records; the others follow from them."""
+ABOVE_CHANCE = {measure.of: name for name, measure in MEASURES.items() if measure.of}
+"""The measure above chance of each measure that a run records."""
+
+
+def measure(name: str) -> Measure:
+    """A measure by its name. Raises InputError for a name that none has."""
+    if name not in MEASURES:
+        raise InputError(f"measure {name!r}: expected one of {', '.join(MEASURES)}")
+    return MEASURES[name]
+
+
 VALIDATION = {"val_auroc": "Validation AUROC", "val_accuracy": "Validation accuracy"}
 """What figures call the measures of an epoch."""
 MEASURED_KINDS = ("counter", "sampled_power")

@@ -9,6 +9,8 @@ Rules that hold in every function here:
   range that is normalised, in the curve or in the peak.
 - A performance outside [0, 1], or a negative or infinite resource, is a ValueError that names where.
 - Empty input gives empty arrays; a peak of nothing is a ValueError.
+- A performance above chance (`above_chance`) may be negative. Whoever scores it scores a negative one as 0:
+  divided by its cost it would rise with the cost, and rank first among the bad whoever wasted most.
 
 >>> performance, energy_kwh = [0.80, 0.90, 0.85], [0.1, 0.5, 0.2]
 >>> pepr(performance, energy_kwh).round(2).tolist()
@@ -50,6 +52,26 @@ class PeprPeak:
     resource: float
     resource_norm: float
     score: float
+
+
+def above_chance(performance: ArrayLike, chance: ArrayLike) -> FloatArray:
+    """The share of what a guesser leaves to be earned that was earned [n]: `(P - chance) / (1 - chance)`.
+
+    `performance` [n] in [0, 1]; `chance` is one number or [n]: 0.5 for AUROC, one over the number of classes
+    for balanced accuracy, the largest class's share of the test images for accuracy. 1 is perfect and 0 as
+    good as guessing. What is worse than guessing stays negative, so that a mean over seeds that guess is 0
+    and not above it. NaN where either is NaN, and where chance is 1 and leaves nothing to be earned. Raises
+    ValueError for a performance or a chance outside [0, 1].
+
+    For AUROC of two classes this is the Gini coefficient; for balanced accuracy, Youden's J.
+    """
+    values = _performance(performance)
+    level = np.asarray(chance, dtype=np.float64)
+    outside = np.flatnonzero((level < 0.0) | (level > 1.0))
+    if outside.size:
+        raise ValueError(f"chance is {level.flat[outside[0]]:g}, outside [0, 1]")
+    left = np.where(level < 1.0, 1.0 - level, np.nan)
+    return (values - level) / left
 
 
 def normalise(resource: ArrayLike, resource_range: Range | None = None) -> FloatArray:
@@ -142,10 +164,15 @@ def _pair(performance: ArrayLike, resource: ArrayLike) -> tuple[FloatArray, Floa
     values, needs = _vector(performance, "performance"), _resource(resource)
     if values.shape != needs.shape:
         raise ValueError(f"performance has {values.size} values, resource has {needs.size}")
+    return _performance(values), needs
+
+
+def _performance(performance: ArrayLike) -> FloatArray:
+    values = _vector(performance, "performance")
     outside = np.flatnonzero((values < 0.0) | (values > 1.0))
     if outside.size:
         raise ValueError(f"performance[{outside[0]}] is {values[outside[0]]:g}, outside [0, 1]")
-    return values, needs
+    return values
 
 
 def _resource(resource: ArrayLike) -> FloatArray:

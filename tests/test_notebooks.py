@@ -39,7 +39,7 @@ PARAMETERS = {
         "profile",
     },
     "03_energy": {"profile", "country"},
-    "04_pepr": {"profile"},
+    "04_pepr": {"profile", "measure"},
     "05_published": {"source"},
     "06_costs": {"source"},
 }

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
+from sklearn.metrics import balanced_accuracy_score
 
-from pepr.score import below_range, normalise, pepr, pepr_curve, pepr_peak, resource_range_of
+from pepr.score import above_chance, below_range, normalise, pepr, pepr_curve, pepr_peak, resource_range_of
 
 performances = st.floats(0, 1, allow_subnormal=False)
 resources = st.floats(0, 1e6, allow_subnormal=False)
@@ -174,6 +176,45 @@ def test_the_maximum_of_the_curve_equals_the_best_score(space, frozen):
     peak = pepr_peak(performance, resource, edges)
     assert curve.score.max() == pepr(performance, resource, edges).max() == peak.score
     assert np.all(np.diff(curve.resource_norm) > 0) and np.all(np.diff(curve.best_performance) >= 0)
+
+
+def test_performance_above_chance_by_hand():
+    assert above_chance([0.5, 0.75, 1.0, 0.25], 0.5).tolist() == [0.0, 0.5, 1.0, -0.5]
+    assert above_chance([0.8, 0.8], [0.6, 0.0]).tolist() == pytest.approx([0.5, 0.8])
+
+
+def test_a_mean_over_runs_that_guess_is_no_better_than_chance():
+    assert above_chance([0.4, 0.6], 0.5).mean() == 0.0
+
+
+def test_above_chance_nothing_is_known_where_nothing_is_left_to_earn_or_a_value_is_missing():
+    assert np.isnan(above_chance([1.0, np.nan, 0.8], [1.0, 0.5, np.nan])).all()
+
+
+@pytest.mark.parametrize("chance", [-0.1, 1.1, 50.0])
+def test_a_chance_or_a_performance_outside_zero_to_one_is_named(chance):
+    with pytest.raises(ValueError, match=f"chance is {chance:g}, outside"):
+        above_chance([0.5], chance)
+    with pytest.raises(ValueError, match=r"performance\[0\] is 87, outside"):
+        above_chance([87.0], 0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40))
+def test_balanced_accuracy_above_chance_is_the_adjusted_one_of_scikit_learn(pairs):
+    labels, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    classes = len(np.unique(labels))
+    assume(classes > 1)
+    recall = [np.mean(predicted[labels == label] == label) for label in np.unique(labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # predictions of a class that no label has
+        expected = balanced_accuracy_score(labels, predicted, adjusted=True)
+    assert above_chance([np.mean(recall)], 1 / classes)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_guesser_that_costs_least_wins_by_auroc_and_has_nothing_above_chance():
+    auroc, energy = np.array([0.5, 0.8]), [0.0, 1.0]
+    assert pepr_peak(auroc, energy).index == 0
+    assert pepr_peak(above_chance(auroc, 0.5), energy).index == 1
 
 
 def test_scoring_needs_neither_pandas_nor_torch():

@@ -17,10 +17,11 @@ const svg = (name, attributes, text) => {
   return element;
 };
 
-function scored(list, low, high) {
+function scored(list, low, high, chance) {
   const rows = list.map((one, index) => {
     const norm = high > low ? Math.max(0, (one.resource - low) / (high - low)) : 0;
-    return { index, model: one.model, norm, score: one.performance / (1 + norm) };
+    const earned = Math.max(0, (one.performance - chance) / (1 - chance));
+    return { index, model: one.model, norm, score: earned / (1 + norm) };
   });
   const order = [...rows].sort((a, b) => b.score - a.score);
   rows.forEach((row) => { row.rank = 1 + order.findIndex((other) => other.score === row.score); });
@@ -33,8 +34,9 @@ function build(root) {
     <div class="lab-controls">
       <label>Model <select></select></label>
       <label><span>${study.measure}</span> <input type="range" min="0" max="1" step="0.005" data-of="performance"></label>
-      <label><span>${study.resource}</span> <input type="range" min="1" max="${FARTHEST}" step="0.5" data-of="resource"></label>
-      <label class="lab-check"><input type="checkbox"> Freeze the range</label>
+      <label><span>${study.resource}</span> <input type="range" min="0" max="${FARTHEST}" step="0.5" data-of="resource"></label>
+      <label class="lab-check"><input type="checkbox" data-of="range"> Freeze the range</label>
+      <label class="lab-check"><input type="checkbox" data-of="chance"> Score above chance</label>
       <button type="button">Put everything back</button>
       <p class="lab-said" role="status"></p>
     </div>
@@ -44,7 +46,8 @@ function build(root) {
   const select = root.querySelector("select");
   models.forEach((one, index) => select.add(new Option(one.model, index)));
   const sliders = [...root.querySelectorAll("input[type=range]")];
-  const freeze = root.querySelector("input[type=checkbox]");
+  const freeze = root.querySelector("input[data-of=range]");
+  const above = root.querySelector("input[data-of=chance]");
   const plot = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img",
     "aria-label": `${study.measure} of ${models.length} models against ${study.resource}, with lines of equal PePR. The sliders beside it move a model.` });
   root.querySelector(".lab-plot").append(plot);
@@ -52,9 +55,10 @@ function build(root) {
   const draw = () => {
     const set = freeze.checked ? original : models;
     const low = Math.min(...bounds(set)), high = Math.max(...bounds(set));
-    const before = scored(original, Math.min(...bounds(original)), Math.max(...bounds(original)));
-    const { rows, order } = scored(models, low, high);
-    plot.replaceChildren(...axes(), ...contours(low, high), ...points(rows));
+    const chance = above.checked ? study.chance : 0;
+    const before = scored(original, Math.min(...bounds(original)), Math.max(...bounds(original)), chance);
+    const { rows, order } = scored(models, low, high, chance);
+    plot.replaceChildren(...axes(), ...contours(low, high, chance), ...points(rows));
     const me = models[chosen], mine = rows[chosen];
     select.value = chosen;
     sliders.forEach((slider) => {
@@ -65,7 +69,7 @@ function build(root) {
     const moved = rows.filter((row) => row.index !== chosen && Math.abs(row.score - before.rows[row.index].score) > 5e-4);
     root.querySelector(".lab-said").textContent =
       `${me.model}: ${study.measure} ${me.performance.toFixed(3)} for ${me.resource.toFixed(0)} ${study.unit}, ` +
-      `so R = ${mine.norm.toFixed(2)} and PePR = ${mine.score.toFixed(3)}, rank ${mine.rank} of ${models.length}. ` +
+      `so R = ${mine.norm.toFixed(2)} and PePR ${above.checked ? "above chance " : ""}= ${mine.score.toFixed(3)}, rank ${mine.rank} of ${models.length}. ` +
       (moved.length ? `This moved the scores of ${moved.length} other models.` : "No other score moved.");
     root.querySelector("tbody").replaceChildren(...order.map((row) => {
       const was = before.rows[row.index].rank, line = document.createElement("tr");
@@ -89,10 +93,10 @@ function build(root) {
     return lines;
   };
 
-  const contours = (low, high) => [1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((tenth) => {
+  const contours = (low, high, chance) => [1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((tenth) => {
     const level = tenth / 10, ends = [];
     for (let r = 0; r <= FARTHEST; r += FARTHEST / 80) {
-      const p = level * (1 + (high > low ? Math.max(0, (r - low) / (high - low)) : 0));
+      const p = chance + (1 - chance) * level * (1 + (high > low ? Math.max(0, (r - low) / (high - low)) : 0));
       if (p <= 1) ends.push([x(r), y(p)]);
     }
     const [ex, ey] = ends[ends.length - 1];
@@ -112,7 +116,7 @@ function build(root) {
   const place = (event) => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(plot.getScreenCTM().inverse());
     const inside = (v, low, high) => Math.min(high, Math.max(low, v));
-    models[chosen].resource = inside(((point.x - LEFT) / (WIDE - LEFT - RIGHT)) * FARTHEST, 1, FARTHEST);
+    models[chosen].resource = inside(((point.x - LEFT) / (WIDE - LEFT - RIGHT)) * FARTHEST, 0, FARTHEST);
     models[chosen].performance = inside(1 - (point.y - TOP) / (HIGH - TOP - BOTTOM), 0, 1);
     draw();
   };
@@ -129,7 +133,7 @@ function build(root) {
   plot.addEventListener("pointercancel", () => { plot.onpointermove = null; });
   select.addEventListener("change", () => { chosen = +select.value; draw(); });
   sliders.forEach((slider) => slider.addEventListener("input", () => { models[chosen][slider.dataset.of] = +slider.value; draw(); }));
-  freeze.addEventListener("change", draw);
+  [freeze, above].forEach((box) => box.addEventListener("change", draw));
   root.querySelector("button").addEventListener("click", () => { original.forEach((one, index) => Object.assign(models[index], one)); draw(); });
   draw();
 }

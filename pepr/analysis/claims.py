@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
+from pepr.analysis import measures
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.resampling import run_draws
-from pepr.analysis.scores import SET, model_means, primary_resource, with_sets
+from pepr.analysis.scores import SET, earned, model_means, primary_resource, with_sets
+from pepr.display.words import measure_words
 from pepr.models.space import BASELINES, model_space
-from pepr.quantities import MEASURES, RESOURCES
+from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr
 
@@ -34,7 +36,6 @@ CELLS = {
     "pretrained_tenth": (True, 0.1),
 }
 """(pretrained, fraction of the training split) of the four settings that are compared."""
-LABELS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> tuple[
     gap wherever performance varies less than the resource.
     """
     means = means[means[letter].notna() & means[measure].notna()]
-    performance, resource = (means[name].to_numpy(dtype=np.float64) for name in (measure, letter))
+    performance, resource = earned(means[measure]), means[letter].to_numpy(dtype=np.float64)
     scored = means.assign(
         score=pepr(performance, resource), by_resource=means[measure].mean() / (1 + normalise(resource))
     )
@@ -235,7 +236,7 @@ def paired_difference(
     rows: pd.DataFrame, pairs: list[tuple[int, str, str]], measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The measure of both sides of `paired_runs`, in order."""
-    values = rows.set_index("run_id")[MEASURES[measure].column]
+    values = measures.values(rows.set_index("run_id"), measure)
     return (
         values[[a for _, a, _ in pairs]].to_numpy(dtype=np.float64),
         values[[b for _, _, b in pairs]].to_numpy(dtype=np.float64),
@@ -332,7 +333,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
                 f"{model} {claim.words}",
                 DIRECTION if claim.kind == "direction" else AS_GOOD,
                 _paired_result(rows, pairs, claim.measure, claim.kind),
-                f"{LABELS[claim.measure]} over {seeds}, paired by seed{margin}",
+                f"{measure_words(claim.measure)} over {seeds}, paired by seed{margin}",
                 second_reading_of=first_reading and f"{first_reading}{suffix}",
                 measure=claim.measure,
                 pairs=tuple(pairs),

@@ -3,6 +3,9 @@
 What is measured has filled markers and solid lines or bars; what is estimated has hollow markers, dashed
 lines or hatched bars, and a legend that says so. Colours are those of Okabe and Ito, told apart by marker or
 line style as well, so that figures can be read in greyscale.
+
+A figure of scores is of one set. Where a setting has several, on several machines for example, it is the one
+with most models that were scored.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.isotonic import isotonic_regression
 
+from pepr.analysis import measures
+from pepr.analysis.scores import SET, earned, of_set
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.models.space import BASELINES
@@ -68,11 +73,12 @@ def performance_vs_resource(
 ) -> Figure:
     """Performance against a resource in one setting, with 95% intervals and lines of equal PePR.
 
-    `scores` from `analysis.pepr_table`, `intervals` from `analysis.performance_intervals`.
+    `scores` from `analysis.pepr_table`, `intervals` from `analysis.performance_intervals`. `measure` is any
+    of `quantities.MEASURES`.
     """
     theme()
     rows = _rows(scores, setting, resource, measure).dropna(subset=["resource_value", "performance"])
-    bars = intervals[(intervals["setting"] == setting) & (intervals["measure"] == measure)]
+    bars = of_set(intervals[intervals["measure"] == measure], rows)
     bars = bars.set_index("model").reindex(rows["model"])
     label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
     x, y = rows["resource_value"].to_numpy() * factor, rows["performance"].to_numpy()
@@ -131,7 +137,7 @@ def pepr_curve(
     """
     theme()
     rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
-    curve, peak = _rows(curves, setting, resource, measure), _rows(peaks, setting, resource, measure)
+    curve, peak = (of_set(_chosen(table, setting, resource, measure), rows) for table in (curves, peaks))
     estimated = bool((rows["kind"] == "estimated").any())
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     axes.set(
@@ -148,7 +154,7 @@ def pepr_curve(
         at = peak.iloc[0]
         place = (at["location_norm"], at["performance"], at["location_norm_low"], at["location_norm_high"])
         mark = PeakMark(at["model"], *place)
-    points = (rows["resource_norm"], rows["performance"])
+    points = (rows["resource_norm"], earned(rows["performance"]))
     draw_curve(figure, axes, points, (curve["resource_norm"], curve["best_performance"]), mark, estimated)
     if estimated:
         axes.set_title("the resource is an estimate", fontsize=10, style="italic")
@@ -163,7 +169,8 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     """
     theme()
     done = runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)]
-    column = f"test_{measure}"
+    done = done.assign(performance=measures.values(done, measure))
+    column = "performance"
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)
     full = done[done["train_fraction"] == 1.0]
     _slopes(left, full, "pretrained", (False, True), ["model", "seed"], column)
@@ -240,7 +247,17 @@ def rank_comparison(
     return figure
 
 
-def _rows(table: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.DataFrame:
+def _rows(scores: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.DataFrame:
+    """The scores of one set: of those in the setting, the one with most models that have a score."""
+    rows = _chosen(scores, setting, resource, measure)
+    if rows.empty:
+        return rows
+    sets = rows.groupby(SET, dropna=False)
+    largest = sets["score"].transform("count").idxmax()
+    return rows[sets.ngroup() == sets.ngroup()[largest]]
+
+
+def _chosen(table: pd.DataFrame, setting: str, resource: str, measure: str) -> pd.DataFrame:
     return table[
         (table["setting"] == setting) & (table["resource"] == resource) & (table["measure"] == measure)
     ]

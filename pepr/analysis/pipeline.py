@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepr.analysis import claims, energy, numbers, resampling, scores, standings, wall
+from pepr.analysis import claims, composites, energy, numbers, resampling, scores, standings, wall
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
@@ -107,6 +107,7 @@ class Analysis:
             known = numbers.energy_numbers(self.results, self.country)
             return known | wall.numbers(known["bill_total"]["value"], self.wall_ranks)
         ranked = numbers.pepr_numbers(self.results, self.scores, self.peaks, self.claims, self.rank_changes)
+        ranked |= composites.study_numbers(self.table)
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 
     def write(self, stage: str, folder: Path) -> numbers.Numbers:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.analysis.scores import SET, as_array, model_means, with_sets
-from pepr.quantities import MEASURES, RESOURCES
+from pepr.analysis import measures as run_measures
+from pepr.analysis.scores import SET, as_array, earned, model_means, with_sets
+from pepr.quantities import MEASURES, RECORDED, RESOURCES, measure as known_measure
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr_peak
 
@@ -58,18 +60,42 @@ def run_draws(
     """Bootstrap draws [n_resamples, runs] of a measure, one column a run_id, resampling test images.
 
     Runs with the same test set see the same images in a resample, so that differences between runs are
-    paired.
+    paired. Raises InputError for a measure that there is none of.
     """
+    return draws_of_measures(results, table, (measure,), n_resamples, seed)[measure]
+
+
+def draws_of_measures(
+    results: Results,
+    table: pd.DataFrame,
+    measures: Sequence[str],
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """`run_draws` of several measures, by name: each run's predictions are read and resampled once."""
     counts: dict[tuple[str, int, int], np.ndarray] = {}
-    draws = {}
+    draws: dict[str, dict[str, np.ndarray]] = {measure: {} for measure in measures}
     for _, row in table[table["status"] == "ok"].iterrows():
         probabilities, labels = results.predictions(row["run_id"])
         split = 0 if pd.isna(row["split"]) else int(row["split"])
         key = (row["dataset"], split, len(labels))
         if key not in counts:
             counts[key] = stats.resample_counts(len(labels), n_resamples, seed + 1_000 * split)
-        draws[row["run_id"]] = _measure_draws(measure, probabilities, labels, counts[key])
-    return pd.DataFrame(draws)
+        found = run_measures.resampled(measures, probabilities, labels, counts[key])
+        for measure in measures:
+            draws[measure][row["run_id"]] = found[measure]
+    return {measure: pd.DataFrame(of_runs) for measure, of_runs in draws.items()}
+
+
+def _with_draws(
+    results: Results, table: pd.DataFrame, measures: Sequence[str], n_resamples: int, seed: int
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each measure with its draws. What is of one recorded measure is made at once, and let go after it: the
+    draws of a thousand runs are large."""
+    for base in RECORDED:
+        together = [measure for measure in measures if known_measure(measure).base == base]
+        if together:
+            yield from draws_of_measures(results, table, together, n_resamples, seed).items()
 
 
 def model_draws(draws: pd.DataFrame, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -86,10 +112,10 @@ def model_draws(draws: pd.DataFrame, rows: pd.DataFrame, seed: int = 0) -> pd.Da
 def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Each model's performance in each set with a 95% interval over test images and seeds."""
     table = with_sets(results.table)
+    of_models = model_means(table).set_index([*SET, "model"])
     rows = []
-    for measure in MEASURES:
-        draws = run_draws(results, table, measure, n_resamples, seed)
-        means = model_means(table).set_index([*SET, "model"])[measure]
+    for measure, draws in _with_draws(results, table, tuple(MEASURES), n_resamples, seed):
+        means = of_models[measure]
         for key, group in table.groupby(SET, dropna=False):
             for model, values in model_draws(draws, group, seed).items():
                 low, high = np.percentile(values, [2.5, 97.5])
@@ -121,8 +147,7 @@ def peak_locations(
     table = with_sets(results.table)
     means = model_means(table)
     found = []
-    for measure in measures:
-        draws = run_draws(results, table, measure, n_resamples, seed)
+    for measure, draws in _with_draws(results, table, measures, n_resamples, seed):
         for key, group in means.groupby(SET, dropna=False):
             members = table[(table[SET] == list(key)).all(axis=1)]
             by_model = model_draws(draws, members, seed)
@@ -163,11 +188,11 @@ def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
 def _peak_location(
     key: tuple[str, ...], ranked: pd.DataFrame, letter: str, measure: str, draws: pd.DataFrame
 ) -> PeakLocation:
-    performance, resource = as_array(ranked[measure]), as_array(ranked[letter])
+    performance, resource = earned(ranked[measure]), as_array(ranked[letter])
     models, norm = list(ranked["model"]), normalise(resource)
     peak = pepr_peak(performance, resource)
     cheapest_first = np.argsort(resource, kind="stable")
-    scores = draws[models].to_numpy() / (1.0 + norm)
+    scores = np.maximum(draws[models].to_numpy(), 0.0) / (1.0 + norm)
     winners = cheapest_first[np.argmax(scores[:, cheapest_first], axis=1)]
     probability = stats.probability_best(scores)
     return PeakLocation(
@@ -188,14 +213,3 @@ def _observed_interval(estimate: float, draws: np.ndarray) -> stats.Interval:
     """The 95% interval between values that were drawn: a peak lies at a model, never between two."""
     low, high = np.percentile(draws, [2.5, 97.5], method="inverted_cdf")
     return stats.Interval(estimate, float(low), float(high))
-
-
-def _measure_draws(
-    measure: str, probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    if measure == "auroc":
-        return stats.macro_auroc(labels, probabilities, counts)
-    predicted = probabilities.argmax(axis=1)
-    if measure == "balanced_accuracy":
-        return stats.weighted_balanced_accuracy(labels, predicted, counts)
-    return counts @ (predicted == labels) / len(labels)

@@ -2,7 +2,8 @@
 
 A *set* is what is normalised together: one dataset, setting, way of training (fidelity, precision, image
 size, batch size, epochs, learning rate) and hardware of a profile, `ok` rows only, seeds averaged. Resources
-go by their letter, see `quantities`; D, data, is scored over the training fractions of one model.
+go by their letter, see `quantities`; D, data, is scored over the training fractions of one model. Baselines
+are models of their set like any other: they take part in its range, its ranks, its curve and its peak.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
+from pepr.analysis import measures
 from pepr.analysis.ranked import as_ranked, spoiled
+from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES, energy_is_estimated, resource_kind
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
 
 ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
 """What settings must share to be scored over one pooled range."""
 SET = ["dataset", "setting", *ALIKE]
+OF_NETWORKS = ["precision", "batch_size", "epochs", "learning_rate"]
+"""What a baseline has no choice of, and what therefore does not keep it apart from networks."""
 METER = r"(codecarbon \d[\w.]*)"
 """The meter's name and version among the software of a run."""
 DATA_RANGE: Range = (0.01, 1.0)
@@ -42,9 +47,13 @@ def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
 
 
 def with_sets(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a failed run's unknown hardware filled in where its set leaves no doubt, and with the
-    meter's version in it where one machine had several: what they call a watt may differ."""
-    table = table.copy()
+    """The table with the columns of `SET` such that runs that are normalised together share them.
+
+    A failed run's unknown hardware is filled in where its set leaves no doubt. The meter's version joins it
+    where one machine had several: what they call a watt may differ. A baseline, which is fitted once and has
+    no learning rate, takes these from the networks beside it, and where those differ from most of them.
+    """
+    table = _with_baselines(table.copy())
     unknown = table["hardware"].isna()
     known = table[~unknown].groupby(SET[:-1], dropna=False)["hardware"].agg(["nunique", "first"])
     for index, row in table[unknown].iterrows():
@@ -57,6 +66,19 @@ def with_sets(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def _with_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """Baselines in the largest set of networks on the same data, in the same setting and on one machine."""
+    is_baseline, at = table["model"].isin(BASELINES), table["hardware"].notna()
+    same = [column for column in SET if column not in OF_NETWORKS]
+    for rows, beside in ((is_baseline & at, same), (is_baseline & ~at, same[:-1])):
+        networks = table[~is_baseline].groupby(beside, dropna=False).groups
+        for key, group in table[rows].groupby(beside, dropna=False):
+            if key in networks:
+                trained = table.loc[networks[key]].groupby(OF_NETWORKS, dropna=False)
+                table.loc[group.index, OF_NETWORKS] = trained.size().idxmax()
+    return table
+
+
 def model_means(table: pd.DataFrame) -> pd.DataFrame:
     """One row a set and model: seeds averaged, failed seeds counted.
 
@@ -66,6 +88,7 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
     keeps its row, with NaN.
     """
     table = as_ranked(with_sets(table))
+    measured = {name: measures.values(table, name) for name in MEASURES}
     rows = []
     for key, group in table.groupby([*SET, "model"], dropna=False, sort=True):
         done = group[group["status"] == "ok"]
@@ -79,10 +102,10 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
             "shared": bool(done["contended"].fillna(False).any()),
             "T_error": done["train_time_error"].max(),
         }
-        for measure, known in MEASURES.items():
-            column = known.column
-            row[measure] = done[column].mean() if len(done) else np.nan
-            row[f"{measure}_sd"] = done[column].std(ddof=1) if len(done) > 1 else np.nan
+        for measure, of_runs in measured.items():
+            of_seeds = of_runs[done.index]
+            row[measure] = of_seeds.mean() if len(done) else np.nan
+            row[f"{measure}_sd"] = of_seeds.std(ddof=1) if len(done) > 1 else np.nan
         for letter, resource in RESOURCES.items():
             ranked = done[~spoiled(done, letter)]
             row[letter] = _mean(ranked[resource.column])
@@ -112,7 +135,8 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     """Every score: one row a set, model, resource letter and performance measure.
 
     `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
-    settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range.
+    settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range,
+    and `below_chance` a performance above chance that is negative: it is shown, and scored as 0.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
     anyway. Equal scores share the better rank.
     """
@@ -159,7 +183,7 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
         fractions = as_array(group["train_fraction"])
         norm = normalise(fractions, DATA_RANGE)
         for measure in MEASURES:
-            scores = pepr(as_array(group[measure]), fractions, DATA_RANGE)
+            scores = pepr(earned(group[measure]), fractions, DATA_RANGE)
             for position, (_, row) in enumerate(group.iterrows()):
                 rows.append(
                     {
@@ -211,7 +235,7 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
         ranked = group.dropna(subset=["score"])
-        curve = pepr_curve(as_array(ranked["performance"]), as_array(ranked["resource_value"]))
+        curve = pepr_curve(earned(ranked["performance"]), as_array(ranked["resource_value"]))
         part = pd.DataFrame(
             {
                 "resource_norm": curve.resource_norm,
@@ -224,7 +248,7 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd.DataFrame:
-    performance, resource = as_array(group[measure]), as_array(group[letter])
+    performance, resource = earned(group[measure]), as_array(group[letter])
     part = group[
         [
             *SET,
@@ -243,7 +267,7 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     sources = zip(group["energy_source"], group["memory_source"], strict=True)
     part["kind"] = [resource_kind(letter, energy, memory) for energy, memory in sources]
     part.loc[group[f"{letter}_shown"].isna(), "kind"] = None
-    part["performance"], part["performance_sd"] = performance, as_array(group[f"{measure}_sd"])
+    part["performance"], part["performance_sd"] = as_array(group[measure]), as_array(group[f"{measure}_sd"])
     part["resource_value"] = as_array(group[f"{letter}_shown"])
     part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))
     part["score"] = pepr(performance, resource)
@@ -252,6 +276,7 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     part["score_frozen"] = pepr(performance, resource, frozen)
     part["rank_frozen"] = part["score_frozen"].rank(ascending=False, method="min")
     part["below_range"] = below_range(resource, frozen)
+    part["below_chance"] = as_array(group[measure]) < 0
     return part
 
 
@@ -268,6 +293,22 @@ def _effect_on_range(run: pd.Series, scored: pd.DataFrame) -> str:
     if run["num_params"] < sizes.min():
         return "smaller than every scored model: the range may start too high, and scores may be too high"
     return "its size lies inside those of the scored models: the range probably stays"
+
+
+def of_set(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of the same set as `rows`, which are all of one."""
+    if rows.empty:
+        return table.iloc[:0]
+    same = pd.Series(True, index=table.index)
+    for column, value in rows[SET].iloc[0].items():
+        alike = table[column].isna() if pd.isna(value) else table[column].eq(value).fillna(False)
+        same &= alike.astype(bool)
+    return table[same]
+
+
+def earned(performance: pd.Series) -> np.ndarray:
+    """What of a performance is scored [rows]: a negative one, worse than chance, as 0."""
+    return np.maximum(as_array(performance), 0.0)
 
 
 def as_array(values: pd.Series) -> np.ndarray:

@@ -24,6 +24,7 @@ def profile_models(results: Results) -> dict[str, Any]:
         "profile": results.profile,
         "setting": setting,
         "measure": "AUROC",
+        "chance": 0.5,
         "resource": resource.name.capitalize(),
         "column": resource.column,
         "unit": resource.unit,

@@ -91,10 +91,16 @@ def millions(value: float) -> str:
 
 
 def performance(value: float, measure: str) -> str:
-    """Accuracies in percent, AUROC as the number it is."""
+    """Accuracies in percent, AUROC as the number it is; so too above chance."""
     if not np.isfinite(value):
         return UNKNOWN
-    return f"{value:.3f}" if measure == "auroc" else f"{100 * value:.1f}%"
+    text = f"{value:.3f}" if MEASURES[measure].base == "auroc" else f"{100 * value:.1f}%"
+    return text.replace("-", "−")
+
+
+def measure_words(name: str) -> str:
+    """A measure as a sentence names it: `AUROC above chance`, `accuracy`."""
+    return name.replace("_", " ").replace("auroc", "AUROC")
 
 
 def difference(value: float | None, digits: int = 3) -> str:

@@ -20,6 +20,7 @@ from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
+from pepr.published.composites import composite_numbers
 from pepr.published.tables import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
 
 VERDICTS = {
@@ -53,6 +54,7 @@ def published_numbers(
         **_sensitivity(runs, sensitivity, stability),
         **_peaks(peaks),
         **_claims(claims),
+        **composite_numbers(runs),
     }
 
 

@@ -21,7 +21,7 @@ from pepr.files import results_root
 from pepr.grids import derived, per_kwh
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
-from pepr.quantities import MEASURED_KINDS, MEASURES, component_sources
+from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
 from pepr.runs.columns import COLUMNS
 from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
@@ -54,7 +54,7 @@ KILLED_BY_SHELL = 128
 class Subject:
     """What is measured: the names under which its record is found, and where that goes.
 
-    `measure` is the column that the performance is for: a key of `quantities.MEASURES`.
+    `measure` is the column that the performance is for: a key of `quantities.RECORDED`.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Subject:
             value = getattr(self, what)
             if not re.fullmatch(r"[\w.+@-]+", value) or value.startswith("."):
                 raise InputError(f"{what} {value!r}: a name is of letters, digits and the signs _ - . + @")
-        if self.measure not in MEASURES:
-            raise InputError(f"measure {self.measure!r}: expected one of {', '.join(MEASURES)}")
+        if self.measure not in RECORDED:
+            raise InputError(f"measure {self.measure!r}: expected one of {', '.join(RECORDED)}")
 
     @property
     def store(self) -> Store:
@@ -298,7 +298,7 @@ def _keep(
             "runs_at_once": meter.runs_at_once,
             "energy_source": meter.source,
             "hardware": description.hardware(subject.device),
-            MEASURES[subject.measure].column: None if failure else run.performance,
+            RECORDED[subject.measure].column: None if failure else run.performance,
             "meter": meter.as_dict(),
             "started_at": started_at,
             "ended_at": _now(),

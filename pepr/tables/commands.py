@@ -12,7 +12,7 @@ from pepr.errors import InputError
 from pepr.tables.dialect import Options
 from pepr.tables.join import Joined
 from pepr.tables.reader import Range, Reader
-from pepr.tables.scoring import Survey, check_range, score_table, survey
+from pepr.tables.scoring import ABOVE_CHANCE, Survey, check_range, score_table, survey
 
 Say = Callable[[str], None]
 
@@ -27,6 +27,12 @@ class Request:
     groups: tuple[str, ...] = ()
     resource_range: Range | None = None
     options: Options = field(default_factory=Options)
+    chance: float | None = None
+
+    @property
+    def scored(self) -> str:
+        """What is scored, as a figure and a sentence name it."""
+        return self.performance if self.chance is None else f"{self.performance}{ABOVE_CHANCE}"
 
 
 def score_command(
@@ -55,6 +61,7 @@ def score_command(
             request.options,
             joined,
             say,
+            request.chance,
         )
 
 
@@ -82,12 +89,18 @@ def _curves(
 
     resources = list(dict.fromkeys(request.resources))
     done: Survey = survey(
-        request.tables, request.performance, resources, request.groups, request.options, joined
+        request.tables,
+        request.performance,
+        resources,
+        request.groups,
+        request.options,
+        joined,
+        chance=request.chance,
     )
     check_range(done.reader.path, request.resource_range)
     found = peak.curves(done, resources, request.resource_range)
     if plot is not None:
-        _plot(found, request.performance, plot, say)
+        _plot(found, request.scored, plot, say)
     if not write:
         return
     for notice in done.reader.notices:
@@ -95,7 +108,7 @@ def _curves(
     if as_json:
         output.write(json.dumps([entry.as_dict() for entry in found], indent=1) + "\n")
     else:
-        output.writelines(peak.as_line(entry.peak, request.performance) + "\n" for entry in found)
+        output.writelines(peak.as_line(entry.peak, request.scored) + "\n" for entry in found)
 
 
 def _plot(found: list, performance: str, plot: Path, say: Say) -> None:

@@ -99,7 +99,7 @@ def _curve(
     labels: list[str],
     resource_range: Range | None,
 ) -> Curve:
-    values, needs = done.performance[rows], done.needs[at, rows]
+    values, needs = done.scored[rows], done.needs[at, rows]
     best = pepr_peak(values, needs, resource_range)
     low, high, share, seeds = _interval(done, at, rows, best.index, resource_range)
     lo, hi = resource_range or (float(needs.min()), float(needs.max()))
@@ -134,7 +134,8 @@ def _interval(
         s * scale * distributions.t.rvs(free, size=shape, random_state=rng) if s else np.zeros(shape)
         for s in spread
     )
-    performance = np.clip(done.performance[rows] + moved, 0, 1)
+    means = done.performance if done.above is None else done.above
+    performance = np.clip(means[rows] + moved, 0, 1)
     resource = done.needs[at, rows] * np.exp(stretched)
     lo, hi = resource_range or (resource.min(axis=1, keepdims=True), resource.max(axis=1, keepdims=True))
     norm = np.maximum((resource - lo) / np.maximum(hi - lo, np.finfo(float).tiny), 0)

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pepr.errors import InputError
-from pepr.score import below_range, normalise, pepr
+from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
 from pepr.tables.keys import Keys, key_columns
@@ -24,6 +24,8 @@ DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeed
 """How tables say that a run ended well, in lower case."""
 SEEDS = "seeds"
 """The column that tells how many seeds an averaged row stands for."""
+ABOVE_CHANCE = "_above_chance"
+"""What the name of a performance ends in, where it is the share of what a guesser leaves to be earned."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Survey:
     `performance` [rows], `needs` [resources, rows], NaN where not measured; `group` [rows] and `model` [rows]
     are codes; with `averaged`, each model is one row, its values means over `seeds` [rows].
     `numeric` are the columns whose cells are numbers in JSON. `runs` are the values before any averaging.
+    With a `chance`, `above` [rows] is the performance above it, which is what is scored.
     """
 
     reader: Reader
@@ -46,6 +49,12 @@ class Survey:
     numeric: set[str]
     names: list[str]
     runs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    above: np.ndarray | None = None
+
+    @property
+    def scored(self) -> np.ndarray:
+        """The performance that is scored [rows]: above chance where that is given, and then 0 below it."""
+        return self.performance if self.above is None else np.maximum(self.above, 0.0)
 
 
 def score_table(
@@ -59,6 +68,7 @@ def score_table(
     options: Options | None = None,
     joined: Joined | None = None,
     say: Callable[[str], None] | None = None,
+    chance: float | None = None,
 ) -> int:
     """Write every row of a table with `pepr_<resource>` and `<resource>_norm` added; return how many.
 
@@ -67,19 +77,23 @@ def score_table(
     resource, or with a resource of 0, which is one that was not measured, has empty scores (null in JSON)
     and sets no range. Rows that differ by their seed only are averaged, and `seeds` says how many they are.
     `resource_range` freezes the range of a single resource. `say` is told how the table was read, and where
-    a score says nothing.
+    a score says nothing. With `chance`, what a guesser would have, the performance above it is scored, and
+    added as `<performance>_above_chance`; where that is negative the score is 0.
     """
     resources = list(dict.fromkeys(resources))
     if resource_range is not None and len(resources) != 1:
         raise InputError("--range belongs to one resource: score the resources one at a time")
-    done = survey(path, performance, resources, groups, options, joined, as_json)
+    done = survey(path, performance, resources, groups, options, joined, as_json, chance)
     check_range(done.reader.path, resource_range)
-    added = [f"{pre}{name}{post}" for name in resources for pre, post in (("pepr_", ""), ("", "_norm"))]
+    added = [] if done.above is None else [f"{performance}{ABOVE_CHANCE}"]
+    added += [f"{pre}{name}{post}" for name in resources for pre, post in (("pepr_", ""), ("", "_norm"))]
     taken = [name for name in added if name in done.reader.header]
     if taken:
         raise InputError(f"{done.reader.path}: row 0 (the header): column {taken[0]!r} is already there")
     scores, worth = _scores(done, resources, resource_range)
-    for notice in (*done.reader.notices, *_zeros(done, performance, resources), *worth):
+    if done.above is not None:
+        scores = np.column_stack([done.above, scores])
+    for notice in (*done.reader.notices, *_zeros(done, performance, resources), *_guessers(done), *worth):
         (say or (lambda _: None))(notice)
     write = _json_rows if as_json else _csv_rows
     return write(output, done, _kept(done, performance, resources), added, scores, performance, resources)
@@ -93,10 +107,16 @@ def survey(
     options: Options | None = None,
     joined: Joined | None = None,
     find_numeric: bool = False,
+    chance: float | None = None,
 ) -> Survey:
     """Read and check what is to be scored. Raises InputError naming file, row, column and a way on."""
     options, groups = options or Options(), list(dict.fromkeys(groups))
     reader = Reader(path, options=options, recognise=True, joined=joined)
+    if chance is not None and not 0 <= chance < 1:
+        raise InputError(
+            f"{reader.path}: --chance {chance:g}: expected what a guesser would have, from 0 to below 1, "
+            "such as 0.5 for AUROC or the largest class's share for accuracy"
+        )
     for column in (performance, *resources, *groups, *options.key):
         reader.require(column)
     for column in resources:
@@ -140,6 +160,7 @@ def survey(
     if averaged:
         reader.say(f"averaged over {seed}: {len(performances)} rows are {len(found[0])} of {', '.join(base)}")
     _, codes = np.unique(hashes, return_inverse=True)
+    above = None if chance is None else above_chance(found[0], chance)
     return Survey(
         reader,
         *found[:2],
@@ -149,7 +170,8 @@ def survey(
         averaged,
         numeric,
         base,
-        (performances, stacked, codes),
+        (performances if chance is None else above_chance(performances, chance), stacked, codes),
+        above,
     )
 
 
@@ -223,7 +245,7 @@ def _scores(
     for at, name in enumerate(resources):
         idle: dict[str, list[str]] = {}
         for group, rows in zip(done.group_names, np.split(order, edges), strict=True):
-            values, needs = done.performance[rows], done.needs[at, rows]
+            values, needs = done.scored[rows], done.needs[at, rows]
             columns[rows, 2 * at] = pepr(values, needs, resource_range)
             columns[rows, 2 * at + 1] = normalise(needs, resource_range)
             reason = _says_nothing(needs[~np.isnan(needs)], name, resource_range)
@@ -269,6 +291,14 @@ def _zeros(done: Survey, performance: str, resources: Sequence[str]) -> Iterator
         if count:
             rows = f"row {first[name]}" if count == 1 else f"{count} rows, the first in row {first[name]}"
             yield f"a {name} of 0 is read as not measured, and has no score: {rows}"
+
+
+def _guessers(done: Survey) -> Iterator[str]:
+    """How many rows are no better than chance, and so have no score but 0."""
+    count = 0 if done.above is None else int((done.above <= 0).sum())
+    if count:
+        rows = "one row is" if count == 1 else f"{count} rows are"
+        yield f"{rows} no better than chance, and scored 0"
 
 
 def _kept(done: Survey, performance: str, resources: Sequence[str]) -> list[str]:

@@ -189,7 +189,7 @@ def test_runs_on_other_hardware_are_another_set(table):
 def test_intervals_over_test_images_and_seeds_hold_the_estimate(synthetic_results):
     rows = analysis.performance_intervals(synthetic_results, n_resamples=200)
     assert ((rows["low"] < rows["performance"]) & (rows["performance"] < rows["high"])).all()
-    assert len(rows) == 3 * 15
+    assert len(rows) == len(quantities.MEASURES) * 15
 
 
 def test_draws_of_accuracy_are_those_of_the_resampled_predictions(synthetic_results, table):

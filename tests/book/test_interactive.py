@@ -9,7 +9,7 @@ import pytest
 
 from pepr import grids as pepr_grids
 from pepr.book import browser as book_browser, interactive
-from pepr.score import pepr, resource_range_of
+from pepr.score import above_chance, pepr, resource_range_of
 
 STATIC = Path(__file__).parents[2] / "book/_static"
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Drawings</title></head>
@@ -61,7 +61,8 @@ def lab(page):
     """The drawing of the score with every model in its place."""
     found = page.locator("#pepr-lab")
     found.get_by_role("button", name="Put everything back").click()
-    found.get_by_role("checkbox").uncheck()
+    for box in found.get_by_role("checkbox").all():
+        box.uncheck()
     return found
 
 
@@ -111,9 +112,18 @@ def test_a_dearest_model_moves_all_others_unless_the_range_is_frozen(lab, data):
     changed = {dearest["model"]: (dearest["performance"], farthest)}
     assert_same(ranking(lab), expected(data, changed))
     assert re.search(r"moved the scores of \d+ other models", lab.locator("[role=status]").inner_text())
-    lab.get_by_role("checkbox").check()
+    lab.get_by_role("checkbox", name="Freeze the range").check()
     assert_same(ranking(lab), expected(data, changed, frozen=True))
     assert "No other score moved." in lab.locator("[role=status]").inner_text()
+
+
+def test_above_chance_the_scores_are_those_of_the_library(lab, data):
+    lab.get_by_role("checkbox", name="Score above chance").check()
+    performance, resource = np.array([(one["performance"], one["resource"]) for one in data["models"]]).T
+    scores = pepr(np.maximum(above_chance(performance, 0.5), 0), resource)
+    names = [one["model"] for one in data["models"]]
+    assert_same(ranking(lab), dict(zip(names, scores, strict=True)))
+    assert "PePR above chance = " in lab.locator("[role=status]").inner_text()
 
 
 def test_a_model_is_dragged_with_the_mouse(lab, page):

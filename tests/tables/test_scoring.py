@@ -250,6 +250,67 @@ def test_the_curve_is_drawn(tmp_path):
         score_command(Request((path,), "acc", ("kwh",)), output, said.append, plot=tmp_path / "out.png")
 
 
+GUESSERS = "model,acc,kwh\nant,0.5,1\nbee,0.8,2\nwasp,0.4,3\n"
+
+
+def test_with_a_chance_the_performance_above_it_is_scored(tmp_path):
+    rows, said = scored(tmp_path, GUESSERS, chance=0.5)
+    assert [row["acc_above_chance"] for row in rows] == pytest.approx([0.0, 0.6, -0.2])
+    assert [row["pepr_kwh"] for row in rows] == pytest.approx([0.0, 0.4, 0.0])
+    assert [row["acc"] for row in rows] == [0.5, 0.8, 0.4] and [row["kwh_norm"] for row in rows] == [
+        0,
+        0.5,
+        1,
+    ]
+    assert said == ["2 rows are no better than chance, and scored 0"]
+
+
+def test_percentages_have_a_chance_that_is_a_fraction(tmp_path):
+    hundredths = GUESSERS.replace("0.5", "50").replace("0.8", "80").replace("0.4", "40")
+    rows, _ = scored(tmp_path, hundredths, chance=0.5, options={"percent": True})
+    assert [row["acc_above_chance"] for row in rows] == pytest.approx([0.0, 0.6, -0.2])
+
+
+@pytest.mark.parametrize("chance", [-0.1, 1.0, 50.0, float("nan")])
+def test_a_chance_that_leaves_nothing_to_earn_is_refused(tmp_path, chance):
+    with pytest.raises(InputError, match=r"table\.csv: --chance .*: expected what a guesser would have"):
+        scored(tmp_path, GUESSERS, chance=chance)
+
+
+def test_seeds_that_guess_are_averaged_before_they_are_scored(tmp_path):
+    text = "model,seed,acc,kwh\nant,0,0.4,1\nant,1,0.6,1\nbee,0,0.9,2\nbee,1,0.9,2\n"
+    rows, _ = scored(tmp_path, text, chance=0.5)
+    assert [row["acc_above_chance"] for row in rows] == pytest.approx([0.0, 0.8])
+    assert list(rows[0])[-4:] == ["seeds", "acc_above_chance", "pepr_kwh", "kwh_norm"]
+
+
+def test_above_chance_the_peak_is_another_where_the_cheapest_guesses(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(GUESSERS)
+    peaks = []
+    for chance in (None, 0.5):
+        output = io.StringIO()
+        request = Request((path,), "acc", ("kwh",), chance=chance)
+        score_command(request, output, lambda _: None, curve=True)
+        peaks.append(output.getvalue())
+    assert "peaks at bee: acc_above_chance 0.6" in peaks[1] and "peaks at bee: acc 0.8" in peaks[0]
+    text = GUESSERS.replace("bee,0.8,2", "bee,0.7,2")
+    path.write_text(text)
+    (entry,), _, _ = curve(tmp_path, text)
+    (above,), _, _ = curve(tmp_path, text, chance=0.5)
+    assert (entry["model"], above["model"]) == ("ant", "bee")
+
+
+def test_the_command_takes_a_chance(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(GUESSERS)
+    command = [sys.executable, "-m", "pepr.cli", "score", str(path), "--performance", "acc"]
+    command += ["--resource", "kwh", "--chance", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "model,acc,kwh,acc_above_chance,pepr_kwh,kwh_norm"
+    assert done.stderr == "pepr: 2 rows are no better than chance, and scored 0\n"
+
+
 def test_a_join_without_its_column_is_refused(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(SEEDS)

@@ -1,0 +1,275 @@
+"""PePR beside the other scores of performance and cost: who wins by each, where they agree, what PePR pays.
+
+What is compared is a set of models with one performance, one energy, and what NetScore asks of each. Energy
+is that of training, in watt-hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr import composites
+from pepr.analysis import measures
+from pepr.analysis.scores import SET, as_array, model_means, of_set, primary_resource, with_sets
+from pepr.display.numbers import UNKNOWN, number
+from pepr.display.words import measure_words, performance, wh
+from pepr.models import atlas
+from pepr.quantities import ABOVE_CHANCE, RECORDED, RESOURCES
+from pepr.score import pepr, resource_range_of
+from pepr.stats import FloatArray
+
+SCORES = {
+    "pepr": "PePR-E",
+    "pepr_above": "PePR-E above chance",
+    "performance": "Performance",
+    "per_wh": "Performance for a watt-hour",
+    "netscore": "NetScore",
+    "pareto": "Pareto rank",
+    "cheapness": "Least energy",
+}
+ROUNDING = 1e-9
+"""How near chance a score is a guesser's own."""
+FEWEST = 3
+"""Models below which a set has no ranking to compare."""
+
+
+@dataclass(frozen=True)
+class ComparedSet:
+    """One set: its models with their performance by `measure`, the same above chance, energy in Wh, number
+    of parameters and multiply-accumulate operations, [models] each; NaN where not known. `chance` is what a
+    guesser has, the mean over its runs."""
+
+    name: str
+    measure: str
+    models: list[str]
+    chance: float
+    performance: FloatArray
+    above: FloatArray
+    energy_wh: FloatArray
+    num_params: FloatArray
+    macs: FloatArray
+
+    @property
+    def scores(self) -> dict[str, FloatArray]:
+        """Every score of `SCORES` [models], higher is better in each."""
+        return {
+            "pepr": pepr(self.performance, self.energy_wh),
+            "pepr_above": pepr(np.maximum(self.above, 0.0), self.energy_wh),
+            "performance": self.performance,
+            "per_wh": composites.per_unit(self.performance, self.energy_wh),
+            "netscore": composites.netscore(self.performance, self.num_params, self.macs),
+            "pareto": -composites.pareto_rank(self.performance, self.energy_wh),
+            "cheapness": -self.energy_wh,
+        }
+
+
+def macs_of(model: str, image_sizes: Sequence[int]) -> float:
+    """Multiply-accumulate operations of one image, at the first of the sizes that the atlas has; else NaN."""
+    known = atlas.read()
+    entries = (known[model, size] for size in image_sizes if (model, size) in known)
+    return next((entry.flops / 2 for entry in entries), np.nan)
+
+
+def sets_of_study(table: pd.DataFrame, measure: str = "auroc") -> list[ComparedSet]:
+    """The sets of a results table that have energies: of each setting the one with most models."""
+    table, above = with_sets(table), ABOVE_CHANCE[measure]
+    means = model_means(table)
+    means = means[means["E"].notna() & means[measure].notna()]
+    found: dict[str, ComparedSet] = {}
+    for key, group in means.groupby(SET, dropna=False):
+        known = dict(zip(SET, key, strict=True))
+        name = str(known["setting"])
+        if len(group) < max(FEWEST, len(found[name].models) + 1 if name in found else 0):
+            continue
+        sizes = [] if pd.isna(known["image_size"]) else [int(known["image_size"])]
+        runs = of_set(table, group)
+        found[name] = ComparedSet(
+            name=name,
+            measure=measure,
+            chance=float(np.nanmean(measures.chance(runs[runs["status"] == "ok"], above))),
+            models=list(group["model"]),
+            performance=as_array(group[measure]),
+            above=as_array(group[above]),
+            energy_wh=RESOURCES["E"].scale * as_array(group["E"]),
+            num_params=as_array(group["num_params"]),
+            macs=np.array([macs_of(model, sizes) for model in group["model"]]),
+        )
+    return list(found.values())
+
+
+def agreement(sets: Sequence[ComparedSet]) -> pd.DataFrame:
+    """Kendall's tau of PePR-E with every other score, one row a set; NaN where they share too few models."""
+    rows = []
+    for one in sets:
+        scores = one.scores
+        others = {name: composites.kendall(scores["pepr"], scores[name]) for name in SCORES if name != "pepr"}
+        rows.append({"set": one.name, "models": len(one.models), **others})
+    return pd.DataFrame(rows)
+
+
+def winners(sets: Sequence[ComparedSet]) -> pd.DataFrame:
+    """The best model by each score, one row a set; empty where too few models have the score. The Pareto
+    rank is not there: its first front is tied."""
+    rows = []
+    for one in sets:
+        row: dict[str, str | None] = {"set": one.name}
+        for name, values in one.scores.items():
+            if name != "pareto":
+                known = (~np.isnan(values)).sum() >= FEWEST
+                row[name] = one.models[int(np.nanargmax(values))] if known else None
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def exchange(sets: Sequence[ComparedSet]) -> pd.DataFrame:
+    """What PePR pays for energy, one row a set: points of performance for a watt-hour at constant score.
+
+    From `P = s (1 + R_norm)`, `dP/dR = s / (R_max - R_min)`, at the best score s of the set. Above chance it
+    is `(1 - chance) s' / (R_max - R_min)`, in points of the same P. NaN where all took the same energy.
+    """
+    rows = []
+    for one in sets:
+        low, high = resource_range_of(one.performance, one.energy_wh)
+        span, scores = (high - low) or np.nan, one.scores
+        row = {"set": one.name, "measure": one.measure, "chance": one.chance, "range_wh": high - low}
+        row["points_per_wh"] = 100 * np.nanmax(scores["pepr"]) / span
+        known = scores["pepr_above"][~np.isnan(scores["pepr_above"])]
+        earned = known.max() if known.size else np.nan
+        row["points_per_wh_above"] = 100 * (1 - one.chance) * earned / span
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
+    """Where the best model by PePR-E stands by performance alone, one row a set.
+
+    `place` counts from 1 the models that perform better; `best` is the model that does so most.
+    `guesser_beats` is how many models have a lower score than a guesser, who would have chance for no more
+    energy than the cheapest model.
+    """
+    rows = []
+    for one in sets:
+        score = one.scores["pepr"]
+        top, best = int(np.nanargmax(score)), int(np.nanargmax(one.performance))
+        rows.append(
+            {
+                "set": one.name,
+                "measure": one.measure,
+                "model": one.models[top],
+                "place": int((one.performance > one.performance[top]).sum()) + 1,
+                "models": len(one.models),
+                "performance": one.performance[top],
+                "best": one.models[best],
+                "best_performance": one.performance[best],
+                "chance": one.chance,
+                "guesser_beats": int((score < one.chance - ROUNDING).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def comparison_numbers(
+    sets: Sequence[ComparedSet], priced: Sequence[ComparedSet], estimated: bool
+) -> dict[str, dict]:
+    """What prose may quote of the comparison of `sets`, and of the exchange rates of `priced`: the same sets,
+    by more measures. Keys begin with `compared_`; there are none without a set."""
+    if not sets:
+        return {}
+    out = {
+        "compared_agreement": number(None, agreement_table(agreement(sets))),
+        "compared_winners": number(None, winners_table(winners(sets))),
+        "compared_exchange": number(None, exchange_table(exchange(priced))),
+        "compared_sets": number(len(sets), str(len(sets))),
+    }
+    places = winners_places(sets)
+    worst = places.loc[(places["place"] / places["models"]).idxmax()]
+    if worst["place"] > 1:
+        out |= _of_place(worst, "compared_worst", estimated)
+    beaten = places.loc[(places["guesser_beats"] / places["models"]).idxmax()]
+    if beaten["guesser_beats"]:
+        out |= _of_place(beaten, "compared_guesser", estimated)
+    differ = [table for table in winners(sets).to_dict("records") if table["pepr"] != table.get("pepr_above")]
+    out["compared_other_winner"] = number(len(differ), str(len(differ)), estimated)
+    return out
+
+
+def _of_place(row: pd.Series, key: str, estimated: bool) -> dict[str, dict]:
+    measure, gap = row["measure"], 100 * (row["best_performance"] - row["performance"])
+    return {
+        f"{key}_set": number(row["set"], row["set"]),
+        f"{key}_measure": number(measure, measure_words(measure)),
+        f"{key}_model": number(row["model"], row["model"], estimated),
+        f"{key}_place": number(row["place"], str(row["place"]), estimated),
+        f"{key}_models": number(row["models"], str(row["models"])),
+        f"{key}_performance": number(row["performance"], performance(row["performance"], measure)),
+        f"{key}_best": number(row["best"], row["best"]),
+        f"{key}_best_performance": number(
+            row["best_performance"], performance(row["best_performance"], measure)
+        ),
+        f"{key}_gap": number(gap, f"{gap:.1f} points"),
+        f"{key}_chance": number(row["chance"], performance(row["chance"], measure)),
+        f"{key}_beats": number(row["guesser_beats"], str(row["guesser_beats"]), estimated),
+    }
+
+
+def agreement_table(rows: pd.DataFrame) -> str:
+    """`agreement` as a Markdown table."""
+    names = [name for name in SCORES if name in rows]
+    cells = [
+        [row["set"], str(row["models"]), *(_rounded(row[name], 2) for name in names)]
+        for _, row in rows.iterrows()
+    ]
+    return _markdown(["Setting", "Models", *(SCORES[name] for name in names)], cells)
+
+
+def winners_table(rows: pd.DataFrame) -> str:
+    """`winners` as a Markdown table."""
+    names = [name for name in SCORES if name in rows]
+    cells = [
+        [row["set"], *(UNKNOWN if pd.isna(row[name]) else row[name] for name in names)]
+        for _, row in rows.iterrows()
+    ]
+    return _markdown(["Setting", *(SCORES[name] for name in names)], cells)
+
+
+def exchange_table(rows: pd.DataFrame) -> str:
+    """`exchange` as a Markdown table: points of performance for a watt-hour."""
+    cells = [
+        [
+            row["set"],
+            measure_words(row["measure"]),
+            performance(row["chance"], row["measure"]),
+            wh(row["range_wh"]),
+            _significant(row["points_per_wh"]),
+            _significant(row["points_per_wh_above"]),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    heads = ["Setting", "Performance", "Chance", "Range of energy", "Points for 1 Wh", "Above chance"]
+    return _markdown(heads, cells)
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rounded(value: float, digits: int) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _significant(value: float) -> str:
+    if not np.isfinite(value):
+        return UNKNOWN
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def study_numbers(table: pd.DataFrame) -> dict[str, dict]:
+    """`comparison_numbers` of a results table: compared by AUROC, priced by every recorded measure."""
+    priced = [one for measure in RECORDED for one in sets_of_study(table, measure)]
+    priced.sort(key=lambda one: one.name)
+    return comparison_numbers(sets_of_study(table), priced, primary_resource(table) != "E")

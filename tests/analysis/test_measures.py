@@ -1,0 +1,127 @@
+"""Measures above chance: of runs, of resamples, in scores, peaks and claims; names that no measure has."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pepr import analysis, quantities, stats
+from pepr.analysis import claims, measures
+from pepr.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def table(synthetic_results):
+    return synthetic_results.table
+
+
+def test_every_measure_that_a_run_records_has_one_above_chance_and_draws():
+    assert set(quantities.ABOVE_CHANCE) == set(quantities.RECORDED) == set(measures.RESAMPLED)
+    chances = {known.chance for known in quantities.MEASURES.values() if known.of}
+    assert chances == set(measures.CHANCE_OF_RUNS) == set(measures.CHANCE_OF_RESAMPLES)
+
+
+def test_measures_above_chance_of_a_run_by_hand(table):
+    run = table.query("model == 'dla46_c'").head(1)
+    row = run.iloc[0]
+    found = {name: measures.values(run, name).iloc[0] for name in quantities.MEASURES}
+    assert found["auroc"] == row["test_auroc"]
+    assert found["auroc_above_chance"] == pytest.approx(2 * row["test_auroc"] - 1)
+    assert found["balanced_accuracy_above_chance"] == pytest.approx(2 * row["test_balanced_accuracy"] - 1)
+    rate = row["test_majority_rate"]
+    assert found["accuracy_above_majority"] == pytest.approx((row["test_accuracy"] - rate) / (1 - rate))
+
+
+def test_balanced_accuracy_is_above_one_over_the_classes_that_were_tested(table):
+    run = table.query("model == 'dla46_c'").head(1).assign(test_balanced_accuracy=0.5)
+    seven = run.assign(n_test_classes=7, test_sensitivity=np.nan)
+    name = "balanced_accuracy_above_chance"
+    assert measures.values(seven, name).iloc[0] == pytest.approx((0.5 - 1 / 7) / (6 / 7))
+    before = run.assign(n_test_classes=pd.array([pd.NA], dtype="Int64"))
+    assert measures.values(before, name).iloc[0] == 0.0
+    assert np.isnan(measures.values(before.assign(test_sensitivity=np.nan), name).iloc[0])
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_who_always_gives_the_commonest_answer_earns_nothing_in_any_resample(classes):
+    labels = np.random.default_rng(0).choice(classes, 200, p=np.eye(classes)[0] * 0.5 + 0.5 / classes)
+    probabilities = np.tile(np.bincount(labels, minlength=classes) / 200, (200, 1))
+    counts = stats.resample_counts(200, 300)
+    above = [name for name, known in quantities.MEASURES.items() if known.of]
+    for name, drawn in measures.resampled(above, probabilities, labels, counts).items():
+        assert drawn.shape == (300,) and np.abs(drawn).max() < 1e-12, name
+
+
+def test_resamples_hold_what_each_gives_when_it_is_measured_alone():
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 2, 60), rng.random(60)
+    probabilities, counts = np.column_stack([1 - scores, scores]), stats.resample_counts(60, 20)
+    found = measures.resampled(tuple(quantities.MEASURES), probabilities, labels, counts)
+    for at, times in enumerate(counts.astype(int)):
+        drawn, guessed = np.repeat(labels, times), np.repeat(probabilities, times, axis=0)
+        right, rate = np.mean(guessed.argmax(1) == drawn), np.bincount(drawn).max() / 60
+        assert found["accuracy_above_majority"][at] == pytest.approx((right - rate) / (1 - rate))
+        alone = measures.resampled(("auroc_above_chance",), guessed, drawn, np.ones((1, 60)))
+        assert found["auroc_above_chance"][at] == pytest.approx(alone["auroc_above_chance"][0])
+
+
+@pytest.mark.parametrize("name", ["f1", "auroc_above_majority", ""])
+def test_a_measure_that_there_is_none_of_is_an_error_that_names_those_there_are(
+    synthetic_results, table, name
+):
+    for use in (
+        lambda: measures.values(table, name),
+        lambda: analysis.run_draws(synthetic_results, table.head(1), name, 2),
+        lambda: analysis.peak_locations(synthetic_results, ("T",), (name,), 2),
+    ):
+        with pytest.raises(
+            InputError, match=f"measure '{name}': expected one of accuracy, .*auroc_above_chance"
+        ):
+            use()
+
+
+def test_a_model_below_chance_is_shown_as_it_is_scored_zero_and_flagged(table):
+    bad = table.copy()
+    bad.loc[bad["model"] == "resnetv2_50", "test_auroc"] = 0.4
+    rows = analysis.pepr_table(bad).query("setting == 'elpv' and resource == 'T'").set_index("model")
+    above = rows.query("measure == 'auroc_above_chance'")
+    assert above.loc["resnetv2_50", "performance"] == pytest.approx(-0.2)
+    assert above.loc["resnetv2_50", "score"] == 0 and above["score"].min() == 0
+    assert list(above.index[above["below_chance"]]) == ["resnetv2_50"]
+    assert rows.query("measure == 'auroc'").loc["resnetv2_50", "score"] > 0
+    curve = analysis.curves(analysis.pepr_table(bad)).query("measure == 'auroc_above_chance'")
+    assert (curve["best_performance"] >= 0).all()
+
+
+def test_scores_above_chance_use_the_same_range_and_the_mean_over_seeds(table):
+    scores = analysis.pepr_table(table).query("setting == 'elpv' and resource == 'T'")
+    plain, above = (
+        scores[scores["measure"] == name].set_index("model") for name in ("auroc", "auroc_above_chance")
+    )
+    pd.testing.assert_series_equal(plain["resource_norm"], above["resource_norm"])
+    expected = (2 * plain["performance"] - 1) / (1 + plain["resource_norm"])
+    np.testing.assert_allclose(above["score"], expected)
+
+
+def test_a_claim_can_name_a_measure_above_chance(table):
+    pairs = claims.paired_runs(table, "tf_efficientnet_lite0", "pretrained_full", "scratch_full")
+    plain, above = (
+        np.subtract(*claims.paired_difference(table, pairs, name)) for name in ("auroc", "auroc_above_chance")
+    )
+    np.testing.assert_allclose(above, 2 * plain)
+    gap, _ = claims.pepr_gap(
+        analysis.model_means(table.query("setting == 'elpv'")), "T", "auroc_above_chance"
+    )
+    assert np.isfinite(gap.effect)
+
+
+def test_a_peak_above_chance_has_an_interval_and_lies_at_the_best_score(synthetic_results, table):
+    (peak,) = [
+        peak
+        for peak in analysis.peak_locations(synthetic_results, ("T",), ("auroc_above_chance",), 100)
+        if peak.key[1] == "elpv"
+    ]
+    rows = analysis.pepr_table(table).query(
+        "setting == 'elpv' and resource == 'T' and measure == 'auroc_above_chance'"
+    )
+    assert peak.model == rows.set_index("model")["score"].idxmax()
+    assert peak.score.low <= peak.score.estimate <= peak.score.high + 1e-12

@@ -1,0 +1,34 @@
+"""The authors' runs under other scores: chance as their accuracies tell it, and what follows from it."""
+
+import numpy as np
+import pytest
+
+from pepr import published
+from pepr.published import composites, versions
+from pepr.published.tables import SETTINGS
+
+pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return versions.versions(published.load().results)
+
+
+def test_every_setting_is_compared_with_the_chance_of_its_test_images(runs):
+    sets = {one.name: one for one in composites.compared_sets(runs)}
+    assert tuple(sets) == SETTINGS
+    # DermaMNIST's test images: 1,341 of 2,005 are nevi. PneumoniaMNIST's: 390 of 624 show pneumonia.
+    assert sets["derma"].chance == pytest.approx(1341 / 2005, abs=2e-3)
+    assert sets["pneumonia"].chance == pytest.approx(390 / 624, abs=2e-3)
+    # LIDC's balanced halves, of which a last batch is dropped at random.
+    assert sets["lidc"].chance == pytest.approx(sets["lidc_small"].chance)
+    assert 0.5 <= sets["lidc"].chance < 0.53
+    assert sum(np.isfinite(one.scores["netscore"]).all() for one in sets.values()) == len(SETTINGS)
+
+
+def test_numbers_have_a_row_a_setting(runs):
+    numbers = composites.composite_numbers(runs)
+    for key in ("agreement", "winners", "exchange"):
+        assert len(numbers[f"compared_{key}"]["text"].splitlines()) == 2 + len(SETTINGS)
+    assert 1 < numbers["compared_worst_place"]["value"] <= 131
