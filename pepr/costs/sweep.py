@@ -192,6 +192,8 @@ def as_text(found: Sweep) -> str:
     lines = [line(row) for row in sorted(ok, key=step_time_s)]
     lines += [line(row) for row in found.rows.values() if row["status"] != "ok"]
     of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
+    if busy := sum(bool(row["contended"]) for row in ok):
+        lines.append(f"Other programs used the processor while {busy} of them were measured: steps are long.")
     return "\n".join([f"{len(ok)} of {len(found.rows)} models measured on {of}:", *lines])
 
 

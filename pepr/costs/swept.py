@@ -112,6 +112,7 @@ def basis(found: Sweep, row: dict[str, Any]) -> str:
     return (
         f"a training step measured {where} ({row['measured_at'][:10]}, {row['steps']} steps, {timed}), "
         f"times the steps of the job; energy by {row['energy_source']}; {_sure(row['hardware'])}"
+        + ("; other programs used the processor meanwhile, so it is long" if row.get("contended") else "")
     )
 
 

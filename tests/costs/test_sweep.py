@@ -115,6 +115,13 @@ def test_the_largest_models_do_not_meet(monkeypatch):
     assert by_size == ["dla46_c", "vgg13"]
 
 
+def test_a_sweep_beside_other_programs_says_so(worker, tmp_path):
+    found = sweep(folder=tmp_path)
+    assert "Other programs" not in sweeping.as_text(found)
+    found.rows["dla46_c"]["contended"] = True
+    assert "Other programs used the processor while 1 of them were measured" in sweeping.as_text(found)
+
+
 def test_a_table_keeps_two_sweeps_of_a_machine_apart(tmp_path):
     row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "contended": False, "step_time_s": 0.1 + 0.2}
     both = [
