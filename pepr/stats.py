@@ -1,4 +1,4 @@
-"""Intervals and tests on arrays: bootstrap, paired and unpaired tests, equivalence, ranks.
+"""Intervals and tests on arrays: t, bootstrap, paired and unpaired tests, equivalence, ranks.
 
 Thin over scipy and statsmodels. Whatever is random takes a `seed`; the same seed gives the same answer.
 NaN values (and pairs with a NaN) are dropped, and `n` counts what is left.
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as scipy_stats
-from scipy.special import gammaln
+from scipy.special import factorial, gammaln
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
-from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 FloatArray = NDArray[np.float64]
 CHUNK_ELEMENTS = 4_000_000
@@ -38,7 +38,9 @@ class Interval:
 class TestResult:
     """One test: its name, pairs or values used, effect with its interval, p, and a standardised effect.
 
-    `effect`, `low`, `high` are in the unit of the values. `p` is two-sided, except in an equivalence test.
+    `effect`, `low`, `high` are in the unit of the values. `p` is two-sided, but for a test with a margin:
+    there it is the one-sided p of "no worse than the margin", and `p_upper` that of "no better than the
+    margin".
     """
 
     __test__ = False  # pytest collects classes by this name
@@ -50,12 +52,116 @@ class TestResult:
     high: float
     p: float
     effect_size: float
+    p_upper: float = np.nan
+
+
+FEWEST_UNITS = 3
+"""Units (a split and seed each) below which nothing is said of how a mean moves with them."""
+
+
+def mean_interval(units: ArrayLike, shared_variance: float = 0.0, confidence: float = 0.95) -> Interval:
+    """A mean over units [n], a run of its own split and seed each, with Student's interval.
+
+    `shared_variance` is what the mean's variance has besides and the spread of the units does not show, such
+    as that of test images that all units share; the degrees of freedom are then Satterthwaite's (1946). The
+    ends are NaN below `FEWEST_UNITS`.
+    """
+    units = _known(units)
+    if len(units) < FEWEST_UNITS:
+        return Interval(float(units.mean()) if len(units) else np.nan, np.nan, np.nan)
+    found = _of_units(units, shared_variance)
+    return Interval(found.effect, *_t_ends(found, confidence))
+
+
+def unit_test(
+    differences: ArrayLike, shared_variance: float = 0.0, margin: float | None = None, name: str = "paired t"
+) -> TestResult:
+    """Is the mean of paired differences [n], one a unit, above or below zero, or within a margin?
+
+    As `mean_interval`; with a margin the interval is that of 90%, and both one-sided p are given (TOST).
+    Differences that are all alike are no evidence of how they would vary: without a shared variance there is
+    no interval and no p. Raises ValueError for a margin that is not positive.
+    """
+    units = _known(differences)
+    if len(units) < FEWEST_UNITS:
+        effect = float(units.mean()) if len(units) else np.nan
+        return TestResult(name, len(units), effect, np.nan, np.nan, np.nan, np.nan)
+    units = _unrounded(units, max(1.0, np.abs(units).max()))  # differences of numbers up to one
+    found = _of_units(units, shared_variance)
+    return t_result(name, len(units), found, margin=margin, effect_size=_hedges_dz(units))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with its standard error and the degrees of freedom that the error is known by."""
+
+    effect: float
+    error: float
+    freedom: float
+
+
+def t_result(
+    name: str,
+    n: int,
+    found: Estimate,
+    against: float = 0.0,
+    margin: float | None = None,
+    effect_size: float = np.nan,
+) -> TestResult:
+    """The t-test of an estimate against a value, two-sided, with its 95% interval.
+
+    With a margin: two one-sided tests against -margin and margin, with the 90% interval. Without an error
+    that is above zero there is no interval and no p. Raises ValueError for a margin that is not positive.
+    """
+    if margin is not None and not margin > 0:
+        raise ValueError(f"margin is {margin}; a margin is positive")
+    low, high = _t_ends(found, 0.95 if margin is None else 0.90)
+    if not found.error > 0:
+        return TestResult(name, n, found.effect, low, high, np.nan, effect_size)
+    law = scipy_stats.t(found.freedom)
+    if margin is None:
+        p = 2 * law.sf(abs(found.effect - against) / found.error)
+        return TestResult(name, n, found.effect, low, high, float(p), effect_size)
+    no_worse = law.sf((found.effect + margin) / found.error)
+    no_better = law.cdf((found.effect - margin) / found.error)
+    return TestResult(name, n, found.effect, low, high, float(no_worse), effect_size, float(no_better))
+
+
+def least_squares(target: ArrayLike, design: ArrayLike, clusters: ArrayLike) -> Estimate:
+    """The first coefficient of `target` [n] on `design` [n, k], its error robust to `clusters` [n].
+
+    Members of a cluster may be alike in any way; as many degrees of freedom as clusters, less one. NaN errors
+    with fewer than three clusters.
+
+    Source: Liang and Zeger 1986, with the small-sample factor of Stata; statsmodels' `cov_type="cluster"`.
+    """
+    target, design = np.asarray(target, dtype=np.float64), np.asarray(design, dtype=np.float64)
+    names, member_of = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(names) < FEWEST_UNITS:
+        coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
+        return Estimate(float(coefficients[0]), np.nan, np.nan)
+    fitted = OLS(target, design).fit(cov_type="cluster", cov_kwds={"groups": member_of}, use_t=True)
+    return Estimate(float(fitted.params[0]), float(fitted.bse[0]), float(len(names) - 1))
+
+
+def mean_draws(units: ArrayLike, n_draws: int, seed: int = 0) -> FloatArray:
+    """What the means [n_draws, k] of units [n, k] could be: their joint t distribution.
+
+    A row of `units` is one split and seed, seen by all k: differences between columns vary as paired ones do,
+    and each column's 2.5 to 97.5 percentiles are its `mean_interval`. Raises ValueError below `FEWEST_UNITS`.
+    """
+    units = np.asarray(units, dtype=np.float64)
+    n = len(units)
+    if n < FEWEST_UNITS:
+        raise ValueError(f"{n} units; their spread is known from {FEWEST_UNITS} on")
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(n_draws, n)) / np.sqrt(rng.chisquare(n - 1, size=(n_draws, 1)) / (n - 1))
+    return units.mean(axis=0) + weights @ (units - units.mean(axis=0)) / np.sqrt(n * (n - 1))
 
 
 def bootstrap_interval(
     values: ArrayLike,
     statistic: Callable[..., object] = np.mean,
-    clusters: ArrayLike | None = None,
     n_resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -64,22 +170,16 @@ def bootstrap_interval(
 
     A statistic with an `axis` argument (numpy's have one) is called once on many resamples, any other once
     per resample, on an array shaped like `values`; either way it is a number, so [n, k] is reduced over
-    both axes. `clusters` [n] are labels (families, patients): whole clusters are then resampled.
+    both axes. Not for a handful of values: its intervals are then too short, see `mean_interval`.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 13 and 8.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
     Raises ValueError when there is nothing to resample.
     """
     array = np.asarray(values, dtype=np.float64)
-    complete = ~np.isnan(array.reshape(len(array), -1)).any(axis=1)
-    array = array[complete]
+    array = array[~np.isnan(array.reshape(len(array), -1)).any(axis=1)]
     if not len(array):
         raise ValueError("no values to resample")
-    if clusters is None:
-        draws = _plain_statistics(array, statistic, n_resamples, seed)
-    else:
-        labels = np.asarray(clusters)[complete]
-        draws = _cluster_statistics(array, statistic, labels, n_resamples, seed)
-    low, high = _percentiles(draws, confidence)
+    low, high = _percentiles(_statistics(array, statistic, n_resamples, seed), confidence)
     return Interval(float(statistic(array)), low, high)
 
 
@@ -141,120 +241,47 @@ def weighted_balanced_accuracy(
     return np.nanmean(recalls, axis=0)
 
 
-def paired_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: ArrayLike | None = None,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> TestResult:
+def paired_test(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> TestResult:
     """Is the mean of `a - b` [pairs] different from zero?
 
-    Paired t-test; with `clusters` [pairs], a bootstrap over whole clusters, whose p agrees with its
-    interval. `effect_size` is Cohen's d_z with Hedges' correction; NaN when all differences are alike.
-    Fewer than two pairs (or clusters) give an effect without interval or p.
+    Paired t-test; with `clusters` [pairs] its error is robust to them, see `least_squares`. `effect_size` is
+    Cohen's d_z with Hedges' correction; NaN when all differences are alike. Fewer than two pairs give an
+    effect without interval or p.
     """
     difference, labels = _differences(a, b, clusters)
     size = _hedges_dz(difference)
-    if labels is not None:
-        draws = _mean_draws(difference, labels, n_resamples, seed)
-        return _from_draws("paired bootstrap over clusters", difference, draws, confidence, size)
-    effect, low, high, p = _one_sample(difference, confidence)
+    if labels is not None and len(difference):
+        found = least_squares(difference, np.ones((len(difference), 1)), labels)
+        return t_result("paired t, errors robust to clusters", len(difference), found, effect_size=size)
+    effect, low, high, p = _one_sample(difference, 0.95)
     return TestResult("paired t", len(difference), effect, low, high, p, size)
 
 
-def welch_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    clusters: ArrayLike | None = None,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> TestResult:
+def welch_test(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> TestResult:
     """Do two groups, `a` [n_a] and `b` [n_b], differ in mean? Welch's t-test; effect is mean(a) - mean(b).
 
-    With `clusters` [n_a + n_b] (labels of a, then of b) whole clusters are resampled over both groups.
+    With `clusters` [n_a + n_b] (labels of a, then of b) the error is robust to them, see `least_squares`.
     `effect_size` is Hedges' g. `n` is n_a + n_b.
     """
     a, b, labels = _groups(a, b, clusters)
-    n, size = len(a) + len(b), _hedges_g(a, b)
-    effect = float(a.mean() - b.mean()) if len(a) and len(b) else np.nan
-    if labels is not None:
-        draws = _group_draws(a, b, labels, n_resamples, seed)
-        low, high = _percentiles(draws, confidence)
-        return TestResult("bootstrap over clusters", n, effect, low, high, _two_sided(draws), size)
-    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
-        return TestResult("Welch t", n, effect, np.nan, np.nan, np.nan, size)
-    outcome = scipy_stats.ttest_ind(a, b, equal_var=False)
-    interval = outcome.confidence_interval(confidence)
-    return TestResult(
-        "Welch t", n, effect, float(interval.low), float(interval.high), float(outcome.pvalue), size
-    )
+    name = "Welch t" if labels is None else "t, errors robust to clusters"
+    return t_result(name, len(a) + len(b), _gap(a, b, labels), effect_size=_hedges_g(a, b))
 
 
 def equivalence_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    margin: float,
-    paired: bool = False,
-    clusters: ArrayLike | None = None,
-    n_resamples: int = 10_000,
-    seed: int = 0,
+    a: ArrayLike, b: ArrayLike, margin: float, clusters: ArrayLike | None = None
 ) -> TestResult:
-    """Is mean(a) - mean(b) inside (-margin, margin)? Two one-sided tests (TOST); p is the larger of the two.
+    """Is mean(a) - mean(b) inside (-margin, margin)? Two one-sided tests (TOST) of two groups, Welch's.
 
-    p < 0.05 if and only if the 90% interval, given as low and high, lies inside the margin. Paired by
-    position, or Welch's; `clusters` as in `paired_test` and `welch_test`.
+    `p` is that of "no worse", `p_upper` that of "no better": both are below 0.05 if and only if the 90%
+    interval lies inside the margin. With `clusters` [n_a + n_b] (labels of a, then of b) the error is robust
+    to them, see `least_squares`.
 
     Source: Schuirmann 1987; Lakens 2017. Raises ValueError for a margin that is not positive.
     """
-    if not margin > 0:
-        raise ValueError(f"margin is {margin}; an equivalence margin is positive")
-    if paired:
-        difference, labels = _differences(a, b, clusters)
-        plain = paired_test(a, b, confidence=0.90)
-        draws = None if labels is None else _mean_draws(difference, labels, n_resamples, seed)
-    else:
-        first, second, labels = _groups(a, b, clusters)
-        plain = welch_test(a, b, confidence=0.90)
-        draws = None if labels is None else _group_draws(first, second, labels, n_resamples, seed)
-    name = "TOST, paired" if paired else "TOST, Welch"
-    if draws is not None:
-        below, above = np.sum(draws <= -margin), np.sum(draws >= margin)
-        p = float((max(below, above) + 1) / (len(draws) + 1)) if len(draws) else np.nan
-        low, high = _percentiles(draws, 0.90)
-        return TestResult(
-            f"{name}, bootstrap over clusters", plain.n, plain.effect, low, high, p, plain.effect_size
-        )
-    if np.isnan(plain.p):
-        p = np.nan
-    elif plain.low == plain.high:
-        p = 0.0 if abs(plain.effect) < margin else 1.0
-    elif paired:
-        p = float(ttost_paired(difference, np.zeros_like(difference), -margin, margin)[0])
-    else:
-        p = float(ttost_ind(first, second, -margin, margin, usevar="unequal")[0])
-    return TestResult(name, plain.n, plain.effect, plain.low, plain.high, p, plain.effect_size)
-
-
-def noninferiority_test(a: ArrayLike, b: ArrayLike, margin: float, confidence: float = 0.90) -> TestResult:
-    """Is `a` at most `margin` worse than `b`, paired by position? One-sided t-test of mean(a - b) > -margin.
-
-    p < 0.05 if and only if the lower end of the 90% interval lies above -margin.
-    Raises ValueError for a margin that is not positive.
-    """
-    if not margin > 0:
-        raise ValueError(f"margin is {margin}; a margin is positive")
-    difference, _ = _differences(a, b, None)
-    effect, low, high, p = _one_sample(difference, confidence)
-    if len(difference) >= 2 and np.ptp(difference) > 0:
-        p = float(scipy_stats.ttest_1samp(difference, -margin, alternative="greater").pvalue)
-    elif len(difference) >= 2:
-        p = 0.0 if effect > -margin else 1.0
-    return TestResult(
-        "non-inferiority, paired t", len(difference), effect, low, high, p, _hedges_dz(difference)
-    )
+    a, b, labels = _groups(a, b, clusters)
+    name, n = "TOST, Welch" if labels is None else "TOST, errors robust to clusters", len(a) + len(b)
+    return t_result(name, n, _gap(a, b, labels), margin=margin, effect_size=_hedges_g(a, b))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -279,25 +306,53 @@ def probability_best(samples: ArrayLike) -> FloatArray:
     return (wins / wins.sum(axis=1, keepdims=True)).mean(axis=0)
 
 
-def rank_correlation(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> TestResult:
+def rank_correlation(
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, clusters: ArrayLike | None = None
+) -> TestResult:
     """Spearman's rank correlation of a [n] and b [n]; effect and effect_size are rho.
 
     The interval is Fisher's with the variance of Bonett and Wright (2000). NaN when either is constant or
-    n < 3; no interval below four pairs, where the variance is undefined.
+    n < 3; no interval below four pairs, where the variance is undefined. With `clusters` [n] the variance is
+    that of the clusters' influences on the correlation of the ranks, and p follows from it; NaN with fewer
+    than three clusters, or where they leave no error.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     known = ~(np.isnan(a) | np.isnan(b))
+    labels = None if clusters is None else np.asarray(clusters)[known]
     a, b, n = a[known], b[known], int(known.sum())
     a, b = (_unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b))
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return TestResult("Spearman", n, np.nan, np.nan, np.nan, np.nan, np.nan)
     rho, p = (float(value) for value in scipy_stats.spearmanr(a, b))
+    p = max(p, 2.0 / factorial(n))  # no order of n is rarer, whatever t says of a perfect one
+    if labels is not None:
+        return _clustered_rank_correlation(a, b, rho, labels, confidence)
     if n == 3:
         return TestResult("Spearman", n, rho, np.nan, np.nan, p, rho)
     half = scipy_stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    centre = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    low, high = np.tanh([centre - half, centre + half])
+    low, high = np.tanh([_fisher(rho) - half, _fisher(rho) + half])
     return TestResult("Spearman", n, rho, float(low), float(high), p, rho)
+
+
+def _fisher(rho: float) -> float:
+    return float(np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12)))
+
+
+def _clustered_rank_correlation(
+    a: FloatArray, b: FloatArray, rho: float, clusters: NDArray, confidence: float
+) -> TestResult:
+    name, n = "Spearman, errors robust to clusters", len(a)
+    u, v = (scipy_stats.zscore(scipy_stats.rankdata(values)) for values in (a, b))
+    names, member_of = np.unique(clusters, return_inverse=True)
+    influence = np.bincount(member_of, weights=u * v - rho * (u**2 + v**2) / 2)
+    groups = len(names)
+    error = np.sqrt(groups / max(groups - 1, 1) * (influence**2).sum()) / n / max(1 - rho**2, 1e-12)
+    if groups < FEWEST_UNITS or not error > 1e-9:
+        return TestResult(name, n, rho, np.nan, np.nan, np.nan, rho)
+    found = t_result(name, n, Estimate(_fisher(rho), float(error), groups - 1.0), effect_size=rho)
+    half = scipy_stats.t.ppf(0.5 + confidence / 2, groups - 1) * error
+    low, high = np.tanh([_fisher(rho) - half, _fisher(rho) + half])
+    return TestResult(name, n, rho, float(low), float(high), found.p, rho)
 
 
 def top_k_overlap(a: ArrayLike, b: ArrayLike, k: int) -> float:
@@ -320,7 +375,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     return Interval(successes / n, float(low), float(high))
 
 
-def _plain_statistics(
+def _statistics(
     array: FloatArray, statistic: Callable[..., object], n_resamples: int, seed: int
 ) -> FloatArray:
     rng, n = np.random.default_rng(seed), len(array)
@@ -336,58 +391,40 @@ def _plain_statistics(
     return np.concatenate(parts).astype(np.float64)
 
 
-def _cluster_statistics(
-    array: FloatArray, statistic: Callable[..., object], clusters: NDArray, n_resamples: int, seed: int
-) -> FloatArray:
-    if statistic is np.mean:
-        per_row = array.reshape(len(array), -1).mean(axis=1)
-        return _mean_draws(per_row, clusters, n_resamples, seed)
-    names, member_of = np.unique(clusters, return_inverse=True)
-    members = [np.flatnonzero(member_of == cluster) for cluster in range(len(names))]
-    picks = np.random.default_rng(seed).integers(0, len(names), size=(n_resamples, len(names)))
-    draws = [statistic(array[np.concatenate([members[cluster] for cluster in pick])]) for pick in picks]
-    return np.asarray(draws, dtype=np.float64)
+def _known(values: ArrayLike) -> FloatArray:
+    values = np.asarray(values, dtype=np.float64)
+    return values[~np.isnan(values)]
 
 
-def _mean_draws(values: FloatArray, clusters: NDArray, n_resamples: int, seed: int) -> FloatArray:
-    names, member_of = np.unique(clusters, return_inverse=True)
-    if len(names) < 2:
-        return np.empty(0)
-    counts = resample_counts(len(names), n_resamples, seed)
-    sums = np.bincount(member_of, weights=values, minlength=len(names))
-    sizes = np.bincount(member_of, minlength=len(names))
-    return (counts @ sums) / (counts @ sizes)
+def _of_units(units: FloatArray, shared_variance: float) -> Estimate:
+    """Mean, error and Satterthwaite's degrees of freedom of at least two units."""
+    own = float(units.var(ddof=1)) / len(units) if np.ptp(units) > 0 else 0.0
+    total = own + shared_variance
+    freedom = (len(units) - 1) * (total / own) ** 2 if own > 0 else np.inf
+    return Estimate(float(units.mean()), float(np.sqrt(total)), freedom)
 
 
-def _group_draws(a: FloatArray, b: FloatArray, clusters: NDArray, n_resamples: int, seed: int) -> FloatArray:
-    """Differences of group means when clusters are resampled; resamples without a group are dropped."""
-    names, member_of = np.unique(clusters, return_inverse=True)
-    if len(names) < 2:
-        return np.empty(0)
-    counts = resample_counts(len(names), n_resamples, seed)
-    means = []
-    for values, members in ((a, member_of[: len(a)]), (b, member_of[len(a) :])):
-        total = counts @ np.bincount(members, weights=values, minlength=len(names))
-        size = counts @ np.bincount(members, minlength=len(names))
-        means.append(np.divide(total, size, out=np.full(n_resamples, np.nan), where=size > 0))
-    difference = means[0] - means[1]
-    return difference[~np.isnan(difference)]
+def _t_ends(found: Estimate, confidence: float) -> tuple[float, float]:
+    if not found.error > 0:
+        return np.nan, np.nan
+    half = scipy_stats.t.ppf(0.5 + confidence / 2, found.freedom) * found.error
+    return float(found.effect - half), float(found.effect + half)
 
 
-def _from_draws(
-    name: str, difference: FloatArray, draws: FloatArray, confidence: float, size: float
-) -> TestResult:
-    low, high = _percentiles(draws, confidence)
-    effect = float(difference.mean()) if len(difference) else np.nan
-    return TestResult(name, len(difference), effect, low, high, _two_sided(draws), size)
-
-
-def _two_sided(draws: FloatArray) -> float:
-    """Twice the smaller tail beyond zero, so that p < alpha agrees with the percentile interval."""
-    if not len(draws):
-        return np.nan
-    tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
-    return float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
+def _gap(a: FloatArray, b: FloatArray, clusters: NDArray | None) -> Estimate:
+    """mean(a) - mean(b), its error robust to clusters, or Welch's; none with one value or two constants."""
+    if clusters is not None:
+        design = np.column_stack([np.repeat([1.0, 0.0], [len(a), len(b)]), np.ones(len(a) + len(b))])
+        return least_squares(np.concatenate([a, b]), design, clusters)
+    effect = float(a.mean() - b.mean()) if len(a) and len(b) else np.nan
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return Estimate(effect, np.nan, np.nan)
+    parts = np.array([values.var(ddof=1) / len(values) for values in (a, b)])
+    if not parts.sum() > 0:  # values so near that their squares are 0
+        return Estimate(effect, np.nan, np.nan)
+    shares = parts / parts.sum()
+    freedom = 1.0 / (shares**2 / (np.array([len(a), len(b)]) - 1)).sum()
+    return Estimate(effect, float(np.sqrt(parts.sum())), float(freedom))
 
 
 def _percentiles(draws: FloatArray, confidence: float) -> tuple[float, float]:

@@ -1,17 +1,22 @@
-"""What a claim is: an effect with its interval, a p that Holm's method adjusted, a margin, a verdict.
+"""What a claim is: an effect with its interval, a place in an order, a p adjusted by Holm, a verdict.
+
+Each question has one primary claim. Holm's method adjusts the p values of the primary claims together. The
+secondary claims of a question are tested if its primary claim holds, and only then (a gate); the p values of
+those that are tested are adjusted together, and none is surer than the primary claim before it.
 
 Verdicts:
 
-- `supported`, `not_supported`: the effect has the claimed, or the opposite, direction (or lies beyond the
-  margin on the wrong side);
-- `equivalent`: the difference lies inside the margin;
-- `undecided`: the data cannot tell, which with few models or seeds is the usual answer;
+- `supported`, `not_supported`: the effect has the claimed, or the opposite, direction (or is no worse than
+  the margin, or worse than it);
+- `equivalent`: the difference lies inside the margin on both sides;
+- `undecided`: the data cannot tell, which with few models or seeds is the usual answer; or the claim was not
+  tested, since its primary claim did not hold;
 - `supported_with_correction`: undecided or not supported as it was, supported or equivalent once corrected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +28,19 @@ ALPHA = 0.05
 """A claim is decided by a p below this, after Holm's method."""
 HOLDS = ("supported", "equivalent")
 """The verdicts of a claim that holds."""
+PRIMARY, SECONDARY = "primary", "secondary"
+
+
+@dataclass(frozen=True)
+class PValues:
+    """The p of a test; with a margin those of "no worse", "no better" (together: equivalent) and "worse"."""
+
+    p: float
+    p_upper: float = np.nan
+    p_worse: float = np.nan
+
+
+UNTESTED = PValues(np.nan)
 
 
 @dataclass(frozen=True)
@@ -30,56 +48,95 @@ class Rule:
     """How the result of a test becomes a verdict.
 
     `kind`: `direction` (the effect is above 0), `at_least` and `at_most` (it is on that side of `threshold`),
-    `as_good` (no worse than by `margin`, and equivalent when its 90% interval lies inside the margin),
-    `share` (a share's interval against `threshold`; it has no p).
+    `as_good` (no worse than by `margin`, and equivalent when it is no better than by the margin either).
     """
 
     kind: str
     margin: float | None = None
     threshold: float = 0.0
 
-    def verdict(self, result: TestResult, p_holm: float) -> str:
-        """The verdict on a result whose p was adjusted to `p_holm`; undecided where there is no p."""
-        if self.kind == "share":
-            if result.low >= self.threshold:
-                return "supported"
-            return "not_supported" if result.high < self.threshold else "undecided"
-        if np.isnan(p_holm):
-            return "undecided"
+    def p_values(self, result: TestResult) -> PValues:
+        """What a result decides by."""
+        if self.kind != "as_good":
+            return PValues(result.p)
+        return PValues(result.p, result.p_upper, 1.0 - result.p)
+
+    def verdict(self, result: TestResult, adjusted: PValues) -> str:
+        """The verdict on a result by its adjusted p values; undecided where there are none."""
         if self.kind == "as_good":
-            return _within(result, p_holm, self.margin or 0.0)
-        if p_holm >= ALPHA:
+            if adjusted.p < ALPHA:
+                return "equivalent" if adjusted.p_upper < ALPHA else "supported"
+            return "not_supported" if adjusted.p_worse < ALPHA else "undecided"
+        if not adjusted.p < ALPHA:
             return "undecided"
         above = result.effect > self.threshold
         return "supported" if above != (self.kind == "at_most") else "not_supported"
 
 
-def _within(result: TestResult, p_holm: float, margin: float) -> str:
-    if result.high < -margin:
-        return "not_supported"
-    if result.low > margin:
-        return "supported"
-    if p_holm >= ALPHA:
-        return "undecided"
-    return "equivalent" if -margin < result.low and result.high < margin else "supported"
+@dataclass(frozen=True)
+class Tested:
+    """A claim with its test's result; `gate` is the id of its primary claim, None for a primary one."""
+
+    __test__ = False  # pytest collects classes by this name
+
+    id: str
+    rule: Rule
+    result: TestResult
+    gate: str | None = None
 
 
-def adjusted(
-    p_values: Mapping[str, float], second_readings: Mapping[str, str] | None = None
-) -> dict[str, float]:
-    """p values by claim, adjusted by Holm's method over the claims that are no second reading.
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on a claim, its adjusted p values, and why it was not tested, if it was not."""
 
-    A second reading of a claim (the same on another measure, or on an energy that is derived from time; here
-    with the claim that it repeats) is no new claim: its p gets the factor that the first one's got, and is
-    never below the first one's.
+    verdict: str
+    adjusted: PValues
+    closed: str = ""
+
+
+def judge(claims: Sequence[Tested]) -> dict[str, Judged]:
+    """The verdicts on claims by id: primary ones together, then the secondary ones whose gate is open.
+
+    A gate that is not among the claims is closed. A test that has no p counts for no other.
     """
-    second_readings = second_readings or {}
-    first = {name: p for name, p in p_values.items() if name not in second_readings}
-    found = dict(zip(first, holm(list(first.values())).tolist(), strict=True))
-    for name, repeated in second_readings.items():
-        factor = found[repeated] / first[repeated] if first[repeated] > 0 else float(len(first))
-        found[name] = float(np.fmin(1.0, np.maximum(found[repeated], factor * p_values[name])))
+    first = [claim for claim in claims if claim.gate is None]
+    found = _together(first)
+    is_open = {claim.id for claim in first if found[claim.id].verdict in HOLDS}
+    tested = [claim for claim in claims if claim.gate in is_open]
+    for claim, judged in zip(tested, _together(tested).values(), strict=True):
+        adjusted = _never_surer(judged.adjusted, _decisive(found[claim.gate]))
+        found[claim.id] = Judged(claim.rule.verdict(claim.result, adjusted), adjusted)
+    for claim in claims:
+        if claim.id not in found:
+            why = found[claim.gate].verdict.replace("_", " ") if claim.gate in found else "not at hand"
+            found[claim.id] = Judged("undecided", UNTESTED, f"not tested: the primary claim is {why}")
+    return {claim.id: found[claim.id] for claim in claims}
+
+
+def _together(claims: Sequence[Tested]) -> dict[str, Judged]:
+    """Verdicts by p values that are adjusted together, both sides of a margin among them.
+
+    Of "no worse" and "worse" one is true, so that these two count as one (Shaffer 1986).
+    """
+    raw = [claim.rule.p_values(claim.result) for claim in claims]
+    table = np.array([[np.fmin(one.p, one.p_worse), one.p_upper] for one in raw]).reshape(len(claims), 2)
+    adjusted = holm(table.ravel()).reshape(table.shape).tolist()
+    found = {}
+    for claim, one, (lower, upper) in zip(claims, raw, adjusted, strict=True):
+        worse = one.p_worse < one.p
+        p_values = PValues(1.0 if worse else lower, upper, lower if worse else np.nan)
+        found[claim.id] = Judged(claim.rule.verdict(claim.result, p_values), p_values)
     return found
+
+
+def _decisive(judged: Judged) -> float:
+    """The adjusted p by which a claim that holds does."""
+    both = judged.verdict == "equivalent"
+    return max(judged.adjusted.p, judged.adjusted.p_upper) if both else judged.adjusted.p
+
+
+def _never_surer(adjusted: PValues, least: float) -> PValues:
+    return PValues(*(float(np.maximum(value, least)) for value in vars(adjusted).values()))
 
 
 def corrected(before: str, after: str) -> str:
@@ -87,7 +144,7 @@ def corrected(before: str, after: str) -> str:
     return "supported_with_correction" if after in HOLDS and before not in HOLDS else after
 
 
-def values(result: TestResult, p_holm: float) -> dict[str, Any]:
+def values(result: TestResult, adjusted: PValues) -> dict[str, Any]:
     """The numbers of a claim as JSON knows them; what does not exist (one pair has no p) is None."""
     found = {
         "n": result.n,
@@ -95,7 +152,14 @@ def values(result: TestResult, p_holm: float) -> dict[str, Any]:
         "low": result.low,
         "high": result.high,
         "p": result.p,
-        "p_holm": float(p_holm),
+        "p_upper": result.p_upper,
+        "p_holm": adjusted.p,
+        "p_upper_holm": adjusted.p_upper,
         "effect_size": result.effect_size,
     }
+    return known(found)
+
+
+def known(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with None for every number that is none."""
     return {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in found.items()}

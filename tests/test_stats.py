@@ -35,25 +35,24 @@ def test_the_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
     assert 0.91 <= hits / 400 <= 0.98
 
 
-def test_the_clustered_bootstrap_covers_where_the_plain_one_is_too_narrow():
+def test_errors_robust_to_clusters_cover_where_plain_ones_are_too_narrow():
     rng = np.random.default_rng(0)
     plain = clustered = 0
     families = np.repeat(np.arange(30), 6)
-    for trial in range(200):
+    for _ in range(200):
         values = np.repeat(rng.normal(size=30), 6) + 0.2 * rng.normal(size=180)
-        for_all = stats.bootstrap_interval(values, n_resamples=300, seed=trial)
-        by_family = stats.bootstrap_interval(values, clusters=families, n_resamples=300, seed=trial)
+        for_all = stats.paired_test(values, np.zeros(180))
+        by_family = stats.paired_test(values, np.zeros(180), families)
         plain += for_all.low <= 0 <= for_all.high
         clustered += by_family.low <= 0 <= by_family.high
-    assert 0.89 <= clustered / 200 <= 0.99
+    assert 0.90 <= clustered / 200 <= 0.99
     assert plain / 200 < 0.75
 
 
 @pytest.mark.parametrize("statistic", [np.median, lambda sample: float(np.max(sample))])
-@pytest.mark.parametrize("clusters", [None, np.repeat([0, 1, 2, 3], 5)])
-def test_any_statistic_can_be_resampled_with_or_without_clusters(statistic, clusters):
+def test_any_statistic_can_be_resampled(statistic):
     values = np.arange(20.0)
-    interval = stats.bootstrap_interval(values, statistic, clusters, n_resamples=200)
+    interval = stats.bootstrap_interval(values, statistic, n_resamples=200)
     assert interval.estimate == statistic(values)
     assert 0 <= interval.low <= interval.estimate <= interval.high <= 19
 
@@ -134,7 +133,8 @@ def test_three_seeds_that_differ_by_the_same_count_of_images_have_no_standardise
         result = stats.paired_test(a, b)
         assert np.isnan(result.effect_size) and result.low == result.high
         assert result.p == (1.0 if more == 0 else 0.0)
-        assert np.isnan(stats.noninferiority_test(a, b, 0.01).effect_size)
+        of_units = stats.unit_test(a - b, margin=0.01)
+        assert np.isnan([of_units.effect_size, of_units.p, of_units.low]).all()
         if more == 0:
             assert result.effect == 0.0
 
@@ -158,7 +158,7 @@ def test_the_p_of_a_clustered_paired_test_agrees_with_its_interval():
     decided = set()
     for shift in (0.0, 0.5, 2.0):
         a = rng.normal(shift, 1, 48) + np.repeat(rng.normal(size=12), 4)
-        result = stats.paired_test(a, np.zeros(48), clusters=families, n_resamples=2000)
+        result = stats.paired_test(a, np.zeros(48), clusters=families)
         assert (result.p < 0.05) == (not result.low <= 0 <= result.high)
         decided.add(result.p < 0.05)
     assert decided == {True, False}
@@ -183,44 +183,104 @@ def test_the_welch_test_agrees_with_scipy_and_gives_hedges_g():
     assert np.isnan(stats.welch_test([1.0], b).p)
 
 
-def test_families_on_both_sides_of_a_welch_test_are_resampled_together():
-    a, b = np.array([1.0, 2.0, 3.0]), np.array([1.1, 2.1, 3.1])
-    together = stats.welch_test(a, b, clusters=[0, 1, 2, 0, 1, 2])
-    apart = stats.welch_test(a, b, clusters=[0, 1, 2, 3, 4, 5])
-    assert together.low == pytest.approx(-0.1) == together.high
-    assert apart.high - apart.low > 1
+def test_families_on_both_sides_of_a_welch_test_are_taken_together():
+    a, b = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.1, 2.1, 3.1, 4.2])
+    together = stats.welch_test(a, b, clusters=[0, 1, 2, 3, 0, 1, 2, 3])
+    apart = stats.welch_test(a, b, clusters=range(8))
+    assert together.effect == apart.effect == pytest.approx(-0.125)
+    assert together.high - together.low < 0.2 < 1 < apart.high - apart.low
     with pytest.raises(ValueError, match="clusters has 2 labels"):
         stats.welch_test(a, b, clusters=[0, 1])
 
 
-@given(samples, samples, st.floats(0.01, 50), st.booleans())
-def test_equivalence_holds_exactly_when_the_ninety_percent_interval_lies_inside_the_margin(
-    a, b, margin, paired
-):
-    n = min(len(a), len(b))
-    result = stats.equivalence_test(a[:n], b[:n], margin, paired=paired)
-    if np.isnan(result.p) or abs(result.p - 0.05) < 1e-6:
+def test_clustered_least_squares_is_that_of_statsmodels_and_with_clusters_of_one_nearly_welch():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.3, 1, 40), rng.normal(0, 2, 60)
+    robust, plain = stats.welch_test(a, b, clusters=range(100)), stats.welch_test(a, b)
+    assert robust.effect == pytest.approx(plain.effect)
+    assert robust.high - robust.low == pytest.approx(plain.high - plain.low, rel=0.05)
+    assert np.isnan(stats.welch_test(a, b, clusters=[0] * 50 + [1] * 50).p)
+
+
+@given(samples, samples, st.floats(0.01, 50))
+def test_equivalence_holds_exactly_when_the_ninety_percent_interval_lies_inside_the_margin(a, b, margin):
+    result = stats.equivalence_test(a, b, margin)
+    both = max(result.p, result.p_upper)
+    if np.isnan(both) or abs(both - 0.05) < 1e-6:
         return
-    assert (result.p < 0.05) == (-margin < result.low and result.high < margin)
+    assert (both < 0.05) == (-margin < result.low and result.high < margin)
 
 
-def test_equivalence_with_clusters_agrees_with_its_interval_and_needs_a_margin():
+def test_equivalence_agrees_with_statsmodels_and_needs_a_margin():
+    from statsmodels.stats.weightstats import ttost_ind
+
     rng = np.random.default_rng(0)
-    a, b, families = rng.normal(size=60), rng.normal(size=60), np.repeat(np.arange(15), 4)
-    both = np.concatenate([families, families])
-    for margin in (0.05, 2.0):
-        for result in (
-            stats.equivalence_test(a, b, margin, paired=True, clusters=families, n_resamples=2000),
-            stats.equivalence_test(a, b, margin, clusters=both, n_resamples=2000),
-        ):
-            assert (result.p < 0.05) == (-margin < result.low and result.high < margin)
-            assert (result.p < 0.05) == (margin == 2.0)
+    a, b = rng.normal(size=30), rng.normal(size=20)
+    expected, above, below = ttost_ind(a, b, -0.7, 0.7, usevar="unequal")
+    result = stats.equivalence_test(a, b, 0.7)
+    assert (result.p, result.p_upper) == pytest.approx((above[1], below[1]))
+    assert max(result.p, result.p_upper) == pytest.approx(expected)
     with pytest.raises(ValueError, match="margin"):
         stats.equivalence_test(a, b, 0.0)
 
 
-def test_the_same_values_twice_are_equivalent():
-    assert stats.equivalence_test([1.0, 2.0, 4.0], [1.0, 2.0, 4.0], 0.01, paired=True).p == 0.0
+def test_equivalence_with_clusters_agrees_with_its_interval():
+    rng = np.random.default_rng(0)
+    a, b, families = rng.normal(size=60), rng.normal(size=60), np.repeat(np.arange(15), 4)
+    for margin in (0.05, 2.0):
+        result = stats.equivalence_test(a, b, margin, np.concatenate([families, families]))
+        both = max(result.p, result.p_upper)
+        assert (both < 0.05) == (-margin < result.low and result.high < margin) == (margin == 2.0)
+
+
+def test_the_mean_of_units_has_students_interval_and_none_below_three():
+    values = np.array([0.7, 0.75, 0.72, 0.8, 0.74])
+    interval = stats.mean_interval(values)
+    expected = scipy_stats.t.interval(0.95, 4, values.mean(), scipy_stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx(expected)
+    for few in ([0.7, 0.8], [0.7], []):
+        assert np.isnan([stats.mean_interval(few).low, stats.mean_interval(few).high]).all()
+        assert np.isnan(stats.unit_test(few).p)
+
+
+def test_what_all_units_share_widens_the_interval_and_has_more_degrees_of_freedom_than_they():
+    values = np.array([0.70, 0.72, 0.71])
+    alone, with_images = stats.mean_interval(values), stats.mean_interval(values, 0.02**2)
+    assert with_images.high - with_images.low > alone.high - alone.low
+    error = np.sqrt(values.var(ddof=1) / 3 + 0.02**2)
+    assert (with_images.high - with_images.estimate) / error < scipy_stats.t.ppf(0.975, 2) / 2
+
+
+def test_the_test_of_units_is_the_paired_t_test_and_with_a_margin_both_one_sided_ones():
+    a, b = np.array([0.8, 0.9, 0.7, 0.85, 0.8]), np.array([0.7, 0.75, 0.72, 0.7, 0.75])
+    assert stats.unit_test(a - b).p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue)
+    result = stats.unit_test(a - b, margin=0.1)
+    expected = [
+        scipy_stats.ttest_1samp(a - b, limit, alternative=side).pvalue
+        for limit, side in ((-0.1, "greater"), (0.1, "less"))
+    ]
+    assert [result.p, result.p_upper] == pytest.approx(expected)
+    interval = scipy_stats.t.interval(0.90, 4, (a - b).mean(), scipy_stats.sem(a - b))
+    assert (result.low, result.high) == pytest.approx(interval)
+
+
+def test_draws_of_means_have_the_intervals_of_the_means_and_keep_pairs_together():
+    rng = np.random.default_rng(2)
+    common = rng.normal(0.8, 0.03, size=(5, 1))
+    units = common + rng.normal(0, 0.002, size=(5, 3)) + [0.0, 0.01, 0.05]
+    draws = stats.mean_draws(units, 40_000, seed=1)
+    for column in range(3):
+        interval = stats.mean_interval(units[:, column])
+        width = interval.high - interval.low
+        ends = np.percentile(draws[:, column], [2.5, 97.5])
+        assert ends == pytest.approx([interval.low, interval.high], abs=0.02 * width)
+    apart = draws[:, 2] - draws[:, 0]
+    of_pairs = stats.unit_test(units[:, 2] - units[:, 0])
+    width = of_pairs.high - of_pairs.low
+    assert np.percentile(apart, [2.5, 97.5]) == pytest.approx([of_pairs.low, of_pairs.high], abs=0.03 * width)
+    assert stats.probability_best(draws)[2] > 0.99
+    with pytest.raises(ValueError, match="2 units"):
+        stats.mean_draws(units[:2], 10)
 
 
 def test_holm_of_three_tests_by_hand_and_a_missing_test_is_not_counted():
@@ -252,6 +312,22 @@ def test_the_rank_correlation_is_spearmans_and_its_interval_holds_it():
     assert result.low < result.effect < result.high
     assert np.isnan(stats.rank_correlation([1, 2, 3], [1, 1, 1]).effect)
     assert stats.rank_correlation(a, np.exp(a)).effect == pytest.approx(1.0)
+
+
+def test_a_perfect_rank_correlation_of_few_is_no_certainty():
+    assert stats.rank_correlation([1, 2, 3, 4], [2, 3, 5, 9]).p == pytest.approx(2 / 24)
+
+
+def test_a_rank_correlation_over_clusters_is_less_sure_where_members_repeat_each_other():
+    rng = np.random.default_rng(0)
+    a = np.repeat(rng.normal(size=12), 5)
+    b = a + np.repeat(rng.normal(size=12), 5)
+    a, b = (values + 1e-6 * rng.normal(size=60) for values in (a, b))
+    plain, clustered = (stats.rank_correlation(a, b, clusters=c) for c in (None, np.repeat(range(12), 5)))
+    assert clustered.effect == plain.effect
+    assert clustered.high - clustered.low > 1.4 * (plain.high - plain.low)
+    assert clustered.low < clustered.effect < clustered.high and clustered.p > plain.p
+    assert np.isnan(stats.rank_correlation(a, b, clusters=[0] * 30 + [1] * 30).p)
 
 
 def test_the_interval_of_a_rank_correlation_covers_on_simulated_data():

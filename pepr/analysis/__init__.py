@@ -18,13 +18,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "rank_differences",
             "with_sets",
         ],
-        "resampling": [
+        "peaks": [
             "PeakLocation",
-            "model_draws",
+            "drawn_scores",
             "peak_locations",
             "peak_table",
             "performance_intervals",
-            "run_draws",
+            "rank_table",
         ],
+        "resampling": ["run_draws"],
     },
 )

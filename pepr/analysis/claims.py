@@ -1,8 +1,10 @@
-"""The claims that our own runs can test, each with its effect, interval, p and verdict.
+"""The claims that our own runs can test, each with its effect, interval, p and verdict, in a fixed order.
 
-Performance is AUROC unless a claim says otherwise. "As good as" is an equivalence (or non-inferiority) test
-with a margin; the p values of all claims are adjusted together by Holm's method; `pepr.verdicts` says what
-the verdicts mean. `verdict_corrected` is the verdict without runs that a shared
+`primary.yaml` names the primary claim of each question, what it gates, and the margin, with a date; several
+datasets ask each question by themselves, and nothing is averaged over them. Performance is AUROC unless a
+claim says otherwise. Claims on what training does have models fixed and splits and seeds drawn (`units`);
+claims on small and large models are over models, and over families of models where that is more cautious.
+`pepr.verdicts` says what the verdicts mean. `verdict_corrected` is the verdict without runs that a shared
 processor spoiled (see `ranked`) and without constant predictors.
 """
 
@@ -16,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
-from pepr.analysis import measures
+from pepr.analysis import measures, units
+from pepr.analysis.order import order
 from pepr.analysis.ranked import as_ranked
-from pepr.analysis.resampling import run_draws
+from pepr.analysis.resampling import N_RESAMPLES, Resampled
 from pepr.analysis.scores import SET, earned, model_means, primary_resource, with_sets
 from pepr.display.words import measure_words
 from pepr.models.space import BASELINES, model_space
@@ -26,9 +29,9 @@ from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr
 
-MARGIN = 0.05
-"""Equivalence margin: five points of AUROC (or of accuracy, where a claim is on that)."""
-DIRECTION, AS_GOOD = verdicts.Rule("direction"), verdicts.Rule("as_good", MARGIN)
+CHANCE = 0.5
+"""The AUROC of a guesser."""
+DIRECTION = verdicts.Rule("direction")
 CELLS = {
     "scratch_full": (False, 1.0),
     "scratch_tenth": (False, 0.1),
@@ -36,22 +39,20 @@ CELLS = {
     "pretrained_tenth": (True, 0.1),
 }
 """(pretrained, fraction of the training split) of the four settings that are compared."""
+ImagesOf = Callable[[str], units.Images]
+"""What draws test images again, by measure."""
 
 
 @dataclass(frozen=True)
 class PairedClaim:
-    """A claim on one model, paired by seed: the first cell of `CELLS` against the second.
-
-    `second_reading_of` is the id of the claim that this one repeats on another measure.
-    """
+    """A claim on one model, paired by split and seed: the first cell of `CELLS` against the second."""
 
     id: str
     words: str
     first: str
     second: str
-    kind: str
+    as_good: bool = False
     measure: str = "auroc"
-    second_reading_of: str | None = None
 
 
 PAIRED_CLAIMS = (
@@ -60,37 +61,34 @@ PAIRED_CLAIMS = (
         "performs better pretrained than from scratch (AUROC)",
         "pretrained_full",
         "scratch_full",
-        "direction",
     ),
     PairedClaim(
         "pretrained_beats_scratch_seeds_accuracy",
         "performs better pretrained than from scratch (accuracy)",
         "pretrained_full",
         "scratch_full",
-        "direction",
-        "accuracy",
-        "pretrained_beats_scratch_seeds",
-    ),
-    PairedClaim(
-        "tenth_as_good_as_all_scratch",
-        "from scratch performs as well on a tenth of the data as on all of it",
-        "scratch_tenth",
-        "scratch_full",
-        "equivalence",
+        measure="accuracy",
     ),
     PairedClaim(
         "tenth_as_good_as_all_pretrained",
         "pretrained performs as well on a tenth of the data as on all of it",
         "pretrained_tenth",
         "pretrained_full",
-        "equivalence",
+        as_good=True,
+    ),
+    PairedClaim(
+        "tenth_as_good_as_all_scratch",
+        "from scratch performs as well on a tenth of the data as on all of it",
+        "scratch_tenth",
+        "scratch_full",
+        as_good=True,
     ),
     PairedClaim(
         "pretrained_tenth_as_good_as_scratch_all",
         "pretrained, on a tenth of the data, is at least as good as from scratch on all of it",
         "pretrained_tenth",
         "scratch_full",
-        "noninferiority",
+        as_good=True,
     ),
 )
 
@@ -99,68 +97,94 @@ PAIRED_CLAIMS = (
 class Finding:
     """A claim before its p is adjusted: its test's result, the rule of its verdict, what it stands on.
 
-    `derived` marks an effect on an estimate; `pairs` are those of `paired_runs`, where the claim is over
-    seeds.
+    `name` is its place in the order, `id` that with the dataset where a study has several; `derived` marks an
+    effect on an estimate.
     """
 
-    id: str
+    name: str
+    suffix: str
     claim: str
     rule: verdicts.Rule
     result: stats.TestResult
     basis: str
     derived: bool = False
-    second_reading_of: str | None = None
     measure: str = "auroc"
-    pairs: tuple[tuple[int, str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.name + self.suffix
+
+    @property
+    def gate(self) -> str | None:
+        first = order().gate(self.name)
+        return None if first is None else first + self.suffix
 
 
-def claims(results: Results) -> list[dict[str, Any]]:
-    """Every claim of a profile in the shape of `claims.json`, with more keys: `id`, `p_holm`, `margin`, ...
+@dataclass(frozen=True)
+class Gap:
+    """PePR of small minus large models: the whole, what the resource alone makes of it, the rest, tested."""
 
-    `low` and `high` bound the effect: 95%, or the 90% interval of an equivalence or non-inferiority test.
-    For claims over seeds, `low_samples` and `high_samples` bound it (95%) when test images are resampled
-    together with the seeds. A value that does not exist (one pair has no p) is null.
+    whole: float
+    by_resource: float
+    beyond: stats.TestResult
+
+
+def margin() -> float:
+    """The margin of equivalence, in AUROC."""
+    return order().margin(CHANCE)
+
+
+def claims(results: Results, seed: int = 0) -> list[dict[str, Any]]:
+    """Every claim of a profile in the shape of `claims.json`, with more keys: `id`, `question`, `role`, ...
+
+    `low` and `high` bound the effect: 95%, or 90% where there is a margin. A value that does not exist (two
+    seeds have no p) is null. `seed` is that of the resampled test images, where runs share them.
     """
     table = with_sets(results.table)
-    as_they_are, corrected = findings(table), findings(sound_rows(table))
-    adjusted, again = adjusted_p_values(as_they_are), adjusted_p_values(corrected)
-    by_id = {finding.id: finding for finding in corrected}
-    intervals = _sample_intervals(results, table, as_they_are)
+    drawn = Resampled(results, ("auroc", "accuracy"), N_RESAMPLES, seed)
+    as_they_are, corrected = (findings(rows, drawn.of) for rows in (table, sound_rows(table)))
+    judged, again = judge(as_they_are), judge(corrected)
     return [
         {
-            "id": finding.id,
-            "claim": finding.claim,
-            "test": finding.result.test,
-            **verdicts.values(finding.result, adjusted[finding.id]),
-            "margin": finding.rule.margin,
-            "verdict": finding.rule.verdict(finding.result, adjusted[finding.id]),
-            "verdict_corrected": by_id[finding.id].rule.verdict(by_id[finding.id].result, again[finding.id])
-            if finding.id in by_id
-            else "undecided",
-            "basis": finding.basis,
-            "low_samples": intervals[finding.id].low if finding.id in intervals else None,
-            "high_samples": intervals[finding.id].high if finding.id in intervals else None,
-            "estimated": finding.derived,
+            "id": found.id,
+            "claim": found.claim,
+            "question": order().question_of[found.name],
+            "role": order().role(found.name),
+            "test": found.result.test,
+            **verdicts.values(found.result, judged[found.id].adjusted),
+            "margin": found.rule.margin,
+            "verdict": judged[found.id].verdict,
+            "verdict_corrected": again[found.id].verdict if found.id in again else "undecided",
+            "tested_as": order().tested_as.get(found.name),
+            "basis": "; ".join(part for part in (found.basis, judged[found.id].closed) if part),
+            "measure": found.measure,
+            "estimated": found.derived,
         }
-        for finding in as_they_are
+        for found in as_they_are
     ]
 
 
-def adjusted_p_values(found: list[Finding]) -> dict[str, float]:
-    """p values by claim id, adjusted by Holm's method over the claims that are no second reading."""
-    second = {f.id: f.second_reading_of for f in found if f.second_reading_of is not None}
-    return verdicts.adjusted({finding.id: finding.result.p for finding in found}, second)
+def judge(found: list[Finding]) -> dict[str, verdicts.Judged]:
+    """The verdicts on findings by id, in the order of `primary.yaml`."""
+    return verdicts.judge([verdicts.Tested(one.id, one.rule, one.result, one.gate) for one in found])
 
 
-def findings(table: pd.DataFrame) -> list[Finding]:
-    """The claims that a results table has runs for, with the results of their tests; all are of networks, and
-    of no baseline."""
-    done = table[(table["status"] == "ok") & ~table["model"].isin(BASELINES)]
+def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Finding]:
+    """The claims that a results table has runs for, with the results of their tests, in the order's order."""
+    done = table[table["status"] == "ok"]
     found = []
     for dataset in sorted(done["dataset"].unique()):
         rows = done[done["dataset"] == dataset]
         suffix = "" if done["dataset"].nunique() == 1 else f"_{dataset}"
-        found += _model_claims(rows, suffix) + _repeated_claims(rows, suffix)
+        networks = rows[~rows["model"].isin(BASELINES)]
+        of_dataset = [
+            *_pretraining_claims(networks, suffix, images),
+            *_repeated_claims(networks, suffix, images),
+            *(_model_claims(networks, suffix) if len(networks) else []),
+            *_baseline_claims(rows, suffix, images),
+        ]
+        places = list(order().question_of)
+        found += sorted(of_dataset, key=lambda one: places.index(one.name))
     return found
 
 
@@ -186,20 +210,20 @@ def small_and_large(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, fl
     return means[small], means[~small], median
 
 
-def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> tuple[stats.TestResult, float]:
-    """PePR of small minus large models, and the part of that gap that the resource alone makes.
+def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
+    """How much higher the PePR of small models is, and how much of that is arithmetic.
 
-    The resource's part is the gap when every model is given the mean performance. It is close to the whole
-    gap wherever performance varies less than the resource.
+    The resource's part is the gap when every model is given the mean performance: a score that divides by the
+    cost has it whatever the models do. The rest is tested over models and over families.
     """
     means = means[means[letter].notna() & means[measure].notna()]
     performance, resource = earned(means[measure]), means[letter].to_numpy(dtype=np.float64)
-    scored = means.assign(
-        score=pepr(performance, resource), by_resource=means[measure].mean() / (1 + normalise(resource))
-    )
+    alone = float(performance.mean()) / (1 + normalise(resource))
+    scored = means.assign(score=pepr(performance, resource), beyond=pepr(performance, resource) - alone)
     small, large, _ = small_and_large(scored)
-    gap = _over_models(small, large, "score", stats.welch_test)
-    return gap, float(small["by_resource"].mean() - large["by_resource"].mean())
+    whole = float(small["score"].mean() - large["score"].mean())
+    beyond = _over_models(small, large, "beyond")
+    return Gap(whole, whole - beyond.effect, beyond)
 
 
 def repeated_model(rows: pd.DataFrame) -> str | None:
@@ -213,34 +237,52 @@ def repeated_model(rows: pd.DataFrame) -> str | None:
     return None if counts.empty else str(counts.index[0])
 
 
-def paired_runs(rows: pd.DataFrame, model: str, first: str, second: str) -> list[tuple[int, str, str]]:
-    """(seed, run_id in the first cell, run_id in the second) for every seed of a model in both cells."""
-    by_cell: dict[str | None, dict[int, str]] = {}
-    for _, row in rows[rows["model"] == model].iterrows():
-        by_cell.setdefault(_cell(row), {})[int(row["seed"])] = row["run_id"]
-    a, b = by_cell.get(first, {}), by_cell.get(second, {})
-    return [(seed, a[seed], b[seed]) for seed in sorted(set(a) & set(b))]
+def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
+    """Pretrained against from scratch over the models that were trained both ways, which are fixed."""
+    pretrained, scratch = _of_cell(rows, "pretrained_full"), _of_cell(rows, "scratch_full")
+    both = sorted(set(pretrained["model"]) & set(scratch["model"]))
+    if not both:
+        return []
+    sides = [side[side["model"].isin(both)] for side in (pretrained, scratch)]
+    families = {family(model) for model in both}
+    return [
+        Finding(
+            "pretrained_beats_scratch_models",
+            suffix,
+            "Pretrained networks perform better than the same networks from scratch",
+            DIRECTION,
+            _paired_units(*sides, "auroc", images),
+            f"AUROC, mean of {', '.join(both)} ({_plural(len(families), 'family', 'families')}), paired by "
+            "split and seed; of these networks, not of all",
+        )
+    ]
 
 
-def sample_and_seed_interval(
-    draws: pd.DataFrame, pairs: list[tuple[int, str, str]], estimate: float, seed: int = 0
-) -> stats.Interval:
-    """Interval of a mean paired difference when test images (in `draws`) and seeds are both resampled."""
-    difference = np.column_stack([draws[a] - draws[b] for _, a, b in pairs])
-    picks = np.random.default_rng(seed).integers(0, len(pairs), size=difference.shape)
-    low, high = np.percentile(np.take_along_axis(difference, picks, axis=1).mean(axis=1), [2.5, 97.5])
-    return stats.Interval(estimate, float(low), float(high))
-
-
-def paired_difference(
-    rows: pd.DataFrame, pairs: list[tuple[int, str, str]], measure: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The measure of both sides of `paired_runs`, in order."""
-    values = measures.values(rows.set_index("run_id"), measure)
-    return (
-        values[[a for _, a, _ in pairs]].to_numpy(dtype=np.float64),
-        values[[b for _, _, b in pairs]].to_numpy(dtype=np.float64),
-    )
+def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
+    """Claims on the model that was repeated in several settings, paired by split and seed."""
+    model = repeated_model(rows)
+    if model is None:
+        return []
+    runs, found = rows[rows["model"] == model], []
+    for claim in PAIRED_CLAIMS:
+        first, second = _of_cell(runs, claim.first), _of_cell(runs, claim.second)
+        if first.empty or second.empty:
+            continue
+        rule = verdicts.Rule("as_good", margin()) if claim.as_good else DIRECTION
+        result = _paired_units(first, second, claim.measure, images, rule.margin)
+        found.append(
+            Finding(
+                claim.id,
+                suffix,
+                f"{model} {claim.words}",
+                rule,
+                result,
+                f"{measure_words(claim.measure)}, paired by split and seed, "
+                f"{_plural(result.n, 'pair', 'pairs')}{_margin_words(rule)}",
+                measure=claim.measure,
+            )
+        )
+    return found
 
 
 def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
@@ -251,136 +293,118 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
     sizes = (scratch if len(scratch) else means).groupby(SET).size()
     chosen = means[(means[SET] == list(sizes.idxmax())).all(axis=1)]
     small, large, median = small_and_large(chosen)
-    letter = primary_resource(rows)
-    where = f"setting {sizes.idxmax()[1]}"
+    if not len(large):
+        return []
+    letter, where = primary_resource(rows), f"setting {sizes.idxmax()[1]}"
     split = (
         f"{where}: {len(small)} models up to {median / 1e6:.1f}M parameters against {len(large)} larger ones"
     )
-    if not len(large):
-        return []
-    equivalence = _over_models(small, large, "auroc", _equivalence)
-    gap, by_resource = pepr_gap(chosen, letter)
+    as_good = verdicts.Rule("as_good", margin())
+    gap = pepr_gap(chosen, letter)
     found = [
         Finding(
-            f"small_as_good_as_large{suffix}",
-            "Small models perform as well as large ones",
-            AS_GOOD,
-            equivalence,
-            f"{split}; AUROC, margin {MARGIN:g}",
+            "small_as_good_as_large",
+            suffix,
+            "Small networks perform as well as large ones",
+            as_good,
+            _over_models(small, large, "auroc", as_good.margin),
+            f"{split}; AUROC{_margin_words(as_good)}",
         ),
         Finding(
-            f"small_higher_pepr{suffix}",
-            f"Small models have a higher PePR-{letter}",
+            "small_higher_pepr",
+            suffix,
+            f"Small networks have a higher PePR-{letter} than their lower cost alone gives them",
             DIRECTION,
-            gap,
-            f"{split}; AUROC; with every model's AUROC set to the mean, the resource alone makes a gap of "
-            f"{by_resource:.3f} where the scores have {gap.effect:.3f}",
+            gap.beyond,
+            f"{split}; of a gap of {gap.whole:.3f}, {gap.by_resource:.3f} would be there if all performed "
+            "alike: that part is arithmetic, and only the rest is tested",
         ),
     ]
     for resource in ("T", "E"):
-        ranked = chosen.dropna(subset=[resource])
-        correlation = stats.rank_correlation(ranked["num_params"].astype("float64"), ranked[resource])
         derived = resource == "E" and letter == "T"
         note = "; energy here is a load model, nearly a constant times time" if derived else ""
         found.append(
             Finding(
-                f"parameters_rank_{'time' if resource == 'T' else 'energy'}{suffix}",
-                f"Models with more parameters need more {RESOURCES[resource].label.lower()}",
+                f"parameters_rank_{'time' if resource == 'T' else 'energy'}",
+                suffix,
+                f"Networks with more parameters need more {RESOURCES[resource].label.lower()}",
                 DIRECTION,
-                correlation,
+                _size_and(chosen.dropna(subset=[resource]), resource),
                 f"{where}: Spearman's rho of parameters and {RESOURCES[resource].column}{note}",
                 derived,
-                f"parameters_rank_time{suffix}" if derived else None,
-            )
-        )
-    return found + _over_pretrained_models(rows, suffix)
-
-
-def _over_pretrained_models(rows: pd.DataFrame, suffix: str) -> list[Finding]:
-    means = model_means(rows)
-    cells = {name: _cell_means(means, name) for name in ("pretrained_full", "scratch_full")}
-    both = cells["pretrained_full"].index.intersection(cells["scratch_full"].index)
-    if not len(both):
-        return []
-    families = {family(model) for model in both}
-    return [
-        Finding(
-            f"pretrained_beats_scratch_models{suffix}",
-            "Pretrained models perform better than the same models from scratch",
-            DIRECTION,
-            stats.paired_test(cells["pretrained_full"][both], cells["scratch_full"][both]),
-            f"AUROC of {len(both)} models of {_plural(len(families), 'family', 'families')}, seeds averaged, "
-            "paired by model",
-        )
-    ]
-
-
-def _repeated_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
-    """Claims on the model that was repeated with several seeds, paired by seed."""
-    model = repeated_model(rows)
-    if model is None:
-        return []
-    found = []
-    for claim in PAIRED_CLAIMS:
-        pairs = paired_runs(rows, model, claim.first, claim.second)
-        if not pairs:
-            continue
-        margin = "" if claim.kind == "direction" else f", margin {MARGIN:g}"
-        first_reading, seeds = claim.second_reading_of, _plural(len(pairs), "seed", "seeds")
-        found.append(
-            Finding(
-                f"{claim.id}{suffix}",
-                f"{model} {claim.words}",
-                DIRECTION if claim.kind == "direction" else AS_GOOD,
-                _paired_result(rows, pairs, claim.measure, claim.kind),
-                f"{measure_words(claim.measure)} over {seeds}, paired by seed{margin}",
-                second_reading_of=first_reading and f"{first_reading}{suffix}",
-                measure=claim.measure,
-                pairs=tuple(pairs),
             )
         )
     return found
 
 
-def _paired_result(
-    rows: pd.DataFrame, pairs: list[tuple[int, str, str]], measure: str, kind: str
-) -> stats.TestResult:
-    a, b = paired_difference(rows, pairs, measure)
-    if kind == "direction":
-        return stats.paired_test(a, b)
-    if kind == "equivalence":
-        return stats.equivalence_test(a, b, MARGIN, paired=True)
-    return stats.noninferiority_test(a, b, MARGIN)
-
-
-def _sample_intervals(
-    results: Results, table: pd.DataFrame, found: list[Finding]
-) -> dict[str, stats.Interval]:
-    intervals = {}
-    for measure in {finding.measure for finding in found if finding.pairs}:
-        chosen = [finding for finding in found if finding.pairs and finding.measure == measure]
-        needed = {run_id for finding in chosen for _, a, b in finding.pairs for run_id in (a, b)}
-        draws = run_draws(results, table[table["run_id"].isin(needed)], measure)
-        for finding in chosen:
-            intervals[finding.id] = sample_and_seed_interval(
-                draws, list(finding.pairs), finding.result.effect
+def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
+    """Networks against the baseline of the order, on the same splits."""
+    baseline = order().baseline_model
+    words, found = BASELINES.get(baseline, baseline), []
+    for name, how in (("pretrained", "Pretrained networks"), ("scratch", "Networks from scratch")):
+        side = _of_cell(rows, f"{name}_full")
+        networks, beside = side[~side["model"].isin(BASELINES)], side[side["model"] == baseline]
+        if networks.empty or beside.empty:
+            continue
+        found.append(
+            Finding(
+                f"{name}_beats_baseline",
+                suffix,
+                f"{how} perform better than the baseline",
+                DIRECTION,
+                _paired_units(networks, beside, "auroc", images),
+                f"AUROC, mean of {_plural(networks['model'].nunique(), 'network', 'networks')} against "
+                f"{words}, paired by split and seed",
             )
-    return intervals
+        )
+    return found
+
+
+def _paired_units(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    measure: str,
+    images: ImagesOf | None,
+    limit: float | None = None,
+) -> stats.TestResult:
+    every = pd.concat([first, second])
+    values = measures.values(every.set_index("run_id"), measure)
+    return units.test_of(first, second, values, images and images(measure), limit)
 
 
 def _over_models(
-    small: pd.DataFrame, large: pd.DataFrame, column: str, test: Callable[..., stats.TestResult]
+    small: pd.DataFrame, large: pd.DataFrame, column: str, limit: float | None = None
 ) -> stats.TestResult:
-    """A test over models and the same over families of models; the more cautious (larger p) is returned."""
+    """A test over models and one over families of models: the one with the wider interval."""
     a, b = (group[column].to_numpy(dtype=np.float64) for group in (small, large))
     families = [family(model) for model in [*small["model"], *large["model"]]]
-    over_models = test(a, b)
-    over_families = test(a, b, clusters=families)
-    return over_families if over_families.p > over_models.p else over_models
+    if limit is None:
+        found = [stats.welch_test(a, b, clusters) for clusters in (None, families)]
+    else:
+        found = [stats.equivalence_test(a, b, limit, clusters) for clusters in (None, families)]
+    return _more_cautious(*found)
 
 
-def _equivalence(a: np.ndarray, b: np.ndarray, clusters: list[str] | None = None) -> stats.TestResult:
-    return stats.equivalence_test(a, b, MARGIN, clusters=clusters)
+def _size_and(means: pd.DataFrame, resource: str) -> stats.TestResult:
+    size, families = means["num_params"].astype("float64"), [family(model) for model in means["model"]]
+    found = [
+        stats.rank_correlation(size, means[resource], clusters=clusters) for clusters in (None, families)
+    ]
+    return _more_cautious(*found)
+
+
+def _more_cautious(over_models: stats.TestResult, over_families: stats.TestResult) -> stats.TestResult:
+    if (
+        np.isnan(over_families.p)
+        or over_families.high - over_families.low < over_models.high - over_models.low
+    ):
+        return over_models
+    return over_families
+
+
+def _of_cell(rows: pd.DataFrame, cell: str) -> pd.DataFrame:
+    pretrained, fraction = CELLS[cell]
+    return rows[(rows["pretrained"].astype(bool) == pretrained) & (rows["train_fraction"] == fraction)]
 
 
 def _cell(row: pd.Series) -> str | None:
@@ -388,10 +412,10 @@ def _cell(row: pd.Series) -> str | None:
     return next((name for name, cell in CELLS.items() if cell == key), None)
 
 
-def _cell_means(means: pd.DataFrame, cell: str) -> pd.Series:
-    pretrained, fraction = CELLS[cell]
-    chosen = (means["pretrained"].astype(bool) == pretrained) & (means["train_fraction"] == fraction)
-    return means[chosen & (means["status"] == "ok")].groupby("model")["auroc"].mean()
+def _margin_words(rule: verdicts.Rule) -> str:
+    if rule.margin is None:
+        return ""
+    return f", margin {rule.margin:g} ({100 * order().margin_share:.0f}% of the range above chance)"
 
 
 def _plural(n: int, one: str, many: str) -> str:

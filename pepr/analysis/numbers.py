@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pepr import grids as pepr_grids, quantities
-from pepr.analysis import carbon, claims as run_claims, energy
-from pepr.analysis.resampling import PeakLocation
+from pepr.analysis import carbon, claims as run_claims, energy, order as claim_order
+from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.scores import model_means, primary_resource
 from pepr.audit import gates
 from pepr.display.numbers import UNKNOWN, Number, Numbers, number
@@ -34,6 +34,7 @@ from pepr.errors import InputError, NothingToAnalyse
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
+from pepr.verdicts import PRIMARY
 
 WITHDRAWN = (
     " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
@@ -213,7 +214,7 @@ def _run_numbers(results: Results) -> Numbers:
         "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}", f"PePR-{letter}"),
         "majority_rate": number(majority, percent(majority)),
-        "margin": number(run_claims.MARGIN, f"{run_claims.MARGIN:.2f}"),
+        **_order_numbers(),
     }
     for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) else ():
         row = sizes.iloc[position]
@@ -239,6 +240,18 @@ def _run_numbers(results: Results) -> Numbers:
         "image_size": done["image_size"].max(),
     }
     return out | {name: _count(value) for name, value in counts.items()}
+
+
+def _order_numbers() -> Numbers:
+    """The dated order of the claims: when it was set, the margin and its reason."""
+    order, margin = claim_order.order(), run_claims.margin()
+    return {
+        "margin": number(margin, f"{margin:.2f}"),
+        "margin_share": number(order.margin_share, percent(order.margin_share)),
+        "margin_reason": number(None, order.margin_reason),
+        "claims_dated": number(order.dated.isoformat(), order.dated.isoformat()),
+        "questions": _count(len(order.questions)),
+    }
 
 
 def _baseline_numbers(results: Results) -> Numbers:
@@ -290,18 +303,19 @@ def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
 
 
 def claims_table(claims: list[dict[str, Any]]) -> str:
-    """Claims as a Markdown table: on what, effect, interval, p after Holm's correction, verdict."""
+    """Claims as a Markdown table: role, on what, effect, interval, p after Holm's correction, verdict."""
     lines = [
-        "| Claim | On | Effect | Interval | p, corrected | Verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| Claim | Role | On | Effect | Interval | p, corrected | Verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for claim in claims:
-        shown = difference_points if claim["id"].endswith("accuracy") else difference
+        shown = difference_points if claim["measure"] == "accuracy" else difference
         low, high = shown(claim["low"]), shown(claim["high"])
         interval = low if low == high == UNKNOWN else f"{low}\u00a0to\u00a0{high}"
         verdict = claim["verdict"].replace("_", " ")
         cells = [
             claim["claim"],
+            claim["role"],
             claim["basis"],
             shown(claim["effect"]),
             interval,
@@ -313,24 +327,27 @@ def claims_table(claims: list[dict[str, Any]]) -> str:
 
 
 def _claim_numbers(claims: list[dict[str, Any]]) -> Numbers:
-    out: Numbers = {"claims": _count(len(claims))}
+    primary = [claim for claim in claims if claim["role"] == PRIMARY]
+    out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
     if claims:
         out["claims_table"] = number(None, claims_table(claims))
     for verdict in ("supported", "equivalent", "not_supported", "undecided"):
-        out[f"claims_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in claims))
+        for kind, some in (("", claims), ("_primary", primary)):
+            out[f"claims{kind}_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in some))
     for claim in claims:
-        accuracy, key = claim["id"].endswith("accuracy"), f"claim_{claim['id']}"
-        shown = difference_points if accuracy else difference
-        names = ["effect", "low", "high"]
-        names += [name for name in ("low_samples", "high_samples") if claim[name] is not None]
-        for name in names:
+        key = f"claim_{claim['id']}"
+        shown = difference_points if claim["measure"] == "accuracy" else difference
+        for name in ("effect", "low", "high"):
             out[f"{key}_{name}"] = number(claim[name], shown(claim[name]), claim["estimated"])
-        for name in ("p", "p_holm"):
-            out[f"{key}_{name}"] = number(claim[name], p_value(claim[name]))
+        for name in ("p", "p_upper", "p_holm", "p_upper_holm"):
+            if name in ("p", "p_holm") or claim["margin"] is not None:
+                out[f"{key}_{name}"] = number(claim[name], p_value(claim[name]))
         out[f"{key}_effect_size"] = number(claim["effect_size"], difference(claim["effect_size"], 2))
         out[f"{key}_n"] = _count(claim["n"])
         words = claim["verdict"].replace("_", " ")
         out[f"{key}_verdict"] = number(claim["verdict"], words)
+        out[f"{key}_role"] = number(claim["role"], claim["role"])
+        out[f"{key}_basis"] = number(None, claim["basis"])
     return out
 
 
@@ -377,6 +394,8 @@ def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
         f"{key}_model": number(peak.model, peak.model),
         f"{key}_probability": number(peak.probabilities[peak.model], percent(peak.probabilities[peak.model])),
         f"{key}_candidates": _count(likely),
+        f"{key}_units": _count(peak.n_units),
+        f"{key}_over": number(None, peak.over),
     }
     for name in ("estimate", "low", "high"):
         suffix = "" if name == "estimate" else f"_{name}"
@@ -399,16 +418,16 @@ def _gap_numbers(results: Results) -> Numbers:
     small, large, median = run_claims.small_and_large(scratch)
     if large.empty:
         return {}
-    gap, by_resource = run_claims.pepr_gap(scratch, primary_resource(table))
+    gap = run_claims.pepr_gap(scratch, primary_resource(table))
     return {
         "small_limit_params": number(median, millions(median)),
         "small_models": _count(len(small)),
         "large_models": _count(len(large)),
         "small_mean_auroc": number(small["auroc"].mean(), f"{small['auroc'].mean():.3f}"),
         "large_mean_auroc": number(large["auroc"].mean(), f"{large['auroc'].mean():.3f}"),
-        "pepr_gap": number(gap.effect, difference(gap.effect)),
-        "pepr_gap_resource_alone": number(by_resource, difference(by_resource)),
-        "pepr_gap_performance": number(gap.effect - by_resource, difference(gap.effect - by_resource)),
+        "pepr_gap": number(gap.whole, difference(gap.whole)),
+        "pepr_gap_resource_alone": number(gap.by_resource, difference(gap.by_resource)),
+        "pepr_gap_performance": number(gap.beyond.effect, difference(gap.beyond.effect)),
     }
 
 

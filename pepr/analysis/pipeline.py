@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from pepr.analysis import claims, composites, energy, numbers, resampling, scores, standings, wall
+from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings, wall
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
 
 STAGES = {
     "03_energy": ("energy.csv",),
-    "04_pepr": ("pepr.csv", "peaks.csv", "standings.csv", "claims.json"),
+    "04_pepr": ("pepr.csv", "peaks.csv", "ranks.csv", "standings.csv", "claims.json"),
 }
 """The notebooks that analyse a profile, and the files that each leaves beside its numbers."""
 DEFAULT_COUNTRY = "DNK"
@@ -60,12 +60,22 @@ class Analysis:
         return wall.rank_intervals(self.scores)
 
     @cached_property
-    def peaks(self) -> list[resampling.PeakLocation]:
-        return resampling.peak_locations(self.results)
+    def drawn(self) -> list[peaks.Drawn]:
+        """What the scores of each set could be."""
+        return peaks.drawn_scores(self.results)
+
+    @cached_property
+    def peaks(self) -> list[peaks.PeakLocation]:
+        return [peaks.peak_of(drawn) for drawn in self.drawn]
+
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """Scores and ranks with their intervals."""
+        return peaks.rank_table(self.drawn)
 
     @cached_property
     def peak_table(self) -> pd.DataFrame:
-        return resampling.peak_table(self.peaks)
+        return peaks.peak_table(self.peaks)
 
     @cached_property
     def standings(self) -> pd.DataFrame:
@@ -97,6 +107,7 @@ class Analysis:
             "energy.csv": lambda: self.energies,
             "pepr.csv": lambda: self.scores,
             "peaks.csv": lambda: self.peak_table,
+            "ranks.csv": lambda: self.ranks,
             "standings.csv": lambda: self.standings,
             "claims.json": lambda: self.claims,
         }

@@ -70,5 +70,35 @@ def drift(table: pd.DataFrame) -> pd.Series:
     return ratio.where((ratio - 1.0).abs() > DRIFT_LIMIT, ratio.where(ratio.isna(), 1.0))
 
 
+NORMAL_95 = 1.96
+"""Standard errors to either side of a mean within which 95% of what is normal lies."""
+
+
+def resource_errors(rows: pd.DataFrame, letter: str) -> pd.Series:
+    """The standard error of each model's mean resource, as a share of it; `rows` of `as_ranked`, one set.
+
+    Runs of one model differ in their seed and split and take the same work for each training image: how far
+    these repeats scatter, pooled over the models of the set, is the error of one run. Time, and the energy of
+    a load model, also have the error of their clock, `train_time_error`, which bounds it to either side: a
+    run's error is the larger of the two. A mean over n runs has that divided by the root of n. NaN where
+    neither is known: every model was run once, and the meter is trusted.
+    """
+    known = rows[rows[RESOURCES[letter].column].astype("float64") > 0]
+    resource = known[RESOURCES[letter].column].astype("float64")
+    work = 1.0 if letter == "M" else known["n_train"].astype("float64")
+    logarithm = np.log(resource / work)
+    spread = logarithm - logarithm.groupby(known["model"]).transform("mean")
+    runs = known.groupby("model").size()
+    freedom = int((runs - 1).sum())
+    repeats = float(np.sqrt((spread**2).sum() / freedom)) if freedom else np.nan
+    by_clock = known["train_time_error"].astype("float64") / NORMAL_95
+    follows_clock = RESOURCES[letter].spoiled & ~known["energy_spoiled"]
+    if letter != "T":
+        follows_clock &= ~known["energy_source"].map(_cpu_is_measured)
+    clock = by_clock.where(follows_clock, 0.0).groupby(known["model"]).max()
+    error = np.fmax(clock.where(clock > 0), repeats)
+    return error / np.sqrt(runs)
+
+
 def _cpu_is_measured(energy_source: str | None) -> bool:
     return component_sources(energy_source).get("cpu") in MEASURED_KINDS

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.analysis.resampling import N_RESAMPLES, model_draws, run_draws
+from pepr.analysis import units
+from pepr.analysis.peaks import values_by_run
+from pepr.analysis.resampling import N_RESAMPLES, Resampled
 from pepr.analysis.scores import SET, model_means, with_sets
 from pepr.display.numbers import UNKNOWN, number
 from pepr.quantities import MEASURES
@@ -44,8 +46,9 @@ epoch, kWh of all epochs, GB at the peak."""
 class Choice:
     """The model and setting with the best mean validation accuracy on a dataset, judged on the test images.
 
-    `accuracy` and `auroc` are over test images and seeds; `over_smallest` is its AUROC minus that of
-    `smallest`, the model with fewest parameters, from scratch on as large a part of the same data.
+    `accuracy` and `auroc` have intervals over what `over` says; `over_smallest` is its AUROC minus that of
+    `smallest`, the model with fewest parameters, from scratch on as large a part of the same data, on the
+    splits and seeds that both have.
     """
 
     dataset: str
@@ -55,6 +58,7 @@ class Choice:
     val_accuracy: float
     accuracy: stats.Interval
     auroc: stats.Interval
+    over: str
     smallest: str
     over_smallest: stats.Interval | None
 
@@ -62,28 +66,34 @@ class Choice:
 def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
     """How the models of each set stand: one row a set and model, best first within a set.
 
-    Means over seeds of every measure, of validation accuracy, sensitivity and specificity; `low` and
-    `high`, the 95% interval of `measure` over test images and seeds; `probability_best`, its share of
-    resamples as the best; `tied`, whether the interval of its distance to the best holds zero.
+    Means over the runs of every measure, of validation accuracy, sensitivity and specificity; `low` and
+    `high`, the 95% interval of `measure` over what `over` says. `probability_best` is how often the model is
+    the best, and `tied` whether the 95% interval of its distance to the best holds zero: both compare models
+    on the `n_units` splits and seeds that all of the set have, over what `compared_over` says.
     """
     table = with_sets(results.table)
     done = table[table["status"] == "ok"]
-    draws = run_draws(results, done, measure, n_resamples)
+    values, images = values_by_run(done, measure), Resampled(results, (measure,), n_resamples).of(measure)
     means = model_means(done)
     parts = []
     for key, group in done.groupby(SET, dropna=False):
-        by_model = model_draws(draws, group)
-        part = means[(means[SET] == list(key)).all(axis=1)].set_index("model").loc[list(by_model)]
+        part = means[(means[SET] == list(key)).all(axis=1)].set_index("model")
         for name, column in MEAN_COLUMNS.items():
             part[name] = group.groupby("model")[column].mean()
-        values = by_model.to_numpy()
-        behind = values[:, [int(np.argmax(part[measure]))]] - values
-        part["low"], part["high"] = np.percentile(values, [2.5, 97.5], axis=0)
-        part["probability_best"] = stats.probability_best(values)
+        own = {model: units.mean_of(runs, values, images) for model, runs in group.groupby("model")}
+        part["low"] = [own[model].interval.low for model in part.index]
+        part["high"] = [own[model].interval.high for model in part.index]
+        part["over"] = [own[model].over for model in part.index]
+        together = units.joint(group, values, images, n_resamples)
+        drawn = together.draws[list(part.index)].to_numpy()
+        behind = drawn[:, [int(np.argmax(part[measure]))]] - drawn
+        part["probability_best"] = stats.probability_best(drawn)
         part["tied"] = np.percentile(behind, 2.5, axis=0) <= 0
+        part["n_units"], part["compared_over"] = together.n_units, together.over
         parts.append(part.reset_index().sort_values(measure, ascending=False))
     kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
-    return pd.concat(parts, ignore_index=True)[[*kept, "low", "high", "probability_best", "tied"]]
+    sure = ["low", "high", "over", "probability_best", "tied", "n_units", "compared_over"]
+    return pd.concat(parts, ignore_index=True)[[*kept, *sure]]
 
 
 def choices(results: Results, n_resamples: int = N_RESAMPLES) -> list[Choice]:
@@ -107,8 +117,12 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None
         train_fraction=("train_fraction", "first"),
     )
     chosen = means.sort_values(["val_accuracy", "num_params"], ascending=[False, True]).iloc[0]
-    draws = {measure: run_draws(results, done, measure, n_resamples) for measure in ("accuracy", "auroc")}
-    taken = {measure: _draws_of(draws[measure], done, chosen) for measure in draws}
+    drawn = Resampled(results, ("accuracy", "auroc"), n_resamples)
+    runs = _runs_of(done, chosen)
+    taken = {
+        measure: units.mean_of(runs, values_by_run(done, measure), drawn.of(measure))
+        for measure in drawn.measures
+    }
     rivals = means[
         ~means["pretrained"].astype(bool)
         & (means["train_fraction"] == chosen["train_fraction"])
@@ -119,17 +133,17 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None
         rival = rivals.sort_values("num_params").iloc[0]
         smallest = str(rival["model"])
         if (rival[SET].tolist(), smallest) != (chosen[SET].tolist(), chosen["model"]):
-            other = _draws_of(draws["auroc"], done, rival)
-            gap = _mean_of(done, chosen, "test_auroc") - _mean_of(done, rival, "test_auroc")
-            over = _interval(gap, taken["auroc"] - other)
+            values = values_by_run(done, "auroc")
+            over = units.mean_of(runs, values, drawn.of("auroc"), _runs_of(done, rival)).interval
     return Choice(
         str(chosen["dataset"]),
         str(chosen["model"]),
         str(chosen["setting"]),
         int(chosen["n_seeds"]),
         float(chosen["val_accuracy"]),
-        _interval(_mean_of(done, chosen, "test_accuracy"), taken["accuracy"]),
-        _interval(_mean_of(done, chosen, "test_auroc"), taken["auroc"]),
+        taken["accuracy"].interval,
+        taken["auroc"].interval,
+        taken["auroc"].over,
         smallest,
         over,
     )
@@ -178,7 +192,8 @@ def selection_numbers(
     out["choices_table"] = number(None, choices_table(chosen))
     for setting, rows in ranked.groupby("setting"):
         tied = int(rows["tied"].sum())
-        out[f"standings_{setting}"] = number(None, standings_table(rows))
+        compared = f"Shares and ties are over {compared_over(rows)}."
+        out[f"standings_{setting}"] = number(None, f"{standings_table(rows)}\n\n{compared}")
         out[f"tied_{setting}"] = number(tied, str(tied))
         out[f"best_share_{setting}"] = number(
             float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
@@ -192,11 +207,23 @@ def selection_numbers(
     return out
 
 
+def compared_over(rows: pd.DataFrame) -> str:
+    """What the models of one setting were compared over, in words."""
+    first = rows.iloc[0]
+    if first["compared_over"] == units.IMAGES:
+        return (
+            f"{units.IMAGES} (splits with their seeds that all models have: {first['n_units']}; from fewer "
+            f"than {stats.FEWEST_UNITS} nothing is known of how they move with them)"
+        )
+    return f"{first['n_units']} {first['compared_over']}"
+
+
 def choices_table(chosen: Sequence[Choice]) -> str:
     """The choice on each dataset as a Markdown table."""
     lines = [
-        "| Set | Model | Setting | Seeds | Validation accuracy | Test AUROC | 95% interval | Test accuracy |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| Set | Model | Setting | Runs | Validation accuracy | Test AUROC | 95% interval | Interval over "
+        "| Test accuracy |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for choice in chosen:
         cells = [
@@ -207,6 +234,7 @@ def choices_table(chosen: Sequence[Choice]) -> str:
             f"{100 * choice.val_accuracy:.1f}%",
             f"{choice.auroc.estimate:.3f}",
             f"{choice.auroc.low:.3f}\u00a0to\u00a0{choice.auroc.high:.3f}",
+            choice.over,
             f"{100 * choice.accuracy.estimate:.1f}%",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -218,6 +246,7 @@ def _choice_numbers(chosen: Choice) -> dict[str, dict]:
         "chosen_model": number(chosen.model, chosen.model),
         "chosen_setting": number(chosen.setting, chosen.setting),
         "chosen_seeds": number(chosen.n_seeds, f"{chosen.n_seeds} seed{'s' if chosen.n_seeds > 1 else ''}"),
+        "chosen_over": number(chosen.over, chosen.over),
         "chosen_val_accuracy": number(chosen.val_accuracy, f"{100 * chosen.val_accuracy:.1f}%"),
         "smallest_rival": number(chosen.smallest, chosen.smallest),
     }
@@ -226,7 +255,7 @@ def _choice_numbers(chosen: Choice) -> dict[str, dict]:
             value = getattr(interval, part)
             text = f"{100 * value:.1f}%" if name == "accuracy" else f"{value:.3f}"
             out[f"chosen_{name}" + ("" if part == "estimate" else f"_{part}")] = number(value, text)
-    if chosen.over_smallest is not None:
+    if chosen.over_smallest is not None and np.isfinite(chosen.over_smallest.low):
         over = chosen.over_smallest
         for part in ("estimate", "low", "high"):
             suffix = "" if part == "estimate" else f"_{part}"
@@ -239,9 +268,9 @@ def _choice_numbers(chosen: Choice) -> dict[str, dict]:
 def standings_table(rows: pd.DataFrame) -> str:
     """One set of `standings` as a Markdown table, best first."""
     lines = [
-        "| Model | Seeds | AUROC | 95% interval | Share as best | Tied with the best | Accuracy "
-        "| Sensitivity | Specificity |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| Model | Runs | AUROC | 95% interval | Interval over | Share as best | Tied with the best "
+        "| Accuracy | Sensitivity | Specificity |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for _, row in rows.iterrows():
         shares = [
@@ -253,6 +282,7 @@ def standings_table(rows: pd.DataFrame) -> str:
             str(row["n_seeds"]),
             f"{row['auroc']:.3f}",
             f"{row['low']:.3f}\u00a0to\u00a0{row['high']:.3f}",
+            row["over"],
             f"{100 * row['probability_best']:.0f}%",
             "yes" if row["tied"] else "no",
             *shares,
@@ -261,20 +291,6 @@ def standings_table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _draws_of(draws: pd.DataFrame, done: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
-    """Draws [n_resamples] of one model in one set, its seeds resampled too."""
-    return model_draws(draws, _runs_of(done, chosen))[chosen["model"]].to_numpy()
-
-
-def _mean_of(done: pd.DataFrame, chosen: pd.Series, column: str) -> float:
-    return float(_runs_of(done, chosen)[column].mean())
-
-
 def _runs_of(done: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     same = (done[SET] == chosen[SET].tolist()).all(axis=1) & (done["model"] == chosen["model"])
     return done[same]
-
-
-def _interval(estimate: float, draws: np.ndarray) -> stats.Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return stats.Interval(estimate, float(low), float(high))

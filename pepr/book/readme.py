@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pepr.analysis import figures, pipeline
-from pepr.analysis.resampling import performance_intervals
+from pepr.analysis.peaks import performance_intervals
 from pepr.analysis.scores import main_setting, primary_resource
 from pepr.book.study_facts import never_run, profiles_table
 from pepr.display import style
@@ -54,7 +54,7 @@ def readme_block(results: Results) -> str:
     text = {
         key: entry["text"] + (" (estimated)" if entry["estimate"] else "") for key, entry in entries.items()
     }
-    claim = "claim_pretrained_beats_scratch_seeds_accuracy"
+    claim = "claim_pretrained_beats_scratch_models"
     return README_RESULTS.format_map(
         {
             **text,
@@ -65,6 +65,7 @@ def readme_block(results: Results) -> str:
             "high": text[f"{claim}_high"],
             "p": text[f"{claim}_p"],
             "p_holm": text[f"{claim}_p_holm"],
+            "n": text[f"{claim}_n"],
             "example": EXAMPLE,
             "printed": example_output(),
             "figure": FIGURE,
@@ -80,17 +81,19 @@ The shipped reference is a real run of `pocket`: {runs} runs of {models} models,
 made on {hardware} with {software}.
 
 {withdrawn}- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
-- **Pretraining**: {repeated_model} over {repeated_seeds} seeds had a test accuracy of
-  {repeated_pretrained_full_accuracy} pretrained and {repeated_scratch_full_accuracy} from scratch.
-  The difference is {effect} (95% interval {low} to {high}).
-  On its own that has p {p}; Holm's correction for all claims makes it {p_holm}.
+- **Pretraining**: networks that were trained both ways differ in AUROC by {effect}
+  (95% interval {low} to {high}; n = {n}, splits with their seeds).
+  On its own that has p {p}; Holm's correction for the primary claims makes it {p_holm}.
   Hence the verdict: *{verdict}*.
-  Always giving the more common answer is right in {majority_rate} of the cases.
+  {repeated_model}, for one, has a test accuracy of {repeated_pretrained_full_accuracy} pretrained and
+  {repeated_scratch_full_accuracy} from scratch; always giving the more common answer is right in
+  {majority_rate} of the cases.
 - **From scratch**: {scratch_best_auroc_model} had the highest AUROC ({scratch_best_auroc}),
   {scratch_peak_auroc_model} the highest {primary_score} ({scratch_peak_auroc_score},
   95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high}).
-- **Claims**: {claims} tested, {claims_supported} supported, {claims_equivalent} equivalent,
-  {claims_not_supported} not supported, {claims_undecided} undecided.
+- **Claims**: {claims_primary} primary ones, one a question, named on {claims_dated} before the runs:
+  {claims_primary_supported} supported, {claims_primary_equivalent} equivalent,
+  {claims_primary_not_supported} not supported, {claims_primary_undecided} undecided.
 
 ![AUROC against training time of the models that were trained from scratch, with 95% intervals]({figure})
 

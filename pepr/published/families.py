@@ -1,7 +1,8 @@
-"""Tests over models that respect their families: a family's members are resampled together.
+"""Tests over models that respect their families: members of a family may be alike in any way.
 
 Models of one architecture family are alike, so a sample of models holds fewer independent observations than
-models. Every interval here comes from resampling whole families.
+models. Errors of means and coefficients are robust to families; where a statistic has no such formula, its
+error is that of the jackknife, which leaves out one family after the other. Nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from pepr import stats
 from pepr.models.space import family_of, model_space
 from pepr.published.reproduction import model_means
 from pepr.stats import TestResult
-
-N_RESAMPLES = 10_000
-SEED = 11
 
 
 def means_by_model(table: pd.DataFrame) -> pd.DataFrame:
@@ -35,42 +33,33 @@ def median_parameters() -> float:
 def group_test(
     means: pd.DataFrame, values: pd.Series, label: pd.Series, margin: float | None = None
 ) -> TestResult:
-    """Labelled models against the others, bootstrapped over families; TOST where there is a margin."""
+    """Labelled models against the others; two one-sided tests where there is a margin."""
     first, second = values[label], values[~label]
     families = np.array(family_of(pd.concat([means["model"][label], means["model"][~label]])))
-    options = {"clusters": families, "n_resamples": N_RESAMPLES, "seed": SEED}
     if margin is None:
-        return stats.welch_test(first, second, **options)
-    interval = stats.equivalence_test(first, second, margin, **options)
-    return _as_good(interval, stats.welch_test(first + margin, second, **options))
+        return stats.welch_test(first, second, families)
+    return stats.equivalence_test(first, second, margin, families)
 
 
 def paired_test_over_families(a: pd.Series, b: pd.Series, margin: float | None = None) -> TestResult:
-    """a - b, both indexed by model, bootstrapped over families; no worse than a margin where there is one."""
-    options = {"clusters": np.array(family_of(a.index)), "n_resamples": N_RESAMPLES, "seed": SEED}
-    if margin is None:
-        return stats.paired_test(a, b, **options)
-    interval = stats.equivalence_test(a, b, margin, paired=True, **options)
-    return _as_good(interval, stats.paired_test(a + margin, b, **options))
+    """a - b, both indexed by model; two one-sided tests where there is a margin."""
+    difference = (a - b).dropna()
+    plain = stats.paired_test(a, b)
+    found = stats.least_squares(
+        difference, np.ones((len(difference), 1)), np.array(family_of(difference.index))
+    )
+    name = "paired t, errors robust to families"
+    return stats.t_result(name, plain.n, found, margin=margin, effect_size=plain.effect_size)
 
 
-def _as_good(interval: TestResult, shifted: TestResult) -> TestResult:
-    """The 90% interval of a difference, with the one-sided p that it is no worse than the margin.
-
-    `shifted` is the two-sided test of the difference plus the margin against zero.
-    """
-    p = shifted.p / 2 if shifted.effect > 0 else 1 - shifted.p / 2
-    name = interval.test.replace("TOST", "no worse, and equivalent (TOST)").replace("clusters", "families")
-    return dataclasses.replace(interval, test=name, p=p)
-
-
-def family_weights(models: pd.Series, n_resamples: int = 4_000) -> np.ndarray:
-    """How often each model is drawn when families are resampled, [resamples, models]."""
-    return stats.cluster_counts(np.array(family_of(models)), n_resamples, seed=SEED)
+def without_each_family(models: pd.Series) -> np.ndarray:
+    """Weights [families, models] that leave out one family each."""
+    families = np.array(family_of(models))
+    return (families[None, :] != np.unique(families)[:, None]).astype(np.float64)
 
 
 def weighted_spearman(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank correlation [resamples] of a and b [n] when each pair counts `weights` [resamples, n] times."""
+    """Rank correlation [rows] of a and b [n] when each pair counts `weights` [rows, n] times."""
     ranks = []
     for values in (a, b):
         below = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
@@ -83,7 +72,7 @@ def weighted_spearman(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def weighted_gap(values: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of the labelled minus that of the others, [resamples]."""
+    """Weighted mean of the labelled minus that of the others, [rows]."""
     means = [
         (weights[:, side] * values[side]).sum(axis=1) / weights[:, side].sum(axis=1)
         for side in (label, ~label)
@@ -91,12 +80,24 @@ def weighted_gap(values: np.ndarray, label: np.ndarray, weights: np.ndarray) -> 
     return means[0] - means[1]
 
 
-def from_draws(
-    name: str, n: int, estimate: float, draws: np.ndarray, against: float, scale: float = np.nan
+def from_jackknife(
+    name: str, n: int, estimate: float, without: np.ndarray, against: float, fisher: bool = False
 ) -> TestResult:
-    """A result from bootstrap draws: percentile interval, and a two-sided p against a value."""
-    known = draws[np.isfinite(draws)]
-    low, high = np.percentile(known, [2.5, 97.5])
-    tail = min((known <= against).sum(), (known >= against).sum())
-    p = min(1.0, 2 * (tail + 1) / (len(known) + 1))
-    return TestResult(name, n, estimate, float(low), float(high), float(p), float(estimate / scale))
+    """A t-test of an estimate over n models, its error that of the jackknife over families: from what the
+    estimate is `without` each [families].
+
+    As many degrees of freedom as families, less one. `fisher`: of a correlation, by its Fisher transform.
+
+    Source: Efron and Stein 1981.
+    """
+    if fisher:
+        estimate, against, without = (
+            np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12)) for value in (estimate, against, without)
+        )
+    freedom = len(without) - 1
+    error = np.sqrt(freedom / len(without) * ((without - without.mean()) ** 2).sum())
+    found = stats.t_result(name, n, stats.Estimate(float(estimate), float(error), freedom), float(against))
+    if not fisher:
+        return found
+    back = {key: float(np.tanh(getattr(found, key))) for key in ("effect", "low", "high")}
+    return dataclasses.replace(found, **back)

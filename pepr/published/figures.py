@@ -339,14 +339,19 @@ def rank_sensitivity(rows: pd.DataFrame) -> Figure:
 
 
 def claims(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
-    """Effects in test accuracy with their intervals, published and corrected, against the margin."""
+    """Effects in test accuracy with their intervals, published and corrected, against the margin of each.
+
+    A claim that has no average in either table, since its parts point in different directions, is left out.
+    """
     theme()
-    shown = [r for r in records if r["id"].startswith(("small_as_good", "tenth", "pretraining"))]
+    of_accuracy = [r for r in records if r["id"].startswith(("small_as_good", "tenth", "pretraining"))]
+    shown = [r for r in of_accuracy if None not in (r["effect"], r["effect_corrected"])]
     figure, axes = plt.subplots(figsize=(WIDTH_IN * 1.25, 0.36 * len(shown) + 1.4))
-    margin = next(r["margin"] for r in shown if r["margin"])
-    axes.axvspan(-100 * margin, 100 * margin, color=PALETTE["grey"], alpha=0.18, lw=0)
     axes.axvline(0, color=PALETTE["black"], lw=0.8)
     for place, record in enumerate(shown):
+        if record["margin"]:
+            band = 100 * np.array([-1, 1]) * record["margin"]
+            axes.fill_betweenx([place - 0.5, place + 0.5], *band, color=PALETTE["grey"], alpha=0.18, lw=0)
         for suffix, shift, colour, face in (
             ("", -0.13, "blue", "blue"),
             ("_corrected", 0.13, "vermillion", None),

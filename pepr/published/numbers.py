@@ -19,7 +19,7 @@ from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
-from pepr.published.claims import CLEAR_WINNER, MARGIN, PROXY_AT_LEAST, SAME_AT_LEAST
+from pepr.published.claims import PAPER, PROXY_AT_LEAST, SAME_AT_LEAST, arithmetic, margins_of, order
 from pepr.published.composites import composite_numbers
 from pepr.published.tables import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
 
@@ -53,7 +53,7 @@ def published_numbers(
         **_energy(runs),
         **_sensitivity(runs, sensitivity, stability),
         **_peaks(peaks),
-        **_claims(claims),
+        **_claims(claims, runs),
         **composite_numbers(runs),
     }
 
@@ -299,17 +299,26 @@ def _peaks(peaks: Sequence[reproduction.Peak]) -> Numbers:
     return numbers
 
 
-def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
+def _claims(claims: Sequence[dict[str, Any]], runs: versions.Versions) -> Numbers:
+    margins, order_of_claims = margins_of(runs.published), order()
     numbers: Numbers = {
         "claims": _count(len(claims)),
-        "margin": number(MARGIN, f"{100 * MARGIN:.0f} percentage points of accuracy"),
+        "margin": number(
+            order_of_claims.margin_share, f"{percent(order_of_claims.margin_share)} of the range above chance"
+        ),
+        "margin_lowest": number(min(margins.values()), f"{100 * min(margins.values()):.1f}"),
+        "margin_highest": number(max(margins.values()), f"{100 * max(margins.values()):.1f}"),
+        "margin_reason": number(None, order_of_claims.margin_reason),
+        **{f"margin_{name}": number(m, f"{100 * m:.1f} points") for name, m in margins.items()},
         "alpha": number(verdicts.ALPHA, f"{verdicts.ALPHA}"),
-        "clear_winner": number(CLEAR_WINNER, percent(CLEAR_WINNER)),
         "proxy_at_least": number(PROXY_AT_LEAST, f"{PROXY_AT_LEAST}"),
         "same_at_least": number(SAME_AT_LEAST, f"{SAME_AT_LEAST}"),
         "claims_changed": _count(
             sum(_settled(c["verdict"]) != _settled(c["verdict_corrected"]) for c in claims)
         ),
+        "claims_paper": _count(sum(claim["whose"] == PAPER for claim in claims)),
+        "claims_here": _count(sum(claim["whose"] != PAPER for claim in claims)),
+        "claims_primary": _count(sum(claim["role"] == verdicts.PRIMARY for claim in claims)),
     }
     for side in ("verdict", "verdict_corrected"):
         counts = Counter(claim[side] for claim in claims)
@@ -324,6 +333,19 @@ def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
             numbers[f"verdict_{claim['id']}{suffix}"] = number(
                 claim[f"verdict{suffix}"], VERDICTS[claim[f"verdict{suffix}"]]
             )
+    return numbers | _arithmetic(runs)
+
+
+def _arithmetic(runs: versions.Versions) -> Numbers:
+    """What the score does by its arithmetic, in the form of a claim's effect, without a verdict."""
+    numbers: Numbers = {}
+    for suffix, table in (("", runs.published), ("_corrected", runs.corrected)):
+        for name, result in arithmetic(table).items():
+            found = {"id": name} | {
+                f"{key}{suffix}": getattr(result, key) for key in ("effect", "low", "high")
+            }
+            words = effect_words(found, suffix)
+            numbers[f"claim_{name}{suffix}"] = number(result.effect, words, bool(suffix))
     return numbers
 
 
@@ -332,11 +354,14 @@ def _settled(verdict: str) -> str:
 
 
 def effect_words(claim: dict[str, Any], suffix: str) -> str:
+    """A claim's effect with its interval, in words; why there is none where signs differ."""
     values = [claim[f"{name}{suffix}"] for name in ("effect", "low", "high")]
+    if values[0] is None:
+        return "no average: the signs differ"
     if claim["id"].startswith(ACCURACY_CLAIMS):
         effect, low, high = (points(value) for value in values)
         return f"{effect} points ({low} to {high})"
-    if claim["id"].startswith(("winner", "small_advantage")):
+    if claim["id"].startswith("small_advantage"):
         effect, low, high = (percent(value) for value in values)
         return f"{effect} ({low} to {high})"
     effect, low, high = (f"{value:.2f}".replace("-", "−") for value in values)
@@ -353,6 +378,8 @@ def verdict_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": [claim["claim"] for claim in claims],
+            "of": [claim["whose"] for claim in claims],
+            "role": [claim["role"] for claim in claims],
             "published": [effect_words(claim, "") for claim in claims],
             "verdict": [VERDICTS[claim["verdict"]] for claim in claims],
             "corrected": [effect_words(claim, "_corrected") for claim in claims],

@@ -186,9 +186,12 @@ def test_runs_on_other_hardware_are_another_set(table):
 # Intervals and peaks
 
 
-def test_intervals_over_test_images_and_seeds_hold_the_estimate(synthetic_results):
+def test_intervals_hold_the_estimate_and_say_what_they_are_over(synthetic_results):
     rows = analysis.performance_intervals(synthetic_results, n_resamples=200)
     assert ((rows["low"] < rows["performance"]) & (rows["performance"] < rows["high"])).all()
+    over = rows.groupby("model")["over"].agg(set)
+    assert over[LITE0] == {"splits and seeds"} and over["dla46_c"] == {"test images alone"}
+    assert set(rows.loc[rows["model"] == LITE0, "n_units"]) == {3}
     assert len(rows) == len(quantities.MEASURES) * 15
 
 
@@ -218,7 +221,7 @@ def test_a_packed_reference_gives_the_same_peaks_and_claims(synthetic_results, c
     runs.write_reference(synthetic_results, tmp_path / "pocket")
     reference = runs.Results("pocket", "reference", tmp_path / "pocket")
     again = run_claims.claims(reference)
-    assert [claim["low_samples"] for claim in again] == [claim["low_samples"] for claim in claims.values()]
+    assert again == list(claims.values())
     both = [
         analysis.peak_locations(source, ("T",), ("auroc",), n_resamples=50)
         for source in (reference, synthetic_results)
@@ -246,27 +249,8 @@ def test_claims_have_the_shape_of_claims_json_and_can_be_written(claims):
             "not_supported",
             "undecided",
         }
-        assert claim["p"] is None or claim["p_holm"] >= claim["p"]
+        assert claim["p"] is None or claim["p_holm"] is None or claim["p_holm"] >= claim["p"]
     assert json.loads(json.dumps(list(claims.values()), allow_nan=False))
-
-
-def test_the_gain_of_pretraining_is_the_paired_t_test_over_seeds(table, claims):
-    rows = table.query("model == @LITE0").set_index(["setting", "seed"])["test_accuracy"]
-    expected = stats.paired_test(rows["elpv_pt"].sort_index(), rows["elpv"].sort_index())
-    claim = claims["pretrained_beats_scratch_seeds_accuracy"]
-    assert (claim["n"], claim["effect"], claim["p"]) == pytest.approx((3, expected.effect, expected.p))
-    assert claim["low_samples"] < claim["effect"] < claim["high_samples"]
-
-
-def test_a_second_reading_of_a_claim_is_not_counted_but_never_easier(claims):
-    first, second = (
-        claims[f"pretrained_beats_scratch_seeds{suffix}"]["p_holm"] for suffix in ("", "_accuracy")
-    )
-    assert second >= first
-    primary = [c["p"] for c in claims.values() if not c["id"].endswith(("accuracy", "energy"))]
-    assert sorted(stats.holm(primary)) == pytest.approx(
-        sorted(c["p_holm"] for c in claims.values() if not c["id"].endswith(("accuracy", "energy")))
-    )
 
 
 def test_corrected_verdicts_leave_out_contended_runs_and_constant_predictors(table):
@@ -275,20 +259,13 @@ def test_corrected_verdicts_leave_out_contended_runs_and_constant_predictors(tab
     assert "ghostnet_100" not in kept and "dla46_c" not in kept and LITE0 in kept
 
 
-def test_the_gap_in_pepr_without_differences_in_performance_is_the_resource_alone(table):
-    means = analysis.model_means(table.query("setting == 'elpv' and status == 'ok'")).assign(auroc=0.8)
-    gap, by_resource = run_claims.pepr_gap(means, "T")
-    assert gap.effect == pytest.approx(by_resource) and by_resource > 0
-
-
 def test_models_that_are_alike_are_called_equivalent(table):
     rng = np.random.default_rng(0)
     alike = changed(table, table["status"] == "ok", test_auroc=0.9)
-    alike["test_auroc"] += rng.normal(0, 0.004, len(alike))
-    found = {finding.id: finding for finding in run_claims.findings(alike)}
-    adjusted = run_claims.adjusted_p_values(list(found.values()))
-    for name in ("small_as_good_as_large", "tenth_as_good_as_all_scratch"):
-        assert found[name].rule.verdict(found[name].result, adjusted[name]) == "equivalent"
+    alike["test_auroc"] += rng.normal(0, 0.002, len(alike))
+    judged = run_claims.judge(run_claims.findings(alike))
+    for name in ("small_as_good_as_large", "tenth_as_good_as_all_pretrained", "tenth_as_good_as_all_scratch"):
+        assert judged[name].verdict == "equivalent"
 
 
 def test_families_come_from_the_model_space():

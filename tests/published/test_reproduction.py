@@ -130,24 +130,27 @@ def test_publications_follow_the_tables(tables):
 
 
 def test_every_claim_has_a_verdict_on_both_tables(claims):
-    assert len({claim["id"] for claim in claims}) == len(claims) >= 30
+    assert len({claim["id"] for claim in claims}) == len(claims) >= 25
     for claim in claims:
         assert (
             set(KEYS) <= set(claim)
             and claim["verdict"] in VERDICTS
             and claim["verdict_corrected"] in VERDICTS
         )
-        assert claim["low"] <= claim["effect"] <= claim["high"]
-        assert claim["low_corrected"] <= claim["effect_corrected"] <= claim["high_corrected"]
+        for suffix in ("", "_corrected"):
+            effect, low, high = (claim[f"{name}{suffix}"] for name in ("effect", "low", "high"))
+            if effect is None:
+                assert claim[f"test{suffix}"].startswith(published_claims.NO_AVERAGE)
+            else:
+                assert low <= effect <= high
     json.dumps(claims, allow_nan=False)
 
 
 def test_the_claims_that_matter(claims):
     verdicts = {claim["id"]: (claim["verdict"], claim["verdict_corrected"]) for claim in claims}
     assert verdicts["pretraining_better"] == ("supported", "supported")
-    assert verdicts["small_higher_pepr_e"] == ("supported", "supported")
     assert verdicts["tenth_enough_derma"] == ("not_supported", "not_supported")
-    assert verdicts["e_and_t_differ"] == ("supported", "not_supported")
+    assert verdicts["e_and_t_differ"] == ("undecided", "not_supported")
 
 
 def test_small_is_up_to_the_median_of_the_models(tables):

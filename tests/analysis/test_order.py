@@ -1,0 +1,58 @@
+"""The dated order of claims: what leads, what waits, and how wide a margin is."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pepr.analysis import claims, order
+from pepr.errors import InputError
+
+OURS = Path(order.__file__).parent / "primary.yaml"
+
+
+def test_each_question_has_one_primary_claim_and_a_date():
+    found = order.order()
+    assert found.dated == datetime.date(2026, 11, 27) and found.baseline_model == "pca_svm"
+    assert set(found.primary) == set(found.questions) == set(found.question_of.values())
+    assert all(found.role(claim) == "primary" for claim in found.primary.values())
+    assert found.gate("pretrained_beats_scratch_seeds") == "pretrained_beats_scratch_models"
+    assert found.role("pretrained_beats_scratch_seeds") == "secondary"
+
+
+def test_what_the_words_of_a_claim_leave_open_is_said_of_claims_that_there_are():
+    found = order.order()
+    assert set(found.tested_as) <= set(found.question_of)
+    assert "no finding" in found.tested_as["small_higher_pepr"]
+
+
+def test_the_margin_is_a_share_of_what_lies_above_chance():
+    assert claims.margin() == pytest.approx(0.05)
+    assert order.order().margin(0.8) == pytest.approx(0.02)
+
+
+def test_every_claim_on_one_model_has_a_place_in_the_order():
+    assert {claim.id for claim in claims.PAIRED_CLAIMS} <= set(order.order().question_of)
+    with pytest.raises(InputError, match="'something' has no place in the order of 2026-11-27"):
+        order.order().gate("something")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.pop("dated"), "primary.yaml: KeyError: 'dated'"),
+        (lambda values: values["questions"]["size"].pop("primary"), "KeyError: 'primary'"),
+        (lambda values: values["margin"].update(share_of_range_above_chance=1.5), "is 1.5; expected 0 to 1"),
+        (
+            lambda values: values["questions"]["size"].update(secondary=["tenth_as_good_as_all_pretrained"]),
+            "claim tenth_as_good_as_all_pretrained stands under data and under size",
+        ),
+        (lambda values: values["tested_as"].update(other={"as": "x"}), "tested_as: no claim other"),
+    ],
+)
+def test_a_file_that_is_no_order_is_one_clear_error(change, message):
+    values = yaml.safe_load(OURS.read_text())
+    change(values)
+    with pytest.raises(InputError, match=message):
+        order.parse(values)

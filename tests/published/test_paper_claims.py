@@ -1,0 +1,84 @@
+"""The claims on the authors' tables in order: what leads, what is not averaged, and no verdict by a seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pepr import published, stats
+from pepr.published import claims as paper_claims, families, versions
+from pepr.published.tables import SETTINGS
+
+pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return versions.versions(published.load().results)
+
+
+@pytest.fixture(scope="module")
+def claims(runs):
+    return {claim["id"]: claim for claim in paper_claims.claims(runs)}
+
+
+def test_every_claim_has_its_place_and_every_place_its_claim(claims):
+    assert set(claims) == set(paper_claims.order().question_of)
+    primary = [claim for claim in claims.values() if claim["role"] == "primary"]
+    assert len(primary) == len(paper_claims.order().questions)
+
+
+def test_what_is_added_here_is_told_from_what_the_paper_claims(claims):
+    for claim in claims.values():
+        assert (claim["whose"] == paper_claims.HERE) == (claim["evidence"] == "added here")
+
+
+def test_the_margin_is_a_share_of_the_range_above_the_largest_class(runs, claims):
+    margins = paper_claims.margins_of(runs.published)
+    assert set(margins) == set(SETTINGS) and all(0.005 < margin < 0.025 for margin in margins.values())
+    assert claims["small_as_good_in_lidc"]["margin"] == pytest.approx(margins["lidc"])
+    full = [margins[name] for name in ("derma_pt", "lidc", "pneumonia")]
+    assert claims["small_as_good_pretrained_full"]["margin"] == pytest.approx(sum(full) / 3)
+
+
+@pytest.mark.parametrize("pool", paper_claims.POOLS)
+def test_there_is_no_average_where_settings_point_in_different_directions(claims, pool):
+    parts = [claims[f"small_as_good_in_{setting}"]["effect"] for setting in paper_claims.POOLS[pool]]
+    claim = claims[f"small_as_good_{pool}"]
+    if len({part > 0 for part in parts}) > 1:
+        assert claim["effect"] is None and claim["verdict"] == "undecided"
+        assert "the signs differ" in claim["test"]
+    else:
+        assert claim["effect"] == pytest.approx(sum(parts) / len(parts), abs=0.01)
+
+
+def test_what_the_score_does_by_its_arithmetic_is_no_claim(runs, claims):
+    found = paper_claims.arithmetic(runs.published)
+    assert not set(found) & set(claims)
+    assert found["small_advantage_is_resource"].effect > 0.5
+    beyond = claims["small_pepr_e_beyond_cost"]["effect"]
+    whole, share = found["small_higher_pepr_e"].effect, found["small_advantage_is_resource"].effect
+    assert beyond == pytest.approx(whole * (1 - share), rel=1e-6)
+
+
+def test_no_claim_is_about_the_winner_of_redrawn_images(claims):
+    assert not any(name.startswith("winner") for name in claims)
+
+
+def test_no_verdict_hangs_on_a_seed(runs, claims, monkeypatch):
+    def drawn(*_, **__):
+        raise AssertionError("a claim draws at random")
+
+    monkeypatch.setattr(np.random, "default_rng", drawn)
+    again = paper_claims.claims(runs)
+    assert again == list(claims.values())
+
+
+def test_the_jackknife_over_families_has_the_error_of_a_mean_of_as_many():
+    models = pd.Series(["dpn68", "dla34", "resnet18d", "vgg13", "convnext_atto"])
+    values = np.array([0.2, 0.5, 0.4, 0.9, 0.1])
+    weights = families.without_each_family(models)
+    assert weights.shape == (5, 5) and (weights.sum(axis=1) == 4).all()
+    without = weights @ values / weights.sum(axis=1)
+    found = families.from_jackknife("mean", 5, values.mean(), without, 0.0)
+    expected = stats.paired_test(values, np.zeros(5))
+    assert (found.p, found.low, found.high) == pytest.approx((expected.p, expected.low, expected.high))
