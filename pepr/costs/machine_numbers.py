@@ -9,6 +9,7 @@ from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.sweep import Sweep
 from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import count
+from pepr.quantities import energy_is_estimated
 
 OF_TARGET = {"train_time_s": "time", "energy_wh": "energy", "peak_memory_bytes": "memory"}
 NAMED = 4
@@ -98,18 +99,21 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
         "machine_size_alone": _estimate(*_rank(table["there_predicted_s"], table["there_s"])),
         "machine_like_size": _estimate(*_rank(table["here_s"], table["there_predicted_s"])),
     }
+    source = next((row["energy_source"] for row in found.rows.values() if row["status"] == "ok"), None)
     for row in rankings.itertuples():
-        key = f"machine_{row.score.lower()}_{row.setting}"
+        key, guess = (
+            f"machine_{row.score.lower()}_{row.setting}",
+            row.score == "E" and energy_is_estimated(source),
+        )
         numbers |= {
-            f"{key}_rank": number(row.spearman, f"{row.spearman:.2f}"),
-            f"{key}_top": number(row.top_ten_overlap, f"{10 * row.top_ten_overlap:.0f} of 10"),
-            f"{key}_best": number(None, f"`{row.best_here}`"),
+            f"{key}_rank": number(row.spearman, f"{row.spearman:.2f}", guess),
+            f"{key}_top": number(row.top_ten_overlap, f"{10 * row.top_ten_overlap:.0f} of 10", guess),
+            f"{key}_best": number(None, f"`{row.best_here}`", guess),
             f"{key}_best_there": number(None, f"`{row.best_there}`"),
         }
-    for row in rankings[rankings["setting"] == your_machine.SETTING].itertuples():
-        numbers[f"machine_{row.score.lower()}_costs"] = number(
-            row.resource_spearman, f"{row.resource_spearman:.2f}"
-        )
+        if row.setting == your_machine.SETTING:
+            rank = number(row.resource_spearman, f"{row.resource_spearman:.2f}", guess)
+            numbers[f"machine_{row.score.lower()}_costs"] = rank
     kinds = your_machine.by_class(table).set_index("operators")
     for kind in your_machine.CLASSES:
         key = f"machine_of_{kind}"

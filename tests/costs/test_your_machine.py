@@ -45,6 +45,7 @@ def as_theirs(runs):
             "status": "ok",
             "device": "cuda",
             "hardware": "a machine",
+            "energy_source": "gpu:counter",
             "step_time_s": 1.1 * run.train_time / 300,
             "step_energy_wh": 1.1 * run.energy / 3,
             "eval_time_s": 0.0,
@@ -87,6 +88,12 @@ def test_what_a_machine_is_bad_at_loses(as_theirs, runs):
     made = machine_numbers.machine_numbers(as_theirs, table, found.reset_index())
     assert made["machine_hardware"]["text"] == "a machine" and made["machine_models"]["text"] == "130"
     assert made["machine_of_depthwise"]["text"] == "5.00" and made["machine_of_dense"]["text"] == "1.00"
+    assert not made["machine_e_costs"]["estimate"] and not made["machine_t_costs"]["estimate"]
+    modelled = {name: row | {"energy_source": "cpu:load_model"} for name, row in as_theirs.rows.items()}
+    by_model = machine_numbers.machine_numbers(
+        Sweep(as_theirs.conditions, modelled), table, found.reset_index()
+    )
+    assert by_model["machine_e_costs"]["estimate"] and not by_model["machine_t_costs"]["estimate"]
     assert "(5)" in made["machine_lose"]["text"] and "(5)" not in made["machine_gain"]["text"]
     for axes in figures.machine(table).axes[:2]:
         assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() != "None") == 130
