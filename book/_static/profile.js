@@ -68,7 +68,7 @@ function build(root) {
     });
     const moved = rows.filter((row) => row.index !== chosen && Math.abs(row.score - before.rows[row.index].score) > 5e-4);
     root.querySelector(".lab-said").textContent =
-      `${me.model}: ${study.measure} ${me.performance.toFixed(3)} for ${me.resource.toFixed(0)} ${study.unit}, ` +
+      `${me.model}: ${study.measure} ${me.performance.toFixed(3)} for ${me.resource.toFixed(me.resource < 10 ? 2 : 0)} ${study.unit}, ` +
       `so R = ${mine.norm.toFixed(2)} and PePR ${above.checked ? "above chance " : ""}= ${mine.score.toFixed(3)}, rank ${mine.rank} of ${models.length}. ` +
       (moved.length ? `This moved the scores of ${moved.length} other models.` : "No other score moved.");
     root.querySelector("tbody").replaceChildren(...order.map((row) => {

@@ -15,7 +15,7 @@ import pandas as pd
 from pepr import composites
 from pepr.analysis import measures
 from pepr.analysis.scores import SET, as_array, model_means, of_set, primary_resource, with_sets
-from pepr.display.numbers import UNKNOWN, number
+from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import measure_words, performance, wh
 from pepr.models import atlas
 from pepr.quantities import ABOVE_CHANCE, RECORDED, RESOURCES
@@ -174,7 +174,7 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
 
 def comparison_numbers(
     sets: Sequence[ComparedSet], priced: Sequence[ComparedSet], estimated: bool
-) -> dict[str, dict]:
+) -> Numbers:
     """What prose may quote of the comparison of `sets`, and of the exchange rates of `priced`: the same sets,
     by more measures. Keys begin with `compared_`; there are none without a set."""
     if not sets:
@@ -197,7 +197,7 @@ def comparison_numbers(
     return out
 
 
-def _of_place(row: pd.Series, key: str, estimated: bool) -> dict[str, dict]:
+def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
     measure, gap = row["measure"], 100 * (row["best_performance"] - row["performance"])
     return {
         f"{key}_set": number(row["set"], row["set"]),
@@ -268,7 +268,7 @@ def _significant(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
-def study_numbers(table: pd.DataFrame) -> dict[str, dict]:
+def study_numbers(table: pd.DataFrame) -> Numbers:
     """`comparison_numbers` of a results table: compared by AUROC, priced by every recorded measure."""
     priced = [one for measure in RECORDED for one in sets_of_study(table, measure)]
     priced.sort(key=lambda one: one.name)

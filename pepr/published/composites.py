@@ -6,6 +6,7 @@ import numpy as np
 
 from pepr.analysis.composites import ComparedSet, comparison_numbers, macs_of
 from pepr.audit.table import View
+from pepr.display.numbers import Numbers
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 from pepr.published.versions import Versions
 from pepr.score import above_chance
@@ -45,7 +46,7 @@ def _majority(rates: set[float]) -> float:
     return float(np.median(larger)) if larger else np.nan
 
 
-def composite_numbers(runs: Versions) -> dict[str, dict]:
+def composite_numbers(runs: Versions) -> Numbers:
     """The numbers of the comparison for prose; energies of the corrected table are estimates."""
     sets = compared_sets(runs)
     return comparison_numbers(sets, sets, estimated=True)
