@@ -122,7 +122,7 @@ class Bench:
         def run(steps: int) -> list[float]:
             for pixels, labels in ready[:steps]:
                 optimiser.zero_grad(set_to_none=True)
-                with training_loop._autocast(self.spec):
+                with training_loop.mixed_precision(self.spec):
                     loss = F.cross_entropy(network(pixels).float(), labels)
                 loss.backward()
                 optimiser.step()
@@ -144,7 +144,7 @@ class Bench:
             losses, correct = [], 0.0
             for batch, labels in itertools.islice(endless, steps):
                 optimiser.zero_grad()
-                with training_loop._autocast(self.spec):
+                with training_loop.mixed_precision(self.spec):
                     output = network(batch)
                     loss = F.cross_entropy(output.float(), labels)
                 loss.backward()

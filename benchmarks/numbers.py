@@ -101,7 +101,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         **_energy(details["pocket"]),
     }
     if "contention" in details:
-        entries |= _contention(details["contention"])
+        entries |= contention_entries(details["contention"])
     if "measure" in details:
         entries |= _measure(details["measure"])
     for name, values in details["startup_seconds"].items():
@@ -132,7 +132,7 @@ TIMES = {
 }
 
 
-def _contention(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
+def contention_entries(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
     """Each kind of time under each load over that of the machine alone: median over the models, and the
     greatest; and how the models' order by the corrected time agrees with that of the machine alone."""
     quiet, *loads = found

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pepr.stats import TestResult, holm
 
+Entry = dict[str, str | float | bool | None]
+"""A claim as `claims.json` has it, by key."""
 ALPHA = 0.05
 """A claim is decided by a p below this, after Holm's method."""
 HOLDS = ("supported", "equivalent")
@@ -144,7 +145,7 @@ def corrected(before: str, after: str) -> str:
     return "supported_with_correction" if after in HOLDS and before not in HOLDS else after
 
 
-def values(result: TestResult, adjusted: PValues) -> dict[str, Any]:
+def values(result: TestResult, adjusted: PValues) -> Entry:
     """The numbers of a claim as JSON knows them; what does not exist (one pair has no p) is None."""
     found = {
         "n": result.n,
@@ -160,6 +161,6 @@ def values(result: TestResult, adjusted: PValues) -> dict[str, Any]:
     return known(found)
 
 
-def known(found: Mapping[str, Any]) -> dict[str, Any]:
+def known(found: Mapping[str, object]) -> Entry:
     """The values with None for every number that is none."""
     return {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in found.items()}

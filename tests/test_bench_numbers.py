@@ -160,7 +160,7 @@ def test_kinds_of_time_under_load_are_over_those_of_the_machine_alone_with_the_m
 
     quiet = {"a": seconds(1.0, 1), "b": seconds(2.0, 1), "c": seconds(3.0, 1)}
     busy = {"a": seconds(1.0, 2), "b": seconds(3.5, 2), "c": seconds(3.0, 2)}
-    entries = numbers._contention({"nothing": quiet, "one busy loop": busy})
+    entries = numbers.contention_entries({"nothing": quiet, "one busy loop": busy})
     row = entries["contention_table"]["text"].splitlines()[-1]
     assert row == (
         "| one busy loop | 1.00 (at most 1.75) | 1.00 (at most 1.75) | 2.00 (at most 3.50) "

@@ -1,5 +1,6 @@
 """The map of the package: one line a folder, alike in the package, in CONTRIBUTING and in the folder."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -46,3 +47,37 @@ def test_every_path_that_contributing_and_the_readme_name_is_there():
 def test_the_examples_of_a_module_are_there_and_print_what_they_say(name):
     done = doctest.testmod(importlib.import_module(name))
     assert done.attempted > 0 and done.failed == 0
+
+
+def test_only_modules_that_read_or_write_json_handle_dictionaries_of_anything():
+    loose = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("pepr/**/*.py")
+        if path.name != "columns.py"  # where it is declared what a record holds
+        and "dict[str, Any]" in (text := path.read_text())
+        and not re.search(r"^ *import (json|yaml)$", text, re.MULTILINE)
+    ]
+    assert loose == []
+
+
+def test_tests_use_what_modules_offer_and_not_what_they_keep_to_themselves():
+    kept = []
+    for path in ROOT.glob("tests/**/*.py"):
+        tree = ast.parse(path.read_text())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        modules = {
+            name.asname or name.name
+            for node in imports
+            for name in node.names
+            if (node.module or "").split(".")[0] in ("pepr", "benchmarks")
+        }
+        kept += [
+            f"{path.name}: {node.value.id}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ]
+    assert kept == []

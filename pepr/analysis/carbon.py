@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
 from pepr.analysis.energy import study_bill
 from pepr.analysis.ranked import as_ranked, enough
-from pepr.display.numbers import UNKNOWN, number
+from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import mass
 from pepr.grids import COUNTRIES, intensities
 from pepr.models.space import BASELINES
@@ -42,7 +41,7 @@ def ranks_that_differ(grams: pd.DataFrame) -> int:
     return int((ranks.ne(ranks.iloc[:, 0], axis=0)).any(axis=1).sum())
 
 
-def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> Numbers:
     """An energy on several grids, as numbers for prose: intensity, year and grams, and their ratio."""
     rows = intensities(codes)
     out = {}
@@ -56,7 +55,7 @@ def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> dict[st
     return out | {"carbon_grid_ratio": number(ratio, f"{ratio:.1f}", True)}
 
 
-def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> dict[str, dict[str, Any]]:
+def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> Numbers:
     """What prose may quote of a study on several grids: `grid_numbers` of its bill, and what place cannot do.
 
     `carbon_model_ratio` is how much more energy the dearest of `carbon_models` took than the thriftiest; of

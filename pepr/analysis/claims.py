@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from pepr.models.space import BASELINES, model_space
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr
+from pepr.verdicts import Entry
 
 CHANCE = 0.5
 """The AUROC of a guesser."""
@@ -134,7 +134,7 @@ def margin() -> float:
     return order().margin(CHANCE)
 
 
-def claims(results: Results, seed: int = 0) -> list[dict[str, Any]]:
+def claims(results: Results, seed: int = 0) -> list[Entry]:
     """Every claim of a profile in the shape of `claims.json`, with more keys: `id`, `question`, `role`, ...
 
     `low` and `high` bound the effect: 95%, or 90% where there is a margin. A value that does not exist (two
@@ -251,7 +251,7 @@ def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None
             suffix,
             "Pretrained networks perform better than the same networks from scratch",
             DIRECTION,
-            _paired_units(*sides, "auroc", images),
+            paired_units(*sides, "auroc", images),
             f"AUROC, mean of {', '.join(both)} ({_plural(len(families), 'family', 'families')}), paired by "
             "split and seed; of these networks, not of all",
         )
@@ -269,7 +269,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
         if first.empty or second.empty:
             continue
         rule = verdicts.Rule("as_good", margin()) if claim.as_good else DIRECTION
-        result = _paired_units(first, second, claim.measure, images, rule.margin)
+        result = paired_units(first, second, claim.measure, images, rule.margin)
         found.append(
             Finding(
                 claim.id,
@@ -352,7 +352,7 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
                 suffix,
                 f"{how} perform better than the baseline",
                 DIRECTION,
-                _paired_units(networks, beside, "auroc", images),
+                paired_units(networks, beside, "auroc", images),
                 f"AUROC, mean of {_plural(networks['model'].nunique(), 'network', 'networks')} against "
                 f"{words}, paired by split and seed",
             )
@@ -360,13 +360,14 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
     return found
 
 
-def _paired_units(
+def paired_units(
     first: pd.DataFrame,
     second: pd.DataFrame,
     measure: str,
     images: ImagesOf | None,
     limit: float | None = None,
 ) -> stats.TestResult:
+    """Two models, or one in two settings, compared on the splits and seeds that both have, by a measure."""
     every = pd.concat([first, second])
     values = measures.values(every.set_index("run_id"), measure)
     return units.test_of(first, second, values, images and images(measure), limit)

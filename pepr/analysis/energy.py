@@ -71,7 +71,7 @@ def by_window(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def study_bill(table: pd.DataFrame) -> dict[str, Any]:
+def study_bill(table: pd.DataFrame) -> dict[str, float]:
     """What the study itself used: Wh by window and in all, hours, grams, and whether any of it is estimated.
 
     Failed runs count with what their records hold. Grams are those of the records, which are of training,

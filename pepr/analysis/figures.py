@@ -334,7 +334,7 @@ def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Seq
     axes.figure.draw_without_rendering()
     to_axes = axes.transData + axes.transAxes.inverted()
     heights = np.array([to_axes.transform(point)[1] for point in zip(x, y, strict=True)])
-    spread = _spread(heights, gap=13.5 / (axes.get_window_extent().height * 72 / axes.figure.dpi))
+    spread = spread_out(heights, gap=13.5 / (axes.get_window_extent().height * 72 / axes.figure.dpi))
     for px, py, text, height in zip(x, y, labels, spread, strict=True):
         axes.annotate(
             text,
@@ -350,7 +350,7 @@ def _side_labels(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Seq
         )
 
 
-def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
+def spread_out(heights: np.ndarray, gap: float) -> np.ndarray:
     """Heights [n] moved as little as makes them at least `gap` apart, in the same order, none above 1."""
     order = np.argsort(heights, kind="stable")
     steps = gap * np.arange(len(heights))

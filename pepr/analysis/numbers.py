@@ -34,7 +34,7 @@ from pepr.errors import InputError, NothingToAnalyse
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
-from pepr.verdicts import PRIMARY
+from pepr.verdicts import PRIMARY, Entry
 
 WITHDRAWN = (
     " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
@@ -72,7 +72,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     Raises InputError for a country code that CodeCarbon's table does not have.
     """
     table, records = results.table, results.records()
-    energies, bill = energy.energy_table(_networks(table)), energy.study_bill(table)
+    energies, bill = energy.energy_table(networks_only(table)), energy.study_bill(table)
     estimated = bill["estimated"]
     out: Numbers = {
         f"bill_{window}": number(bill[f"{window}_wh"], wh(bill[f"{window}_wh"]), estimated)
@@ -118,7 +118,7 @@ def pepr_numbers(
     results: Results,
     scores: pd.DataFrame,
     peaks: list[PeakLocation],
-    claims: list[dict[str, Any]],
+    claims: list[Entry],
     rank_changes: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
@@ -129,7 +129,7 @@ def pepr_numbers(
     return out | _gap_numbers(results)
 
 
-def _grid_numbers(bill: Mapping[str, Any], country: str) -> Numbers:
+def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:
     grids = pepr_grids.carbon_across_countries(bill["total_wh"] / 1000).set_index("country_code")
     if country not in grids.index:
         raise InputError(f"country {country!r} is not in CodeCarbon's table; use a code such as DNK")
@@ -186,7 +186,7 @@ def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Number
     return out
 
 
-def _networks(table: pd.DataFrame) -> pd.DataFrame:
+def networks_only(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are of no baseline; all of them where nothing else ended well."""
     networks = table[~table["model"].isin(BASELINES)]
     return networks if (networks["status"] == "ok").any() else table
@@ -197,7 +197,7 @@ def _run_numbers(results: Results) -> Numbers:
     done = table[table["status"] == "ok"]
     failed = table[table["status"] == "failed"]
     letter = primary_resource(table)
-    networks = _networks(done)
+    networks = networks_only(done)
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
     whole = networks[networks["train_fraction"] == 1.0]
     tenth = done[done["train_fraction"] == 0.1]
@@ -302,7 +302,7 @@ def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
     return out
 
 
-def claims_table(claims: list[dict[str, Any]]) -> str:
+def claims_table(claims: list[Entry]) -> str:
     """Claims as a Markdown table: role, on what, effect, interval, p after Holm's correction, verdict."""
     lines = [
         "| Claim | Role | On | Effect | Interval | p, corrected | Verdict |",
@@ -326,7 +326,7 @@ def claims_table(claims: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _claim_numbers(claims: list[dict[str, Any]]) -> Numbers:
+def _claim_numbers(claims: list[Entry]) -> Numbers:
     primary = [claim for claim in claims if claim["role"] == PRIMARY]
     out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
     if claims:

@@ -153,11 +153,11 @@ def drawn_scores(
                     together[models] = units.joint(of_models, values, images, n_resamples, seed)
                 sound = members[members["model"].isin(models) & ~spoiled(members, letter)]
                 errors = resource_errors(sound, letter).reindex(list(models)).fillna(0.0)
-                found.append(_drawn(key, ranked, letter, measure, together[models], errors.to_numpy(), seed))
+                found.append(draw(key, ranked, letter, measure, together[models], errors.to_numpy(), seed))
     return found
 
 
-def _drawn(
+def draw(
     key: tuple[str, ...],
     ranked: pd.DataFrame,
     letter: str,
@@ -166,6 +166,8 @@ def _drawn(
     errors: np.ndarray,
     seed: int,
 ) -> Drawn:
+    """Draws of the scores of one set, `ranked` having a row a model: performances from `together`, and the
+    resource with its relative `errors` [models]."""
     models, resource = list(ranked["model"]), as_array(ranked[letter])
     performances = together.draws[models].to_numpy()
     noise = np.random.default_rng([seed, 1]).normal(size=performances.shape)

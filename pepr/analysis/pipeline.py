@@ -15,6 +15,7 @@ from pepr.analysis import claims, composites, energy, numbers, peaks, scores, st
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
+from pepr.verdicts import Entry
 
 STAGES = {
     "03_energy": ("energy.csv",),
@@ -97,7 +98,7 @@ class Analysis:
         return None if self.authors is None else standings.agreement(self.results, self.authors)
 
     @cached_property
-    def claims(self) -> list[dict[str, Any]]:
+    def claims(self) -> list[Entry]:
         return claims.claims(self.results)
 
     @property

@@ -102,7 +102,11 @@ def numbers(total_wh: float, ranks: pd.DataFrame) -> Numbers:
         "wall_middle": number(None, f"{PROCESSOR.low:.2f} to {PROCESSOR.high:.2f}"),
         "wall_machine": number(None, PROCESSOR.machine),
         "wall_total": number(None, f"{wh(low)} to {wh(high)}", estimate=True),
-        "wall_rank_width": number(float(widths.median()), f"{widths.median():.0f}", estimate=True),
-        "wall_rank_widest": number(int(widths.max()), f"{widths.max():.0f}", estimate=True),
+        "wall_rank_width": number(float(widths.median()), _places(widths.median()), estimate=True),
+        "wall_rank_widest": number(int(widths.max()), _places(widths.max()), estimate=True),
         "wall_rank_steady": number(steady, percent(steady), estimate=True),
     }
+
+
+def _places(ranks: float) -> str:
+    return "1 place" if round(ranks) == 1 else f"{ranks:.0f} places"

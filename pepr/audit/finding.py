@@ -28,10 +28,10 @@ class Finding:
     value: Any
     expected: Any
     explanation: str
-    origin: dict[str, Any] | None = None
+    origin: dict[str, object] | None = None
     verdict: str = INFERRED
     cause: str | None = None
     check: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         return {"check": self.check} | asdict(self)

@@ -64,7 +64,7 @@ def documents(toc: Mapping[str, Any]) -> list[str]:
     return list(walk(toc))
 
 
-def with_profiles(toc: dict[str, Any], pages: list[Page]) -> dict[str, Any]:
+def with_profiles(toc: Mapping[str, Any], pages: list[Page]) -> Mapping[str, Any]:
     """The table of contents with one more part for each further profile that has results."""
     parts: dict[str, list[dict[str, str]]] = {}
     for page in pages:

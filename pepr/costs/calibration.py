@@ -92,7 +92,7 @@ def calibrate(
     if measure is None:
         meter = metering.open_meter(device)
         source = meter.source
-        runs = [_measure(meter, model, device, image_size) for model in MODELS]
+        runs = [measure_model(meter, model, device, image_size) for model in MODELS]
     else:
         source = "given"
         runs = [measure(model, device, image_size) for model in MODELS]
@@ -165,7 +165,7 @@ def _design(runs: Sequence[Measured]) -> np.ndarray:
     return np.array([[need[name] for name in COSTS] for need in needs], dtype=np.float64)
 
 
-def _measure(meter: Any, model: str, device: str, image_size: int) -> Measured:
+def measure_model(meter: Any, model: str, device: str, image_size: int) -> Measured:
     """Train a model on random images until the window is long enough."""
     import torch
 

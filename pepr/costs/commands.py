@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,8 @@ HardwareOption = Annotated[
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
+    import json
+
     typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
@@ -177,6 +178,8 @@ def sweep_part(
     precision: Annotated[str, typer.Option()],
 ) -> None:
     """Measure a step of a few models, one row a line."""
+    import json
+
     from pepr.costs import sweep as sweeping
 
     conditions = sweeping.Conditions(device, image_size, batch_size, precision)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
 
 from pepr.costs import model as cost, swept
 from pepr.errors import InputError
@@ -16,6 +15,9 @@ GB = 1e9
 HERE = "here"
 """This machine, as `pepr sweep` or `pepr calibrate` has measured it."""
 
+Row = dict[str, str | float | bool | None]
+"""A prediction in the keys of `pepr predict --json`."""
+
 
 def models_for(image_size: int) -> tuple[list[str], list[str]]:
     """The models of the study that accept images of a size, smallest first, and those that do not."""
@@ -24,9 +26,7 @@ def models_for(image_size: int) -> tuple[list[str], list[str]]:
     return accepting, [name for name in space if name not in accepting]
 
 
-def as_row(
-    model: str, job: cost.Job, hardware_name: str | None = None, card_gb: float | None = None
-) -> dict[str, Any]:
+def as_row(model: str, job: cost.Job, hardware_name: str | None = None, card_gb: float | None = None) -> Row:
     """What fine-tuning a model is predicted to cost, in the keys of `pepr predict --json`.
 
     Without a machine's name it is for this one where `pepr sweep` measured a step of the model here, else for
@@ -95,7 +95,7 @@ def find_hardware(name: str) -> cost.Hardware:
     return saved(name)
 
 
-def as_text(rows: list[dict[str, Any]]) -> str:
+def as_text(rows: list[Row]) -> str:
     """A table for a person: all but the parameters are predictions, with the interval of their basis."""
     lines = [
         f"Predicted for {rows[0]['train_images']:,} training images, {rows[0]['epochs']} epochs, batches of "
@@ -116,6 +116,6 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", *taken, f"Basis: {rows[0]['basis']}."])
 
 
-def _with_interval(row: dict[str, Any], key: str, unit: float) -> str:
+def _with_interval(row: Row, key: str, unit: float) -> str:
     value, low, high = (row[f"{key}{end}"] / unit for end in ("", "_low", "_high"))
     return f"{value:.3g} ({low:.3g} to {high:.3g})"

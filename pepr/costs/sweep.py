@@ -141,7 +141,7 @@ def sweep(
     from pepr.machine import description
 
     at_once = at_once or (cores.whole() if conditions.device == "cpu" else 1)
-    wanted = _models(models, conditions.image_size)
+    wanted = wanted_models(models, conditions.image_size)
     path = rows_path(conditions, folder)
     hardware = description.hardware(conditions.device)
     rows = {
@@ -201,7 +201,9 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _models(asked: Sequence[str] | None, image_size: int) -> list[str]:
+def wanted_models(asked: Sequence[str] | None, image_size: int) -> list[str]:
+    """The models asked for, else all that take the size, in the order of the space. Raises InputError for a
+    name that is not known and for one that cannot take the size."""
     space = model_space()
     unknown = sorted(set(asked or ()) - set(space))
     if unknown:
@@ -263,12 +265,12 @@ def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> It
     Some processes begin with the smallest models, the others with the largest, so that the largest never
     meet. A core that has nothing left to measure is kept as busy as the others.
     """
-    waiting = sorted(models, key=functools.partial(_forecast_bytes, conditions=conditions))
+    waiting = sorted(models, key=functools.partial(forecast_bytes, conditions=conditions))
     workers: list[_Worker] = []
     try:
         while waiting or any(not worker.company for worker in workers):
             while len(workers) < at_once:
-                workers.append(_next_worker(waiting, workers, conditions, at_once))
+                workers.append(next_worker(waiting, workers, conditions, at_once))
             for worker in list(workers):
                 row = worker.next_row()
                 if row is not None and not worker.company:
@@ -284,7 +286,7 @@ def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> It
             worker.stop()
 
 
-def _next_worker(
+def next_worker(
     waiting: list[str], workers: Sequence[_Worker], conditions: Conditions, at_once: int
 ) -> _Worker:
     """A process for the next few of `waiting`, which are taken out of it: from its other end than most of
@@ -299,7 +301,7 @@ def _next_worker(
     return _Worker(taken, conditions, at_once, largest=largest)
 
 
-def _forecast_bytes(model: str, conditions: Conditions) -> float:
+def forecast_bytes(model: str, conditions: Conditions) -> float:
     """About what a step of a model holds, by the shapes of its tensors; 0 where they are not known."""
     entry = atlas.read().get((model, conditions.image_size))
     if entry is None:

@@ -94,7 +94,7 @@ def _receive(url: str, stream: IO[bytes], name: str, wait_s: float) -> None:
         while True:
             before = stream.seek(0, os.SEEK_END)
             try:
-                return _receive_once(url, stream, bar)
+                return receive_once(url, stream, bar)
             except (requests.RequestException, OSError) as error:
                 if not _is_passing(error):
                     raise DataUnavailable(f"{type(error).__name__}: {error}") from error
@@ -104,7 +104,9 @@ def _receive(url: str, stream: IO[bytes], name: str, wait_s: float) -> None:
                 time.sleep(wait_s * 2 ** (failures - 1))
 
 
-def _receive_once(url: str, stream: IO[bytes], bar) -> None:
+def receive_once(url: str, stream: IO[bytes], bar) -> None:
+    """Add to `stream` what it has not of the file at `url`, or all of it where the host has no parts."""
+
     import requests
 
     have = stream.seek(0, os.SEEK_END)

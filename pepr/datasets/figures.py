@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from pepr.datasets.preparation import Prepared
+from pepr.datasets.preparation import Card, Prepared
 from pepr.datasets.source import SPLITS
 from pepr.display.style import PALETTE, WIDTH_IN
 
 SAMPLES_PER_CLASS = 8
 
 
-def class_balance(card: dict[str, Any]) -> Figure:
+def class_balance(card: Card) -> Figure:
     """Share of each class in each split, from a data card."""
     rows = [
         {"split": part, "class": name, "share": count / sum(card["counts"][part].values())}

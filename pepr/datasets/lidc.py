@@ -38,7 +38,7 @@ def _load(image_size: int) -> Loaded:
     if kind != np.uint8 or len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
         raise InputError(f"{path}: images is {kind} {shape}, expected uint8 [N, H, H]")
     raters = _raters(path, shape[0])
-    split = _split(shape[0])
+    split = split_in_order(shape[0])
     labels = (raters.sum(axis=1) > RATERS // 2).astype(np.int64)
     for part in SPLITS:
         here = labels[split == part]
@@ -67,7 +67,7 @@ def _raters(path: Path, count: int) -> np.ndarray:
     return raters.astype(np.int64)
 
 
-def _split(count: int) -> np.ndarray:
+def split_in_order(count: int) -> np.ndarray:
     """The first 60% train, the next 20% validation, the rest test."""
     train, val = (int(share * count) for share in SHARES)
     return np.repeat(SPLITS, [train, val, count - train - val])

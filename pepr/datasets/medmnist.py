@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,38 +209,43 @@ def _flat(flag: str) -> Dataset:
     title, images_of = TITLES[flag]
     classes = tuple(entry["label"].values())
     names = tuple(f"{ORDERED[flag]} {label}" for label in classes) if flag in ORDERED else classes
-    return Dataset(
-        name=flag,
+    return _declared(
+        flag,
+        entry["n_samples"],
+        functools.partial(_load, flag, entry["n_samples"], classes, entry["n_channels"], 2),
         title=title,
         classes=names[::-1] if flag in SWAPPED else names,
         licence=entry["license"],
         attribution=f"{images_of}; Yang et al. 2023",
         source=ADDRESS,
         caution=" ".join(filter(None, [NOT_CLINICAL, CAUTIONS.get(flag)])),
-        **_at(flag, entry["n_samples"]),
-        load=functools.partial(_load, flag, entry["n_samples"], classes, entry["n_channels"], 2),
         ordered=flag in ORDERED,
         benchmark=BENCHMARK.get(flag),
     )
 
 
-def _at(name: str, counts: Mapping[str, int]) -> dict[str, Any]:
-    """What every set of this source declares alike: its counts, and where its files are."""
+def _declared(name: str, counts: Mapping[str, int], load: Callable[[int], Loaded], **own: Any) -> Dataset:
+    """A set of this source: its counts and files as every one declares them, and what is its `own`."""
     files = files_of(name)
-    return {
-        "counts": counts,
-        "files": tuple(f"medmnist/{file.name}" for file in files),
-        "at_hand": functools.partial(is_at_hand, name),
-        "downloadable": any(file.url for file in files),
-        "unofficial_by": UNOFFICIAL,
-    }
+    return Dataset(
+        name=name,
+        counts=counts,
+        load=load,
+        files=tuple(f"medmnist/{file.name}" for file in files),
+        at_hand=functools.partial(is_at_hand, name),
+        downloadable=any(file.url for file in files),
+        unofficial_by=UNOFFICIAL,
+        **own,
+    )
 
 
 def _nodule() -> Dataset:
     entry = info()["nodulemnist3d"]
     classes = tuple(entry["label"].values())
-    return Dataset(
-        name="nodule",
+    return _declared(
+        "nodule",
+        entry["n_samples"],
+        functools.partial(_load, "nodule", entry["n_samples"], classes, 1, 3),
         title="NoduleMNIST3D: lung nodules in CT, three slices through the middle",
         classes=classes,
         licence=entry["license"],
@@ -248,23 +253,21 @@ def _nodule() -> Dataset:
         source=ADDRESS,
         caution=f"{NOT_CLINICAL} The three channels are three planes, not colours. Part of LIDC-IDRI with "
         "other labels and another split than the paper's LIDC: not to be compared with it.",
-        **_at("nodule", entry["n_samples"]),
-        load=functools.partial(_load, "nodule", entry["n_samples"], classes, 1, 3),
     )
 
 
 def _corrected_derma() -> Dataset:
     classes = tuple(info()["dermamnist"]["label"].values())
-    return Dataset(
-        name="dermamnist_c",
+    return _declared(
+        "dermamnist_c",
+        CORRECTED_DERMA_COUNTS,
+        functools.partial(_load, "dermamnist_c", CORRECTED_DERMA_COUNTS, classes, 3, 2),
         title="DermaMNIST-C: DermaMNIST with each lesion on one side of the split",
         classes=classes,
         licence="CC BY-NC 4.0",
         attribution="Tschandl et al. 2018; Codella et al. 2019; Abhishek et al. 2025",
         source="Zenodo, DOI 10.5281/zenodo.11101337; supplied by you in $PEPR_DATA/medmnist",
         caution=NOT_CLINICAL,
-        **_at("dermamnist_c", CORRECTED_DERMA_COUNTS),
-        load=functools.partial(_load, "dermamnist_c", CORRECTED_DERMA_COUNTS, classes, 3, 2),
     )
 
 

@@ -30,6 +30,8 @@ CHECKED = {
     "supplied": "your own: complete and sound; nobody publishes a checksum of it",
 }
 """What a card's `status` means, in words."""
+Card = dict[str, Any]
+"""What a data card says, in the keys of `card.json`."""
 CARD_FORMAT = 4
 """Counted up when a card gains or loses a key."""
 DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
@@ -69,7 +71,7 @@ class Prepared:
     labels: np.ndarray
     split: np.ndarray
     repeated: np.ndarray
-    card: dict[str, Any]
+    card: Card
     groups: np.ndarray | None = None
 
     @property
@@ -268,7 +270,7 @@ def _reduced(images: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def describe(card: dict[str, Any]) -> str:
+def describe(card: Card) -> str:
     """A data card as Markdown: what the data are, under which licence, and how they were checked."""
     size = f"{card['native_size']} px, used at {card['image_size']} px"
     if card["stored_size"] < card["image_size"]:

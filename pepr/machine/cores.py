@@ -36,7 +36,7 @@ def affinity() -> set[int]:
 def usable() -> float:
     """Cores that this process may use, by affinity and by the quota of its control groups: 0.5 is half the
     time of one."""
-    return min([float(len(affinity())), *(quota for _, quota in _quotas())])
+    return min([float(len(affinity())), *(quota for _, quota in quotas())])
 
 
 def whole() -> int:
@@ -70,9 +70,9 @@ def busy_time() -> float:
     Under a quota those of the control group that has it, which is a container's own load; else those of the
     cores of the affinity, with what a hypervisor took of them.
     """
-    group, quota = min(_quotas(), key=lambda found: found[1], default=(None, math.inf))
+    group, quota = min(quotas(), key=lambda found: found[1], default=(None, math.inf))
     mine = affinity()
-    if group is not None and quota < len(mine) and (used := _used_time(group)) is not None:
+    if group is not None and quota < len(mine) and (used := used_time(group)) is not None:
         return used
     return sum(_busy(times) for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in mine)
 
@@ -110,7 +110,7 @@ def _busy(times: Any) -> float:
     return sum(times) - guest - times.idle - getattr(times, "iowait", 0.0)
 
 
-def _quotas() -> list[tuple[Path, float]]:
+def quotas() -> list[tuple[Path, float]]:
     """The control groups of this process that have a quota of processor time, and how many cores it is."""
     found = []
     for folder in _groups("cpu"):
@@ -122,7 +122,7 @@ def _quotas() -> list[tuple[Path, float]]:
     return found
 
 
-def _used_time(group: Path) -> float | None:
+def used_time(group: Path) -> float | None:
     """Processor seconds that a control group used so far; None where it is not counted."""
     for line in _text(group / "cpu.stat").splitlines():
         if line.startswith("usage_usec "):

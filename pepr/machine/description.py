@@ -52,7 +52,7 @@ def cpu_model() -> str:
         part = (facts.get("CPU implementer", ""), facts.get("CPU part", ""))
         named = facts.get("model name") or ARM_PARTS.get(part) or _text(DEVICE_TREE).rstrip("\0")
         return " ".join((named or facts.get("Hardware") or platform.machine()).split())
-    if sys.platform == "darwin" and (named := _sysctl("machdep.cpu.brand_string")):
+    if sys.platform == "darwin" and (named := ask_sysctl("machdep.cpu.brand_string")):
         return named
     return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine()
 
@@ -72,7 +72,7 @@ def cpu_identity() -> str:
             "CPU revision": "revision",
         }
         return " ".join(f"{word} {facts[name]}" for name, word in names.items() if name in facts)
-    return _sysctl("hw.model") if sys.platform == "darwin" else ""
+    return ask_sysctl("hw.model") if sys.platform == "darwin" else ""
 
 
 def instruction_set() -> str:
@@ -109,7 +109,8 @@ def _text(path: Path) -> str:
 
 
 @functools.cache
-def _sysctl(name: str) -> str:
+def ask_sysctl(name: str) -> str:
+    """What macOS answers to a name such as `machdep.cpu.family`; empty where there is no answer."""
     try:
         asked = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -242,7 +243,7 @@ def git_revision() -> tuple[str | None, bool | None]:
     return (revision, bool(changes)) if tracked.stdout else (None, None)
 
 
-def environment(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+def environment(device: str = "cpu", threads: int | None = None) -> dict[str, object]:
     """Everything about machine and software that a record keeps; `threads` are those of the training."""
     revision, dirty = git_revision()
     return {
@@ -263,7 +264,7 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
     }
 
 
-def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> dict[str, Any]:
+def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> dict[str, object]:
     """What the record of a run says about this machine: software, hardware, environment, with what else is
     `known` of that."""
     return {
@@ -273,7 +274,7 @@ def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> d
     }
 
 
-def _gpu_facts(device: str) -> dict[str, Any]:
+def _gpu_facts(device: str) -> dict[str, str | None]:
     if not device.startswith("cuda"):
         return {"gpu": None}
     used = gpu.current(device)

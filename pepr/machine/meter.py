@@ -214,7 +214,7 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     whoever started the run.
     """
     opened = tracker.open_tracker()
-    sources, load_model = _describe(opened._hardware)
+    sources, load_model = describe(opened._hardware)
     limit = tracker.power_limit_w()
     runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
     if load_model is None:
@@ -242,7 +242,7 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     )
 
 
-def _describe(hardware: list[Any]) -> tuple[dict[str, str], LoadModel | None]:
+def describe(hardware: list[Any]) -> tuple[dict[str, str], LoadModel | None]:
     """How the energy of CPU and memory comes about, and the load model of a CPU that is not metered."""
     parts = {type(part).__name__: part for part in hardware}
     sources: dict[str, str] = {}

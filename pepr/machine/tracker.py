@@ -15,7 +15,8 @@ from typing import Any
 
 from pepr.machine import description
 
-SETTINGS: dict[str, Any] = {
+Setting = bool | int | float | str | list | None
+SETTINGS: dict[str, Setting] = {
     "allow_multiple_runs": True,
     "api_call_interval": -1,
     "api_endpoint": None,
@@ -108,7 +109,7 @@ def open_tracker() -> Any:
     from codecarbon import OfflineEmissionsTracker
 
     with _nothing_from_outside():
-        tracker = OfflineEmissionsTracker(**_settings(OfflineEmissionsTracker))
+        tracker = OfflineEmissionsTracker(**known_settings(OfflineEmissionsTracker))
         tracker._ensure_hardware_ready()
     for part in tracker._hardware:
         if type(part).__name__ == "CPU" and part._mode in ("cpu_load", "constant"):
@@ -116,7 +117,7 @@ def open_tracker() -> Any:
     return tracker
 
 
-def _settings(tracker: type) -> dict[str, Any]:
+def known_settings(tracker: type) -> dict[str, Setting]:
     """Those of `SETTINGS` that the installed version knows."""
     known = {name for kind in tracker.__mro__ for name in inspect.signature(kind.__init__).parameters}
     return {
@@ -191,7 +192,7 @@ def power_limit_w() -> float:
     return (sum(limits) if limits else rated_power().watts) + memory
 
 
-def assumptions() -> dict[str, Any]:
+def assumptions() -> dict[str, Setting]:
     """What an estimate of energy rests on, for a record: watts, sockets, their source, what is ignored."""
     from codecarbon.external.ram import RAM
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pepr.errors import InputError
 
@@ -79,7 +79,7 @@ class Architecture:
             " or ".join(f"{size} px" for size in nearest)
         )
 
-    def creation_options(self, image_size: int) -> dict[str, Any]:
+    def creation_options(self, image_size: int) -> dict[str, int]:
         """What timm needs to be told to build the model for `image_size` pixels."""
         return {"img_size": image_size} if self.sizing.startswith("img_size") and image_size != 256 else {}
 
@@ -104,10 +104,9 @@ def model_space() -> dict[str, Architecture]:
 
 
 def _architecture(row: dict[str, str]) -> Architecture:
-    typed: dict[str, Any] = dict(row)
-    typed["num_params"], typed["head_std"] = int(row["num_params"]), float(row["head_std"])
-    typed["cnn"], typed["efficient"] = row["cnn"] == "yes", row["efficient"] == "yes"
-    return Architecture(**typed)
+    numbers = {"num_params": int(row["num_params"]), "head_std": float(row["head_std"])}
+    flags = {name: row[name] == "yes" for name in ("cnn", "efficient")}
+    return Architecture(**(row | numbers | flags))
 
 
 def paper_models() -> list[str]:

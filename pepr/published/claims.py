@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +36,7 @@ from pepr.published.tables import RESOURCES, SETTINGS
 from pepr.published.versions import Versions
 from pepr.score import normalise
 from pepr.stats import TestResult
-from pepr.verdicts import Rule
+from pepr.verdicts import Entry, Rule
 
 DIRECTION = Rule("direction")
 PROXY_AT_LEAST = 0.7
@@ -89,7 +88,7 @@ class Claim:
         return HERE if order().question_of[self.id] in order().ours else PAPER
 
 
-def claims(runs: Versions) -> list[dict[str, Any]]:
+def claims(runs: Versions) -> list[Entry]:
     """Every claim with its effect, interval, p and verdict on the published and on the corrected tables."""
     listed = all_claims(runs)
     judged: dict[str, list[Judged | None]] = {}
@@ -427,7 +426,7 @@ def _same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
     return test
 
 
-def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) -> dict[str, Any]:
+def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) -> Entry:
     result, judged = first
     return {
         "id": claim.id,
@@ -450,7 +449,7 @@ def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) ->
     }
 
 
-def _edition(name: str, before: str, other: Judged | None) -> dict[str, Any]:
+def _edition(name: str, before: str, other: Judged | None) -> Entry:
     """What a claim is on a corrected table, its keys ending in the table's name; empty without the table."""
     if other is None:
         return {f"verdict_{name}": None}

@@ -23,6 +23,7 @@ from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, theme
 from pepr.published.reproduction import FINAL, Peak
 from pepr.published.tables import EPOCHS, SETTINGS
 from pepr.published.versions import Versions
+from pepr.verdicts import Entry
 
 MARKS = {True: ("^", PALETTE["green"], "efficient"), False: ("o", PALETTE["blue"], "other")}
 SHORTER = {
@@ -338,7 +339,7 @@ def rank_sensitivity(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def claims(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
+def claims(records: Sequence[Entry], title: str = "") -> Figure:
     """Effects in test accuracy with their intervals, published and corrected, against the margin of each.
 
     A claim that has no average in either table, since its parts point in different directions, is left out.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from pepr.published.numbers import VERDICTS, effect_words
 from pepr.published.reproduction import scores
 from pepr.published.tables import SETTINGS, Published
 from pepr.published.versions import Versions
+from pepr.verdicts import Entry
 
 FULL = ("derma_pt", "derma", "lidc", "pneumonia")
 """The settings that train on all images of a data set."""
@@ -28,7 +28,7 @@ def history_numbers(
     findings: Sequence[Finding],
     against: pd.DataFrame,
     floor: pd.DataFrame,
-    claims: Sequence[dict[str, Any]],
+    claims: Sequence[Entry],
 ) -> Numbers:
     """All numbers of the history, by key. `findings` have their origins, `against` and `floor` are the tables
     of `origins.against_history` and `history.noise_floor`."""
@@ -65,7 +65,7 @@ def _recorded(tables: Published, history: History) -> Numbers:
 
 
 def _origins(findings: Sequence[Finding]) -> Numbers:
-    groups: dict[float, dict[str, Any]] = {
+    groups: dict[float, dict[str, object]] = {
         f.value: f.origin for f in findings if f.check == "copied_energy" and f.origin
     }
     pasted = sum(f.check == "copied_row" for f in findings)
@@ -155,7 +155,7 @@ def _edition(runs: Versions) -> Numbers:
     return numbers
 
 
-def _claims(claims: Sequence[dict[str, Any]]) -> Numbers:
+def _claims(claims: Sequence[Entry]) -> Numbers:
     differ = [claim for claim in claims if claim["verdict_history"] != claim["verdict_corrected"]]
     numbers: Numbers = {
         "claims_history_differ": number(len(differ), "none" if not differ else count(len(differ))),

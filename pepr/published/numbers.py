@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,15 @@ from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import PAPER, PROXY_AT_LEAST, SAME_AT_LEAST, arithmetic, margins_of, order
 from pepr.published.composites import composite_numbers
-from pepr.published.tables import COMMIT, EPOCHS, N_MODELS, SETTINGS, TRAIN_IMAGES, Published
+from pepr.published.tables import (
+    COMMIT,
+    EPOCHS,
+    N_MODELS,
+    SETTINGS,
+    TRAIN_IMAGES,
+    Published,
+)
+from pepr.verdicts import Entry
 
 VERDICTS = {
     "supported": "supported",
@@ -39,7 +46,7 @@ def published_numbers(
     tables: Published,
     runs: versions.Versions,
     findings: Sequence[Finding],
-    claims: Sequence[dict[str, Any]],
+    claims: Sequence[Entry],
     peaks: Sequence[reproduction.Peak],
     sensitivity: pd.DataFrame,
     stability: pd.DataFrame,
@@ -299,7 +306,7 @@ def _peaks(peaks: Sequence[reproduction.Peak]) -> Numbers:
     return numbers
 
 
-def _claims(claims: Sequence[dict[str, Any]], runs: versions.Versions) -> Numbers:
+def _claims(claims: Sequence[Entry], runs: versions.Versions) -> Numbers:
     margins, order_of_claims = margins_of(runs.published), order()
     numbers: Numbers = {
         "claims": _count(len(claims)),
@@ -353,7 +360,7 @@ def _settled(verdict: str) -> str:
     return verdict.removesuffix("_with_correction") if verdict != "equivalent" else "supported"
 
 
-def effect_words(claim: dict[str, Any], suffix: str) -> str:
+def effect_words(claim: Entry, suffix: str) -> str:
     """A claim's effect with its interval, in words; why there is none where signs differ."""
     values = [claim[f"{name}{suffix}"] for name in ("effect", "low", "high")]
     if values[0] is None:
@@ -368,7 +375,7 @@ def effect_words(claim: dict[str, Any], suffix: str) -> str:
     return f"{effect} ({low} to {high})"
 
 
-def verdict_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def verdict_table(claims: Sequence[Entry]) -> pd.DataFrame:
     """The claims with effect, interval and verdict on each table, in words: the table to read first."""
     told = claims[0]["verdict_history"] is not None
     by_history = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,10 @@ JUDGED = (*ENERGY_CHECKS, *PASTED_CHECKS, "accuracy_not_k_of_n")
 """Checks whose findings say where a value comes from, which the history can confirm or refute."""
 
 Key = tuple[str, str]
+Place = dict[str, str]
+"""Where something was recorded first: model, setting, date and commit."""
+Origin = dict[str, object]
+"""What a finding says of where its value comes from."""
 
 
 def with_origins(findings: Sequence[Finding], history: History, results: pd.DataFrame) -> list[Finding]:
@@ -42,11 +45,9 @@ def against_history(findings: Sequence[Finding], history: History, results: pd.D
     rows = _row_facts(history, results)
     settings = set(results["dataset"])
     truth = {
-        "copied_energy": {
-            key for key, row in rows.items() if row["energy_is"] != "own" and not row["pasted"]
-        },
-        "copied_row": {key for key, row in rows.items() if row["pasted"]},
-        "accuracy_not_k_of_n": {key for key, row in rows.items() if row["changed"] or row["pasted"]},
+        "copied_energy": {key for key, row in rows.items() if row.energy_is != "own" and not row.pasted},
+        "copied_row": {key for key, row in rows.items() if row.pasted},
+        "accuracy_not_k_of_n": {key for key, row in rows.items() if row.changed or row.pasted},
     }
     table = []
     for check in dict.fromkeys(f.check for f in findings if f.setting in settings and f.model):
@@ -72,29 +73,46 @@ def against_history(findings: Sequence[Finding], history: History, results: pd.D
     return pd.DataFrame(table)
 
 
-def _row_facts(history: History, results: pd.DataFrame) -> dict[Key, dict[str, Any]]:
+@dataclass(frozen=True)
+class RowFacts:
+    """What the history knows of a published row.
+
+    `run` and `energy_run` are where the run, and the run of its energy, were recorded first; the energy is
+    the row's `own`, that of an `other` row, or of a run that was `dropped` from the table. `pasted`: the run
+    is of another setting; `changed`: cells with their first values; `missing`: the run that it hides.
+    """
+
+    run: Place
+    energy_run: Place
+    energy_is: str
+    pasted: bool
+    changed: Mapping[str, float]
+    missing: Place | None
+
+
+def _row_facts(history: History, results: pd.DataFrame) -> dict[Key, RowFacts]:
     """What the history knows of each published row, by setting and model."""
     at = history.rows_of(results)
     missing = missing_runs(history, results).set_index(["setting", "model"])
-    facts: dict[Key, dict[str, Any]] = {}
+    facts: dict[Key, RowFacts] = {}
     pairs = zip(results["dataset"], results["model"], at, changed_cells(history, results), strict=True)
     for setting, model, row, changed in pairs:
         run = history.runs.iloc[row]
         energy = history.runs.iloc[run["energy_run"]]
         key = (str(setting), str(model))
         own = run["energy_run"] == row
-        facts[key] = {
-            "run": _place(run),
-            "energy_run": _place(energy),
-            "energy_is": "own" if own else "other" if energy["published"] else "dropped",
-            "pasted": run["setting"] != setting,
-            "changed": changed,
-            "missing": _place(missing.loc[key].rename(key)) if key in missing.index else None,
-        }
+        facts[key] = RowFacts(
+            run=_place(run),
+            energy_run=_place(energy),
+            energy_is="own" if own else "other" if energy["published"] else "dropped",
+            pasted=bool(run["setting"] != setting),
+            changed=changed,
+            missing=_place(missing.loc[key].rename(key)) if key in missing.index else None,
+        )
     return facts
 
 
-def _place(run: pd.Series) -> dict[str, Any]:
+def _place(run: pd.Series) -> Place:
     setting, model = (run["setting"], run["model"]) if "setting" in run else run.name
     place = {"model": str(model), "setting": str(setting)}
     return place | {"recorded": str(run["recorded"]), "commit": str(run["commit"])}
@@ -104,7 +122,7 @@ def _key(finding: Finding) -> Key:
     return str(finding.setting), str(finding.model)
 
 
-def _judged(finding: Finding, rows: dict[Key, dict[str, Any]]) -> Finding:
+def _judged(finding: Finding, rows: dict[Key, RowFacts]) -> Finding:
     row = rows.get(_key(finding))
     if row is None or finding.check not in JUDGED:
         return finding
@@ -112,25 +130,25 @@ def _judged(finding: Finding, rows: dict[Key, dict[str, Any]]) -> Finding:
     return replace(finding, verdict=verdict, origin=origin)
 
 
-def _judge_energy(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    origin = row["energy_run"] | {"in_table": row["energy_is"] != "dropped"}
-    if row["energy_is"] == "own":
+def _judge_energy(finding: Finding, row: RowFacts) -> tuple[str, Origin]:
+    origin = row.energy_run | {"in_table": row.energy_is != "dropped"}
+    if row.energy_is == "own":
         return (finding.verdict if finding.check == "implied_power" else REFUTED), origin
     return CONFIRMED, origin
 
 
-def _judge_row(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return (CONFIRMED if row["pasted"] else REFUTED), row["run"] | {"missing_run": row["missing"]}
+def _judge_row(finding: Finding, row: RowFacts) -> tuple[str, Origin]:
+    return (CONFIRMED if row.pasted else REFUTED), row.run | {"missing_run": row.missing}
 
 
-def _judge_accuracy(finding: Finding, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if row["pasted"]:
+def _judge_accuracy(finding: Finding, row: RowFacts) -> tuple[str, Origin]:
+    if row.pasted:
         return _judge_row(finding, row)
-    found = set(finding.columns) <= set(row["changed"])
-    return (CONFIRMED if found else REFUTED), row["run"] | {"first_values": row["changed"]}
+    found = set(finding.columns) <= set(row.changed)
+    return (CONFIRMED if found else REFUTED), row.run | {"first_values": row.changed}
 
 
-_JUDGES: dict[str, Callable[[Finding, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+_JUDGES: dict[str, Callable[[Finding, RowFacts], tuple[str, Origin]]] = {
     **dict.fromkeys(ENERGY_CHECKS, _judge_energy),
     **dict.fromkeys(PASTED_CHECKS, _judge_row),
     "accuracy_not_k_of_n": _judge_accuracy,
@@ -138,7 +156,7 @@ _JUDGES: dict[str, Callable[[Finding, dict[str, Any]], tuple[str, dict[str, Any]
 
 
 def _own_findings(
-    findings: Sequence[Finding], rows: dict[Key, dict[str, Any]], results: pd.DataFrame
+    findings: Sequence[Finding], rows: dict[Key, RowFacts], results: pd.DataFrame
 ) -> list[Finding]:
     """What the history finds by itself: changed cells, energies of runs left out, owners of shared ones."""
     named = {_key(f) for f in findings if f.check in ("copied_energy", "copied_row")}
@@ -148,11 +166,11 @@ def _own_findings(
     changed, elsewhere, owners = [], [], []
     for key, shares in zip(zip(results["dataset"], results["model"], strict=True), sharing, strict=True):
         row, energy = rows[key], float(table.loc[key, "energy"])
-        if row["changed"]:
+        if row.changed:
             changed += changed_since_recorded(key, row, table.loc[key])
-        if row["energy_is"] == "dropped" and not shares:
+        if row.energy_is == "dropped" and not shares:
             elsewhere += energy_recorded_elsewhere(key, row, energy)
-        if shares and key not in named and row["energy_is"] == "own":
+        if shares and key not in named and row.energy_is == "own":
             owners += owns_shared_energy(key, row, energy, int(carriers[energy]) - 1)
     return [*changed, *elsewhere, *owners]
 
@@ -160,8 +178,8 @@ def _own_findings(
 @registry.named(
     "A cell that differs from what was recorded when the run was made. Nothing in the files says why."
 )
-def changed_since_recorded(key: Key, row: dict[str, Any], values: pd.Series) -> list[Finding]:
-    cells, last = row["changed"], list(row["changed"])[-1]
+def changed_since_recorded(key: Key, row: RowFacts, values: pd.Series) -> list[Finding]:
+    cells, last = row.changed, list(row.changed)[-1]
     listed = ", ".join(f"{name} {first:.6g}, now {values[name]:.6g}" for name, first in cells.items())
     return [
         Finding(
@@ -170,8 +188,8 @@ def changed_since_recorded(key: Key, row: dict[str, Any], values: pd.Series) -> 
             list(cells),
             float(values[last]),
             cells[last],
-            f"First recorded on {row['run']['recorded']}: {listed}.",
-            row["run"] | {"first_values": cells},
+            f"First recorded on {row.run['recorded']}: {listed}.",
+            row.run | {"first_values": cells},
             CONFIRMED,
         )
     ]
@@ -181,8 +199,8 @@ def changed_since_recorded(key: Key, row: dict[str, Any], values: pd.Series) -> 
     "An energy that no other row of the table shares, yet was first recorded for another run, which "
     "the table left out."
 )
-def energy_recorded_elsewhere(key: Key, row: dict[str, Any], energy: float) -> list[Finding]:
-    run = row["energy_run"]
+def energy_recorded_elsewhere(key: Key, row: RowFacts, energy: float) -> list[Finding]:
+    run = row.energy_run
     return [
         Finding(
             ERROR,
@@ -201,7 +219,7 @@ def energy_recorded_elsewhere(key: Key, row: dict[str, Any], energy: float) -> l
 @registry.named(
     "An energy that other rows carry as well, and that was first recorded for this row: it is sound."
 )
-def owns_shared_energy(key: Key, row: dict[str, Any], energy: float, others: int) -> list[Finding]:
+def owns_shared_energy(key: Key, row: RowFacts, energy: float, others: int) -> list[Finding]:
     return [
         Finding(
             NOTE,
@@ -209,9 +227,9 @@ def owns_shared_energy(key: Key, row: dict[str, Any], energy: float, others: int
             ["energy"],
             energy,
             None,
-            f"First recorded on {row['energy_run']['recorded']} for this run; {others} other "
+            f"First recorded on {row.energy_run['recorded']} for this run; {others} other "
             f"{'row carries' if others == 1 else 'rows carry'} it as well.",
-            row["energy_run"] | {"in_table": True},
+            row.energy_run | {"in_table": True},
             CONFIRMED,
         )
     ]

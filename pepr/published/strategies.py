@@ -71,7 +71,7 @@ def play(table: pd.DataFrame, n_test: Mapping[str, float], top1: pd.Series) -> p
     """
     rows = []
     for setting in SETTINGS:
-        game = _game(table, setting, n_test[setting], top1)
+        game = game_of(table, setting, n_test[setting], top1)
         draws = np.arange(len(game.judge))
         best, bill = full_sweep(game)
         for name, strategy in STRATEGIES.items():
@@ -249,7 +249,8 @@ def _energy_share(value: float) -> str:
     return percent(value) if value >= 0.1 else f"{100 * value:.2g}%"
 
 
-def _game(table: pd.DataFrame, setting: str, n_test: float, top1: pd.Series) -> Game:
+def game_of(table: pd.DataFrame, setting: str, n_test: float, top1: pd.Series) -> Game:
+    """One setting of a table of runs as a game of `n_test` images; `top1` is ImageNet's, by model."""
     group = table[table["dataset"] == setting]
     rng = np.random.default_rng(SEED)
     first, second = halves(group[list(TEST_COLUMNS)].to_numpy(np.float64), n_test, N_DRAWS, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 FIRST = "0.1.0"
 """The version whose tables have every column that is not said to have come later."""
@@ -111,3 +112,5 @@ RECORD_KEYS = {
     "record_sha256": "of the record itself, without this key",
 }
 """What a record keeps beside the columns of the table."""
+Record = dict[str, Any]
+"""What is kept of a run, as JSON: the columns and these keys, by name."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pepr.errors import InputError
-from pepr.runs.columns import COLUMNS, RECORD_KEYS
+from pepr.runs.columns import COLUMNS, RECORD_KEYS, Record
 from pepr.runs.spec import RunSpec
 
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
@@ -20,7 +20,7 @@ def run_record(
     failure: str | None = None,
     traceback: str | None = None,
     **found: Any,
-) -> dict[str, Any]:
+) -> Record:
     """The record of one run: every column, empty where nothing was found, and what no table holds.
 
     `machine` is `pepr.machine.description.recorded()`: software, hardware and environment. `found` are

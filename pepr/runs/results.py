@@ -18,7 +18,7 @@ from pepr.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd  # half of what the process around a run would load, which makes no table
 from pepr.files import results_root, write_atomic
-from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS
+from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS, Record
 from pepr.runs.store import Store, read_predictions
 
 
@@ -86,7 +86,7 @@ class Results:
         """One row a run, failed ones included; see `COLUMNS`."""
         return read_table(self.folder / "results.csv")
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """The full records (learning curves, environment), by run_id."""
         if self.origin == "reference":
             lines = (self.folder / "records.jsonl").read_text().splitlines()
@@ -119,7 +119,7 @@ def find_results(profile: str) -> Results:
     )
 
 
-def write_reference(results: Results, folder: Path, records: list[dict[str, Any]] | None = None) -> None:
+def write_reference(results: Results, folder: Path, records: list[Record] | None = None) -> None:
     """Pack finished runs (default: all) into the three small files of a shipped reference, with checksums."""
     records = results.records() if records is None else records
     arrays: dict[str, np.ndarray] = {}

@@ -8,15 +8,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pepr.errors import InputError
-
-if TYPE_CHECKING:
-    pass  # half of what the process around a run would load, which makes no table
 from pepr.files import write_atomic
+from pepr.runs.columns import Record
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Store:
         text = json.dumps(record, indent=1, sort_keys=False, allow_nan=False)
         write_atomic(self.record_path(record["run_id"]), text + "\n")
 
-    def read_record(self, run_id: str) -> dict[str, Any] | None:
+    def read_record(self, run_id: str) -> Record | None:
         path = self.record_path(run_id)
         if not path.exists():
             return None
@@ -70,7 +68,7 @@ class Store:
         except ValueError as error:
             raise InputError(f"{path}: not a record: {error}; delete the file to repeat this run") from None
 
-    def records(self) -> Iterator[dict[str, Any]]:
+    def records(self) -> Iterator[Record]:
         """Every record of the profile, by run_id."""
         for path in sorted((self.folder / "runs").glob("*.json")):
             record = self.read_record(path.stem)

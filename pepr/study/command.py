@@ -174,11 +174,12 @@ def _terminal_like(stream: IO[str]) -> tuple[int, int]:
     tty.setraw(writing)
     with contextlib.suppress(OSError):
         size = os.get_terminal_size(stream.fileno())
-        _set_size(writing, size)
+        set_size(writing, size)
     return reading, writing
 
 
-def _set_size(terminal: int, size: os.terminal_size) -> None:
+def set_size(terminal: int, size: os.terminal_size) -> None:
+    """Give a terminal, by its descriptor, a number of lines and columns."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
 
 

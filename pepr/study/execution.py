@@ -16,6 +16,7 @@ from pepr.errors import InputError, MeterError, WorkFailed, classify, is_storage
 from pepr.files import results_root
 from pepr.machine import description, gpu, meter
 from pepr.machine.cores import KERNEL_ENVIRONMENT
+from pepr.runs.columns import Record
 from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -28,7 +29,7 @@ def run_one(
     run_id: str,
     notebook: Path,
     say: Callable[[str], None] = progress.say,
-) -> dict[str, Any]:
+) -> Record:
     """Carry out one run of a profile's grid in a fresh kernel, unless its record exists.
 
     Returns the record. Nothing that the notebook, its kernel or the machine's memory does to the run

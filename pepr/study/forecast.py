@@ -91,11 +91,11 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
     reference, own = reference_records(profile.name), own_records(profile.name)
     seen = {**reference, **own}
     measured = {spec: _measured(seen[key(spec)]) for spec in specs if key(spec) in seen}
-    hardware = _hardware(device)
+    hardware = hardware_for(device)
     predicted = {
         spec: found
         for spec in specs
-        if spec not in measured and (found := _predicted(spec, hardware)) is not None
+        if spec not in measured and (found := predicted_cost(spec, hardware)) is not None
     }
     factors = _factors(measured, hardware)
     predicted = {spec: _scaled(run, factors) for spec, run in predicted.items()}
@@ -141,7 +141,7 @@ def memory_bytes(spec: RunSpec) -> int:
     if entry is None:
         return PROCESS_BYTES
     # How many images there are is no matter: they are a map of a file.
-    return PROCESS_BYTES + round(RESIDENT_FACTOR * model.peak_memory(entry, _job(spec, (1, 1))))
+    return PROCESS_BYTES + round(RESIDENT_FACTOR * model.peak_memory(entry, job_of(spec, (1, 1))))
 
 
 def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None) -> SideBySide:
@@ -178,7 +178,7 @@ def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None
     return SideBySide(runs, threads, f"{how}{why}{hint}")
 
 
-def _job(spec: RunSpec, images: tuple[int, int]) -> model.Job:
+def job_of(spec: RunSpec, images: tuple[int, int]) -> model.Job:
     """A run as the cost model takes it, with its training and test images."""
     return model.Job(
         setting=None,
@@ -191,13 +191,13 @@ def _job(spec: RunSpec, images: tuple[int, int]) -> model.Job:
     )
 
 
-def _predicted(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
+def predicted_cost(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
     """By the cost model; None where the size of the data or the shapes of the model are not known."""
     images = image_counts(spec.dataset)
     entry = atlas.read().get((spec.model, spec.image_size))
     if images is None or entry is None:
         return None
-    job = _job(spec, images)
+    job = job_of(spec, images)
     measured = _swept(spec, job)
     found = swept.predict(measured, job) if measured else model.predict(entry, job, hardware)
     seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
@@ -213,7 +213,7 @@ def _swept(spec: RunSpec, job: model.Job) -> dict[str, Any] | None:
 
 def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:
     """How many times what was predicted for them the measured runs took: seconds and energy, in order."""
-    pairs = [(run, found) for spec, run in measured.items() if (found := _predicted(spec, hardware))]
+    pairs = [(run, found) for spec, run in measured.items() if (found := predicted_cost(spec, hardware))]
     return {
         name: sorted(getattr(run, name)[0] / getattr(found, name)[0] for run, found in pairs)
         for name in ("seconds", "energy_kwh")
@@ -248,7 +248,8 @@ def _prediction_bytes(spec: RunSpec) -> int:
     return images[1] * len(datasets.find(spec.dataset).classes) * BYTES_PER_PROBABILITY if images else 0
 
 
-def _hardware(device: str | None) -> model.Hardware:
+def hardware_for(device: str | None) -> model.Hardware:
+    """This machine as `pepr calibrate` measured it; else the shipped cores on a CPU, or the authors' GPU."""
     from pepr.costs import calibration
 
     try:
@@ -286,7 +287,7 @@ def _basis(
             if hardware.costs
             else "90% of runs lying between the low and the high of their own"
         )
-        steps = sum(_swept(spec, _job(spec, image_counts(spec.dataset))) is not None for spec in predicted)
+        steps = sum(_swept(spec, job_of(spec, image_counts(spec.dataset))) is not None for spec in predicted)
         if steps:
             parts.append(f"{steps} of {len(specs)} runs predicted by steps that `pepr sweep` measured here")
         if steps < len(predicted):
@@ -361,14 +362,14 @@ def seconds_left(
 
     @functools.cache
     def lesson() -> tuple[model.Hardware, tuple[float, float] | None]:
-        hardware = _hardware(specs[0].device)
+        hardware = hardware_for(specs[0].device)
         return hardware, _taught(known, hardware)
 
     def expected(spec: RunSpec) -> float:
         if key(spec) in measured:
             return measured[key(spec)]["wall_time_s"]
         hardware, taught = lesson()
-        predicted = taught and _predicted(spec, hardware)
+        predicted = taught and predicted_cost(spec, hardware)
         return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
 
     took = sum(record["wall_time_s"] for record in ended.values())
@@ -383,7 +384,7 @@ def _taught(
     pairs = [
         (record, predicted.seconds[0])
         for spec, record in known.items()
-        if record.get("train_time_s") and (predicted := _predicted(spec, hardware))
+        if record.get("train_time_s") and (predicted := predicted_cost(spec, hardware))
     ]
     if not pairs:
         return None

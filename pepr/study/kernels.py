@@ -63,7 +63,7 @@ class Manager(AsyncKernelManager):
         await super()._async_launch_kernel(kernel_cmd, **options)
 
 
-async def _launch(provisioner: Any, cold: Any, command: list[str], **options: Any) -> dict[str, Any]:
+async def _launch(provisioner: Any, cold: Any, command: list[str], **options: Any) -> dict[str, object]:
     """Start what `command` says, a Python with the module `ipykernel_launcher`, as a copy; else by `cold`."""
     arguments = command[command.index("ipykernel_launcher") :]
     try:

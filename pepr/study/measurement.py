@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pepr import files
 from pepr.errors import InputError, MeterError, classify
@@ -22,7 +22,7 @@ from pepr.grids import derived, per_kwh
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
-from pepr.runs.columns import COLUMNS
+from pepr.runs.columns import COLUMNS, Record
 from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
 from pepr.study import command
@@ -90,8 +90,8 @@ class Measurement:
 
     subject: Subject
     performance: float | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    record: dict[str, Any] | None = None
+    facts: dict[str, str | float | bool | None] = field(default_factory=dict)
+    record: Record | None = None
     path: Path | None = None
 
     def summary(self) -> str:
@@ -171,13 +171,13 @@ def measure_command(
     was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
     """
     run = Measurement(subject)
-    began, started_at, kills = time.time(), _now(), _out_of_memory_kills()
+    began, started_at, kills = time.time(), _now(), out_of_memory_kills()
     listen = performance.listen if isinstance(performance, Output) else None
     try:
         ended, meter = _metered(lambda: command.run(arguments, listen), subject.device, meter)
     except OSError as error:
         raise InputError(f"{arguments[0]}: cannot be started: {error.strerror}") from None
-    failure = _failure(arguments, ended.status, _out_of_memory_kills() > kills)
+    failure = _failure(arguments, ended.status, out_of_memory_kills() > kills)
     if performance is not None and failure is None:
         try:
             run.performance = (
@@ -275,7 +275,7 @@ def _keep(
     fidelity: str,
     failure: tuple[str, str] | None,
     started_at: str,
-    circumstances: dict[str, Any],
+    circumstances: dict[str, object],
 ) -> None:
     """Write the record of a training that has ended, and the table of its folder."""
     from pepr.runs.results import collect
@@ -327,7 +327,7 @@ def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
     return RunSpec(*key[:3], fidelity=fidelity, seed=done, device=subject.device, **details)
 
 
-def _costs(meter: Meter) -> dict[str, Any]:
+def _costs(meter: Meter) -> dict[str, float | bool | None]:
     window = meter.check(WINDOW)
     return {
         "energy_kwh": window.energy_kwh,
@@ -356,7 +356,7 @@ def _failure(arguments: Sequence[str], status: int, out_of_memory: bool) -> tupl
     return "error", f"{arguments[0]}: exit status {status}"
 
 
-def _out_of_memory_kills() -> int:
+def out_of_memory_kills() -> int:
     """How many processes the system has killed for want of memory; 0 where it does not tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():

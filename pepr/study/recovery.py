@@ -55,7 +55,7 @@ def only_one(folder: Path) -> Iterator[int]:
     try:
         if not files.lock(handle, wait=False):
             raise InputError(f"{folder}: another `make reproduce` is at work here; wait for it")
-        holder = _Holder.read(path)
+        holder = Holder.read(path)
         if holder is not None and holder.is_alive(path, trusted):
             raise InputError(
                 f"{folder}: another `make reproduce` is at work here, on {holder.host} (process "
@@ -68,18 +68,18 @@ def only_one(folder: Path) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Holder:
+class Holder:
     """Who holds a lock: a host and a process on it."""
 
     host: str
     pid: int
 
     @classmethod
-    def of_this_process(cls) -> _Holder:
+    def of_this_process(cls) -> Holder:
         return cls(platform.node(), os.getpid())
 
     @classmethod
-    def read(cls, path: Path) -> _Holder | None:
+    def read(cls, path: Path) -> Holder | None:
         """Who wrote his name into a lock; None where nobody did."""
         try:
             told = json.loads(path.read_text())
@@ -95,7 +95,7 @@ class _Holder:
         have; on another its heartbeat, by the clock of the file system."""
         if self.host == platform.node():
             return not trusted and self.pid != os.getpid() and psutil.pid_exists(self.pid)
-        return _age_s(path) < STALE_S
+        return age_s(path) < STALE_S
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def _heartbeat(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 os.utime(path)
 
-    _Holder.of_this_process().write(path)
+    Holder.of_this_process().write(path)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -120,7 +120,7 @@ def _heartbeat(path: Path) -> Iterator[None]:
             path.write_text("")
 
 
-def _age_s(path: Path) -> float:
+def age_s(path: Path) -> float:
     """Seconds since a file was written, by the clock that stamps files in its folder."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock.") as now:
         return Path(now.name).stat().st_mtime - path.stat().st_mtime
@@ -139,7 +139,7 @@ def one_at_a_time(store: Store, run_id: str) -> Iterator[None]:
     try:
         files.lock(handle, wait=True)
         with contextlib.suppress(OSError):  # a full disk is the run's to find out
-            _Holder.of_this_process().write(path)
+            Holder.of_this_process().write(path)
         yield
         # Whoever still waits for this file finds the record and has nothing left to do.
         if store.record_path(run_id).exists():
@@ -217,11 +217,11 @@ def _remove_unfinished(folder: Path) -> None:
     held = list(folder.rglob(".*.lock"))
     if any(_is_held(path) for path in held):
         return
-    holders = filter(None, map(_Holder.read, held))
+    holders = filter(None, map(Holder.read, held))
     wary = any(holder.host != platform.node() for holder in holders) or not files.locks_lock(folder)
     for path in folder.rglob(".*"):
         unfinished = path.is_file() and path.name != ".lock" and ".snakemake" not in path.parts
-        if unfinished and not (wary and _age_s(path) < YOUNG_S):
+        if unfinished and not (wary and age_s(path) < YOUNG_S):
             path.unlink()
 
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pepr import audit, files, runs
 from pepr.audit import gates
 from pepr.audit.finding import NOTE
 from pepr.errors import InputError
+from pepr.runs.columns import Record
 from pepr.runs.results import Results
 from pepr.runs.spec import RunSpec
 from pepr.study import profile as study_profile, verification
@@ -83,7 +83,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _schema_flaws(results: Results, records: list[dict[str, Any]]) -> Iterator[Flaw]:
+def _schema_flaws(results: Results, records: list[Record]) -> Iterator[Flaw]:
     """Runs that belong to no profile that ships, or that do not say how they were made."""
     if results.profile not in study_profile.profile_names():
         known = ", ".join(study_profile.profile_names())

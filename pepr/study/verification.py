@@ -25,7 +25,7 @@ from pepr.display.numbers import FILE_NAME, read_numbers
 from pepr.errors import InputError
 from pepr.quantities import RESOURCES
 from pepr.runs import metrics
-from pepr.runs.columns import COLUMNS, LATER_COLUMNS
+from pepr.runs.columns import COLUMNS, LATER_COLUMNS, Record
 from pepr.runs.results import Results
 from pepr.runs.spec import MEASURED_FIDELITIES, RunSpec
 
@@ -177,7 +177,7 @@ def _checksum_mismatches(folder: Path) -> list[Mismatch]:
     ]
 
 
-def readable_records(results: Results) -> tuple[list[tuple[str, dict[str, Any]]], list[Mismatch]]:
+def readable_records(results: Results) -> tuple[list[tuple[str, Record]], list[Mismatch]]:
     """The records with the names of their files (with the line, where one file holds all), and those files
     or lines that hold none."""
     folder, found, unreadable = results.folder, [], []
@@ -251,7 +251,7 @@ def _sums(record: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     return out
 
 
-def compare_table(done: Verification, records: list[dict[str, Any]]) -> pd.DataFrame | None:
+def compare_table(done: Verification, records: list[Record]) -> pd.DataFrame | None:
     """Compare `results.csv` with the table that the records make; None where it cannot be read."""
     path = done.results.folder / "results.csv"
     try:
@@ -290,7 +290,7 @@ def compare_table(done: Verification, records: list[dict[str, Any]]) -> pd.DataF
     return found
 
 
-def _compare_predictions(done: Verification, records: list[dict[str, Any]]) -> None:
+def _compare_predictions(done: Verification, records: list[Record]) -> None:
     """Digests, shapes and ranges of the predictions, and every measure that follows from them."""
     ok = {
         record["run_id"]: record

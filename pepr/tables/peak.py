@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats as distributions
@@ -52,7 +51,7 @@ class Curve:
     resource_norm: FloatArray
     models: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """What `--curve --json` writes."""
         points = zip(self.curve.resource_norm, self.curve.best_performance, self.curve.score, strict=True)
         names = ("resource_norm", "best_performance", "score")

@@ -18,7 +18,7 @@ from pepr.runs import metrics
 from pepr.runs.spec import RunSpec
 from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
-from pepr.training.record import Clock, Fitted, Outcome, outcome
+from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
 
 THUMBNAIL_PX = 32
 NEIGHBOURS = 10
@@ -143,11 +143,11 @@ def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome
         baseline, memory = make(spec.model, spec.seed), memory_gauge(torch.device("cpu"))
         probes = [speed_probe_s()]
         memory.reset()
-        _repeated(meter, "train", lambda: baseline.fit(data, train))
+        repeated_work(meter, "train", lambda: baseline.fit(data, train))
         peak = max(memory.peak(), 0) or None  # what needs no more than is there anyway has none that is known
         probes.append(speed_probe_s())
-        on_val = _repeated(meter, "validation", lambda: baseline.predict(data, val))
-        on_test = _repeated(meter, "inference", lambda: baseline.predict(data, test))
+        on_val = repeated_work(meter, "validation", lambda: baseline.predict(data, val))
+        on_test = repeated_work(meter, "inference", lambda: baseline.predict(data, test))
         on_train = baseline.predict(data, train)
     epoch = _epoch(data, meter.windows["train"], (train, on_train), (val, on_val))
     told = f"validation accuracy {epoch['val_accuracy']:.3f}  {epoch['train_time_s']:.3g} s"
@@ -173,7 +173,7 @@ def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome
     return outcome(spec, data, fitted, meter, clock)
 
 
-def _repeated(meter: Meter, name: str, work: Callable[[], T]) -> T:
+def repeated_work(meter: Meter, name: str, work: Callable[[], T]) -> T:
     """Do a piece of work in a window of the meter, again and again where it is short, and make the window
     that of one repetition."""
     repetitions = 0
@@ -195,7 +195,7 @@ def _epoch(
     window: Window,
     on_train: tuple[np.ndarray, np.ndarray],
     on_val: tuple[np.ndarray, np.ndarray],
-) -> dict[str, Any]:
+) -> Epoch:
     (train, of_train), (val, of_val) = on_train, on_val
     return {
         "epoch": 0,

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from pepr.runs import metrics
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
-from pepr.training.record import Clock, Fitted, Outcome, outcome
+from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
 
 LIBRARIES = ("timm", "torch._dynamo")
 """What building and training a model load on first use."""
@@ -224,7 +223,7 @@ class _Run:
         self.optimiser = torch.optim.Adam(network.parameters(), lr=spec.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(batches.device.type, enabled=spec.precision == "fp16")
         self.order = np.random.default_rng(spec.seed)
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Epoch] = []
         self.best_epoch = 0
         self.best_state: dict[str, torch.Tensor] | None = None
 
@@ -267,7 +266,7 @@ class _Run:
             f"{row['val_accuracy']:.3f}  {window.time_s:.1f} s"
         )
 
-    def _is_best(self, row: dict[str, Any]) -> bool:
+    def _is_best(self, row: Epoch) -> bool:
         if self.spec.fidelity == "paper" or row["epoch"] == 0:
             return True
         return row["val_loss"] < self.history[self.best_epoch]["val_loss"]
@@ -292,7 +291,7 @@ def train_epoch(network, optimiser, scaler, spec: RunSpec, batches) -> tuple[flo
     seen = 0
     for images, labels in batches:
         optimiser.zero_grad(set_to_none=True)
-        with _autocast(spec):
+        with mixed_precision(spec):
             logits = network(images)
             loss = F.cross_entropy(logits.float(), labels)
         scaler.scale(loss).backward()
@@ -310,7 +309,7 @@ def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
     network.eval()
     parts = []
     for images, _ in batches:
-        with _autocast(spec):
+        with mixed_precision(spec):
             logits = network(images)
         parts.append(logits.float().softmax(1))
     return torch.cat(parts).cpu().numpy()
@@ -328,7 +327,8 @@ def warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSp
         train_epoch(twin, optimiser, scaler, spec, (batches.load(index) for index in steps))
 
 
-def _autocast(spec: RunSpec):
+def mixed_precision(spec: RunSpec):
+    """The context in which a run computes: torch's autocast of its device, or none for fp32."""
     kind = PRECISIONS[spec.precision]
     if kind is None:
         return contextlib.nullcontext()

@@ -6,7 +6,6 @@ import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +13,19 @@ from pepr import datasets, grids
 from pepr.machine import description
 from pepr.machine.meter import Meter
 from pepr.runs import metrics
+from pepr.runs.columns import Record
 from pepr.runs.record import run_record
 from pepr.runs.spec import RunSpec
+
+Epoch = dict[str, float]
+"""One entry of a learning curve: losses, accuracies, seconds, kWh."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run leaves: its record, and test probabilities [n_test, classes] with labels [n_test]."""
 
-    record: dict[str, Any]
+    record: Record
     probabilities: np.ndarray
     labels: np.ndarray
 
@@ -49,7 +52,7 @@ class Fitted:
     test: np.ndarray
     probabilities: np.ndarray
     last: np.ndarray
-    history: list[dict[str, Any]]
+    history: list[Epoch]
     best_epoch: int
     train_loss: float | None
     num_params: int | None
@@ -102,7 +105,7 @@ def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter
     return Outcome(record, fitted.probabilities, labels)
 
 
-def _costs(history: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:
+def _costs(history: Sequence[Epoch], meter: Meter) -> dict[str, str | float | bool | None]:
     train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
     epoch_times = [row["train_time_s"] for row in history]
     return {

@@ -118,7 +118,7 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     return Steps(
         num_params=created.num_params,
         steps=sum(one.steps for one in rounds),
-        **_medians([one.costs(meter) for one in rounds]),
+        **medians_of([one.costs(meter) for one in rounds]),
         peak_memory_bytes=peak,
         memory_source=memory.source,
         energy_source=source,
@@ -128,7 +128,7 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
 
 
 @dataclass(frozen=True)
-class _Round:
+class Round:
     """What a round of training steps and its evaluation took."""
 
     steps: int
@@ -153,7 +153,7 @@ class _Round:
         return found
 
 
-def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[_Round]:
+def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[Round]:
     """Rounds of equal length until they agree, or until `limit_s` seconds are over; at least one.
 
     A round is an epoch of the loop. The first one is of one step and only tells how long the others are.
@@ -162,16 +162,17 @@ def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -
     steps = max(math.ceil(ROUND_S / took), 1)
     images = np.resize(everything, steps * batch_size)
     evaluated = np.resize(everything, 2 * batch_size * max(steps // 2, 1))
-    done: list[_Round] = []
+    done: list[Round] = []
     spent = 0.0
-    while not done or (spent < limit_s and not _agree(done)):
+    while not done or (spent < limit_s and not agree_in_time(done)):
         found = _epoch(run, images, evaluated)
         done.append(dataclasses.replace(found, steps=steps, evaluated=len(evaluated) / batch_size))
         spent += found.train.time_s + found.evaluation.time_s
         yield done[-1]
 
 
-def _agree(rounds: list[_Round]) -> bool:
+def agree_in_time(rounds: list[Round]) -> bool:
+    """Whether the middle half of the rounds took nearly the same time a step."""
     times = sorted((one.train.cpu_time_s or one.train.time_s) / one.steps for one in rounds)
     if len(times) < FEWEST_ROUNDS:
         return False
@@ -179,12 +180,12 @@ def _agree(rounds: list[_Round]) -> bool:
     return high - low <= STABLE * middle
 
 
-def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> _Round:
+def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> Round:
     """One epoch of the loop, and what the meter's two windows grew by meanwhile."""
     before = {name: dataclasses.replace(run.meter.windows.get(name, Window())) for name in WINDOWS}
     run.epoch(len(run.history), images, evaluated, evaluated)
     grown = [_difference(run.meter.windows[name], before[name]) for name in WINDOWS]
-    return _Round(1, *grown, evaluated=2)
+    return Round(1, *grown, evaluated=2)
 
 
 def _difference(after: Window, before: Window) -> Window:
@@ -192,7 +193,8 @@ def _difference(after: Window, before: Window) -> Window:
     return Window(**{name: (getattr(after, name) or 0.0) - (getattr(before, name) or 0.0) for name in names})
 
 
-def _medians(costs: list[dict[str, float]]) -> dict[str, float]:
+def medians_of(costs: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each cost over the rounds, by name."""
     return {name: statistics.median(one[name] for one in costs) for name in costs[0]}
 
 

@@ -141,6 +141,6 @@ def test_a_figure_of_scores_draws_a_baseline_as_one(synthetic_results, with_base
 
 def test_baselines_alone_are_drawn_and_counted_as_far_as_it_goes(with_baseline):
     alone = with_baseline[with_baseline["model"] == "pca_svm"]
-    assert numbers._networks(alone).equals(alone)
-    assert set(numbers._networks(with_baseline)["model"]) == set(with_baseline["model"]) - {"pca_svm"}
+    assert numbers.networks_only(alone).equals(alone)
+    assert set(numbers.networks_only(with_baseline)["model"]) == set(with_baseline["model"]) - {"pca_svm"}
     assert not figures.model_space(analysis.pepr_table(alone)).legends

@@ -106,7 +106,7 @@ def test_the_interval_of_a_score_covers_with_the_error_of_the_resource_in_it():
         means = values.to_numpy().reshape(6, 5).mean(axis=1)
         ranked = pd.DataFrame({"model": models, "T": times.mean(axis=1), "auroc": means})
         together = units.joint(rows, values, lambda _: None, 1_000, seed=world)
-        drawn = peaks._drawn(("set",), ranked, "T", "auroc", together, errors, world)
+        drawn = peaks.draw(("set",), ranked, "T", "auroc", together, errors, world)
         low, high = np.percentile(drawn.scores, [2.5, 97.5], axis=0)
         covered.append((low <= truth) & (truth <= high))
         best.append(stats.probability_best(drawn.scores)[truth.argmax()])

@@ -164,9 +164,9 @@ def test_only_models_that_change_rank_stand_out(tables):
 
 def test_names_are_moved_apart_as_little_as_needed():
     heights = np.array([0.5, 0.1, 0.5, 0.9])
-    spread = figures._spread(heights, 0.1)
+    spread = figures.spread_out(heights, 0.1)
     np.testing.assert_allclose(spread, [0.45, 0.1, 0.55, 0.9])
-    crowded = figures._spread(np.full(5, 1.0), 0.1)
+    crowded = figures.spread_out(np.full(5, 1.0), 0.1)
     assert np.diff(np.sort(crowded)).min() == pytest.approx(0.1) and crowded.max() <= 1.0
 
 

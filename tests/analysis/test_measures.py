@@ -106,7 +106,7 @@ def test_a_claim_can_name_a_measure_above_chance(table):
     runs = table.query("model == 'tf_efficientnet_lite0'")
     sides = [runs.query(f"setting == '{setting}'") for setting in ("elpv_pt", "elpv")]
     plain, above = (
-        claims._paired_units(*sides, name, None).effect for name in ("auroc", "auroc_above_chance")
+        claims.paired_units(*sides, name, None).effect for name in ("auroc", "auroc_above_chance")
     )
     assert above == pytest.approx(2 * plain)
     gap = claims.pepr_gap(analysis.model_means(table.query("setting == 'elpv'")), "T", "auroc_above_chance")

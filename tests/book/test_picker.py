@@ -27,7 +27,7 @@ def test_without_the_tables_the_page_shows_the_reference_and_says_so(monkeypatch
 
 
 def test_nothing_inline_ends_its_element():
-    assert picker._inline("a</script>b<!--c") == "a<\\/script>b<\\!--c"
+    assert picker.inline("a</script>b<!--c") == "a<\\/script>b<\\!--c"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pepr import published
-from pepr.costs import bill, machine_numbers, model as cost
+from pepr.costs import bill, model as cost, numbers
 from pepr.models import atlas
 
 needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
@@ -68,7 +68,7 @@ def test_the_bills_numbers_are_estimates():
             "predicted_kwh": [60.0, 300.0],
         }
     )
-    made = machine_numbers.bill_numbers(short, short.assign(pretraining_kwh=[40.0, 80.0]), beside)
+    made = numbers.bill_numbers(short, short.assign(pretraining_kwh=[40.0, 80.0]), beside)
     text = {key: entry["text"] for key, entry in made.items()}
     assert text["pretraining_short_kwh"] == "20 kWh" and text["pretraining_long_kwh"] == "60 kWh"
     assert made["pretraining_short_uses"]["text"] == "1,200"

@@ -277,5 +277,5 @@ def test_a_real_step_can_be_measured(monkeypatch):
 
     monkeypatch.setattr(calibration, "WINDOW_S", 0.5)
     monkeypatch.setattr(calibration, "FEWEST_STEPS", 1)
-    measured = calibration._measure(meter.open_meter("cpu"), "mobilenetv2_050", "cpu", 32)
+    measured = calibration.measure_model(meter.open_meter("cpu"), "mobilenetv2_050", "cpu", 32)
     assert measured.step_time_s > 0 and measured.step_energy_wh > 0 and measured.steps >= 1

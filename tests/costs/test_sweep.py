@@ -109,9 +109,9 @@ def test_the_largest_models_do_not_meet(monkeypatch):
     monkeypatch.setattr(sweeping, "MODELS_IN_A_PROCESS", 2)
     waiting = ["a", "b", "c", "d", "e", "f"]
     for _ in range(2):
-        workers.append(sweeping._next_worker(waiting, workers, CONDITIONS, 2))
+        workers.append(sweeping.next_worker(waiting, workers, CONDITIONS, 2))
     assert sorted(worker.models for worker in workers) == [["a", "b"], ["e", "f"]]
-    by_size = sorted(["vgg13", "dla46_c"], key=lambda model: sweeping._forecast_bytes(model, CONDITIONS))
+    by_size = sorted(["vgg13", "dla46_c"], key=lambda model: sweeping.forecast_bytes(model, CONDITIONS))
     assert by_size == ["dla46_c", "vgg13"]
 
 
@@ -187,16 +187,16 @@ def test_a_model_that_raises_is_a_row_with_the_largest_batch(monkeypatch):
 
 def test_without_names_every_model_that_takes_the_size_is_meant():
     space = model_space()
-    assert sweeping._models(None, 256) == [name for name in space if space[name].accepts(256)]
+    assert sweeping.wanted_models(None, 256) == [name for name in space if space[name].accepts(256)]
 
 
 def test_models_that_cannot_be_measured_are_refused():
     with pytest.raises(InputError, match="no model resnet in the study"):
-        sweeping._models(["resnet"], 64)
+        sweeping.wanted_models(["resnet"], 64)
     space = model_space()
     picky = next(name for name in space if not space[name].accepts(100))
     with pytest.raises(InputError, match=f"{picky} cannot take 100 px"):
-        sweeping._models(["dla46_c", picky], 100)
+        sweeping.wanted_models(["dla46_c", picky], 100)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_plan_takes_the_sweep_for_runs_that_nobody_has_measured(here):
     found = forecasting.forecast(profile, [spec], "cpu")
     assert "1 of 1 runs predicted by steps that `pepr sweep` measured here" in found.basis
     images = forecasting.image_counts("pneumoniamnist")
-    expected = swept.predict(ROW, forecasting._job(spec, images)).train_time_s
+    expected = swept.predict(ROW, forecasting.job_of(spec, images)).train_time_s
     assert found.hours == pytest.approx(expected / 3600)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pepr import published
-from pepr.costs import figures, machine_numbers, swept, your_machine
+from pepr.costs import figures, numbers, swept, your_machine
 from pepr.costs.sweep import Conditions, Sweep
 from pepr.published.tables import SETTINGS
 
@@ -85,14 +85,12 @@ def test_what_a_machine_is_bad_at_loses(as_theirs, runs):
     found = your_machine.rankings(table, runs).set_index(["setting", "score"])
     of_lidc = found.loc["lidc"]["resource_spearman"]
     assert of_lidc["T"] < 0.95 < of_lidc["M"]
-    made = machine_numbers.machine_numbers(as_theirs, table, found.reset_index())
+    made = numbers.machine_numbers(as_theirs, table, found.reset_index())
     assert made["machine_hardware"]["text"] == "a machine" and made["machine_models"]["text"] == "130"
     assert made["machine_of_depthwise"]["text"] == "5.00" and made["machine_of_dense"]["text"] == "1.00"
     assert not made["machine_e_costs"]["estimate"] and not made["machine_t_costs"]["estimate"]
     modelled = {name: row | {"energy_source": "cpu:load_model"} for name, row in as_theirs.rows.items()}
-    by_model = machine_numbers.machine_numbers(
-        Sweep(as_theirs.conditions, modelled), table, found.reset_index()
-    )
+    by_model = numbers.machine_numbers(Sweep(as_theirs.conditions, modelled), table, found.reset_index())
     assert by_model["machine_e_costs"]["estimate"] and not by_model["machine_t_costs"]["estimate"]
     assert "(5)" in made["machine_lose"]["text"] and "(5)" not in made["machine_gain"]["text"]
     for axes in figures.machine(table).axes[:2]:
@@ -130,12 +128,12 @@ def test_how_far_a_sweep_is_off_is_told_beside_the_cost_model_and_held_against_i
     from pepr.costs import swept_check
 
     table = swept_check.summary(checked())
-    made = machine_numbers.checked_numbers(table)
+    made = numbers.checked_numbers(table)
     assert made["sweep_time_by_step"]["text"] == "2.0%" and made["sweep_time_by_shape"]["text"] == "35.0%"
     assert made["sweep_runs"]["text"] == made["sweep_run_models"]["text"] == "2"
-    assert list(machine_numbers.met(table)["met"]) == ["yes", "yes", "yes"]
+    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "yes"]
     table.loc[table["target"] == "peak_memory_bytes", "by_step_median"] = 0.06
-    assert list(machine_numbers.met(table)["met"]) == ["yes", "yes", "no"]
+    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "no"]
 
 
 def test_whole_runs_are_drawn_by_model_the_slowest_last():

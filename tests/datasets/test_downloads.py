@@ -147,7 +147,7 @@ def test_a_full_disk_is_told_and_not_tried_again(server, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     calls = []
-    monkeypatch.setattr(downloads, "_receive_once", full)
+    monkeypatch.setattr(downloads, "receive_once", full)
     with pytest.raises(DataUnavailable, match="No space left on device"):
         fetch(server, tmp_path / "images.npz")
     assert len(calls) == 1

@@ -297,7 +297,7 @@ def test_lidc_takes_the_majority_of_four_raters_and_the_authors_split_in_file_or
 
 
 def test_the_authors_15096_patches_are_split_as_they_say():
-    split = lidc._split(15_096)
+    split = lidc.split_in_order(15_096)
     assert [int(np.sum(split == part)) for part in datasets.SPLITS] == [9057, 3019, 3020]
     assert list(np.flatnonzero(split[1:] != split[:-1])) == [9056, 9056 + 3019]
 

@@ -75,7 +75,7 @@ def test_under_a_quota_the_load_is_that_of_the_container(groups, membership, fil
 
 def test_the_load_of_cores_that_are_not_ours_is_no_load(monkeypatch):
     first, second = (psutil.cpu_times()._replace(user=10.0 * core) for core in (1, 2))
-    monkeypatch.setattr(cores, "_quotas", list)
+    monkeypatch.setattr(cores, "quotas", list)
     monkeypatch.setattr(cores.psutil, "cpu_times", lambda percpu: [first, second])
     loads = []
     for mine in ({0}, {1}, {0, 1}):
@@ -137,4 +137,4 @@ def test_a_run_that_outlived_its_study_counts_itself_alone(monkeypatch):
 
 def test_a_quota_without_a_count_of_its_time_goes_by_the_load_of_the_cores(groups):
     groups("0::/", **{"cpu.max": "50000 100000\n"})
-    assert cores.busy_time() > 0 and cores._used_time(cores.CGROUPS) is None
+    assert cores.busy_time() > 0 and cores.used_time(cores.CGROUPS) is None

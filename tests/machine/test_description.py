@@ -92,7 +92,7 @@ def test_two_macs_have_two_names(monkeypatch, tmp_path):
         {"machdep.cpu.brand_string": "Apple M2", "hw.model": "Mac14,15"},
         {"machdep.cpu.brand_string": "Apple M4", "hw.model": "Mac16,1"},
     ):
-        monkeypatch.setattr(description, "_sysctl", facts.__getitem__)
+        monkeypatch.setattr(description, "ask_sysctl", facts.__getitem__)
         names.add(description.hardware())
     assert len(names) == 3 and all(name.startswith("Apple M") for name in names)
 

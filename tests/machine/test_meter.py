@@ -166,7 +166,7 @@ def test_a_cpu_that_is_not_metered_has_a_load_model_of_codecarbons_watts(monkeyp
         total_power = staticmethod(lambda: SimpleNamespace(W=6.0))
 
     monkeypatch.setattr(metering.os, "cpu_count", lambda: 8)
-    sources, load = metering._describe([CPU(), RAM()])
+    sources, load = metering.describe([CPU(), RAM()])
     assert sources == {"cpu": source, "ram": "assumed"}
     assert load == (metering.LoadModel(core_w=5.0, memory_w=6.0) if modelled else None)
 

@@ -93,8 +93,8 @@ def test_no_setting_from_outside_reaches_the_tracker(setting, monkeypatch, tmp_p
     monkeypatch.setenv(f"CODECARBON_{setting.upper()}", HOSTILE.get(setting, "2"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".codecarbon.config").write_text(f"[codecarbon]\n{setting} = {HOSTILE.get(setting, '2')}\n")
-    opened = OfflineEmissionsTracker(**tracker._settings(OfflineEmissionsTracker))
-    expected = tracker._settings(OfflineEmissionsTracker)[setting]
+    opened = OfflineEmissionsTracker(**tracker.known_settings(OfflineEmissionsTracker))
+    expected = tracker.known_settings(OfflineEmissionsTracker)[setting]
     assert opened._conf[setting] == expected
     assert {stray.setting for stray in tracker.stray_settings()} >= {setting}
     assert f"{setting} (CODECARBON_{setting.upper()})" in tracker.warning()

@@ -157,7 +157,7 @@ def assert_same_scale(found, expected, model):
 def hub_without_network(monkeypatch):
     """The path that a model takes whose weights come from the hub, with the download left out."""
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **kwargs: None)
-    monkeypatch.setattr(weights, "_hub_digest", lambda entry: None)
+    monkeypatch.setattr(weights, "hub_digest", lambda entry: None)
 
 
 def assert_one_head(model):
@@ -188,7 +188,7 @@ def test_every_model_of_the_space_has_one_head_for_every_start(hub_without_netwo
 
 
 def test_weights_that_come_with_a_release_of_timm_are_not_looked_for_in_the_hubs_cache():
-    assert weights._hub_file(models.find("legacy_seresnet50")) is None
+    assert weights.hub_file(models.find("legacy_seresnet50")) is None
 
 
 def test_another_seed_draws_another_head_of_the_same_scale():
@@ -347,7 +347,7 @@ def hub(monkeypatch, tmp_path):
             return real(name, **options)
 
         monkeypatch.setattr(timm, "create_model", create)
-        monkeypatch.setattr(weights, "_hub_file", lambda entry: cached)
+        monkeypatch.setattr(weights, "hub_file", lambda entry: cached)
         monkeypatch.setattr(weights.time, "sleep", waited.append)
         return waited
 

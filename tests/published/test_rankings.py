@@ -95,7 +95,9 @@ def game(models: int = 30) -> strategies.Game:
     """A game whose best model is the dearest one."""
     level = np.linspace(0.6, 0.9, models)
     table = runs(np.tile(level[:, None], (1, 10)), np.linspace(1, 10, models))
-    return strategies._game(table, "lidc", 100_000, pd.Series(dict(zip(table["model"], level, strict=True))))
+    return strategies.game_of(
+        table, "lidc", 100_000, pd.Series(dict(zip(table["model"], level, strict=True)))
+    )
 
 
 def test_every_way_of_choosing_pays_for_what_it_trains():

@@ -43,7 +43,7 @@ def test_a_forecast_adds_up_what_the_reference_took(monkeypatch):
 def test_a_forecast_from_some_runs_is_scaled_and_from_none_is_empty(monkeypatch):
     profile = study.load("pocket")
     specs = study.grid(profile)
-    monkeypatch.setattr(forecast, "_predicted", lambda spec, hardware: None)
+    monkeypatch.setattr(forecast, "predicted_cost", lambda spec, hardware: None)
     networks = [spec for spec in specs if spec.model not in models.BASELINES]
     monkeypatch.setattr(forecast, "reference_records", lambda name: reference(networks[:5], 36.0))
     expected = forecast.forecast(profile, specs)
@@ -132,7 +132,7 @@ def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
     specs = [spec for spec in study.grid(profile) if spec.model not in models.BASELINES]
     short = [spec for spec in specs if spec.train_fraction < 1]
     trained = {
-        spec.run_id: 2 * forecast._predicted(spec, forecast._hardware(spec.device)).seconds[0]
+        spec.run_id: 2 * forecast.predicted_cost(spec, forecast.hardware_for(spec.device)).seconds[0]
         for spec in specs
     }
     done = {

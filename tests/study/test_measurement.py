@@ -90,7 +90,7 @@ def test_a_command_that_fails_is_a_failed_row_without_energy_or_performance(
 
 def test_a_process_that_the_system_killed_for_its_memory_is_out_of_memory(folder, monkeypatch):
     kills = iter((4, 5))
-    monkeypatch.setattr(measurement, "_out_of_memory_kills", lambda: next(kills))
+    monkeypatch.setattr(measurement, "out_of_memory_kills", lambda: next(kills))
     _, record, _ = measured(folder, shell("kill -9 $$"))
     assert record["failure"] == "out_of_memory"
 

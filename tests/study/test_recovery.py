@@ -197,20 +197,20 @@ def test_where_locks_lock_nothing_a_study_is_kept_out_by_the_name_of_the_other(
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
         lock = tmp_path / ".lock"
-        recovery._Holder(platform.node(), sleeper.pid).write(lock)
+        recovery.Holder(platform.node(), sleeper.pid).write(lock)
         with pytest.raises(InputError, match=f"process {sleeper.pid}"), recovery.only_one(tmp_path):
             pass
     finally:
         sleeper.kill()
         sleeper.wait()
     with recovery.only_one(tmp_path):
-        assert recovery._Holder.read(lock) == recovery._Holder.of_this_process()
-    assert recovery._Holder.read(lock) is None
+        assert recovery.Holder.read(lock) == recovery.Holder.of_this_process()
+    assert recovery.Holder.read(lock) is None
 
 
 def test_a_study_on_another_host_is_at_work_as_long_as_its_heart_beats(tmp_path, monkeypatch):
     lock = tmp_path / ".lock"
-    recovery._Holder("elsewhere", 7).write(lock)
+    recovery.Holder("elsewhere", 7).write(lock)
     with (
         pytest.raises(
             InputError, match=r"at work here, on elsewhere \(process 7\); wait for it, or 2 minutes"
@@ -224,7 +224,7 @@ def test_a_study_on_another_host_is_at_work_as_long_as_its_heart_beats(tmp_path,
     with recovery.only_one(tmp_path):
         os.utime(lock, (past, past))
         time.sleep(0.2)
-        assert recovery._age_s(lock) < 60
+        assert recovery.age_s(lock) < 60
 
 
 @pytest.mark.parametrize("why", ["another host", "no locks"])
@@ -232,7 +232,7 @@ def test_nothing_young_is_removed_where_another_host_may_be_at_work(store, monke
     runs_folder = store.folder / "runs"
     runs_folder.mkdir(parents=True, exist_ok=True)
     if why == "another host":
-        recovery._Holder("elsewhere", 7).write(runs_folder / ".elpv-x.lock")
+        recovery.Holder("elsewhere", 7).write(runs_folder / ".elpv-x.lock")
     else:
         monkeypatch.setattr(files.fcntl, "flock", lambda handle, how: None)
     young, old = runs_folder / ".record.young", runs_folder / ".record.old"

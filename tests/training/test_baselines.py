@@ -84,7 +84,7 @@ def test_work_that_takes_long_is_done_once():
         done.append(None)
         return sum(range(2_000_000))
 
-    assert baselines._repeated(meter, "train", work) == sum(range(2_000_000))
+    assert baselines.repeated_work(meter, "train", work) == sum(range(2_000_000))
     assert len(done) == 1 and meter.windows["train"].energy_kwh == pytest.approx(3e-6)
 
 

@@ -39,7 +39,7 @@ def test_noise_fills_whole_batches_of_two_classes():
 
 def rounds_of(*seconds):
     return [
-        steps._Round(1, Window(1e-6, time_s=one, cpu_time_s=one), Window(1e-6, time_s=one), 2)
+        steps.Round(1, Window(1e-6, time_s=one, cpu_time_s=one), Window(1e-6, time_s=one), 2)
         for one in seconds
     ]
 
@@ -54,18 +54,18 @@ def rounds_of(*seconds):
     ],
 )
 def test_rounds_agree_when_their_middle_half_is_narrow(seconds, agree):
-    assert steps._agree(rounds_of(*seconds)) is agree
+    assert steps.agree_in_time(rounds_of(*seconds)) is agree
 
 
 def test_the_median_round_counts():
-    found = steps._medians([one.costs(fake_meter()) for one in rounds_of(1.0, 9.0, 2.0)])
+    found = steps.medians_of([one.costs(fake_meter()) for one in rounds_of(1.0, 9.0, 2.0)])
     assert found["step_time_s"] == 2.0 and found["eval_time_s"] == 1.0
 
 
 def test_waiting_for_a_core_costs_nothing_by_a_load_model():
     meter = Meter(None, {"cpu": "load_model"}, load_model=LoadModel(4.0, 10.0), runs_at_once=2)
     quiet, waited = (
-        steps._Round(1, Window(time_s=time, cpu_time_s=1.0), Window(cpu_time_s=1.0), 2).costs(meter)
+        steps.Round(1, Window(time_s=time, cpu_time_s=1.0), Window(cpu_time_s=1.0), 2).costs(meter)
         for time in (1.0, 7.0)
     )
     assert quiet["step_energy_wh"] == waited["step_energy_wh"] == pytest.approx((4.0 + 5.0) / 3600)

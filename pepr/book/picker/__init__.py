@@ -35,10 +35,10 @@ def page(cache: Path) -> str:
     template = _asset("picker.html")
     filled = {
         "/*style*/": _asset("picker.css"),
-        "/*vega*/": _inline(bundle),
-        '"data"': _inline(json.dumps(data(), ensure_ascii=False, separators=(",", ":"))),
-        '"chart"': _inline(json.dumps(chart, separators=(",", ":"))),
-        "/*script*/": _inline(_asset("picker.js")),
+        "/*vega*/": inline(bundle),
+        '"data"': inline(json.dumps(data(), ensure_ascii=False, separators=(",", ":"))),
+        '"chart"': inline(json.dumps(chart, separators=(",", ":"))),
+        "/*script*/": inline(_asset("picker.js")),
     }
     for mark in filled:
         if template.count(mark) != 1:
@@ -236,7 +236,7 @@ def _asset(name: str) -> str:
     return (resources.files("pepr.book.picker") / name).read_text(encoding="utf-8")
 
 
-def _inline(script: str) -> str:
+def inline(script: str) -> str:
     """A script that may stand inside a page: nothing in it ends the element."""
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
