@@ -1,7 +1,7 @@
 """Measures of performance: of each run of a table, and of its test images when they are resampled.
 
-A measure that a run records needs a line in `RESAMPLED`; a measure above chance needs one in each of the two
-tables of chance, and nothing if its chance is in them.
+A measure that a run records needs a line in `metrics.RESAMPLED`; a measure above chance needs one in each of
+the two tables of chance, and nothing if its chance is in them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pepr import stats
 from pepr.errors import InputError
 from pepr.quantities import measure
+from pepr.runs.metrics import RESAMPLED
 from pepr.score import above_chance
 from pepr.stats import FloatArray
 
@@ -56,22 +56,6 @@ def resampled(
         if known.chance:
             found[name] = above_chance(found[name], CHANCE_OF_RESAMPLES[known.chance](labels, counts))
     return found
-
-
-def _accuracy(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> FloatArray:
-    return counts @ (probabilities.argmax(axis=1) == labels) / len(labels)
-
-
-def _balanced_accuracy(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> FloatArray:
-    return stats.weighted_balanced_accuracy(labels, probabilities.argmax(axis=1), counts)
-
-
-def _auroc(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> FloatArray:
-    return stats.macro_auroc(labels, probabilities, counts)
-
-
-RESAMPLED = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy, "auroc": _auroc}
-"""How each measure that a run records follows from its predictions."""
 
 
 def _half(*_: object) -> float:

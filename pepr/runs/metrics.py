@@ -84,3 +84,28 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log probability of the right class."""
     chosen = probabilities[np.arange(len(labels)), labels]
     return float(-np.mean(np.log(np.clip(chosen, 1e-12, None))))
+
+
+def _resampled_accuracy(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return counts @ (probabilities.argmax(axis=1) == labels) / len(labels)
+
+
+def _resampled_balanced(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    from pepr import stats
+
+    return stats.weighted_balanced_accuracy(labels, probabilities.argmax(axis=1), counts)
+
+
+def _resampled_auroc(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    from pepr import stats
+
+    return stats.macro_auroc(labels, probabilities, counts)
+
+
+RESAMPLED = {
+    "accuracy": _resampled_accuracy,
+    "balanced_accuracy": _resampled_balanced,
+    "auroc": _resampled_auroc,
+}
+"""How each measure of `quantities.RECORDED` follows [n_resamples] from predictions [n, classes] and labels
+[n] whose images are drawn `counts` [n_resamples, n] times each."""
