@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from pepr import stats
 from pepr.analysis import peaks, units
 from pepr.datasets import elpv
-from pepr.verdicts import Rule, Tested, judge
+from pepr.verdicts import Rule
 
 pytestmark = pytest.mark.slow
 WORLDS = 1_500
@@ -76,10 +76,12 @@ def test_the_equivalence_test_keeps_its_level_and_finds_what_is_alike(worlds):
     shifted = differences - differences.mean()
     margin = 3 * shifted.mean(axis=1).std()
 
+    rule = Rule("as_good", margin)
+
     def called_equivalent(by_split):
-        tested = [Tested("a", Rule("as_good", margin), stats.unit_test(by_split, margin=margin))]
-        found = judge(tested)["a"]
-        return found.verdict == "equivalent", found.verdict in ("supported", "equivalent")
+        result = stats.unit_test(by_split, margin=margin)
+        verdict = rule.verdict(result, rule.p_values(result))
+        return verdict == "equivalent", verdict in ("supported", "equivalent")
 
     for true_difference, column in ((margin, 0), (-margin, 1)):
         wrong = [called_equivalent(by_split + true_difference)[column] for by_split in shifted]
