@@ -92,8 +92,8 @@ def accuracy(found):
 
 if __name__ == "__main__":
     arguments = TrainingArguments(
-        output_dir="out", num_train_epochs=4, per_device_train_batch_size=32, report_to=[], use_cpu=True,
-        save_strategy="no", dataloader_num_workers=1,
+        output_dir="out", num_train_epochs=4, learning_rate=1e-3, per_device_train_batch_size=32,
+        report_to=[], use_cpu=True, save_strategy="no", dataloader_num_workers=1,
     )
     trainer = Trainer(
         model=Network(Settings()), args=arguments, train_dataset=Points(slice(3200)),
