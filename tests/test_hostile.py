@@ -33,12 +33,15 @@ def columns_that_must_agree() -> list[str]:
     return [name for name in runs.COLUMNS if not any(part in name for part in OF_THE_MACHINE)]
 
 
-def study(checkout: Path, results: Path, **environment: str) -> pd.DataFrame:
+def study(
+    checkout: Path, results: Path, within: tuple[str, ...] = (), **environment: str
+) -> tuple[pd.DataFrame, str]:
+    """The table of a study, and what it said; its command is an argument of the command `within`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PEPR_", "LC_"))}
     kept |= {name: os.environ[name] for name in ("PEPR_DATA",) if name in os.environ}
     hooks = environment.pop("hooks", "")
     done = subprocess.run(
-        [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", "smoke"],
+        [*within, sys.executable, "-m", "pepr.cli", "reproduce", "--profile", "smoke"],
         cwd=checkout,
         env={
             **kept,
@@ -79,23 +82,42 @@ def half_a_core(folder: Path) -> Path:
     return folder
 
 
+def cannot_write(folder: Path) -> tuple[str, ...]:
+    """What runs a command for which a folder is read-only: its rights, or, since root may do all, a mount."""
+    folder.chmod(0o555)
+    if os.geteuid():
+        return ()
+    readonly = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", readonly, str(folder))
+
+
+def german(folder: Path) -> dict[str, str]:
+    """A locale with decimal commas, made here where the system has the means, since few systems ship it."""
+    names = {"LC_ALL": "de_DE.UTF-8", "LC_NUMERIC": "de_DE.UTF-8"}
+    if shutil.which("localedef") is None:
+        return names
+    folder.mkdir()
+    made = [*("localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8"), str(folder / "de_DE.UTF-8")]
+    subprocess.run(made, check=False, capture_output=True)
+    return {**names, "LOCPATH": str(folder)}
+
+
 @pytest.mark.slow
 def test_everything_at_once_against_a_study_changes_no_result(tmp_path):
     plain, _ = study(CHECKOUT, tmp_path / "plain")
     home = tmp_path / "home"
     home.mkdir()
     (home / ".codecarbon.config").write_text("[codecarbon]\npue = 3\nforce_cpu_power = 500\n")
-    home.chmod(0o555)
     hostile, told = study(
         copy_of_the_checkout(tmp_path / "One Drive" / "my study"),
         tmp_path / "One Drive" / "my results",
+        within=cannot_write(home),
         hooks=str(half_a_core(tmp_path / "hooks")),
         HOME=str(home),
         XDG_CACHE_HOME=str(home / "cache"),
         SLURM_JOB_ID="1",
         CODECARBON_PUE="2",
-        LC_ALL="de_DE.UTF-8",
-        LC_NUMERIC="de_DE.UTF-8",
+        **german(tmp_path / "locales"),
     )
     agree = columns_that_must_agree()
     pd.testing.assert_frame_equal(hostile[agree], plain[agree])

@@ -33,6 +33,8 @@ RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "contended": lambda record: bool(record["contended"]),
 }
 """Which finished runs `reproduce` repeats when it is asked to."""
+SHARED = ("persistence", "input-output", "software-deployment", "sources", "storage-local-copies")
+"""All that Snakemake takes to be shared by the processes of a workflow, but its cache of remote sources."""
 MEDICAL = "medical"
 """The profile of medical images, which `pocket` points to."""
 
@@ -216,8 +218,12 @@ def _snakemake(
     }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
-        # On this machine a core is a place for one run.
-        *(("--cores", str(placement.runs)) if here else ("--workflow-profile", str(placement))),
+        # On this machine a core is a place for one run; a cache in a home that may be read-only is no use.
+        *(
+            ("--cores", str(placement.runs), "--shared-fs-usage", *SHARED)
+            if here
+            else ("--workflow-profile", str(placement))
+        ),
         # The runs have an order, and solving for a better one takes seconds before each run of a large grid.
         *("--scheduler", "greedy", "--keep-going"),
         # Here each run tells of itself; on a cluster Snakemake says how many are done.
