@@ -11,6 +11,7 @@ from pepr import audit, files, runs
 from pepr.audit import gates
 from pepr.audit.finding import NOTE
 from pepr.errors import InputError
+from pepr.models.space import BASELINES
 from pepr.runs.columns import Record
 from pepr.runs.results import Results
 from pepr.runs.spec import RunSpec
@@ -104,7 +105,8 @@ def _schema_flaws(results: Results, records: list[Record]) -> Iterator[Flaw]:
             environment = record.get("environment") or {}
             missing = [name for name in ("packages", "python", "platform") if not environment.get(name)]
             missing += ["data_sha256"] if not record.get("data_sha256") else []
-            missing += ["weights_sha256"] if record["pretrained"] and not record.get("weights_sha256") else []
+            starts_from_weights = record["pretrained"] and record["model"] not in BASELINES
+            missing += ["weights_sha256"] if starts_from_weights and not record.get("weights_sha256") else []
             for name in missing:
                 yield Flaw("provenance", record["run_id"], name, "empty")
 

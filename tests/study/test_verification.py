@@ -253,11 +253,19 @@ def test_any_number_of_the_analysis_that_is_altered_is_found(analysed, monkeypat
         path.write_text(sound)
 
 
+def with_another_accuracy(path):
+    """Change the accuracy of the first run in a table, and nothing else."""
+    accuracy = RECORDS[0]["test_accuracy"]
+    text = path.read_text()
+    assert text.index(f",{accuracy!r},") > text.index(RUN)
+    path.write_text(text.replace(f",{accuracy!r},", f",{accuracy / 2!r},", 1))
+
+
 def test_the_command_has_the_designs_exit_statuses(store):
     status, out, _ = call("verify", str(store.folder))
     assert status == 0 and "Every number holds" in out
     path = store.folder / "results.csv"
-    path.write_text(path.read_text().replace(",0.7733333333333333,", ",0.8733333333333333,", 1))
+    with_another_accuracy(path)
     status, out, _ = call("verify", str(store.folder), "--json")
     (found,) = json.loads(out)["mismatches"]
     assert status == 1 and (found["file"], found["row"], found["column"]) == (
@@ -384,7 +392,7 @@ def test_an_altered_number_and_a_foreign_profile_are_refused(store, tmp_path):
     store.folder.rename(tmp_path / "mine")
     assert [flaw.check for flaw in submission.flaws(str(tmp_path / "mine"))] == ["profile"]
     path = tmp_path / "mine" / "results.csv"
-    path.write_text(path.read_text().replace(",0.7733333333333333,", ",0.8733333333333333,", 1))
+    with_another_accuracy(path)
     assert "verify" in {flaw.check for flaw in submission.flaws(str(tmp_path / "mine"))}
 
 
