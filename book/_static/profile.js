@@ -6,7 +6,7 @@ const models = study.models.map((one) => ({ ...one }));
 const WIDE = 640, HIGH = 400, LEFT = 58, RIGHT = 16, TOP = 14, BOTTOM = 52;
 const bounds = (list) => list.map((one) => one.resource);
 const FARTHEST = Math.ceil((1.5 * Math.max(...bounds(original))) / 10) * 10;
-let chosen = models.indexOf(models.reduce((a, b) => (a.performance > b.performance ? a : b)));
+let chosen = models.indexOf(models.reduce((a, b) => (a.performance > b.performance ? a : b), models[0]));
 
 const x = (resource) => LEFT + (resource / FARTHEST) * (WIDE - LEFT - RIGHT);
 const y = (performance) => TOP + (1 - performance) * (HIGH - TOP - BOTTOM);
@@ -40,7 +40,7 @@ function build(root) {
       <button type="button">Put everything back</button>
       <p class="lab-said" role="status"></p>
     </div>
-    <table class="lab-ranks unsorted table"><caption>All models, best first</caption>
+    <table class="lab-ranks unsorted table"><caption>${models.length} of ${study.asked} models, best first</caption>
       <thead><tr><th scope="col">Rank</th><th scope="col">Model</th><th scope="col">PePR</th><th scope="col">Moved</th></tr></thead>
       <tbody></tbody></table>`;
   const select = root.querySelector("select");
@@ -138,4 +138,6 @@ function build(root) {
   draw();
 }
 
-build(document.getElementById("pepr-lab"));
+const lab = document.getElementById("pepr-lab");
+if (models.length) build(lab);
+else lab.innerHTML = `<p>Too few of the ${study.asked} models of this study can be ranked: there is nothing to move.</p>`;

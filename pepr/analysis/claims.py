@@ -21,7 +21,7 @@ from pepr.analysis import measures, units
 from pepr.analysis.order import order
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.resampling import N_RESAMPLES, Resampled
-from pepr.analysis.scores import SET, earned, model_means, primary_resource, with_sets
+from pepr.analysis.scores import SET, earned, model_means, on_shared_splits, primary_resource, with_sets
 from pepr.display.words import measure_words
 from pepr.models.space import BASELINES, model_space
 from pepr.quantities import RESOURCES
@@ -287,7 +287,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
 
 def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
     """Claims over the models of the largest from-scratch set, or else of the largest set."""
-    means = model_means(rows)
+    means = model_means(on_shared_splits(rows))
     means = means[means["status"] == "ok"]
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
     sizes = (scratch if len(scratch) else means).groupby(SET).size()
@@ -334,7 +334,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
                 derived,
             )
         )
-    return found
+    return [one for one in found if np.isfinite(one.result.effect)]
 
 
 def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:

@@ -14,7 +14,16 @@ import pandas as pd
 
 from pepr import composites
 from pepr.analysis import measures
-from pepr.analysis.scores import SET, as_array, model_means, of_set, primary_resource, with_sets
+from pepr.analysis.ranked import enough
+from pepr.analysis.scores import (
+    SET,
+    as_array,
+    model_means,
+    of_set,
+    on_shared_splits,
+    primary_resource,
+    with_sets,
+)
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import measure_words, performance, wh
 from pepr.models import atlas
@@ -75,12 +84,17 @@ def macs_of(model: str, image_sizes: Sequence[int]) -> float:
 
 
 def sets_of_study(table: pd.DataFrame, measure: str = "auroc") -> list[ComparedSet]:
-    """The sets of a results table that have energies: of each setting the one with most models."""
-    table, above = with_sets(table), ABOVE_CHANCE[measure]
+    """The sets of a results table that have energies for enough of their models (see `ranked.enough`).
+
+    Of each setting the one with most, compared on the splits that all of them have.
+    """
+    table, above = on_shared_splits(with_sets(table)), ABOVE_CHANCE[measure]
     means = model_means(table)
-    means = means[means["E"].notna() & means[measure].notna()]
     found: dict[str, ComparedSet] = {}
-    for key, group in means.groupby(SET, dropna=False):
+    for key, asked in means.groupby(SET, dropna=False):
+        group = asked[asked["E"].notna() & asked[measure].notna()]
+        if not enough(len(group), len(asked)):
+            continue
         known = dict(zip(SET, key, strict=True))
         name = str(known["setting"])
         if len(group) < max(FEWEST, len(found[name].models) + 1 if name in found else 0):

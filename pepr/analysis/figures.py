@@ -1,8 +1,9 @@
 """Every figure of the study: tables in, matplotlib figures out.
 
 What is measured has filled markers and solid lines or bars; what is estimated has hollow markers, dashed
-lines or hatched bars, and a legend that says so. Colours are those of Okabe and Ito, told apart by marker or
-line style as well, so that figures can be read in greyscale.
+lines or hatched bars, and a legend that says so. What shared the processor has a stroke through its marker, a
+cross where that keeps it from being ranked; what failed is named in the legend (`display.marks`). Colours are
+those of Okabe and Ito, told apart by marker or line style as well, so that figures can be read in greyscale.
 
 A figure of scores is of one set. Where a setting has several, on several machines for example, it is the one
 with most models that were scored.
@@ -21,8 +22,11 @@ from matplotlib.lines import Line2D
 from sklearn.isotonic import isotonic_regression
 
 from pepr.analysis import measures
+from pepr.analysis.leaders import leader
+from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, earned, of_set
 from pepr.display.curve import PeakMark, draw_curve
+from pepr.display.marks import failed_entries, shared_marks, too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
@@ -42,10 +46,11 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     """Size of each model against what its training needs, on two log axes, on the most data that was used.
 
     `scores` is a table of `analysis.pepr_table`: one point a model and setting, shape and colour by
-    pretraining, hollow where the resource is an estimate, crossed out where the run shared the CPU.
+    pretraining, hollow where the resource is an estimate, marked where a run shared the CPU.
     """
     theme()
     rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
+    failed = failed_entries(rows.loc[rows["status"] == "failed", "model"])
     rows = rows.dropna(subset=["resource_value", "num_params"])
     rows = rows[rows["train_fraction"] == rows["train_fraction"].max()]
     label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
@@ -53,16 +58,14 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
     for start, group in rows.groupby(_starts(rows)):
         _points(axes, x[group.index], y[group.index], group["kind"], start)
-    crossed = rows["contended"].astype(bool)
-    axes.plot(x[crossed], y[crossed], "x", color=PALETTE["black"], markersize=10, zorder=4)
+    shared = shared_marks(axes, x, y, rows["contended"], rows["shared"])
     axes.set(xlabel="Parameters (millions)", ylabel=label)
     if rows.empty:
         return figure
     for which in ("x", "y"):
         log_axis(axes, which)
     axes.margins(0.07)
-    extra = [legend_entry("x", PALETTE["black"], "shared the CPU: not ranked")] if crossed.any() else []
-    legend_below(figure, _style_handles(rows) + extra)
+    legend_below(figure, [*_style_handles(rows), *shared, *failed])
     named = _worth_naming(rows)
     _side_labels(axes, x[named.index], y[named.index], named["model"])
     return figure
@@ -74,10 +77,11 @@ def performance_vs_resource(
     """Performance against a resource in one setting, with 95% intervals and lines of equal PePR.
 
     `scores` from `analysis.pepr_table`, `intervals` from `analysis.performance_intervals`. `measure` is any
-    of `quantities.MEASURES`.
+    of `quantities.MEASURES`. The best score has a ring where `leaders.leader` names one.
     """
     theme()
-    rows = _rows(scores, setting, resource, measure).dropna(subset=["resource_value", "performance"])
+    asked = _rows(scores, setting, resource, measure)
+    rows = asked.dropna(subset=["resource_value", "performance"])
     bars = of_set(intervals[intervals["measure"] == measure], rows)
     bars = bars.set_index("model").reindex(rows["model"])
     label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
@@ -95,16 +99,13 @@ def performance_vs_resource(
     )
     for start, group in rows.groupby(_starts(rows)):
         _points(axes, group["resource_value"] * factor, group["performance"], group["kind"], start)
-    best = rows[rows["score"] == rows["score"].max()]
-    axes.plot(
-        best["resource_value"] * factor,
-        best["performance"],
-        "o",
-        mfc="none",
-        mec=PALETTE["black"],
-        ms=13,
-        mew=1.4,
-    )
+    marks = shared_marks(axes, x, y, rows["contended"], rows["shared"])
+    found = leader(asked, "score")
+    if found:
+        best = rows[rows["model"].isin(found.models)]
+        ring = {"mfc": "none", "mec": PALETTE["black"], "ms": 13, "mew": 1.4}
+        axes.plot(best["resource_value"] * factor, best["performance"], "o", **ring)
+        marks.append(legend_entry("o", PALETTE["black"], "best PePR", hollow=True, size=10))
     ranked = rows.dropna(subset=["score"])["resource_value"] * factor
     axes.set(xlabel=label, ylabel=MEASURES[measure].label)
     axes.set_xlim(*_padded(x, 0.06))
@@ -112,8 +113,9 @@ def performance_vs_resource(
     _pepr_lines(axes, ranked.min(), ranked.max())
     handles = [
         *_style_handles(rows),
-        Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR"),
-        legend_entry("o", PALETTE["black"], "best PePR", hollow=True, size=10),
+        *([Line2D([], [], color=PALETTE["grey"], ls=":", label="equal PePR")] if len(ranked) > 1 else []),
+        *marks,
+        *failed_entries(asked.loc[asked["status"] == "failed", "model"]),
     ]
     legend_below(figure, handles)
     named = _worth_naming(rows)
@@ -133,10 +135,11 @@ def pepr_curve(
 
     `curves` and `peaks` from `analysis.curves` and `analysis.peak_table`. The band is the 95% interval of the
     peak's location when test images and seeds are resampled; a setting without a peak has no band, and one
-    without a run that can be ranked, as when all were contended, no curve.
+    of which too few models can be ranked (see `leaders`), as when all were contended, no curve.
     """
     theme()
-    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"])
+    asked = _rows(scores, setting, resource, measure)
+    rows = asked.dropna(subset=["score"])
     curve, peak = (of_set(_chosen(table, setting, resource, measure), rows) for table in (curves, peaks))
     estimated = bool((rows["kind"] == "estimated").any())
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
@@ -145,9 +148,8 @@ def pepr_curve(
         ylabel=MEASURES[measure].label,
         xlim=(-0.02, 1.02),
     )
-    if not len(curve):
-        words = "No run of this setting can be ranked\nby this resource."
-        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+    if not enough(len(rows), len(asked)):
+        too_few(axes, len(rows), len(asked))
         return figure
     mark = None
     if len(peak):
@@ -155,7 +157,10 @@ def pepr_curve(
         place = (at["location_norm"], at["performance"], at["location_norm_low"], at["location_norm_high"])
         mark = PeakMark(at["model"], *place)
     points = (rows["resource_norm"], earned(rows["performance"]))
-    draw_curve(figure, axes, points, (curve["resource_norm"], curve["best_performance"]), mark, estimated)
+    marks = shared_marks(axes, *points, rows["contended"], rows["shared"])
+    marks += failed_entries(asked.loc[asked["status"] == "failed", "model"])
+    steps = (curve["resource_norm"], curve["best_performance"])
+    draw_curve(figure, axes, points, steps, mark, estimated, marks)
     if estimated:
         axes.set_title("the resource is an estimate", fontsize=10, style="italic")
     return figure
@@ -214,10 +219,21 @@ def rank_comparison(
     `analysis.pepr_table`.
     """
     theme()
-    rows = _rows(scores, setting, resource, measure).dropna(subset=["score"]).copy()
+    asked = _rows(scores, setting, resource, measure)
+    rows = asked.dropna(subset=["score"]).copy()
+    if not enough(len(rows), len(asked)):
+        figure, axes = plt.subplots(figsize=(WIDTH_IN, 1.6))
+        axes.set_axis_off()
+        too_few(axes, len(rows), len(asked))
+        return figure
     for column, by in (("left", "score"), ("right", "score_frozen")):
         rows[column] = rows[by].rank(ascending=False, method="first")
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.32 * len(rows) + 1.4))
+    marks = []
+    for side, column in enumerate(("left", "right")):
+        at = np.full(len(rows), float(side))
+        marks = shared_marks(axes, at, rows[column], rows["contended"], rows["shared"])
+    marks += failed_entries(asked.loc[asked["status"] == "failed", "model"])
     for _, row in rows.iterrows():
         moved = row["rank"] != row["rank_frozen"]
         colour = PALETTE["vermillion"] if moved else PALETTE["grey"]
@@ -243,7 +259,7 @@ def rank_comparison(
         legend_entry("o", PALETTE["vermillion"], "changes rank", line="-"),
         legend_entry("o", PALETTE["grey"], "keeps its rank", line="-"),
     ]
-    legend_below(figure, handles)
+    legend_below(figure, [*handles, *marks])
     return figure
 
 

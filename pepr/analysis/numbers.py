@@ -10,14 +10,18 @@ import pandas as pd
 
 from pepr import grids as pepr_grids, quantities
 from pepr.analysis import carbon, claims as run_claims, energy, order as claim_order
+from pepr.analysis.leader_numbers import leader_numbers
 from pepr.analysis.peaks import PeakLocation
-from pepr.analysis.scores import model_means, primary_resource
+from pepr.analysis.ranked import as_ranked
+from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
 from pepr.audit import gates
 from pepr.display.numbers import UNKNOWN, Number, Numbers, number
 from pepr.display.words import (
     ORIGINS,
     amount,
+    between,
     count,
+    counted,
     difference,
     difference_points,
     grams,
@@ -89,16 +93,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         "power_lowest": number(energies["power_w"].min(), watts(energies["power_w"].min()), estimated),
         "power_highest": number(energies["power_w"].max(), watts(energies["power_w"].max()), estimated),
     }
-    for name, row in (
-        ("cheapest", _extreme(energies, "training_wh", min)),
-        ("dearest", _extreme(energies, "training_wh", max)),
-    ):
-        out |= {
-            f"{name}_run_model": number(row["model"], row["model"]),
-            f"{name}_run_setting": number(row["setting"], row["setting"]),
-            f"{name}_run_energy": number(row["training_wh"], wh(row["training_wh"]), bool(row["estimated"])),
-            f"{name}_run_time": number(row["train_time_s"], seconds(row["train_time_s"])),
-        }
+    out |= _extreme_runs(table, energies)
     for component in quantities.COMPONENTS:
         share = energies[f"{component}_wh"].sum() / energies["training_wh"].sum()
         how = energies[f"{component}_how"].dropna().unique()
@@ -107,11 +102,33 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         )
         text = ", ".join(sorted(how)).replace("_", " ") or "not metered"
         out[f"how_{component}"] = number(text, text)
-    full = energies[energies["n_train"] == energies["n_train"].max()]
-    median = float(full["inferences_to_outweigh_training"].median())
-    out["break_even_inferences"] = number(median, count(median), estimated)
+    most = table["train_fraction"] == table["train_fraction"].max()
+    full = energies[energies["run_id"].isin(table.loc[most, "run_id"])]
+    even = full["inferences_to_outweigh_training"].dropna()
+    out["break_even_inferences"] = number(even.median(), count(even.median()), estimated)
+    out["break_even_runs"] = number(len(even), counted(len(even), "run"))
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
     return out | grids | water_numbers(table) | _target_numbers(records, estimated)
+
+
+def _extreme_runs(table: pd.DataFrame, energies: pd.DataFrame) -> Numbers:
+    """The cheapest and the dearest training run, where two or more have an energy of their own alone."""
+    sound = as_ranked(table).query("not energy_spoiled")["run_id"]
+    alone = energies[energies["run_id"].isin(sound)].dropna(subset=["training_wh"])
+    if len(alone) < 2 or 2 * len(alone) < len(networks_only(table)):
+        return {}
+    out = {"extreme_of": number(len(alone), counted(len(alone), "run"))}
+    for name, row in (
+        ("cheapest", _extreme(alone, "training_wh", min)),
+        ("dearest", _extreme(alone, "training_wh", max)),
+    ):
+        out |= {
+            f"{name}_run_model": number(row["model"], row["model"]),
+            f"{name}_run_setting": number(row["setting"], row["setting"]),
+            f"{name}_run_energy": number(row["training_wh"], wh(row["training_wh"]), bool(row["estimated"])),
+            f"{name}_run_time": number(row["train_time_s"], seconds(row["train_time_s"])),
+        }
+    return out
 
 
 def pepr_numbers(
@@ -120,13 +137,12 @@ def pepr_numbers(
     peaks: list[PeakLocation],
     claims: list[Entry],
     rank_changes: pd.DataFrame,
+    standings: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
-    out = _run_numbers(results) | _baseline_numbers(results)
-    out |= _repeated_numbers(results, scores) | _claim_numbers(claims)
-    for cell in ("scratch", "pretrained"):
-        out |= _best_numbers(scores, peaks, rank_changes, cell, primary_resource(results.table))
-    return out | _gap_numbers(results)
+    out = _run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
+    letter = primary_resource(results.table)
+    return out | leader_numbers(scores, peaks, standings, rank_changes, letter) | _gap_numbers(results)
 
 
 def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:
@@ -197,14 +213,14 @@ def _run_numbers(results: Results) -> Numbers:
     done = table[table["status"] == "ok"]
     failed = table[table["status"] == "failed"]
     letter = primary_resource(table)
-    networks = networks_only(done)
+    networks, asked = networks_only(done), table[~table["model"].isin(BASELINES)]
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
     whole = networks[networks["train_fraction"] == 1.0]
-    tenth = done[done["train_fraction"] == 0.1]
+    tenth = networks[networks["train_fraction"] == 0.1]
     contended = int(table["contended"].fillna(False).sum())
     constant = int(table["constant_predictor"].fillna(False).sum())
     names = ", ".join(sorted(failed["model"].unique())) or "none"
-    majority = float(done["test_majority_rate"].median())
+    majority = between(done["test_majority_rate"], percent)
     out = {
         "origin": number(results.origin, ORIGINS[results.origin]),
         "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
@@ -213,10 +229,23 @@ def _run_numbers(results: Results) -> Numbers:
         "withdrawn": number(len(withdrawn(done)) or None, withdrawn(done).strip() or UNKNOWN),
         "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}", f"PePR-{letter}"),
-        "majority_rate": number(majority, percent(majority)),
+        "majority_rate": number(None, majority),
+        **{
+            name: number(None, between(column, count))
+            for name, column in (
+                ("n_train", whole["n_train"]),
+                ("n_train_tenth", tenth["n_train"]),
+                ("n_val", done["n_val"]),
+                ("n_test", done["n_test"]),
+                ("epochs", networks["epochs"]),
+                ("image_size", done["image_size"]),
+            )
+        },
         **_order_numbers(),
     }
-    for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) else ():
+    setting = main_setting(table) or main_setting(table, pretrained=True)
+    out["main_setting"] = number(setting, setting or UNKNOWN)
+    for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) > 1 else ():
         row = sizes.iloc[position]
         out[f"{name}_model"] = number(row["model"], row["model"])
         out[f"{name}_model_params"] = number(int(row["num_params"]), millions(row["num_params"]))
@@ -228,16 +257,14 @@ def _run_numbers(results: Results) -> Numbers:
         "runs_constant": constant,
         "runs_not_learned": int((gates.gates(table)["gate"] == gates.DID_LEARN).sum()),
         "models": networks["model"].nunique(),
+        "models_asked": asked["model"].nunique(),
+        "settings_asked": table["setting"].nunique(),
+        "runs_without_energy": int(done["energy_kwh"].isna().sum()),
         "baselines": done.loc[done["model"].isin(BASELINES), "model"].nunique(),
         "models_scratch": whole[~whole["pretrained"].astype(bool)]["model"].nunique(),
         "models_pretrained": whole[whole["pretrained"].astype(bool)]["model"].nunique(),
         "settings": done["setting"].nunique(),
-        "n_train": whole["n_train"].max() if len(whole) else None,
-        "n_train_tenth": tenth["n_train"].max() if len(tenth) else None,
-        "n_val": done["n_val"].max(),
-        "n_test": done["n_test"].max(),
-        "epochs": networks["epochs"].max(),
-        "image_size": done["image_size"].max(),
+        "splits": done.groupby(["dataset", "split"], dropna=False).ngroups,
     }
     return out | {name: _count(value) for name, value in counts.items()}
 
@@ -254,51 +281,28 @@ def _order_numbers() -> Numbers:
     }
 
 
-def _baseline_numbers(results: Results) -> Numbers:
-    """How networks from scratch on all data stand to the best baseline beside them, by mean AUROC."""
-    done = results.table.query("status == 'ok' and train_fraction == 1 and not pretrained")
-    means = done.groupby("model")["test_auroc"].mean()
-    ours, networks = means[means.index.isin(BASELINES)], means[~means.index.isin(BASELINES)]
-    if ours.empty or networks.empty:
-        return {}
-    best = str(ours.idxmax())
-    below = int((networks < ours.max()).sum())
-    return {
-        "baseline_best": number(best, BASELINES[best]),
-        "baseline_best_auroc": number(ours.max(), performance(ours.max(), "auroc")),
-        "baseline_file_order_auroc": number(
-            ours.get("file_order", np.nan), performance(ours.get("file_order", np.nan), "auroc")
-        ),
-        "networks_below_baseline": _count(below),
-        "networks_beside_baseline": _count(len(networks)),
-    }
-
-
-def _repeated_numbers(results: Results, scores: pd.DataFrame) -> Numbers:
-    """The model with several seeds in each of the four settings; its PePR is over the pooled range."""
+def _repeated_numbers(results: Results) -> Numbers:
+    """The model with most seeds in the four settings: its means over them, in each."""
     done = results.table.query("status == 'ok'")
     model = run_claims.repeated_model(done)
     if model is None:
-        return {"repeated_model": number(None, "none"), "repeated_seeds": number(0, "0")}
-    means, letter = model_means(done[done["model"] == model]), primary_resource(results.table)
+        return {"repeated_model": number(None, UNKNOWN), "repeated_seeds": number(0, counted(0, "seed"))}
+    runs = done[done["model"] == model]
+    seeds = runs.groupby("setting")["seed"].nunique()
     out = {
         "repeated_model": number(model, model),
-        "repeated_seeds": _count(done[done["model"] == model]["seed"].nunique()),
+        "repeated_seeds": number(
+            int(seeds.max()),
+            f"{between(seeds, count)} seeds" if seeds.max() > 1 else counted(1, "seed"),
+        ),
+        "repeated_settings": number(len(seeds), counted(len(seeds), "setting")),
     }
+    means = model_means(runs)
     for cell, (pretrained, fraction) in run_claims.CELLS.items():
         rows = means[(means["pretrained"].astype(bool) == pretrained) & (means["train_fraction"] == fraction)]
         for measure in MEASURES:
             value = float(rows[measure].mean()) if len(rows) else np.nan
             out[f"repeated_{cell}_{measure}"] = number(value, performance(value, measure))
-        scored = scores[
-            (scores["model"] == model)
-            & (scores["pretrained"].astype(bool) == pretrained)
-            & (scores["train_fraction"] == fraction)
-            & (scores["resource"] == letter)
-            & (scores["measure"] == "auroc")
-        ]
-        value = float(scored["score_frozen"].mean()) if len(scored) else np.nan
-        out[f"repeated_{cell}_pepr"] = number(value, performance(value, "auroc"))
     return out
 
 
@@ -329,8 +333,9 @@ def claims_table(claims: list[Entry]) -> str:
 def _claim_numbers(claims: list[Entry]) -> Numbers:
     primary = [claim for claim in claims if claim["role"] == PRIMARY]
     out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
-    if claims:
-        out["claims_table"] = number(None, claims_table(claims))
+    if not claims:
+        return out
+    out["claims_table"] = number(None, claims_table(claims))
     for verdict in ("supported", "equivalent", "not_supported", "undecided"):
         for kind, some in (("", claims), ("_primary", primary)):
             out[f"claims{kind}_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in some))
@@ -351,67 +356,11 @@ def _claim_numbers(claims: list[Entry]) -> Numbers:
     return out
 
 
-def _best_numbers(
-    scores: pd.DataFrame, peaks: list[PeakLocation], rank_changes: pd.DataFrame, cell: str, letter: str
-) -> Numbers:
-    """The best models of the largest full-data set, from scratch or pretrained."""
-    pretrained, fraction = run_claims.CELLS[f"{cell}_full"]
-    chosen = scores[
-        (scores["pretrained"].astype(bool) == pretrained)
-        & (scores["train_fraction"] == fraction)
-        & scores["performance"].notna()  # failed runs are in the table too
-    ]
-    if chosen.empty:
-        return {}
-    setting = chosen.groupby("setting")["model"].nunique().idxmax()
-    chosen = chosen[chosen["setting"] == setting]
-    out: Numbers = {f"{cell}_setting": number(setting, setting)}
-    for measure in MEASURES:
-        rows = chosen[(chosen["measure"] == measure) & (chosen["resource"] == letter)]
-        best = _extreme(rows, "performance", max)
-        out[f"{cell}_best_{measure}"] = number(best["performance"], performance(best["performance"], measure))
-        out[f"{cell}_best_{measure}_model"] = number(best["model"], best["model"])
-        for resource in RESOURCES:
-            rows = chosen[(chosen["measure"] == measure) & (chosen["resource"] == resource)]
-            rows = rows.dropna(subset=["score"])
-            if len(rows):
-                best, key = _extreme(rows, "score", max), f"{cell}_best_pepr_{resource.lower()}_{measure}"
-                out[key] = number(best["score"], f"{best['score']:.3f}", best["kind"] == "estimated")
-                out[f"{key}_model"] = number(best["model"], best["model"])
-    for peak in peaks:
-        if peak.key[1] == setting and peak.resource == letter:
-            out |= _peak_numbers(peak, f"{cell}_peak_{peak.measure}")
-    changes = rank_changes[(rank_changes["setting"] == setting) & (rank_changes["resource"] == letter)]
-    for _, row in changes.iterrows():
-        out[f"{cell}_ranks_differ_{row['measure']}"] = _count(row["n_ranks_differ"])
-        out[f"{cell}_ranked_{row['measure']}"] = _count(row["n_models"])
-    return out
-
-
-def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
-    likely = sum(probability > 0.05 for probability in peak.probabilities.values())
-    out = {
-        f"{key}_model": number(peak.model, peak.model),
-        f"{key}_probability": number(peak.probabilities[peak.model], percent(peak.probabilities[peak.model])),
-        f"{key}_candidates": _count(likely),
-        f"{key}_units": _count(peak.n_units),
-        f"{key}_over": number(None, peak.over),
-    }
-    for name in ("estimate", "low", "high"):
-        suffix = "" if name == "estimate" else f"_{name}"
-        location, norm = getattr(peak.location, name), getattr(peak.location_norm, name)
-        score = getattr(peak.score, name)
-        out[f"{key}_location{suffix}"] = number(location, amount(peak.resource, location))
-        out[f"{key}_location_norm{suffix}"] = number(norm, f"{norm:.2f}")
-        out[f"{key}_score{suffix}"] = number(score, f"{score:.3f}")
-    return out
-
-
 def _gap_numbers(results: Results) -> Numbers:
     table = results.table
-    means = model_means(table[table["status"] == "ok"])
+    networks = table[(table["status"] == "ok") & ~table["model"].isin(BASELINES)]
+    means = model_means(on_shared_splits(with_sets(networks)))
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
-    scratch = scratch[~scratch["model"].isin(BASELINES)]
     if scratch.empty:
         return {}
     scratch = scratch[scratch["setting"] == scratch.groupby("setting").size().idxmax()]

@@ -9,9 +9,9 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import measures as run_measures, units
-from pepr.analysis.ranked import as_ranked, resource_errors, spoiled
+from pepr.analysis.ranked import as_ranked, enough, resource_errors, spoiled
 from pepr.analysis.resampling import N_RESAMPLES, Resampled
-from pepr.analysis.scores import SET, as_array, earned, model_means, with_sets
+from pepr.analysis.scores import SET, as_array, earned, model_means, on_shared_splits, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, pepr_peak
@@ -94,8 +94,11 @@ class PeakLocation:
 
 
 def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """Each model's mean performance in each set with its 95% interval, `n_units` and what it is `over`."""
-    table = with_sets(results.table)
+    """Each model's mean performance in each set with its 95% interval, `n_units` and what it is `over`.
+
+    On the splits that all models of the set have.
+    """
+    table = on_shared_splits(with_sets(results.table))
     done = table[table["status"] == "ok"]
     rows = []
     for measure, images in Resampled.each(results, tuple(MEASURES), n_resamples, seed):
@@ -132,11 +135,11 @@ def drawn_scores(
     """What the scores of each set could be, for each resource and measure.
 
     Performances move with splits and seeds (or with test images alone, see `units.joint`), those of all
-    models together; each resource moves by its own error. Sets with fewer than two models that can be ranked
-    by a resource are left out.
+    models together; each resource moves by its own error. Sets of which too few models can be ranked by a
+    resource (see `ranked.enough`) are left out.
     """
-    table = as_ranked(with_sets(results.table))
-    means, done = model_means(results.table), table[table["status"] == "ok"]
+    table = as_ranked(on_shared_splits(with_sets(results.table)))
+    means, done = model_means(on_shared_splits(with_sets(results.table))), table[table["status"] == "ok"]
     found = []
     for measure, images in Resampled.each(results, measures, n_resamples, seed):
         values = values_by_run(done, measure)
@@ -145,7 +148,7 @@ def drawn_scores(
             together: dict[tuple[str, ...], units.Joint] = {}
             for letter in resources:
                 ranked = group[group[letter].notna() & group[measure].notna()]
-                if len(ranked) < 2:
+                if not enough(len(ranked), len(group)):
                     continue
                 models = tuple(ranked["model"])
                 if models not in together:

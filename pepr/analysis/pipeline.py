@@ -118,7 +118,9 @@ class Analysis:
         if stage == "03_energy":
             known = numbers.energy_numbers(self.results, self.country)
             return known | wall.numbers(known["bill_total"]["value"], self.wall_ranks)
-        ranked = numbers.pepr_numbers(self.results, self.scores, self.peaks, self.claims, self.rank_changes)
+        ranked = numbers.pepr_numbers(
+            self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
+        )
         ranked |= composites.study_numbers(self.table)
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 

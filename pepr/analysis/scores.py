@@ -15,7 +15,7 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import measures
-from pepr.analysis.ranked import as_ranked, spoiled
+from pepr.analysis.ranked import as_ranked, enough, spoiled
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES, energy_is_estimated, resource_kind
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
@@ -79,6 +79,23 @@ def _with_baselines(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def on_shared_splits(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that compare models on the same images: of each set, those of the splits on which every model
+    that has an `ok` run has one.
+
+    `table` is one of `with_sets`. Failed runs stay, and all rows of a set whose models share no split.
+    """
+    keep = pd.Series(True, index=table.index)
+    splits = table["split"].fillna(-1)
+    for _, group in table.groupby(SET, dropna=False):
+        done = group[group["status"] == "ok"]
+        of_models = [set(splits[rows.index]) for _, rows in done.groupby("model")]
+        shared = set.intersection(*of_models) if of_models else set()
+        if shared:
+            keep[done.index] = splits[done.index].isin(shared)
+    return table[keep]
+
+
 def model_means(table: pd.DataFrame) -> pd.DataFrame:
     """One row a set and model: seeds averaged, failed seeds counted.
 
@@ -138,9 +155,10 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range,
     and `below_chance` a performance above chance that is negative: it is shown, and scored as 0.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
-    anyway. Equal scores share the better rank.
+    anyway. Equal scores share the better rank; a set of which too few have a score (see `ranked.enough`) has
+    none. Models of a set are compared on the splits that all of them have.
     """
-    means = model_means(table)
+    means = model_means(on_shared_splits(with_sets(table)))
     pooled = pooled_ranges(means)
     parts = []
     for key, group in means.groupby(SET, dropna=False):
@@ -154,7 +172,7 @@ def rank_differences(scores: pd.DataFrame) -> pd.DataFrame:
     """How far set-relative and frozen scores rank alike: ranks that differ and Spearman's rho, per set."""
     rows = []
     for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
-        ranked = group.dropna(subset=["score", "score_frozen"])
+        ranked = group.dropna(subset=["score", "score_frozen", "rank"])
         rows.append(
             {
                 **dict(zip([*SET, "resource", "measure"], key, strict=True)),
@@ -271,10 +289,11 @@ def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd
     part["resource_value"] = as_array(group[f"{letter}_shown"])
     part["resource_norm"] = normalise(np.where(np.isnan(performance), np.nan, resource))
     part["score"] = pepr(performance, resource)
-    part["rank"] = part["score"].rank(ascending=False, method="min")
+    ranked = enough(part["score"].notna().sum(), len(part))
+    part["rank"] = part["score"].rank(ascending=False, method="min") if ranked else np.nan
     part["resource_norm_frozen"] = normalise(resource, frozen)
     part["score_frozen"] = pepr(performance, resource, frozen)
-    part["rank_frozen"] = part["score_frozen"].rank(ascending=False, method="min")
+    part["rank_frozen"] = part["score_frozen"].rank(ascending=False, method="min") if ranked else np.nan
     part["below_range"] = below_range(resource, frozen)
     part["below_chance"] = as_array(group[measure]) < 0
     return part

@@ -10,9 +10,11 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import units
+from pepr.analysis.leaders import largest_set
 from pepr.analysis.peaks import values_by_run
+from pepr.analysis.ranked import enough
 from pepr.analysis.resampling import N_RESAMPLES, Resampled
-from pepr.analysis.scores import SET, model_means, with_sets
+from pepr.analysis.scores import SET, model_means, on_shared_splits, with_sets
 from pepr.display.numbers import UNKNOWN, number
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
@@ -68,15 +70,20 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
 
     Means over the runs of every measure, of validation accuracy, sensitivity and specificity; `low` and
     `high`, the 95% interval of `measure` over what `over` says. `probability_best` is how often the model is
-    the best, and `tied` whether the 95% interval of its distance to the best holds zero: both compare models
-    on the `n_units` splits and seeds that all of the set have, over what `compared_over` says.
+    the best, and `tied` whether the 95% interval of its distance to the best holds zero, over what
+    `compared_over` says. All of it is on the `n_units` splits and seeds that all models of the set have.
+    `n_models` counts those that failed too; a set of which too few finished (see `leaders`) has no share and
+    no tie.
     """
-    table = with_sets(results.table)
+    table = on_shared_splits(with_sets(results.table))
     done = table[table["status"] == "ok"]
     values, images = values_by_run(done, measure), Resampled(results, (measure,), n_resamples).of(measure)
     means = model_means(done)
     parts = []
-    for key, group in done.groupby(SET, dropna=False):
+    for key, asked in table.groupby(SET, dropna=False):
+        group = asked[asked["status"] == "ok"]
+        if group.empty:
+            continue
         part = means[(means[SET] == list(key)).all(axis=1)].set_index("model")
         for name, column in MEAN_COLUMNS.items():
             part[name] = group.groupby("model")[column].mean()
@@ -87,12 +94,15 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         together = units.joint(group, values, images, n_resamples)
         drawn = together.draws[list(part.index)].to_numpy()
         behind = drawn[:, [int(np.argmax(part[measure]))]] - drawn
-        part["probability_best"] = stats.probability_best(drawn)
-        part["tied"] = np.percentile(behind, 2.5, axis=0) <= 0
+        part["n_models"], part["probability_best"], part["tied"] = asked["model"].nunique(), np.nan, pd.NA
+        if enough(len(part), asked["model"].nunique()):
+            part["probability_best"] = stats.probability_best(drawn)
+            part["tied"] = np.percentile(behind, 2.5, axis=0) <= 0
+        part["tied"] = part["tied"].astype("boolean")
         part["n_units"], part["compared_over"] = together.n_units, together.over
         parts.append(part.reset_index().sort_values(measure, ascending=False))
     kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
-    sure = ["low", "high", "over", "probability_best", "tied", "n_units", "compared_over"]
+    sure = ["low", "high", "over", "probability_best", "tied", "n_units", "compared_over", "n_models"]
     return pd.concat(parts, ignore_index=True)[[*kept, *sure]]
 
 
@@ -190,14 +200,18 @@ def selection_numbers(
     """
     out = _choice_numbers(chosen[0]) if len(chosen) == 1 else {}
     out["choices_table"] = number(None, choices_table(chosen))
-    for setting, rows in ranked.groupby("setting"):
-        tied = int(rows["tied"].sum())
-        compared = f"Shares and ties are over {compared_over(rows)}."
+    for setting, of_setting in ranked.groupby("setting"):
+        rows = largest_set(of_setting)
+        share = rows["probability_best"].max()
+        if np.isnan(share):
+            few = f"none, since {len(rows)} of {rows['n_models'].iloc[0]} models finished"
+            out[f"standings_{setting}"] = number(None, standings_table(rows))
+            out[f"tied_{setting}"] = number(None, few)
+            continue
+        tied, compared = int(rows["tied"].sum()), f"Shares and ties are over {compared_over(rows)}."
         out[f"standings_{setting}"] = number(None, f"{standings_table(rows)}\n\n{compared}")
-        out[f"tied_{setting}"] = number(tied, str(tied))
-        out[f"best_share_{setting}"] = number(
-            float(rows["probability_best"].max()), f"{100 * rows['probability_best'].max():.0f}%"
-        )
+        out[f"tied_{setting}"] = number(tied, f"{tied} of {len(rows)} models")
+        out[f"best_share_{setting}"] = number(float(share), f"{100 * share:.0f}%")
     for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
         key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
         out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
@@ -266,12 +280,12 @@ def _choice_numbers(chosen: Choice) -> dict[str, dict]:
 
 
 def standings_table(rows: pd.DataFrame) -> str:
-    """One set of `standings` as a Markdown table, best first."""
-    lines = [
-        "| Model | Runs | AUROC | 95% interval | Interval over | Share as best | Tied with the best "
-        "| Accuracy | Sensitivity | Specificity |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    """One set of `standings` as a Markdown table, best first; shares and ties only where there are some."""
+    compared = bool(rows["probability_best"].notna().all())
+    columns = ["Model", "Runs", "AUROC", "95% interval", "Interval over"]
+    columns += ["Share as best", "Tied with the best"] if compared else []
+    columns += ["Accuracy", "Sensitivity", "Specificity"]
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * len(columns))} |"]
     for _, row in rows.iterrows():
         shares = [
             f"{100 * row[name]:.1f}%" if pd.notna(row[name]) else "-"
@@ -283,8 +297,7 @@ def standings_table(rows: pd.DataFrame) -> str:
             f"{row['auroc']:.3f}",
             f"{row['low']:.3f}\u00a0to\u00a0{row['high']:.3f}",
             row["over"],
-            f"{100 * row['probability_best']:.0f}%",
-            "yes" if row["tied"] else "no",
+            *([f"{100 * row['probability_best']:.0f}%", "yes" if row["tied"] else "no"] if compared else []),
             *shares,
         ]
         lines.append(f"| {' | '.join(cells)} |")

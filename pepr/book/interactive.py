@@ -6,22 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pepr.analysis.scores import main_setting, model_means, primary_resource
+from pepr.analysis.ranked import enough
+from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
 from pepr.grids import grid_intensities
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
 
 
 def profile_models(results: Results) -> dict[str, Any]:
-    """AUROC and primary resource of the models of a profile's main setting, in the unit that is named."""
+    """AUROC and primary resource of the models of a profile's main setting, in the unit that is named; none
+    where too few of them can be ranked."""
     table = results.table
     setting = main_setting(table) or main_setting(table, pretrained=True)
     letter = primary_resource(table)
     resource = RESOURCES[letter]
-    means = model_means(table)
-    rows = means[means["setting"] == setting].dropna(subset=["auroc", letter])
+    means = model_means(on_shared_splits(with_sets(table)))
+    asked = means[means["setting"] == setting]
+    rows = asked.dropna(subset=["auroc", letter])
+    rows = rows if enough(len(rows), len(asked)) else rows.iloc[:0]
     return {
         "profile": results.profile,
+        "asked": len(asked),
         "setting": setting,
         "measure": "AUROC",
         "chance": 0.5,
@@ -56,7 +61,7 @@ def energies(numbers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dic
         if not found or found["value"] is None:
             continue
         theirs = namespace == "published"
-        what = "All runs of the paper" if theirs else f"The study {namespace}"
+        what = "All runs of the paper (their PUE in it)" if theirs else f"The study {namespace}"
         kwh = found["value"] / (1 if theirs else 1000)
         nature = " (estimated)" if found["estimate"] else ""
         bills.append({"what": what, "kwh": kwh, "text": found["text"] + nature})

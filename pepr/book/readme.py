@@ -58,6 +58,9 @@ def readme_block(results: Results) -> str:
     return README_RESULTS.format_map(
         {
             **text,
+            "from_scratch": FROM_SCRATCH.format_map(text)
+            if "scratch_peak_auroc_model" in text
+            else text["scratch_standing"],
             "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
             "verdict": text[f"{claim}_verdict"],
             "effect": text[f"{claim}_effect"],
@@ -75,9 +78,16 @@ def readme_block(results: Results) -> str:
     )
 
 
+FROM_SCRATCH = """of {scratch_best_auroc_of}, {scratch_best_auroc_model}, {scratch_best_auroc_kind}, has
+  the highest AUROC ({scratch_best_auroc}). {scratch_baseline_words}
+  {scratch_above_chance} are above a coin's with their whole interval.
+  The highest {primary_score} has {scratch_peak_auroc_model}, {scratch_peak_auroc_kind}:
+  {scratch_peak_auroc_score}
+  (95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high})."""
 README_RESULTS = """## What it takes, and what it found
 
-The shipped reference is a real run of `pocket`: {runs} runs of {models} models, {runs_failed} failed,
+The shipped reference is a real run of `pocket`: {runs} runs of {models} networks and {baselines} baselines,
+{runs_failed} failed,
 made on {hardware} with {software}.
 
 {withdrawn}- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
@@ -88,9 +98,7 @@ made on {hardware} with {software}.
   {repeated_model}, for one, has a test accuracy of {repeated_pretrained_full_accuracy} pretrained and
   {repeated_scratch_full_accuracy} from scratch; always giving the more common answer is right in
   {majority_rate} of the cases.
-- **From scratch**: {scratch_best_auroc_model} had the highest AUROC ({scratch_best_auroc}),
-  {scratch_peak_auroc_model} the highest {primary_score} ({scratch_peak_auroc_score},
-  95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high}).
+- **From scratch**: {from_scratch}
 - **Claims**: {claims_primary} primary ones, one a question, named on {claims_dated} before the runs:
   {claims_primary_supported} supported, {claims_primary_equivalent} equivalent,
   {claims_primary_not_supported} not supported, {claims_primary_undecided} undecided.

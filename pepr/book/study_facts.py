@@ -151,11 +151,21 @@ def machines_table(profile: str) -> str:
     ]
     for row in rows.to_dict("records"):
         agreement = "too few models" if row["spearman"] != row["spearman"] else f"{row['spearman']:.2f}"
-        lines.append(
-            f"| {escaped(row['hardware'])} | {row['origin']} | {row['runs']} | {row['median_time_s']:.3g} s "
-            f"| {row['times_as_long']:.2f} times | {agreement} | {_same_accuracy(row)} |"
-        )
+        cells = [
+            escaped(row["hardware"]),
+            row["origin"],
+            str(row["runs"]),
+            _known(row["median_time_s"], "{:.3g} s", "no run can be ranked"),
+            _known(row["times_as_long"], "{:.2f} times", "not comparable"),
+            agreement,
+            _same_accuracy(row),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _known(value: float, words: str, without: str) -> str:
+    return words.format(value) if value == value else without
 
 
 def _same_accuracy(row: Mapping[str, Any]) -> str:

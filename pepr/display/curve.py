@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,12 @@ def draw_curve(
     curve: tuple[ArrayLike, ArrayLike],
     peak: PeakMark | None,
     estimated: bool = False,
+    marks: Sequence[Line2D] = (),
 ) -> None:
     """Draw models (`points`: normalised resource, performance), the best within a budget, and its score.
 
     `curve` are the normalised resources at which the best performance rises, and that performance. Lines are
-    dashed where the resource is an estimate.
+    dashed where the resource is an estimate. `marks` are the legend's entries of what else was drawn.
     """
     style = "--" if estimated else "-"
     if peak is not None:
@@ -61,7 +63,7 @@ def draw_curve(
         if peak.low is not None:
             band = Patch(color=PALETTE["yellow"], alpha=0.45, label="95% interval of its place")
             handles.append(band)
-    legend_below(figure, handles)
+    legend_below(figure, [*handles, *marks])
 
 
 def _name_peak(axes: Axes, model: str, norm: float, performance: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,20 @@ def percent(value: float) -> str:
 
 def count(value: float) -> str:
     return UNKNOWN if not np.isfinite(value) else f"{value:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 seed`, `3 seeds`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def between(values: pd.Series, words: Callable[[float], str]) -> str:
+    """The lowest and the highest of some values in words, or the one value that all have."""
+    known = values.dropna().astype(float)
+    if known.empty:
+        return UNKNOWN
+    low, high = words(known.min()), words(known.max())
+    return low if low == high else f"{low} to {high}"
 
 
 def millions(value: float) -> str:

@@ -81,11 +81,10 @@ def analysed(part):
     ]
     assert all(figure.axes for figure in drawn)
     plt.close("all")
-    numbers = run_numbers.pepr_numbers(part, scores, peaks, claims, changes)
+    stand = standings.standings(part, n_resamples=50)
+    numbers = run_numbers.pepr_numbers(part, scores, peaks, claims, changes, stand)
     numbers |= run_numbers.energy_numbers(part, "DNK")
-    numbers |= standings.selection_numbers(
-        standings.standings(part, n_resamples=50), standings.choices(part, n_resamples=50), None
-    )
+    numbers |= standings.selection_numbers(stand, standings.choices(part, n_resamples=50), None)
     assert numbers["runs_ok"]["value"] == (table["status"] == "ok").sum()
     assert numbers["chosen_setting"]["value"] in set(table["setting"])
     return numbers
