@@ -16,12 +16,11 @@ from pepr.analysis.leaders import Leader, largest_set, leader
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET
-from pepr.display.numbers import number
+from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import amount, counted, percent, performance
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 
-Numbers = dict[str, dict[str, Any]]
 STARTS = {"scratch": "From scratch", "pretrained": "From ImageNet weights"}
 """The two cells on all training images whose models are compared, and what they start from."""
 RULE = "A best is named only among two models or more, and at least half of a set"
@@ -192,10 +191,10 @@ def _same(one: tuple, other: tuple) -> bool:
     return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
 
 
-def _seeds(n_seeds: pd.Series) -> dict[str, Any]:
+def _seeds(n_seeds: pd.Series) -> Number:
     low, high = (int(n_seeds.min()), int(n_seeds.max())) if len(n_seeds) else (0, 0)
     return number(low, counted(high, "seed") if low == high else f"{low} to {high} seeds")
 
 
-def _count(value: Any) -> dict[str, Any]:
+def _count(value: Any) -> Number:
     return number(int(value), f"{int(value):,}")
