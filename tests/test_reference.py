@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from pepr import models, runs, study, training
+from pepr.analysis.ranked import as_ranked
 from pepr.audit import gates
 from pepr.machine import description
 from pepr.runs import metrics
@@ -89,6 +90,19 @@ def test_pretraining_helps_the_two_networks_that_were_repeated_both_ways(table):
     whole = table.query("model in ('tf_efficientnet_lite0', 'mobilenetv2_100') and train_fraction == 1")
     means = whole.groupby(["model", "pretrained"])["test_auroc"].mean().unstack()
     assert len(means) == 2 and (means[True] > means[False]).all()
+
+
+def test_the_time_that_ranks_repeats_as_well_as_processor_time_does(table):
+    """A correction by a noisy probe would only add its noise: that of one model, from split to split."""
+    networks = table[~table["model"].isin(models.BASELINES)]
+
+    def scatter(seconds):
+        an_image = np.log(seconds / networks["n_train"])
+        of_model = an_image.groupby([networks["model"], networks["setting"]]).transform("mean")
+        return float((an_image - of_model).std())
+
+    ranked = as_ranked(table).loc[networks.index, "train_time_s"]
+    assert scatter(ranked) <= 1.05 * scatter(networks["train_cpu_time_s"]) < 0.05
 
 
 @pytest.mark.alone
