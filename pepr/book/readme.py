@@ -90,7 +90,7 @@ The shipped reference is a real run of `pocket`: {runs} runs of {models} network
 {runs_failed} failed,
 made on {hardware} with {software}.
 
-{withdrawn}- **Cost**: {bill_wall_time} for all runs, after installation; {bill_total}.
+{withdrawn}- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.
 - **Pretraining**: networks that were trained both ways differ in AUROC by {effect}
   (95% interval {low} to {high}; n = {n}, splits with their seeds).
   On its own that has p {p}; Holm's correction for the primary claims makes it {p_holm}.
