@@ -81,3 +81,13 @@ def test_tests_use_what_modules_offer_and_not_what_they_keep_to_themselves():
             and not node.attr.startswith("__")
         ]
     assert kept == []
+
+
+def test_no_wing_is_a_corridor():
+    """At most sixteen modules beside its face in a wing, ten on the ground floor, 500 lines in each."""
+    package = Path(pepr.__file__).parent
+    for wing in {path.parent for path in package.rglob("*.py")}:
+        modules = [path for path in wing.glob("*.py") if wing == package or path.name != "__init__.py"]
+        assert len(modules) <= (10 if wing == package else 16), (wing.name, len(modules))
+    long = {str(path): path.read_text().count("\n") for path in package.rglob("*.py")}
+    assert max(long.values()) <= 500, max(long, key=long.get)

@@ -27,6 +27,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "performance_intervals",
             "rank_table",
         ],
-        "resampling": ["run_draws"],
+        "measures": ["run_draws"],
     },
 )

@@ -18,9 +18,8 @@ import pandas as pd
 
 from pepr import stats, verdicts
 from pepr.analysis import measures, units
-from pepr.analysis.order import order
+from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
-from pepr.analysis.resampling import N_RESAMPLES, Resampled
 from pepr.analysis.scores import SET, earned, model_means, on_shared_splits, primary_resource, with_sets
 from pepr.display.words import measure_words
 from pepr.models.space import BASELINES, model_space
@@ -127,6 +126,11 @@ class Gap:
     whole: float
     by_resource: float
     beyond: stats.TestResult
+
+
+def order() -> verdicts.Order:
+    """The order of these claims, from `primary.yaml`."""
+    return verdicts.order("pepr.analysis")
 
 
 def margin() -> float:

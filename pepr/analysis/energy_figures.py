@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from pepr.analysis import wall
+from pepr.analysis.energy import band
 from pepr.display.marks import FAILED, SHARED_NAME, failed_entries
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.quantities import VALIDATION
@@ -190,7 +190,7 @@ def _wall_band(axes: Axes, estimated: pd.Series) -> list[Patch]:
     if estimated.empty:
         return []
     grey = {"color": PALETTE["grey"], "alpha": 0.35}
-    axes.hlines(estimated.index, *wall.band(estimated), lw=7, **grey)
+    axes.hlines(estimated.index, *band(estimated), lw=7, **grey)
     return [Patch(**grey, label="where a meter on the wall may be, by a prior (estimated)")]
 
 

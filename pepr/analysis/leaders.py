@@ -1,17 +1,32 @@
-"""Which model of a set may be called the best, and of how many: the one rule of every page and figure.
+"""Which model of a set may be called the best, and of how many, and the numbers that say so for notebook 04.
 
-The rule itself is `ranked.enough`.
+The rule is `ranked.enough`, of every page and figure. A best, a share, a rank and a peak are stated where
+enough of a set were compared, and a network is among them; else their keys are missing, and
+`<cell>_standing` says what there is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from pepr.analysis.claims import CELLS
+from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET
+from pepr.display.numbers import Number, Numbers, number
+from pepr.display.words import amount, counted, percent, performance
 from pepr.models.space import BASELINES
+from pepr.quantities import MEASURES, RESOURCES
+
+STARTS = {"scratch": "From scratch", "pretrained": "From ImageNet weights"}
+"""The two cells on all training images whose models are compared, and what they start from."""
+RULE = "A best is named only among two models or more, and at least half of a set"
+COIN = 0.5
+"""The AUROC of a coin, for any number of classes."""
 
 
 def largest_set(rows: pd.DataFrame) -> pd.DataFrame:
@@ -60,3 +75,175 @@ def leader(rows: pd.DataFrame, column: str) -> Leader | None:
         return None
     best = values.max()
     return Leader(tuple(values.index[values == best]), float(best), len(values), len(rows))
+
+
+def leader_numbers(
+    scores: pd.DataFrame,
+    peaks: Iterable[PeakLocation],
+    standings: pd.DataFrame,
+    rank_changes: pd.DataFrame,
+    letter: str,
+) -> Numbers:
+    """What prose may quote of the best models from scratch and from ImageNet weights, on all training images.
+
+    `scores`, `peaks`, `standings` and `rank_changes` are those of `pipeline.Analysis`; `letter` is the
+    resource that leads.
+    """
+    out: Numbers = {}
+    peaks = list(peaks)
+    for cell in STARTS:
+        pretrained, fraction = CELLS[f"{cell}_full"]
+        of_cell = scores[
+            (scores["pretrained"].astype(bool) == pretrained) & (scores["train_fraction"] == fraction)
+        ]
+        networks = of_cell[~of_cell["model"].isin(BASELINES)]
+        rows = largest_set(of_cell[of_cell["setting"].isin(networks["setting"])])
+        out |= _standing_numbers(cell, rows, letter)
+        if not len(rows) or not _networks(rows)["performance"].notna().any():
+            continue
+        key = tuple(rows.iloc[0][SET])
+        out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows)
+        out |= _chance_numbers(cell, _of_set(standings, key))
+        for peak in peaks:
+            if _same(peak.key, key) and peak.resource == letter:
+                out |= _peak_numbers(peak, f"{cell}_peak_{peak.measure}")
+        changes = _of_set(rank_changes, key)
+        for _, row in changes[(changes["resource"] == letter) & (changes["n_models"] > 0)].iterrows():
+            differ, of = int(row["n_ranks_differ"]), int(row["n_models"])
+            out[f"{cell}_ranks_differ_{row['measure']}"] = number(differ, f"{differ} of {of}")
+    return out
+
+
+def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
+    """How many models a cell has, how many finished and how many can be ranked; always known."""
+    rows = _one(rows, letter, "auroc")
+    networks, finished, ranked = _networks(rows), rows["performance"].notna(), rows["score"].notna()
+    out = {
+        f"{cell}_networks": _count(len(networks)),
+        f"{cell}_baselines": _count(len(rows) - len(networks)),
+        f"{cell}_finished": _count(finished.sum()),
+        f"{cell}_ranked": _count(ranked.sum()),
+    }
+    if rows.empty:
+        words = f"{STARTS[cell]} no network was trained on all images."
+    else:
+        baselines = len(rows) - len(networks)
+        beside = f" and {counted(baselines, 'baseline')} beside them" if baselines else ""
+        words = (
+            f"{STARTS[cell]} on all images: {counted(len(networks), 'network')}{beside}, of which "
+            f"{finished.sum()} finished and {ranked.sum()} can be ranked by {RESOURCES[letter].name}."
+        )
+        setting = rows["setting"].iloc[0]
+        out[f"{cell}_setting"] = number(setting, setting)
+        out[f"{cell}_seeds"] = _seeds(rows.loc[finished, "n_seeds"])
+    if not enough(ranked.sum(), len(rows)) or not networks["performance"].notna().any():
+        words += f" {RULE}."
+    return out | {f"{cell}_standing": number(None, words)}
+
+
+def _best_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
+    """The best performance by each measure and the best score by each resource, and of how many models."""
+    out: Numbers = {}
+    for measure in MEASURES:
+        found = leader(_one(rows, letter, measure), "performance")
+        if found:
+            words = performance(found.value, measure)
+            out |= _leader_numbers(f"{cell}_best_{measure}", found, words)
+        for resource in RESOURCES:
+            part = _one(rows, resource, measure)
+            found = leader(part, "score")
+            if found:
+                estimated = bool((part.loc[part["score"].notna(), "kind"] == "estimated").any())
+                key = f"{cell}_best_pepr_{resource.lower()}_{measure}"
+                out |= _leader_numbers(key, found, f"{found.value:.3f}", estimated)
+    return out
+
+
+def _leader_numbers(key: str, found: Leader, words: str, estimated: bool = False) -> Numbers:
+    return {
+        key: number(found.value, words, estimated),
+        f"{key}_model": number(found.name, found.name),
+        f"{key}_kind": number(found.kind, found.kind),
+        f"{key}_of": number(found.n_compared, _of(found.n_compared, found.n_models)),
+    }
+
+
+def _of(n_compared: int, n_models: int) -> str:
+    return f"{n_compared} models" if n_compared == n_models else f"{n_compared} of {n_models} models"
+
+
+def _baseline_numbers(cell: str, rows: pd.DataFrame) -> Numbers:
+    """How the networks of a set stand to the best baseline beside them, by AUROC, in one sentence."""
+    means = _one(rows, "T", "auroc").set_index("model")["performance"].dropna()
+    baselines, networks = means[means.index.isin(BASELINES)], means[~means.index.isin(BASELINES)]
+    if baselines.empty:
+        return {f"{cell}_baseline_words": number(None, "No baseline finished beside them.")}
+    best, value = str(baselines.idxmax()), float(baselines.max())
+    below = int((networks < value).sum())
+    words = (
+        f"The best of {counted(len(baselines), 'baseline')} is {best} ({BASELINES[best]}) with "
+        f"{performance(value, 'auroc')}; {below} of {counted(len(networks), 'network')} "
+        f"{'lies' if below == 1 else 'lie'} below that."
+    )
+    return {
+        f"{cell}_best_baseline": number(best, best),
+        f"{cell}_below_baseline": number(below, f"{below} of {counted(len(networks), 'network')}"),
+        f"{cell}_baseline_words": number(None, words),
+    }
+
+
+def _chance_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
+    """How many networks have an AUROC that is above a coin's with its whole interval."""
+    networks = standings[~standings["model"].isin(BASELINES)]
+    above = int((networks["low"] > COIN).sum())
+    return {f"{cell}_above_chance": number(above, f"{above} of {counted(len(networks), 'network')}")}
+
+
+def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
+    likely = sum(probability > 0.05 for probability in peak.probabilities.values())
+    kind = Leader((peak.model,), peak.performance, peak.n_models, peak.n_models).kind
+    out = {
+        f"{key}_model": number(peak.model, peak.model),
+        f"{key}_kind": number(kind, kind),
+        f"{key}_of": number(peak.n_models, f"{peak.n_models} models"),
+        f"{key}_probability": number(peak.probabilities[peak.model], percent(peak.probabilities[peak.model])),
+        f"{key}_candidates": number(likely, f"{likely} of {peak.n_models}"),
+        f"{key}_performance": number(peak.performance, performance(peak.performance, peak.measure)),
+        f"{key}_units": number(peak.n_units, f"{peak.n_units}"),
+        f"{key}_over": number(None, peak.over),
+    }
+    for name in ("estimate", "low", "high"):
+        suffix = "" if name == "estimate" else f"_{name}"
+        location, norm = getattr(peak.location, name), getattr(peak.location_norm, name)
+        score = getattr(peak.score, name)
+        out[f"{key}_location{suffix}"] = number(location, amount(peak.resource, location))
+        out[f"{key}_location_norm{suffix}"] = number(norm, f"{norm:.2f}")
+        out[f"{key}_score{suffix}"] = number(score, f"{score:.3f}")
+    return out
+
+
+def _one(rows: pd.DataFrame, resource: str, measure: str) -> pd.DataFrame:
+    """One row a model: a set's scores by one resource and measure."""
+    return rows[(rows["resource"] == resource) & (rows["measure"] == measure)]
+
+
+def _networks(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[~rows["model"].isin(BASELINES)]
+
+
+def _of_set(rows: pd.DataFrame, key: tuple) -> pd.DataFrame:
+    return rows[[_same(tuple(row), key) for row in rows[SET].itertuples(index=False)]]
+
+
+def _same(one: tuple, other: tuple) -> bool:
+    """Whether two keys of sets are one; what is not known is alike in both."""
+    return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
+
+
+def _seeds(n_seeds: pd.Series) -> Number:
+    low, high = (int(n_seeds.min()), int(n_seeds.max())) if len(n_seeds) else (0, 0)
+    return number(low, counted(high, "seed") if low == high else f"{low} to {high} seeds")
+
+
+def _count(value: Any) -> Number:
+    return number(int(value), f"{int(value):,}")

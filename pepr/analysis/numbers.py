@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pepr import grids as pepr_grids, quantities
-from pepr.analysis import carbon, claims as run_claims, energy, order as claim_order
-from pepr.analysis.leader_numbers import leader_numbers
+from pepr.analysis import carbon, claims as run_claims, energy
+from pepr.analysis.leaders import leader_numbers
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
@@ -271,7 +271,7 @@ def _run_numbers(results: Results) -> Numbers:
 
 def _order_numbers() -> Numbers:
     """The dated order of the claims: when it was set, the margin and its reason."""
-    order, margin = claim_order.order(), run_claims.margin()
+    order, margin = run_claims.order(), run_claims.margin()
     return {
         "margin": number(margin, f"{margin:.2f}"),
         "margin_share": number(order.margin_share, percent(order.margin_share)),

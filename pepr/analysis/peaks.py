@@ -9,8 +9,8 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import measures as run_measures, units
+from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked, enough, resource_errors, spoiled
-from pepr.analysis.resampling import N_RESAMPLES, Resampled
 from pepr.analysis.scores import SET, as_array, earned, model_means, on_shared_splits, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings, wall
+from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
@@ -58,7 +58,7 @@ class Analysis:
     @cached_property
     def wall_ranks(self) -> pd.DataFrame:
         """How far ranks by PePR-E may be from those of a meter on the wall."""
-        return wall.rank_intervals(self.scores)
+        return energy.rank_intervals(self.scores)
 
     @cached_property
     def drawn(self) -> list[peaks.Drawn]:
@@ -117,7 +117,7 @@ class Analysis:
         """The numbers that a stage lets prose quote."""
         if stage == "03_energy":
             known = numbers.energy_numbers(self.results, self.country)
-            return known | wall.numbers(known["bill_total"]["value"], self.wall_ranks)
+            return known | energy.wall_numbers(known["bill_total"]["value"], self.wall_ranks)
         ranked = numbers.pepr_numbers(
             self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
         )

@@ -11,9 +11,9 @@ import pandas as pd
 from pepr import stats
 from pepr.analysis import units
 from pepr.analysis.leaders import largest_set
+from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
-from pepr.analysis.resampling import N_RESAMPLES, Resampled
 from pepr.analysis.scores import SET, model_means, on_shared_splits, with_sets
 from pepr.display.numbers import UNKNOWN, number
 from pepr.quantities import MEASURES

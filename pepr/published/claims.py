@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
-from pepr.analysis.order import Order, order as order_in
 from pepr.audit.table import View
 from pepr.models.space import family_of
 from pepr.published.families import (
@@ -36,7 +35,7 @@ from pepr.published.tables import RESOURCES, SETTINGS
 from pepr.published.versions import Versions
 from pepr.score import normalise
 from pepr.stats import TestResult
-from pepr.verdicts import Entry, Rule
+from pepr.verdicts import Entry, Order, Rule, order as order_in
 
 DIRECTION = Rule("direction")
 PROXY_AT_LEAST = 0.7

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pepr import verdicts
 from pepr.analysis import carbon
+from pepr.analysis.composites import ComparedSet, comparison_numbers, macs_of
 from pepr.audit.accuracy import DIGIT_CHANGED
 from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
@@ -19,17 +20,20 @@ from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import PAPER, PROXY_AT_LEAST, SAME_AT_LEAST, arithmetic, margins_of, order
-from pepr.published.composites import composite_numbers
 from pepr.published.tables import (
     COMMIT,
     EPOCHS,
     N_MODELS,
     SETTINGS,
+    TEST_COLUMNS,
     TRAIN_IMAGES,
     Published,
 )
+from pepr.score import above_chance
 from pepr.verdicts import Entry
 
+IMAGE_SIZES = (256, 224)
+"""The authors' images in pixels, and those of architectures that take no such ones."""
 VERDICTS = {
     "supported": "supported",
     "supported_with_correction": "supported once corrected",
@@ -395,3 +399,40 @@ def verdict_table(claims: Sequence[Entry]) -> pd.DataFrame:
             "paper's evidence": [claim["evidence"] for claim in claims],
         }
     )
+
+
+def compared_sets(runs: versions.Versions) -> list[ComparedSet]:
+    """The settings of the corrected table; accuracy is that after the last epoch, and chance the share of the
+    largest class of the test images, as the published accuracies tell it."""
+    table, view = runs.corrected, View(runs.published)
+    majority = {name: _majority(rates) for name, rates in zip(view.settings, view.class_rates, strict=True)}
+    found = []
+    for setting in SETTINGS:
+        rows = table[table["dataset"] == setting]
+        accuracy = rows[TEST_COLUMNS[-1]].to_numpy(np.float64)
+        found.append(
+            ComparedSet(
+                name=setting,
+                measure="accuracy",
+                chance=majority[setting],
+                models=list(rows["model"]),
+                performance=accuracy,
+                above=above_chance(accuracy, majority[setting]),
+                energy_wh=1000 * rows["energy"].to_numpy(np.float64),
+                num_params=rows["num_param"].to_numpy(np.float64),
+                macs=np.array([macs_of(model, IMAGE_SIZES) for model in rows["model"]]),
+            )
+        )
+    return found
+
+
+def _majority(rates: set[float]) -> float:
+    """The share of the largest class; the median of its rates where a last batch was dropped at random."""
+    larger = [rate for rate in rates if rate >= 0.5]
+    return float(np.median(larger)) if larger else np.nan
+
+
+def composite_numbers(runs: versions.Versions) -> Numbers:
+    """The numbers of the comparison for prose; energies of the corrected table are estimates."""
+    sets = compared_sets(runs)
+    return comparison_numbers(sets, sets, estimated=True)

@@ -8,7 +8,7 @@ import pytest
 from conftest import LITE_MODELS, SCRATCH_MODELS, simulated_run
 
 from pepr import runs, stats
-from pepr.analysis import claims as run_claims, order, peaks, scores
+from pepr.analysis import claims as run_claims, peaks, scores
 from pepr.models.space import BASELINES
 
 SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
@@ -52,9 +52,9 @@ def claims(simulated):
 
 
 def test_every_claim_of_the_order_is_made_where_the_runs_are_there(claims):
-    assert list(claims) == list(order.order().question_of)
+    assert list(claims) == list(run_claims.order().question_of)
     for claim in claims.values():
-        assert claim["question"] in order.order().questions and claim["role"] in ("primary", "secondary")
+        assert claim["question"] in run_claims.order().questions and claim["role"] in ("primary", "secondary")
     assert json.loads(json.dumps(list(claims.values()), allow_nan=False))
 
 
@@ -87,7 +87,7 @@ def test_networks_meet_the_baseline_on_the_same_splits(simulated, claims):
 
 def test_a_secondary_claim_waits_for_its_primary_one(claims):
     for claim in claims.values():
-        gate = order.order().gate(claim["id"])
+        gate = run_claims.order().gate(claim["id"])
         if gate is None:
             continue
         if claims[gate]["verdict"] in ("supported", "equivalent"):

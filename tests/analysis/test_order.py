@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pepr.analysis import claims, order
+from pepr import verdicts
+from pepr.analysis import claims
 from pepr.errors import InputError
 
-OURS = Path(order.__file__).parent / "primary.yaml"
+OURS = Path(claims.__file__).parent / "primary.yaml"
 
 
 def test_each_question_has_one_primary_claim_and_a_date():
-    found = order.order()
+    found = claims.order()
     assert found.dated == datetime.date(2026, 11, 27) and found.baseline_model == "pca_svm"
     assert set(found.primary) == set(found.questions) == set(found.question_of.values())
     assert all(found.role(claim) == "primary" for claim in found.primary.values())
@@ -22,20 +23,20 @@ def test_each_question_has_one_primary_claim_and_a_date():
 
 
 def test_what_the_words_of_a_claim_leave_open_is_said_of_claims_that_there_are():
-    found = order.order()
+    found = claims.order()
     assert set(found.tested_as) <= set(found.question_of)
     assert "no finding" in found.tested_as["small_higher_pepr"]
 
 
 def test_the_margin_is_a_share_of_what_lies_above_chance():
     assert claims.margin() == pytest.approx(0.05)
-    assert order.order().margin(0.8) == pytest.approx(0.02)
+    assert claims.order().margin(0.8) == pytest.approx(0.02)
 
 
 def test_every_claim_on_one_model_has_a_place_in_the_order():
-    assert {claim.id for claim in claims.PAIRED_CLAIMS} <= set(order.order().question_of)
+    assert {claim.id for claim in claims.PAIRED_CLAIMS} <= set(claims.order().question_of)
     with pytest.raises(InputError, match="'something' has no place in the order of 2026-11-27"):
-        order.order().gate("something")
+        claims.order().gate("something")
 
 
 @pytest.mark.parametrize(
@@ -55,4 +56,4 @@ def test_a_file_that_is_no_order_is_one_clear_error(change, message):
     values = yaml.safe_load(OURS.read_text())
     change(values)
     with pytest.raises(InputError, match=message):
-        order.parse(values)
+        verdicts.parse_order(values)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pepr import analysis
-from pepr.analysis import energy, energy_figures, numbers, pipeline, scores as run_scores, wall
+from pepr.analysis import energy, energy_figures, numbers, pipeline, scores as run_scores
 
 mpl.use("agg")
 
@@ -21,12 +21,12 @@ def scores_of(performance, energy_kwh, kind="estimated"):
 
 
 def test_the_band_is_where_the_reported_energy_is_the_priors_share_of_the_walls():
-    low, high = wall.band(0.39)
-    assert high == pytest.approx(1.0) and low * wall.PROCESSOR.high == pytest.approx(0.39)
+    low, high = energy.band(0.39)
+    assert high == pytest.approx(1.0) and low * energy.PROCESSOR.high == pytest.approx(0.39)
 
 
 def test_models_of_like_energy_may_change_places_and_one_far_off_may_not():
-    ranks = wall.rank_intervals(scores_of([0.9, 0.9, 0.9], [1.0, 1.05, 100.0])).set_index("model")
+    ranks = energy.rank_intervals(scores_of([0.9, 0.9, 0.9], [1.0, 1.05, 100.0])).set_index("model")
     assert ranks["rank"].tolist() == [1, 2, 3]
     assert ranks.loc["m0", ["rank_low", "rank_high"]].tolist() == [1, 2]
     assert ranks.loc["m1", ["rank_low", "rank_high"]].tolist() == [1, 2]
@@ -35,15 +35,15 @@ def test_models_of_like_energy_may_change_places_and_one_far_off_may_not():
 
 def test_every_rank_lies_in_its_interval_and_the_draws_are_the_same_each_time(synthetic_results):
     scores = analysis.pepr_table(synthetic_results.table)
-    ranks = wall.rank_intervals(scores)
+    ranks = energy.rank_intervals(scores)
     assert len(ranks) and (ranks["rank_low"] <= ranks["rank"]).all()
     assert (ranks["rank"] <= ranks["rank_high"]).all()
-    pd.testing.assert_frame_equal(ranks, wall.rank_intervals(scores))
+    pd.testing.assert_frame_equal(ranks, energy.rank_intervals(scores))
 
 
 def test_metered_energies_have_no_band_and_no_number():
-    ranks = wall.rank_intervals(scores_of([0.9, 0.8], [1.0, 2.0], "measured"))
-    assert ranks.empty and wall.numbers(10.0, ranks) == {}
+    ranks = energy.rank_intervals(scores_of([0.9, 0.8], [1.0, 2.0], "measured"))
+    assert ranks.empty and energy.wall_numbers(10.0, ranks) == {}
 
 
 def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_results):
@@ -58,7 +58,7 @@ def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_
         bars = pd.Series({bar.get_y(): 0.0 for bar in axes.patches})
         for bar in axes.patches:
             bars[bar.get_y()] += bar.get_width()
-        expected = bars * (1 / wall.PROCESSOR.low - 1 / wall.PROCESSOR.high)
+        expected = bars * (1 / energy.PROCESSOR.low - 1 / energy.PROCESSOR.high)
         assert np.allclose(lengths, sorted(expected))
         texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         assert any("meter on the wall" in text for text in texts)

@@ -13,7 +13,7 @@ from conftest import write_synthetic
 
 from pepr import errors, files
 from pepr.analysis import pipeline
-from pepr.analysis.order import order
+from pepr.analysis.claims import order
 from pepr.book import build, notebooks, pages as book_pages, prose as book_prose, study_facts
 from pepr.display.numbers import UNKNOWN, number, substitutions, update_numbers
 from pepr.errors import DataUnavailable, InputError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pepr import published
-from pepr.published import composites, versions
+from pepr.published import numbers as published_numbers, versions
 from pepr.published.tables import SETTINGS
 
 pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
@@ -16,7 +16,7 @@ def runs():
 
 
 def test_every_setting_is_compared_with_the_chance_of_its_test_images(runs):
-    sets = {one.name: one for one in composites.compared_sets(runs)}
+    sets = {one.name: one for one in published_numbers.compared_sets(runs)}
     assert tuple(sets) == SETTINGS
     # DermaMNIST's test images: 1,341 of 2,005 are nevi. PneumoniaMNIST's: 390 of 624 show pneumonia.
     assert sets["derma"].chance == pytest.approx(1341 / 2005, abs=2e-3)
@@ -28,7 +28,7 @@ def test_every_setting_is_compared_with_the_chance_of_its_test_images(runs):
 
 
 def test_numbers_have_a_row_a_setting(runs):
-    numbers = composites.composite_numbers(runs)
+    numbers = published_numbers.composite_numbers(runs)
     for key in ("agreement", "winners", "exchange"):
         assert len(numbers[f"compared_{key}"]["text"].splitlines()) == 2 + len(SETTINGS)
     assert 1 < numbers["compared_worst_place"]["value"] <= 131
