@@ -11,6 +11,8 @@ MARKERS = re.compile(r'<g((?: clip-path="[^"]*")?)>\s*((?:<use [^>]*/>\s*)+)</g>
 STYLE = re.compile(r' style="([^"]*)"')
 IDENTIFIER = re.compile(r' id="([^"]*)"')
 REFERENCE = re.compile(r'(?<=[("]#)([^)"]+)(?=[)"])')
+METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+GROUP = re.compile(r"(<g\b[^>]*>|</g>)")
 BETWEEN_TAGS = re.compile(r">\s*\n\s*<")
 MIME_TYPE = "image/svg+xml"
 
@@ -20,9 +22,10 @@ def lighter(drawing: str) -> str:
 
     What is written in it stays as it is.
     """
+    drawing = METADATA.sub("", drawing)
     drawing = COORDINATES.sub(lambda found: TOO_FINE.sub(r"\1", found[0].replace("\n", "")), drawing)
     drawing = _short_names(drawing.replace("xlink:href=", "href="))
-    return BETWEEN_TAGS.sub(">\n<", MARKERS.sub(_share_style, drawing))
+    return BETWEEN_TAGS.sub(">\n<", _without_bare_groups(MARKERS.sub(_share_style, drawing)))
 
 
 def _short_names(drawing: str) -> str:
@@ -37,6 +40,20 @@ def _share_style(found: re.Match[str]) -> str:
     if len(styles) != found[2].count("<use") or len(set(styles)) != 1:
         return found[0]
     return f'<g{found[1]} style="{styles[0]}">{STYLE.sub("", found[2])}</g>'
+
+
+def _without_bare_groups(drawing: str) -> str:
+    """Groups that say nothing of what is in them go; their contents stay."""
+    kept, says_something = [], []
+    for part in GROUP.split(drawing):
+        if part == "</g>":
+            kept.append(part if says_something.pop() else "")
+        elif GROUP.fullmatch(part) and not part.endswith("/>"):
+            says_something.append(part != "<g>")
+            kept.append(part if part != "<g>" else "")
+        else:
+            kept.append(part)
+    return "".join(kept)
 
 
 def lighter_notebook(notebook: str) -> str:

@@ -19,7 +19,7 @@ def test_coordinates_lose_digits_and_words_do_not():
 
 def test_what_is_referred_to_gets_a_short_name_and_the_rest_none():
     drawing = '<g id="axes_1"><path id="m0d"/><use xlink:href="#m0d"/><path clip-path="url(#p1f)"/></g>'
-    light = '<g><path id="i0"/><use href="#i0"/><path clip-path="url(#i1)"/></g>'
+    light = '<path id="i0"/><use href="#i0"/><path clip-path="url(#i1)"/>'
     assert lighter(drawing) == light
 
 
@@ -30,10 +30,21 @@ def test_markers_that_look_alike_share_one_style():
     assert lighter(markers) == '<g clip-path="url(#i0)" style="fill: red"><use x="1"/>\n<use x="2"/>\n</g>'
 
 
+def test_groups_that_say_nothing_go_and_their_contents_stay():
+    drawing = '<g><g style="fill: red"><g/><g><text>a</text></g></g><text>b</text></g>'
+    assert lighter(drawing) == '<g style="fill: red"><g/><text>a</text></g><text>b</text>'
+
+
+def test_what_matplotlib_says_of_itself_goes():
+    assert (
+        lighter("<svg><metadata>\n<dc:date>now</dc:date></metadata>\n<defs/></svg>") == "<svg><defs/></svg>"
+    )
+
+
 @pytest.mark.parametrize("second", ['<use x="2" style="fill: blue"/>', '<use x="2"/>'])
 def test_markers_that_differ_keep_their_own(second):
-    markers = f'<g><use x="1" style="fill: red"/>{second}</g>'
-    assert lighter(markers) == markers
+    markers = f'<use x="1" style="fill: red"/>{second}'
+    assert lighter(f"<g>{markers}</g>") == markers
 
 
 @pytest.fixture
