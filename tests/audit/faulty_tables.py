@@ -30,6 +30,13 @@ def _energy_name(rng: Random) -> str:
     return str(rng.choice(["energy_kwh", "energy", "kwh"]))
 
 
+def _lost(rng: Random, table: pd.DataFrame, least: int) -> tuple[pd.DataFrame, list[str]]:
+    """Some energies divided by `least` to 2,000: most of a measurement was lost."""
+    rows = pick(rng, table)
+    table.loc[rows, "energy_kwh"] /= float(np.exp(rng.uniform(np.log(least), np.log(2000))))
+    return table, names(table, rows)
+
+
 @faulty("implied_power")
 def joules(rng: Random) -> tuple[pd.DataFrame, list[str]]:
     table = base(rng)
@@ -93,33 +100,25 @@ def zero_carbon(rng: Random) -> tuple[pd.DataFrame, list[str]]:
 @faulty("unlike_siblings", "off_energy_time_line", "implied_power")
 def lost_of_seeds(rng: Random) -> tuple[pd.DataFrame, list[str]]:
     table = seeded(rng)
-    rows = pick(rng, table)
-    table.loc[rows, "energy_kwh"] /= float(np.exp(rng.uniform(np.log(3), np.log(2000))))
-    return table, names(table, rows)
+    return _lost(rng, table, 3)
 
 
 @faulty("unlike_siblings", "off_energy_time_line", "implied_power")
 def lost_of_seeds_without_times(rng: Random) -> tuple[pd.DataFrame, list[str]]:
     table = seeded(rng).drop(columns="train_time_s")
-    rows = pick(rng, table)
-    table.loc[rows, "energy_kwh"] /= float(np.exp(rng.uniform(np.log(7), np.log(2000))))
-    return table, names(table, rows)
+    return _lost(rng, table, 7)
 
 
 @faulty("unlike_siblings", "off_energy_time_line", "implied_power")
 def lost_of_sizes(rng: Random) -> tuple[pd.DataFrame, list[str]]:
     table = sizes_of_data(rng)
-    rows = pick(rng, table)
-    table.loc[rows, "energy_kwh"] /= float(np.exp(rng.uniform(np.log(8), np.log(2000))))
-    return table, names(table, rows)
+    return _lost(rng, table, 8)
 
 
 @faulty("unlike_siblings", "off_energy_time_line", "implied_power")
 def lost_alone(rng: Random) -> tuple[pd.DataFrame, list[str]]:
     table = base(rng, int(rng.integers(8, 16)))
-    rows = pick(rng, table)
-    table.loc[rows, "energy_kwh"] /= float(np.exp(rng.uniform(np.log(60), np.log(2000))))
-    return table, names(table, rows)
+    return _lost(rng, table, 60)
 
 
 @faulty("fallback_country", "carbon_fallback")
