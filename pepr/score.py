@@ -22,11 +22,13 @@ Rules that hold in every function here:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+Values = Any  # arrays, series or numbers, which divide element by element
 Range = tuple[float, float]
 
 
@@ -52,6 +54,11 @@ class PeprPeak:
     resource: float
     resource_norm: float
     score: float
+
+
+def of(performance: Values, resource_norm: Values) -> Values:
+    """P / (1 + R_norm), element by element, of values that were checked and normalised before."""
+    return performance / (1.0 + resource_norm)
 
 
 def above_chance(performance: ArrayLike, chance: ArrayLike) -> FloatArray:
@@ -115,7 +122,7 @@ def pepr(performance: ArrayLike, resource: ArrayLike, resource_range: Range | No
     Scores lie between P/2 and P when the range is set-relative. `resource_range` as in `normalise`.
     """
     values, norm = _normalised(performance, resource, resource_range)
-    return values / (1.0 + norm)
+    return of(values, norm)
 
 
 def pepr_curve(performance: ArrayLike, resource: ArrayLike, resource_range: Range | None = None) -> PeprCurve:
@@ -131,7 +138,7 @@ def pepr_curve(performance: ArrayLike, resource: ArrayLike, resource_range: Rang
     norm, best = norm[order], np.maximum.accumulate(values[order])
     last_of_tie = np.append(norm[1:] > norm[:-1], True) if norm.size else np.empty(0, dtype=bool)
     norm, best = norm[last_of_tie], best[last_of_tie]
-    return PeprCurve(norm, best, best / (1.0 + norm))
+    return PeprCurve(norm, best, of(best, norm))
 
 
 def pepr_peak(performance: ArrayLike, resource: ArrayLike, resource_range: Range | None = None) -> PeprPeak:
@@ -142,7 +149,7 @@ def pepr_peak(performance: ArrayLike, resource: ArrayLike, resource_range: Range
     """
     values, norm = _normalised(performance, resource, resource_range)
     needs = _resource(resource)
-    scores = values / (1.0 + norm)
+    scores = of(values, norm)
     if not np.any(~np.isnan(scores)):
         raise ValueError("no peak: no model has both a performance and a resource")
     tied = np.flatnonzero(scores == np.nanmax(scores))

@@ -91,3 +91,17 @@ def test_no_wing_is_a_corridor():
         assert len(modules) <= (10 if wing == package else 16), (wing.name, len(modules))
     long = {str(path): path.read_text().count("\n") for path in package.rglob("*.py")}
     assert max(long.values()) <= 500, max(long, key=long.get)
+
+
+def test_the_score_is_divided_in_one_place():
+    """Beside the definition nothing divides by 1 + R; what a model wins by, and a band, are no score."""
+    divides = re.compile(r"(?<!2\.0) / \(1(?:\.0)? \+ (?!BAND|R_norm)")
+    found = [path.name for path in Path(pepr.__file__).parent.rglob("*.py") if divides.search(_code(path))]
+    assert found == ["score.py"]
+
+
+def _code(path: Path) -> str:
+    """A module without its docstrings and comments."""
+    return ast.unparse(
+        ast.parse(re.sub(r'"""(?:[^"]|"(?!""))*"""', "''", path.read_text())),
+    )

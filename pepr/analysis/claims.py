@@ -25,7 +25,7 @@ from pepr.display.words import measure_words
 from pepr.models.space import BASELINES, model_space
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
-from pepr.score import normalise, pepr
+from pepr.score import normalise, of, pepr
 from pepr.verdicts import Entry
 
 CHANCE = 0.5
@@ -222,7 +222,7 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
     """
     means = means[means[letter].notna() & means[measure].notna()]
     performance, resource = earned(means[measure]), means[letter].to_numpy(dtype=np.float64)
-    alone = float(performance.mean()) / (1 + normalise(resource))
+    alone = of(float(performance.mean()), normalise(resource))
     scored = means.assign(score=pepr(performance, resource), beyond=pepr(performance, resource) - alone)
     small, large, _ = small_and_large(scored)
     whole = float(small["score"].mean() - large["score"].mean())

@@ -30,6 +30,7 @@ from pepr.display.marks import failed_entries, shared_marks, too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
+from pepr.score import of
 
 MOST_NAMES = 16
 """How many names fit in a column beside the axes."""
@@ -197,7 +198,7 @@ def pepr_profile() -> Figure:
     """PePR over normalised resource and performance: the definition as a map, with lines of equal score."""
     theme()
     norm, performance = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
-    score = performance / (1 + norm)
+    score = of(performance, norm)
     figure, axes = plt.subplots(figsize=(WIDTH_IN * 0.8, 4.2))
     filled = axes.contourf(norm, performance, score, levels=np.linspace(0, 1, 11), cmap="cividis")
     lines = axes.contour(

@@ -14,7 +14,7 @@ from pepr.analysis.ranked import as_ranked, enough, resource_errors, spoiled
 from pepr.analysis.scores import SET, as_array, earned, model_means, on_shared_splits, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
-from pepr.score import normalise, pepr_peak
+from pepr.score import normalise, of, pepr_peak
 
 PEAK_COLUMNS = (
     "model",
@@ -187,8 +187,8 @@ def draw(
         performance=performance,
         resource=resource,
         errors=errors,
-        scores=np.clip(performances, 0.0, 1.0) / (1.0 + norm),
-        own_scores=np.clip(own, 0.0, 1.0) / (1.0 + norm),
+        scores=of(np.clip(performances, 0.0, 1.0), norm),
+        own_scores=of(np.clip(own, 0.0, 1.0), norm),
         n_units=together.n_units,
         over=together.over,
     )
@@ -241,7 +241,7 @@ def rank_table(found: list[Drawn]) -> pd.DataFrame:
     """
     parts = []
     for drawn in found:
-        score = earned(pd.Series(drawn.performance)) / (1.0 + normalise(drawn.resource))
+        score = of(earned(pd.Series(drawn.performance)), normalise(drawn.resource))
         ranks = (-drawn.scores).argsort(axis=1).argsort(axis=1) + 1
         low, high = _score_ends(drawn)
         rank_low, rank_high = np.percentile(ranks, [2.5, 97.5], axis=0, method="inverted_cdf")

@@ -11,6 +11,7 @@ from pepr.audit.owners import owners
 from pepr.audit.registry import check, listed, setting_words, where
 from pepr.audit.roles import DECLARED
 from pepr.audit.table import View, ended_well
+from pepr.score import of
 from pepr.tables.naming import tokens_of
 from pepr.tables.reader import NAMES
 
@@ -251,7 +252,7 @@ def scores_not_reproduced(view: View) -> list[Finding]:
         return []
     performance = view.performance[:, -1]
     for score, norm in sorted(pairs.items()):
-        expected = performance / (1 + view.floats(norm))
+        expected = of(performance, view.floats(norm))
         found += _differences(
             view, score, view.floats(score), expected, [score, norm, str(view.columns.final)]
         )

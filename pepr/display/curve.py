@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pepr.display.style import PALETTE, legend_below, legend_entry
+from pepr.score import of
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def draw_curve(
     norm = np.linspace(0, 1, 401)
     best = np.asarray(curve[1])[np.searchsorted(np.asarray(curve[0]), norm, side="right") - 1]
     axes.plot(norm, best, color=PALETTE["blue"], lw=1.8, ls=style, drawstyle="steps-post")
-    axes.plot(norm, best / (1 + norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
+    axes.plot(norm, of(best, norm), color=PALETTE["vermillion"], lw=2.2, ls=style)
     axes.plot(*points, "o", color=PALETTE["grey"], ms=5)
     axes.margins(y=0.12)
     handles: list[Line2D | Patch] = [

@@ -33,7 +33,7 @@ from pepr.published.families import (
 from pepr.published.reproduction import FINAL, scores
 from pepr.published.tables import RESOURCES, SETTINGS
 from pepr.published.versions import Versions
-from pepr.score import normalise
+from pepr.score import normalise, of
 from pepr.stats import TestResult
 from pepr.verdicts import Entry, Order, Rule, order as order_in
 
@@ -209,7 +209,7 @@ def arithmetic(table: pd.DataFrame) -> dict[str, TestResult]:
 def _alone(table: pd.DataFrame) -> pd.DataFrame:
     """The tables with `alone`, PePR-E if every model of a setting had its mean accuracy."""
     norm = table.groupby("dataset")["energy"].transform(lambda e: pd.Series(normalise(e), index=e.index))
-    return table.assign(alone=table.groupby("dataset")[FINAL].transform("mean") / (1 + norm))
+    return table.assign(alone=of(table.groupby("dataset")[FINAL].transform("mean"), norm))
 
 
 def _small_beyond_cost(table: pd.DataFrame) -> TestResult:

@@ -19,7 +19,7 @@ from pepr.models.space import family_of
 from pepr.published.audit import OLD_NAMES, implausible_population, reference_populations
 from pepr.published.tables import RESOURCES, SETTINGS, TEST_COLUMNS, Published
 from pepr.published.versions import Versions
-from pepr.score import PeprCurve, normalise, pepr, pepr_curve, pepr_peak
+from pepr.score import PeprCurve, normalise, of, pepr, pepr_curve, pepr_peak
 
 FINAL = TEST_COLUMNS[-1]
 NORMALISATIONS = ("min-max", "min-max of the log", "clipped percentiles", "one range for all")
@@ -77,7 +77,7 @@ def scores(
     whole = (float(table[resource].min()), float(table[resource].max()))
     for _, rows in table.groupby("dataset").groups.items():
         needs = table.loc[rows, resource].to_numpy(np.float64)
-        result[rows] = values[rows] / (1 + _normalised(needs, normalisation, whole))
+        result[rows] = of(values[rows], _normalised(needs, normalisation, whole))
     return result
 
 
@@ -226,8 +226,8 @@ def imagenet(tables: Published) -> pd.DataFrame:
         by_tag.get(OLD_NAMES[m], np.nan) if m in OLD_NAMES else first.get(m, np.nan) for m in table["model"]
     ]
     table["own_top1"] = own
-    table["pepr_m_recomputed"] = table["top1"] / 100 / (1 + table["M_n"])
-    table["pepr_m_own"] = table["own_top1"] / 100 / (1 + table["M_n"])
+    table["pepr_m_recomputed"] = of(table["top1"] / 100, table["M_n"])
+    table["pepr_m_own"] = of(table["own_top1"] / 100, table["M_n"])
     table["joined_wrongly"] = table["top1"] != table["own_top1"]
     return table
 
@@ -403,4 +403,4 @@ def redraw_scores(values: np.ndarray, needs: np.ndarray, n_test: float, seed: in
     """PePR [resamples, models] when each accuracy is redrawn as a count of n_test images."""
     rng = np.random.default_rng(seed)
     counts = rng.binomial(int(n_test), values, size=(N_RESAMPLES, len(values)))
-    return counts / n_test / (1 + normalise(needs))
+    return of(counts / n_test, normalise(needs))

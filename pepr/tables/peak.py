@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from pepr.errors import InputError
-from pepr.score import PeprCurve, pepr_curve, pepr_peak
+from pepr.score import PeprCurve, of, pepr_curve, pepr_peak
 from pepr.stats import FloatArray
 from pepr.tables.reader import Range
 from pepr.tables.scoring import Survey
@@ -138,7 +138,7 @@ def _interval(
     resource = done.needs[at, rows] * np.exp(stretched)
     lo, hi = resource_range or (resource.min(axis=1, keepdims=True), resource.max(axis=1, keepdims=True))
     norm = np.maximum((resource - lo) / np.maximum(hi - lo, np.finfo(float).tiny), 0)
-    peaks = np.argmax(performance / (1 + norm), axis=1)
+    peaks = np.argmax(of(performance, norm), axis=1)
     places = resource[np.arange(DRAWS), peaks]
     low, high = np.quantile(places, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high), float((peaks == best).mean()), int(count.max())
