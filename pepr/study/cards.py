@@ -19,6 +19,7 @@ from pepr.errors import InputError
 from pepr.grids import WORLD, carbon_intensity
 from pepr.quantities import MEASURED_KINDS, component_sources
 from pepr.runs.results import Results
+from pepr.runs.spec import MEASURED_FIDELITIES
 
 COMPONENT_WORDS = {"cpu": "CPU", "gpu": "GPU", "ram": "memory", "module": "module"}
 MEASURE_WORDS = {
@@ -378,14 +379,18 @@ def _tracking(training: Training, component: str) -> str:
 
 def _algorithm(record: Mapping[str, Any]) -> dict[str, Any]:
     packages = (record.get("environment") or {}).get("packages") or {}
+    is_network = bool(record.get("num_params"))
+    of_study = is_network and record.get("fidelity") not in MEASURED_FIDELITIES
     known = {
+        "algorithmType": "neural network" if is_network else None,
         "algorithmName": record["model"],
         "trainingType": {True: "transferLearning", False: "supervisedLearning"}.get(record["pretrained"]),
         "epochsNumber": record.get("epochs"),
         "quantization": record.get("precision"),
-        "framework": "torch" if record.get("num_params") and "torch" in packages else None,
-        "frameworkVersion": packages.get("torch") if record.get("num_params") else None,
-        "parametersNumber": record["num_params"] / BILLION if record.get("num_params") else None,
+        "optimizer": "adam" if of_study else None,
+        "framework": "torch" if is_network and "torch" in packages else None,
+        "frameworkVersion": packages.get("torch") if is_network else None,
+        "parametersNumber": record["num_params"] / BILLION if is_network else None,
     }
     return {name: value for name, value in known.items() if value is not None}
 

@@ -2,8 +2,8 @@
 
 Where a tool could be run, its columns were seen in a file that it wrote (`tests/tables/make_files.py`); the
 others are from their own repositories: timm's `results/` and `benchmark.py`, ML.ENERGY's `leaderboard/data`,
-the tables behind the AI Energy Score, the exports that the server of Weights & Biases makes, the metadata of
-model cards.
+the tables behind the AI Energy Score's leaderboard and its `results_aggregator.py`, the metadata of model
+cards. The exports of Weights & Biases are made by its web page, and known by those that people published.
 """
 
 from __future__ import annotations
@@ -247,6 +247,19 @@ FORMATS = (
         frozenset({"model", "total_gpu_energy"}),
         {"energy_kwh": Derived(("total_gpu_energy",), 1.0, True)},
     ),
+    Format(
+        "the AI Energy Score's batch",
+        "Wh of the GPU, grams and seconds of all prompts; 0 of a model that failed was not measured",
+        frozenset(
+            {"model_name", "reasoning_state", "gpu_energy_wh", "co2_emissions_g", "total_duration_seconds"}
+        ),
+        {
+            "model": _text("model_name"),
+            "energy_kwh": Derived(("gpu_energy_wh",), 1e-3, True),
+            "co2eq_g": Derived(("co2_emissions_g",), 1.0, True),
+            "inference_time_s": Derived(("total_duration_seconds",), 1.0, True),
+        },
+    ),
 )
 """The tables that are known by their header; the first that fits is taken."""
 
@@ -299,11 +312,11 @@ def _panel_of(header: Sequence[str]) -> Format | None:
 
 
 def _panel(path: Path, header: Sequence[str], rows: list[list[str]]) -> Document:
-    """One row a run, with the last value of each of its metrics."""
+    """One row a run, or a group of runs, with the last value of each of its metrics; `_step` is none."""
     values: dict[str, dict[str, str]] = {}
     for at, name in enumerate(header):
-        if at and not name.endswith(("__MIN", "__MAX")):
-            run, metric = name.rsplit(" - ", 1)
+        if at and not name.endswith(("__MIN", "__MAX", " - _step")):
+            run, metric = name.removeprefix("Group: ").rsplit(" - ", 1)
             values.setdefault(run, {})[metric] = _last(row[at] for row in rows)
     metrics = list(dict.fromkeys(metric for found in values.values() for metric in found))
     return Document(

@@ -42,11 +42,38 @@ def test_every_card_is_valid_by_its_schema(pocket, form, setting, country):
 
 @pytest.mark.parametrize("setting", ["elpv", "elpv_pt"])
 def test_a_boamps_report_has_the_fields_that_codecarbon_knows_of_it(pocket, setting):
-    """No package carries the published schemas of BoAmps; CodeCarbon's classes have all of their fields."""
+    """CodeCarbon's classes have all fields of BoAmps, and refuse others."""
     report = cards.boamps(cards.training_of(pocket, MODEL, setting, country="DNK"))
     assert BoAmpsReport.from_dict(report).to_dict() == report
     with pytest.raises(TypeError):
         BoAmpsReport.from_dict(spoil(report, ("measures", 0, "estimated"), "yes"))
+
+
+def test_the_schema_of_boamps_lets_in_what_a_card_does_not_fill(training):
+    """Fields and values of the published schemas, on a report that a person went on with."""
+    report = cards.boamps(training)
+    report["header"] |= {
+        "licensing": "CC BY 4.0",
+        "publisher": {"name": "a clinic", "projectName": "leaves", "confidentialityLevel": "public"},
+    }
+    report["task"] |= {"nbRequest": 0, "estimatedAccuracy": "veryGood"}
+    report["task"]["dataset"][0] |= {"source": "public", "sourceUri": "https://example.org", "dataSize": 0.2}
+    report["measures"][0] |= {"averageUtilizationGpu": 0.8, "powerCalibrationMeasurement": 0.001}
+    report["infrastructure"] |= {"infraType": "publicCloud", "cloudProvider": "ovh", "cloudInstance": "b3-8"}
+    report["infrastructure"]["components"][0] |= {"share": 0.5, "manufacturer": "Intel"}
+    report["environment"] |= {"powerSupplierType": "public", "powerSource": "wind", "latitude": 55.7}
+    report["$hash"] = {"hashAlgorithm": "SHA-256", "cryptographicAlgorithm": "RSA", "value": "0"}
+    jsonschema.validate(report, cards.schema("boamps"))
+
+
+def test_a_boamps_report_names_the_optimiser_only_of_the_studys_own_training(training):
+    def named(record):
+        (algorithm,) = cards.boamps(cards.describe(record))["task"]["algorithms"]
+        return algorithm.get("algorithmType"), algorithm.get("optimizer")
+
+    assert named(training.record) == ("neural network", "adam")
+    assert named({**training.record, "fidelity": "command"}) == ("neural network", None)
+    assert named({**training.record, "num_params": None}) == (None, None)
 
 
 def consumption(card):
@@ -96,6 +123,15 @@ ENERGY = (*AI, "ai_energyConsumption", "ai_finetuningEnergyConsumption", 0)
         ("boamps", ("measures", 0, "powerConsumption"), None),
         ("boamps", ("infrastructure", "components", 0, "nbComponent"), 1.5),
         ("boamps", ("quality",), "best"),
+        ("boamps", ("header", "publisher"), {"name": "leaves"}),
+        ("boamps", ("header", "reportDatetime"), "2026-11-22T10:00:00Z"),
+        ("boamps", ("task", "estimatedAccuracy"), "excellent"),
+        ("boamps", ("task", "measuredAccuracy"), 91.2),
+        ("boamps", ("measures", 0, "averageUtilizationCpu"), 85),
+        ("boamps", ("measures", 0, "unit"), "kWh"),
+        ("boamps", ("infrastructure", "components", 0, "share"), 2),
+        ("boamps", ("infrastructure", "infraType"), "cloud"),
+        ("boamps", ("system",), {"distribution": "debian"}),
         ("model-card", ("co2_eq_emissions", "emissions"), "0.1 kg"),
         ("model-card", ("co2_eq_emissions", "training_type"), "finetuning"),
     ],

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from pepr.errors import InputError
+from pepr.tables.dialect import Options
 from pepr.tables.formats import FORMATS, format_of
 from pepr.tables.join import Joined
 from pepr.tables.reader import Reader
@@ -208,6 +209,54 @@ def test_the_ai_energy_score_counts_kwh_of_a_thousand_queries(tmp_path):
     assert any("1,000 queries" in notice for notice in reader.notices)
 
 
+def test_a_table_of_the_leaderboard_of_the_ai_energy_score_is_audited_and_scored_by_its_own_names(tmp_path):
+    """Its stars are no resource; the model's name has the state of its reasoning."""
+    text = (
+        "model,total_gpu_energy,energy_score,class,test date\n"
+        "openai/gpt-oss-20b (low),1.7212134,4,B,Oct 2025\n"
+        "ibm-granite/granite-4.0-micro,0.186811914,5,A,Oct 2025\n"
+    )
+    rows, _ = rows_of(write(tmp_path, text))
+    assert [row["model"] for row in rows] == ["openai/gpt-oss-20b (low)", "ibm-granite/granite-4.0-micro"]
+    assert [float(row["energy_kwh"]) for row in rows] == [1.7212134, 0.186811914]
+
+
+BATCH = (
+    "model_name,model_class,task,reasoning_state,total_prompts,successful_prompts,failed_prompts,"
+    "total_duration_seconds,avg_latency_seconds,total_tokens,total_prompt_tokens,total_completion_tokens,"
+    "throughput_tokens_per_second,gpu_energy_wh,co2_emissions_g,tokens_per_joule,avg_energy_per_prompt_wh,"
+    "timestamp,error_message\n"
+    "a/ant,B,text_gen,On (High),10,10,0,30.50,3.0500,1500,500,1000,49.18,25.4000,12.3000,0.0164,2.5400,"
+    "2026-01-01T10:00:00.000001,\n"
+    "a/ant,B,text_gen,Off,10,10,0,12.00,1.2000,600,500,100,50.00,9.5000,4.6000,0.0175,0.9500,"
+    "2026-01-01T10:01:00.000001,\n"
+    "a/bee,A,text_gen,Off,0,0,0,5.00,0.0000,0,0,0,0.00,0.0000,0.0000,0.0000,0.0000,"
+    "2026-01-01T10:02:00.000001,Model not found\n"
+)
+"""What the batch runner of the AI Energy Score writes: a model of which nothing was measured has zeros."""
+
+
+def test_a_batch_of_the_ai_energy_score_counts_wh_and_a_failed_model_was_not_measured(tmp_path):
+    rows, reader = rows_of(write(tmp_path, BATCH))
+    assert [row["model"] for row in rows] == ["a/ant", "a/ant", "a/bee"]
+    assert [row["energy_kwh"] and float(row["energy_kwh"]) for row in rows] == [0.0254, 0.0095, ""]
+    assert [row["co2eq_g"] for row in rows] == ["12.3", "4.6", ""]
+    assert any("Wh of the GPU" in notice for notice in reader.notices)
+
+
+def test_what_tells_the_runs_of_a_batch_apart_is_named(tmp_path):
+    path = write(
+        tmp_path,
+        BATCH.replace("total_tokens,", "accuracy,", 1).replace(",1500,", ",0.9,").replace(",600,", ",0.8,"),
+    )
+    with pytest.raises(InputError, match="--key model --key reasoning_state"):
+        score_table(path, io.StringIO(), "accuracy", ["energy_kwh"])
+    output = io.StringIO()
+    options = Options(key=("model", "reasoning_state"))
+    score_table(path, output, "accuracy", ["energy_kwh"], as_json=True, options=options)
+    assert [row["pepr_energy_kwh"] for row in json.loads(output.getvalue())] == [0.45, 0.8, None]
+
+
 def test_a_runs_table_of_weights_and_biases_has_names_states_and_seconds(tmp_path):
     text = (
         '"Name","State","Notes","User","Tags","Created","Runtime","Sweep","seed","test_acc","kwh"\n'
@@ -258,6 +307,37 @@ def test_a_file_that_only_begins_as_an_offline_run_is_refused(tmp_path, content,
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"run-1.wandb: .*{said}"):
         rows_of(path)
+
+
+def test_a_runs_table_of_a_sweep_has_an_agent_dotted_settings_and_empty_cells(tmp_path):
+    """As the web page exports it: every cell in quotes, `-` for no notes, settings before what was logged."""
+    text = (
+        '"Name","Agent","State","Notes","User","Tags","Created","Runtime","Sweep","batch_size","parameters.lr",'
+        '"artifact/name","eval/acc","energy_kwh"\n'
+        '"ant_1763027298","","failed","-","","","2025-11-13T09:48:11.000Z","9910","1wfhjnkh","8","","ant_best",'
+        '"0.41","0.31"\n'
+        '"bee_1763026462","","finished","-","","","2025-11-13T09:34:15.000Z","5902","1wfhjnkh","8","0.0001","",'
+        '"0.92","0.18"\n'
+        '"cicada_1763025703","","finished","-","","","2025-11-13T09:21:36.000Z","10308","1wfhjnkh","8","","",'
+        '"0.95",""\n'
+    )
+    output = io.StringIO()
+    score_table(write(tmp_path, text), output, "eval/acc", ["energy_kwh", "train_time_s"], as_json=True)
+    ant, bee, cicada = json.loads(output.getvalue())
+    assert (ant["model"], ant["status"], ant["pepr_energy_kwh"]) == ("ant_1763027298", "failed", None)
+    assert (bee["train_time_s"], bee["pepr_energy_kwh"], bee["parameters.lr"]) == (5902, 0.92, 0.0001)
+    assert cicada["pepr_energy_kwh"] is None and cicada["pepr_train_time_s"] == pytest.approx(0.475)
+
+
+def test_a_panel_over_another_axis_has_steps_beside_its_metrics_and_may_be_of_groups(tmp_path):
+    text = (
+        '"Relative Time (Process)","Group: ant - _step","Group: ant - _step__MIN","Group: ant - _step__MAX",'
+        '"Group: ant - train/loss","Group: ant - train/loss__MIN","Group: ant - train/loss__MAX"\n'
+        '"10.5","1","1","1","0.75","0.7","0.8"\n"21.5","2","2","2","0.5","0.4","0.6"\n'
+    )
+    rows, reader = rows_of(write(tmp_path, text))
+    assert rows == [{"model": "ant", "train/loss": "0.5"}]
+    assert any("its last value by 'Relative Time (Process)'" in notice for notice in reader.notices)
 
 
 def test_a_panel_of_weights_and_biases_is_one_row_a_run(tmp_path):
