@@ -18,6 +18,8 @@ costs/      What a job will take before it runs, and which model a budget buys.
 study/      A study: planned, forecast, carried out, recovered, verified, handed in.
 book/       Everything that becomes a page.
 display/    How a value appears: in text, in a table, in a figure.
+
+The shipped profiles are in `study/profiles`; what this project measured itself is in `reference`.
 """
 
 from typing import Any

@@ -27,10 +27,17 @@ button above, or open it with `make lab`.
 FIGURE_FILE = re.compile(r"""["'](\w+\.svg)["']""")
 
 
+def package_files() -> list[Path]:
+    """The package's code, profiles, claims and tables; not its reference, of which a page takes a part."""
+    package = Path(str(resources.files("pepr")))
+    paths = [path for path in package.rglob("*") if path.suffix in {".py", ".yaml", ".csv"}]
+    return sorted(path for path in paths if "reference" not in path.relative_to(package).parts)
+
+
 def _digest(root: Path, page: Page) -> str:
     """What a page depends on: the notebook, its parameters, the package, the results, the data folder."""
     package = Path(str(resources.files("pepr")))
-    files = [root / page.notebook, *sorted(package.rglob("*.py")), *sorted(package.glob("profiles/*.yaml"))]
+    files = [root / page.notebook, *package_files()]
     files += sorted(path for path in (package / "reference").iterdir() if path.is_file())
     if page.namespace == "costs":  # it shows what was swept, and checks it on shipped runs
         files += sorted((package / "reference").rglob("*/*.csv"))

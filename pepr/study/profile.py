@@ -18,6 +18,7 @@ from pepr.errors import InputError
 from pepr.files import write_atomic
 from pepr.runs.spec import RunSpec
 
+SHIPPED = Path(str(resources.files("pepr.study"))) / "profiles"
 SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
 
 
@@ -38,8 +39,7 @@ class Profile:
 
 def profile_names() -> list[str]:
     """The profiles that ship with the package."""
-    folder = Path(str(resources.files("pepr.profiles")))
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def load(profile: str) -> Profile:
@@ -61,10 +61,7 @@ def load(profile: str) -> Profile:
 
 
 def _profile_path(profile: str) -> Path:
-    if profile.endswith((".yaml", ".yml")):
-        path = Path(profile)
-    else:
-        path = Path(str(resources.files("pepr.profiles"))) / f"{profile}.yaml"
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else SHIPPED / f"{profile}.yaml"
     if not path.exists():
         raise InputError(f"unknown profile {profile!r}; known: {', '.join(profile_names())}")
     return path
@@ -73,7 +70,7 @@ def _profile_path(profile: str) -> Path:
 def _validated(path: Path, values: Any) -> dict[str, Any]:
     import jsonschema
 
-    schema = json.loads((resources.files("pepr.profiles") / "schema.json").read_text())
+    schema = json.loads((SHIPPED / "schema.json").read_text())
     values = _finite(path, values)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(values), key=lambda e: list(e.path))
     if errors:

@@ -168,6 +168,11 @@ def test_a_notebook_runs_once_with_its_parameters_and_again_when_it_changed(chec
     assert "again for pocket" in output.read_text()
 
 
+def test_a_notebook_runs_again_when_code_profiles_claims_or_tables_of_the_package_change():
+    names = {"score.py", "space.py", "pocket.yaml", "primary.yaml", "history.csv", "model_space.csv"}
+    assert names <= {path.name for path in notebooks.package_files()}
+
+
 def test_a_notebook_whose_data_are_missing_becomes_a_notice(checkout):
     page = book_pages.Page("notebooks/n.ipynb")
     write_notebook(
