@@ -10,7 +10,7 @@ Verdicts:
   the margin, or worse than it);
 - `equivalent`: the difference lies inside the margin on both sides;
 - `undecided`: the data cannot tell, which with few models or seeds is the usual answer; or the claim was not
-  tested, since its primary claim did not hold;
+  tested, since its primary claim did not hold; or it is moot: models that learned nothing are alike, too;
 - `supported_with_correction`: undecided or not supported as it was, supported or equivalent once corrected.
 """
 
@@ -82,7 +82,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Tested:
-    """A claim with its test's result; `gate` is the id of its primary claim, None for a primary one."""
+    """A claim with its test's result; `gate` is the id of its primary claim, None for a primary one.
+
+    `moot` says why the claim would say nothing even if its test held. Its p still counts among the others:
+    whether a claim is moot is itself learned from the data.
+    """
 
     __test__ = False  # pytest collects classes by this name
 
@@ -90,11 +94,18 @@ class Tested:
     rule: Rule
     result: TestResult
     gate: str | None = None
+    moot: str = ""
+
+    def judged(self, adjusted: PValues) -> Judged:
+        """The verdict by adjusted p values: undecided where the claim is moot."""
+        if self.moot:
+            return Judged("undecided", adjusted, self.moot)
+        return Judged(self.rule.verdict(self.result, adjusted), adjusted)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict on a claim, its adjusted p values, and why it was not tested, if it was not."""
+    """The verdict on a claim, its adjusted p values, and why it was not tested or is moot."""
 
     verdict: str
     adjusted: PValues
@@ -112,7 +123,7 @@ def judge(claims: Sequence[Tested]) -> dict[str, Judged]:
     tested = [claim for claim in claims if claim.gate in is_open]
     for claim, judged in zip(tested, _together(tested).values(), strict=True):
         adjusted = _never_surer(judged.adjusted, _decisive(found[claim.gate]))
-        found[claim.id] = Judged(claim.rule.verdict(claim.result, adjusted), adjusted)
+        found[claim.id] = claim.judged(adjusted)
     for claim in claims:
         if claim.id not in found:
             why = found[claim.gate].verdict.replace("_", " ") if claim.gate in found else "not at hand"
@@ -132,7 +143,7 @@ def _together(claims: Sequence[Tested]) -> dict[str, Judged]:
     for claim, one, (lower, upper) in zip(claims, raw, adjusted, strict=True):
         worse = one.p_worse < one.p
         p_values = PValues(1.0 if worse else lower, upper, lower if worse else np.nan)
-        found[claim.id] = Judged(claim.rule.verdict(claim.result, p_values), p_values)
+        found[claim.id] = claim.judged(p_values)
     return found
 
 
@@ -240,12 +251,17 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
     return found
 
 
-def _notes(notes: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> dict[str, str]:
-    for claim, note in notes.items():
+def _notes(notes: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """How claims are tested, by id: one dated note each, or a list of them, the later ones added."""
+    found = {}
+    for claim, entry in notes.items():
         if claim not in known:
             raise ValueError(f"tested_as: no claim {claim}")
-        _date(note["dated"])
-    return {claim: str(note["as"]).strip() for claim, note in notes.items()}
+        dated = entry if isinstance(entry, list) else [entry]
+        for note in dated:
+            _date(note["dated"])
+        found[claim] = " ".join(str(note["as"]).strip() for note in dated)
+    return found
 
 
 def _date(value: object) -> datetime.date:

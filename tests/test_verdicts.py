@@ -60,6 +60,20 @@ def test_an_equivalence_whose_upper_side_does_not_survive_the_correction_is_only
     assert found["a"].verdict == "supported"
 
 
+def test_a_claim_that_is_moot_is_undecided_says_why_and_opens_no_gate_but_counts():
+    claims = [
+        Tested("a", AS_GOOD, result(0.0, 0.001, 0.001), moot="moot: both guess"),
+        Tested("b", DIRECTION, result(0.1, 0.02)),
+        Tested("after it", DIRECTION, result(0.1, 1e-6), gate="a"),
+    ]
+    found = verdicts.judge(claims)
+    assert (found["a"].verdict, found["a"].closed) == ("undecided", "moot: both guess")
+    assert found["after it"].closed == "not tested: the primary claim is undecided"
+    assert verdicts.judge([Tested("a", AS_GOOD, result(0.0, 0.001, 0.001))])["a"].verdict == "equivalent"
+    counts = Tested("a", AS_GOOD, result(0.0, 0.3, 0.3), moot="moot: both guess")
+    assert verdicts.judge([counts, claims[1]])["b"].adjusted.p == pytest.approx(3 * 0.02)
+
+
 def test_a_secondary_claim_is_tested_where_its_primary_claim_holds_and_is_never_surer():
     claims = [
         Tested("holds", DIRECTION, result(0.1, 0.01)),
@@ -98,3 +112,9 @@ def test_only_a_claim_that_the_correction_made_hold_is_supported_with_correction
 def test_what_does_not_exist_is_none_in_a_claims_numbers():
     found = verdicts.values(result(0.2), verdicts.UNTESTED)
     assert (found["effect"], found["p"], found["p_holm"]) == (pytest.approx(0.2), None, None)
+
+
+def test_later_notes_on_how_a_claim_is_tested_are_added_and_none_is_overwritten():
+    found = verdicts.order("pepr.analysis").tested_as["pretrained_beats_scratch_models"]
+    assert found.startswith("The mean over the networks that are trained both ways")
+    assert found.endswith("over as many of them as share three or more.")

@@ -2,10 +2,11 @@
 
 `primary.yaml` names the primary claim of each question, what it gates, and the margin, with a date; several
 datasets ask each question by themselves, and nothing is averaged over them. Performance is AUROC unless a
-claim says otherwise. Claims on what training does have models fixed and splits and seeds drawn (`units`);
-claims on small and large models are over models, and over families of models where that is more cautious.
-`pepr.verdicts` says what the verdicts mean. `verdict_corrected` is the verdict without runs that a shared
-processor spoiled (see `ranked`) and without constant predictors.
+claim says otherwise. Claims on what training does have models fixed and splits and seeds drawn (`units`), and
+are over as many models as share three of these; claims on small and large models are over models, and over
+families of models where that is more cautious. `pepr.verdicts` says what the verdicts mean.
+`verdict_corrected` is the verdict without runs that a shared processor spoiled (see `ranked`) and without
+constant predictors.
 """
 
 from __future__ import annotations
@@ -20,9 +21,17 @@ from pepr import stats, verdicts
 from pepr.analysis import measures, units
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
-from pepr.analysis.scores import SET, earned, model_means, on_shared_splits, primary_resource, with_sets
-from pepr.display.words import measure_words
-from pepr.models.space import BASELINES, model_space
+from pepr.analysis.scores import (
+    SET,
+    earned,
+    model_means,
+    of_set,
+    on_shared_splits,
+    primary_resource,
+    with_sets,
+)
+from pepr.display.words import counted, measure_words
+from pepr.models.space import BASELINES, family_of
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, of, pepr
@@ -97,7 +106,8 @@ class Finding:
     """A claim before its p is adjusted: its test's result, the rule of its verdict, what it stands on.
 
     `name` is its place in the order, `id` that with the dataset where a study has several; `derived` marks an
-    effect on an estimate.
+    effect on an estimate. `networks` says over which networks it is, and `moot` why it says nothing even if
+    its test holds.
     """
 
     name: str
@@ -108,6 +118,8 @@ class Finding:
     basis: str
     derived: bool = False
     measure: str = "auroc"
+    networks: str = ""
+    moot: str = ""
 
     @property
     def id(self) -> str:
@@ -163,6 +175,7 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
             "basis": "; ".join(part for part in (found.basis, judged[found.id].closed) if part),
             "measure": found.measure,
             "estimated": found.derived,
+            "networks": found.networks or None,
         }
         for found in as_they_are
     ]
@@ -170,7 +183,9 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
 
 def judge(found: list[Finding]) -> dict[str, verdicts.Judged]:
     """The verdicts on findings by id, in the order of `primary.yaml`."""
-    return verdicts.judge([verdicts.Tested(one.id, one.rule, one.result, one.gate) for one in found])
+    return verdicts.judge(
+        [verdicts.Tested(one.id, one.rule, one.result, one.gate, one.moot) for one in found]
+    )
 
 
 def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Finding]:
@@ -184,7 +199,7 @@ def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Findin
         of_dataset = [
             *_pretraining_claims(networks, suffix, images),
             *_repeated_claims(networks, suffix, images),
-            *(_model_claims(networks, suffix) if len(networks) else []),
+            *(_model_claims(networks, suffix, images) if len(networks) else []),
             *_baseline_claims(rows, suffix, images),
         ]
         places = list(order().question_of)
@@ -196,15 +211,6 @@ def sound_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The table without runs whose time a shared processor spoiled and without constant predictors."""
     constant = table["constant_predictor"].fillna(False).astype(bool)
     return table[~as_ranked(table)["time_spoiled"] & ~constant]
-
-
-def family(model: str) -> str:
-    """The family of a model in the model space; a model that is not in it is a family of its own.
-
-    Models of a family are not independent, so what is said over models is also tested over families.
-    """
-    space = model_space()
-    return space[model].family if model in space else model
 
 
 def small_and_large(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, float]:
@@ -231,33 +237,41 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
 
 
 def repeated_model(rows: pd.DataFrame) -> str | None:
-    """The network that was run with most seeds in most of the four settings; None if none was in two."""
+    """The network on which most of `PAIRED_CLAIMS` have the three pairs that an interval takes, and among
+    equal ones that with most pairs; None if none was run in two of the four settings."""
     rows = rows[~rows["model"].isin(BASELINES)]
-    if rows.empty:
-        return None
-    runs_of = rows[[_cell(row) is not None for _, row in rows.iterrows()]].groupby("model")
-    counts = runs_of.agg(runs=("run_id", "size"), settings=("setting", "nunique"))
-    counts = counts[counts["settings"] > 1].sort_values(["runs", "settings"], ascending=False, kind="stable")
-    return None if counts.empty else str(counts.index[0])
+    known: list[tuple[int, int, str]] = []
+    for model, runs in rows.groupby("model"):
+        if sum(len(_of_cell(runs, cell)) > 0 for cell in CELLS) < 2:
+            continue
+        pairs = [
+            units.contrast(_of_cell(runs, claim.first), _of_cell(runs, claim.second)).n_units
+            for claim in PAIRED_CLAIMS
+        ]
+        enough = sum(n >= stats.FEWEST_UNITS for n in pairs)
+        known.append((-enough, -sum(pairs), str(model)))
+    return min(known)[2] if known else None
 
 
 def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
-    """Pretrained against from scratch over the models that were trained both ways, which are fixed."""
+    """Pretrained against from scratch over models that were trained both ways, which are fixed."""
     pretrained, scratch = _of_cell(rows, "pretrained_full"), _of_cell(rows, "scratch_full")
     both = sorted(set(pretrained["model"]) & set(scratch["model"]))
     if not both:
         return []
     sides = [side[side["model"].isin(both)] for side in (pretrained, scratch)]
-    families = {family(model) for model in both}
+    chosen = units.comparable(*sides) or both
+    result = paired_units(*(side[side["model"].isin(chosen)] for side in sides), "auroc", images)
     return [
         Finding(
             "pretrained_beats_scratch_models",
             suffix,
             "Pretrained networks perform better than the same networks from scratch",
             DIRECTION,
-            paired_units(*sides, "auroc", images),
-            f"AUROC, mean of {', '.join(both)} ({_plural(len(families), 'family', 'families')}), paired by "
-            "split and seed; of these networks, not of all",
+            result,
+            f"AUROC, mean of {', '.join(chosen)}, {_families(chosen)}, {_pairs(result)}"
+            f"{_left_out(chosen, both)}; of these networks, not of all",
+            networks=_over(chosen, both),
         )
     ]
 
@@ -281,17 +295,19 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
                 f"{model} {claim.words}",
                 rule,
                 result,
-                f"{measure_words(claim.measure)}, paired by split and seed, "
-                f"{_plural(result.n, 'pair', 'pairs')}{_margin_words(rule)}",
+                f"{measure_words(claim.measure)}, {_pairs(result)}{_margin_words(rule)}",
                 measure=claim.measure,
+                networks=model,
+                moot=_moot(first, second, images) if claim.as_good else "",
             )
         )
     return found
 
 
-def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
+def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
     """Claims over the models of the largest from-scratch set, or else of the largest set."""
-    means = model_means(on_shared_splits(rows))
+    shared = on_shared_splits(rows)
+    means = model_means(shared)
     means = means[means["status"] == "ok"]
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
     sizes = (scratch if len(scratch) else means).groupby(SET).size()
@@ -305,6 +321,8 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
     )
     as_good = verdicts.Rule("as_good", margin())
     gap = pepr_gap(chosen, letter)
+    runs = of_set(with_sets(shared), chosen)
+    sides = [runs[runs["model"].isin(side["model"])] for side in (small, large)]
     found = [
         Finding(
             "small_as_good_as_large",
@@ -313,6 +331,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str) -> list[Finding]:
             as_good,
             _over_models(small, large, "auroc", as_good.margin),
             f"{split}; AUROC{_margin_words(as_good)}",
+            moot=_moot(*sides, images),
         ),
         Finding(
             "small_higher_pepr",
@@ -350,15 +369,19 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
         networks, beside = side[~side["model"].isin(BASELINES)], side[side["model"] == baseline]
         if networks.empty or beside.empty:
             continue
+        every = sorted(networks["model"].unique())
+        chosen = units.comparable(networks, beside) or every
+        result = paired_units(networks[networks["model"].isin(chosen)], beside, "auroc", images)
         found.append(
             Finding(
                 f"{name}_beats_baseline",
                 suffix,
                 f"{how} perform better than the baseline",
                 DIRECTION,
-                paired_units(networks, beside, "auroc", images),
-                f"AUROC, mean of {_plural(networks['model'].nunique(), 'network', 'networks')} against "
-                f"{words}, paired by split and seed",
+                result,
+                f"AUROC, mean of {_over(chosen, every)} against {words}, {_pairs(result)}"
+                f"{_left_out(chosen, every)}",
+                networks=_over(chosen, every),
             )
         )
     return found
@@ -382,7 +405,7 @@ def _over_models(
 ) -> stats.TestResult:
     """A test over models and one over families of models: the one with the wider interval."""
     a, b = (group[column].to_numpy(dtype=np.float64) for group in (small, large))
-    families = [family(model) for model in [*small["model"], *large["model"]]]
+    families = family_of([*small["model"], *large["model"]])
     if limit is None:
         found = [stats.welch_test(a, b, clusters) for clusters in (None, families)]
     else:
@@ -391,7 +414,7 @@ def _over_models(
 
 
 def _size_and(means: pd.DataFrame, resource: str) -> stats.TestResult:
-    size, families = means["num_params"].astype("float64"), [family(model) for model in means["model"]]
+    size, families = means["num_params"].astype("float64"), family_of(means["model"])
     found = [
         stats.rank_correlation(size, means[resource], clusters=clusters) for clusters in (None, families)
     ]
@@ -412,16 +435,48 @@ def _of_cell(rows: pd.DataFrame, cell: str) -> pd.DataFrame:
     return rows[(rows["pretrained"].astype(bool) == pretrained) & (rows["train_fraction"] == fraction)]
 
 
-def _cell(row: pd.Series) -> str | None:
-    key = (bool(row["pretrained"]), float(row["train_fraction"]))
-    return next((name for name, cell in CELLS.items() if cell == key), None)
+def _moot(first: pd.DataFrame, second: pd.DataFrame, images: ImagesOf | None) -> str:
+    """Why two groups of runs say nothing by being alike: the mean AUROC of neither is above a guesser's with
+    its 95% interval. Empty where one is, and where no test images tell (`images` is None)."""
+    if images is None:
+        return ""
+    measured = measures.values(pd.concat([first, second]).set_index("run_id"), "auroc")
+    sides = [units.mean_of(side, measured, images("auroc")).interval for side in (first, second)]
+    if any(side.low > CHANCE for side in sides):
+        return ""
+    known = " and ".join(f"{side.estimate:.2f} ({side.low:.2f} to {side.high:.2f})" for side in sides)
+    return f"moot: neither side is above chance, AUROC {known}; networks that learned nothing are alike, too"
+
+
+def _pairs(result: stats.TestResult) -> str:
+    few = f"; too few to test: it takes {stats.FEWEST_UNITS}" if result.n < stats.FEWEST_UNITS else ""
+    return f"paired by split and seed, {counted(result.n, 'pair')}{few}"
+
+
+def _over(chosen: list[str], every: list[str]) -> str:
+    """Over which of `every` network a claim is: by name where they are few, or some are left out."""
+    if len(chosen) == len(every) > 4:
+        return f"all {len(every)} networks"
+    of = "" if len(chosen) == len(every) else f" ({len(chosen)} of {counted(len(every), 'network')})"
+    return ", ".join(chosen) + of
+
+
+def _left_out(chosen: list[str], every: list[str]) -> str:
+    if len(chosen) == len(every):
+        return ""
+    return f"; without {len(every) - len(chosen)} that share fewer than {stats.FEWEST_UNITS} pairs with them"
+
+
+def _families(models: list[str]) -> str:
+    families = sorted(set(family_of(models)))
+    if len(models) == 1:
+        return f"of the family {families[0]}"
+    if len(families) == 1:
+        return f"all of the family {families[0]}"
+    return f"of the families {', '.join(families)}"
 
 
 def _margin_words(rule: verdicts.Rule) -> str:
     if rule.margin is None:
         return ""
     return f", margin {rule.margin:g} ({100 * order().margin_share:.0f}% of the range above chance)"
-
-
-def _plural(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"

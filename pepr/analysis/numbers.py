@@ -140,7 +140,7 @@ def pepr_numbers(
     standings: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
-    out = _run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
+    out = run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
     letter = primary_resource(results.table)
     return out | leader_numbers(scores, peaks, standings, rank_changes, letter) | _gap_numbers(results)
 
@@ -208,7 +208,8 @@ def networks_only(table: pd.DataFrame) -> pd.DataFrame:
     return networks if (networks["status"] == "ok").any() else table
 
 
-def _run_numbers(results: Results) -> Numbers:
+def run_numbers(results: Results) -> Numbers:
+    """How many runs, models, settings and splits there are, and what became of them."""
     table = results.table
     done = table[table["status"] == "ok"]
     failed = table[table["status"] == "failed"]
@@ -218,7 +219,7 @@ def _run_numbers(results: Results) -> Numbers:
     whole = networks[networks["train_fraction"] == 1.0]
     tenth = networks[networks["train_fraction"] == 0.1]
     contended = int(table["contended"].fillna(False).sum())
-    constant = int(table["constant_predictor"].fillna(False).sum())
+    constant = int(asked["constant_predictor"].fillna(False).sum())  # a baseline may be one by design
     names = ", ".join(sorted(failed["model"].unique())) or "none"
     majority = between(done["test_majority_rate"], percent)
     out = {
@@ -353,6 +354,8 @@ def _claim_numbers(claims: list[Entry]) -> Numbers:
         out[f"{key}_verdict"] = number(claim["verdict"], words)
         out[f"{key}_role"] = number(claim["role"], claim["role"])
         out[f"{key}_basis"] = number(None, claim["basis"])
+        if claim["networks"]:
+            out[f"{key}_networks"] = number(None, claim["networks"])
     return out
 
 

@@ -7,7 +7,7 @@ same split, the units are seeds, and the test images, which they share, are resa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,9 +63,10 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame | None = None) -> Contras
     """
     groups = [first] if second is None else [first, second]
     every = pd.concat(groups)
-    resplit = every["split"].fillna(0).nunique() > 1
+    resplit = resplits(every)
     label = _labels(every, resplit)
-    common = common_units(every.assign(side=np.repeat(range(len(groups)), [len(g) for g in groups])), label)
+    sides = every.assign(side=np.repeat(range(len(groups)), [len(group) for group in groups]))
+    common = common_units(sides, label) if all(map(len, groups)) else set()
     weights, units = [], []
     for sign, group in zip((1.0, -1.0), groups, strict=False):
         unit = _labels(group, resplit)
@@ -76,6 +77,45 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame | None = None) -> Contras
         units.append(pd.Series(unit.to_numpy(), index=kept["run_id"].astype(str).to_numpy()))
     together = pd.concat(weights).groupby(level=0).sum()
     return Contrast(together, pd.concat(units).groupby(level=0).first(), resplit)
+
+
+def comparable(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """The models of some runs that can be compared with `second` on units that all of them have.
+
+    A model's counterpart is itself, or the one model that `second` is of. See `widest`.
+    """
+    resplit = resplits(pd.concat([first, second]))
+    mine, theirs = (_units_by_model(side, resplit) for side in (first, second))
+    only = next(iter(theirs.values())) if len(theirs) == 1 else frozenset()
+    return widest({model: own & theirs.get(model, only) for model, own in mine.items()})
+
+
+def widest(units_of: Mapping[str, frozenset[int]]) -> list[str]:
+    """As many models as share three units or more, of which alone an interval is made, sorted.
+
+    Among equal numbers of models those that share most units; none where no model has three. It hangs on the
+    units that models were run in, and never on what they scored.
+    """
+    distinct = set(units_of.values())
+    shared = {one & other for one in distinct for other in distinct}
+    if distinct:
+        shared.add(frozenset.intersection(*distinct))
+    groups = [
+        (sorted(model for model, own in units_of.items() if units <= own), sorted(units))
+        for units in shared
+        if len(units) >= stats.FEWEST_UNITS
+    ]
+    return max(sorted(groups), key=lambda group: tuple(map(len, group)), default=([], []))[0]
+
+
+def _units_by_model(rows: pd.DataFrame, resplit: bool) -> dict[str, frozenset[int]]:
+    labels = _labels(rows, resplit)
+    return {str(model): frozenset(found) for model, found in labels.groupby(rows["model"])}
+
+
+def resplits(rows: pd.DataFrame) -> bool:
+    """Whether runs are of several splits, each with test images of its own."""
+    return bool(rows["split"].fillna(0).nunique() > 1)
 
 
 def _labels(rows: pd.DataFrame, resplit: bool) -> pd.Series:
@@ -160,7 +200,7 @@ def joint(rows: pd.DataFrame, values: pd.Series, images: Images, n_draws: int, s
     them. Below that the test images alone are resampled, on the common units, or, where models have no unit
     in common, on each model's own.
     """
-    resplit = rows["split"].fillna(0).nunique() > 1
+    resplit = resplits(rows)
     label = _labels(rows, resplit)
     common = common_units(rows, label)
     kept = rows[label.isin(common)] if common else rows

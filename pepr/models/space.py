@@ -41,8 +41,8 @@ class Architecture:
     `model` is the paper's name, `timm_name` today's; `num_params` counts parameters with 1,000 classes;
     `head_std` is the standard deviation with which timm 1.0.31 draws the classifier's weights for those;
     `cnn` and `efficient` are the authors' labels (`model_names.csv` of their repository);
-    `family` is the timm module; `sizing` says which input sizes the architecture accepts and how;
-    `role` is `paper` or `offline`.
+    `family` is the timm module, see `family_of`; `sizing` says which input sizes the architecture accepts and
+    how; `role` is `paper` or `offline`.
     """
 
     model: str
@@ -148,6 +148,12 @@ def _baseline(model: str) -> Architecture:
 
 
 def family_of(models: Iterable[str]) -> list[str]:
-    """The architecture family of each model: the timm module that defines it; a model outside is its own."""
+    """The architecture family of each model, by the one definition that is used everywhere: the timm module
+    of the class that it is built as; a model outside the space is a family of its own.
+
+    A class builds from the same blocks what papers name differently: `efficientnet` holds MobileNetV2,
+    MnasNet, FBNet and EfficientNet, all of inverted residual blocks (Sandler et al. 2018). Nobody chose these
+    borders for a result, and a coarse one is cautious: families are what counts as independent.
+    """
     space = model_space()
     return [space[model].family if model in space else model for model in models]

@@ -36,6 +36,29 @@ class Simulated:
         return tuple(self._predictions[run_id])
 
 
+class Guessing(Simulated):
+    """The same runs, in which no network, and no baseline, has learned anything."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(3)
+        for run, (_, labels) in self._predictions.items():
+            positive = rng.uniform(size=len(labels))
+            self._predictions[run] = [np.column_stack([1 - positive, positive]), labels]
+        aurocs = [stats.macro_auroc(labels, guess)[0] for guess, labels in self._predictions.values()]
+        of_runs = pd.Series(np.asarray(aurocs, dtype=float), index=list(self._predictions))
+        self.table = self.table.assign(test_auroc=self.table["run_id"].map(of_runs).astype(float))
+
+
+class Unequal(Simulated):
+    """As the default grid of `pocket`: two networks and the baseline on five splits, all others on one."""
+
+    def __init__(self):
+        super().__init__()
+        repeated = self.table["model"].isin([LITE0, "tf_efficientnet_lite2", "pca_svm"])
+        self.table = self.table[repeated | (self.table["split"] == 0)].reset_index(drop=True)
+
+
 def as_baseline(record, probabilities, labels):
     record = dict(record, model="pca_svm", run_id=record["run_id"].replace("mobilenetv2_050", "pca_svm"))
     return record | {"num_params": None, "epochs": 1}, probabilities, labels
@@ -103,11 +126,62 @@ def test_both_sides_of_an_equivalence_are_adjusted(claims):
     assert claim["p_holm"] >= claim["p"] and claim["p_upper_holm"] >= claim["p_upper"]
 
 
-def test_with_fewer_than_three_splits_no_claim_on_them_is_decided(simulated):
+def test_with_fewer_than_three_splits_no_claim_on_them_is_decided_and_the_basis_says_why(simulated):
     few = simulated.table[simulated.table["split"] < 2]
-    found = {one.id: one.result for one in run_claims.findings(few)}
+    found = {one.id: one for one in run_claims.findings(few)}
     for name in ("pretrained_beats_scratch_models", "pretrained_beats_baseline"):
-        assert np.isnan(found[name].p) and np.isfinite(found[name].effect) and found[name].n == 2
+        result = found[name].result
+        assert np.isnan(result.p) and np.isfinite(result.effect) and result.n == 2
+        assert "2 pairs; too few to test: it takes 3" in found[name].basis
+
+
+def test_where_networks_have_unlike_splits_the_claims_are_over_those_that_share_three(simulated):
+    unequal = Unequal()
+    found = {claim["id"]: claim for claim in run_claims.claims(unequal)}
+    both = [LITE0, "tf_efficientnet_lite2"]
+    claim = found["pretrained_beats_scratch_models"]
+    means = unequal.table[unequal.table["model"].isin(both)].groupby("setting")["test_auroc"].mean()
+    assert claim["n"] == 5 and claim["effect"] == pytest.approx(means["elpv_pt"] - means["elpv"])
+    assert claim["verdict"] == "supported"
+    assert claim["networks"] == f"{', '.join(both)} (2 of 3 networks)"
+    assert "tf_efficientnet_lite0, tf_efficientnet_lite2, all of the family efficientnet" in claim["basis"]
+    assert "; without 1 that share fewer than 3 pairs with them" in claim["basis"]
+    for name, of in (("pretrained", 3), ("scratch", len(SCRATCH_MODELS) + 3)):
+        claim = found[f"{name}_beats_baseline"]
+        assert claim["n"] == 5 and claim["networks"] == f"{', '.join(both)} (2 of {of} networks)"
+    assert found["tenth_as_good_as_all_pretrained"]["n"] == 5
+
+
+def test_the_network_of_the_paired_claims_is_one_that_has_the_pairs(simulated):
+    table = simulated.table
+    often = table["model"].isin(["tf_efficientnet_lite1"])
+    again = table[often].assign(seed=lambda rows: rows["seed"] + 10, split=lambda rows: rows["split"] + 10)
+    more = pd.concat([table, again.assign(run_id=again["run_id"] + "-again")], ignore_index=True)
+    assert run_claims.repeated_model(more) == LITE0, "in four settings, though another has more runs in two"
+    assert run_claims.repeated_model(more[~more["setting"].str.endswith("small")]) == "tf_efficientnet_lite1"
+
+
+def test_networks_that_learned_nothing_are_not_called_equivalent():
+    found = {claim["id"]: claim for claim in run_claims.claims(Guessing())}
+    claim = found["small_as_good_as_large"]
+    assert claim["p_holm"] < 0.05 and claim["p_upper_holm"] < 0.05 and claim["verdict"] == "undecided"
+    assert "moot: neither side is above chance, AUROC 0.5" in claim["basis"] or "AUROC 0.4" in claim["basis"]
+    assert found["small_higher_pepr"]["basis"].endswith("not tested: the primary claim is undecided")
+    claim = found["tenth_as_good_as_all_pretrained"]
+    assert claim["verdict"] == "undecided" and "networks that learned nothing are alike" in claim["basis"]
+
+
+def test_one_side_above_chance_is_enough_for_an_equivalence_to_say_something(simulated):
+    for found in run_claims.findings(simulated.table, lambda measure: drawn_from(simulated)):
+        assert found.moot == ""
+
+
+def drawn_from(simulated):
+    """Draws of the AUROC of runs that hardly move it."""
+    values = simulated.table.set_index("run_id")["test_auroc"]
+    return lambda rows: pd.DataFrame(
+        {run: [values[run] - 1e-3, values[run] + 1e-3] for run in rows["run_id"]}
+    )
 
 
 def test_several_datasets_ask_each_question_by_themselves(simulated):

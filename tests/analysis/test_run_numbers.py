@@ -2,6 +2,7 @@
 
 from pepr import runs
 from pepr.analysis import claims as run_claims, numbers
+from pepr.models.space import BASELINES
 
 SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -16,3 +17,11 @@ def test_the_table_of_claims_has_a_line_each_with_what_it_stands_on_and_its_verd
             f"| {claim['claim']} | {claim['role']} | {claim['basis']} |"
         )
         assert line.endswith(f"| {claim['verdict'].replace('_', ' ')} |")
+
+
+def test_constant_predictors_are_counted_among_networks_since_a_baseline_is_one_by_design():
+    table = SHIPPED.table
+    constant = table["constant_predictor"].astype(bool)
+    by_design = table["model"].isin(BASELINES)
+    assert constant[by_design].sum() >= len(table[table["model"] == "majority"]) > 0
+    assert numbers.run_numbers(SHIPPED)["runs_constant"]["value"] == constant[~by_design].sum()

@@ -270,11 +270,6 @@ def test_models_that_are_alike_are_called_equivalent(table):
         assert judged[name].verdict == "equivalent"
 
 
-def test_families_come_from_the_model_space():
-    assert run_claims.family("resnet18d") == run_claims.family("resnet14t")
-    assert run_claims.family("a_model_of_my_own") == "a_model_of_my_own"
-
-
 # Costs
 
 

@@ -131,3 +131,33 @@ def test_draws_over_seeds_of_one_split_have_the_noise_of_the_images_besides():
         units.joint(rows, values, images_of(values, spread), 500).draws["a"].std() for spread in (1e-6, 0.1)
     )
     assert wide > 2 * narrow
+
+
+@pytest.mark.parametrize(
+    ("units_of", "models"),
+    [
+        ({"a": {0, 1, 2, 3, 4}, "b": {0, 1, 2, 3, 4}, "c": {0}, "d": {0}}, ["a", "b"]),
+        ({"a": {0, 1, 2, 3, 4}, "b": {0, 1, 2}, "c": {2}}, ["a", "b"]),
+        ({"a": {0, 1, 2, 3}, "b": {1, 2, 3, 4}}, ["a", "b"]),
+        ({"a": {0, 1, 2, 3}, "b": {0, 1, 2, 4}, "c": {0, 1, 2, 5}}, ["a", "b", "c"]),
+        ({"a": {0, 1, 2}, "b": {3, 4, 5, 6}}, ["b"]),
+        ({"a": {0, 1, 2}, "b": {3, 4, 5}}, ["a"]),
+        ({"a": {0, 1}, "b": {0, 1}}, []),
+        ({}, []),
+    ],
+)
+def test_as_many_models_are_compared_as_share_three_units(units_of, models):
+    assert units.widest({model: frozenset(own) for model, own in units_of.items()}) == models
+
+
+def test_a_models_counterpart_is_itself_or_the_one_model_of_the_other_side():
+    networks = pd.concat([rows_of(["a", "b"], 5), rows_of(["c"], 1)])
+    assert units.comparable(networks, rows_of(["a"], 5).assign(model="other")) == ["a", "b"]
+    assert units.comparable(networks, networks[networks["split"] < 3]) == ["a", "b"]
+    assert units.comparable(networks, pd.concat([rows_of(["a"], 5), rows_of(["b"], 2)])) == ["a"]
+    assert units.comparable(networks, networks[networks["split"] < 2]) == []
+
+
+def test_nothing_is_in_common_with_no_run_at_all():
+    rows = rows_of(["a"], 5)
+    assert units.contrast(rows, rows.iloc[:0]).n_units == 0

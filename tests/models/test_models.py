@@ -16,7 +16,7 @@ import torch
 
 from pepr import errors, models
 from pepr.errors import InputError, ModelUnavailable
-from pepr.models import simulation, weights
+from pepr.models import simulation, space, weights
 from pepr.models.space import HEADS_BY_CLASSES
 
 PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "published" / "model_names.csv"
@@ -35,11 +35,21 @@ def test_every_architecture_is_created_with_the_parameters_that_the_space_names(
         with torch.device("meta"):
             network = timm.create_model(entry.timm_name)
         assert sum(tensor.numel() for tensor in network.parameters()) == entry.num_params, name
+        assert type(network).__module__ == f"timm.models.{entry.family}", name
 
 
 def test_the_pinned_weights_are_tags_that_timm_knows():
     for name, entry in models.model_space().items():
         assert timm.models.get_pretrained_cfg(entry.weights) is not None, name
+
+
+def test_a_family_is_what_timm_builds_from_the_same_blocks_whatever_papers_call_its_members():
+    for name in ("mobilevitv2_050", "hardcorenas_a", "mobilenetv2_100", "tf_efficientnet_lite0"):
+        with torch.device("meta"):
+            network = timm.create_model(models.find(name).timm_name)
+        assert type(network).__module__ == f"timm.models.{models.find(name).family}", name
+    mobilenet, lite, other = space.family_of(["mobilenetv2_100", "tf_efficientnet_lite0", "my_own"])
+    assert mobilenet == lite == "efficientnet" and other == "my_own"
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the authors' tables are not at hand (PEPR_DATA)")

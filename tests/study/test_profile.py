@@ -64,7 +64,7 @@ def test_the_papers_grid_is_every_model_in_eight_settings_in_an_order_drawn_per_
     assert study.grid(profile) == specs
 
 
-def test_the_medical_profile_asks_every_set_the_same_of_two_pretrained_families():
+def test_the_medical_profile_asks_every_set_the_same_of_two_pretrained_architectures():
     everything = study.grid(study.load("medical"))
     specs = [spec for spec in everything if spec.model not in models.BASELINES]
     for setting in {spec.setting for spec in specs} - {"ham10000_by_image"}:
