@@ -134,13 +134,15 @@ def plan(
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
     specs = study.grid(loaded, description.default_device())
+    together = forecast.side_by_side(specs, description.default_device())
     if as_json:
-        print_json(dataclasses.asdict(forecast.forecast(loaded, specs)))
+        print_json(dataclasses.asdict(forecast.forecast(loaded, specs, runs_at_once=together.runs)))
         return
     from pepr.files import results_root
     from pepr.runs.store import Store
 
-    typer.echo(workflow.announcement(loaded, specs, Store(results_root(), loaded.name)))
+    store = Store(results_root(), loaded.name)
+    typer.echo(workflow.announcement(loaded, specs, store, together=together, wherever=True))
 
 
 @app.command()

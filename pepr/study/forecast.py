@@ -4,7 +4,9 @@ else from the cost model."""
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
+import heapq
 import json
 import statistics
 from collections.abc import Iterable, Mapping
@@ -18,7 +20,7 @@ from pepr.files import results_root
 from pepr.machine import cores, gpu
 from pepr.models import atlas
 from pepr.models.space import BASELINES
-from pepr.runs.results import reference_folder
+from pepr.runs.results import Results, reference_folder
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study.profile import Profile
@@ -34,10 +36,15 @@ RESIDENT_FACTOR = 1.4
 the shipped runs of `pocket`."""
 
 
+LONGEST_GAP_S = 60.0
+"""What lies further apart than so many seconds were two sessions."""
+
+
 @dataclass(frozen=True)
 class Forecast:
     """What a grid is expected to take, before it starts: hours, kWh and grams of CO2-eq of the whole runs,
-    with what they may be instead; bytes on disk.
+    with what they may be instead; bytes on disk. `elapsed_hours` is until the last run has ended, where
+    `runs_at_once` go on side by side (see `elapsed_s`); `hours` adds up the runs.
 
     Baselines that were not measured take seconds, and are left out.
 
@@ -53,6 +60,8 @@ class Forecast:
     hours: float | None
     hours_low: float | None
     hours_high: float | None
+    elapsed_hours: float | None
+    runs_at_once: int
     energy_kwh: float | None
     energy_kwh_low: float | None
     energy_kwh_high: float | None
@@ -81,11 +90,14 @@ class _Cost:
     energy_kwh: tuple[float, float, float]
 
 
-def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = None) -> Forecast:
+def forecast(
+    profile: Profile, specs: Iterable[RunSpec], device: str | None = None, runs_at_once: int = 1
+) -> Forecast:
     """Expect of each run what it took here, or in the shipped reference, or what the cost model predicts.
 
-    Predictions hold for this machine where `pepr calibrate` has measured it; else for the authors' GPU, or,
-    where `device` says that the runs will be on a CPU, for the two cores of the shipped runs.
+    `specs` are in the order in which they start. Predictions hold for this machine where `pepr calibrate`
+    has measured it; else for the authors' GPU, or, where `device` says that the runs will be on a CPU, for
+    the two cores of the shipped runs.
     """
     specs = list(specs)
     reference, own = reference_records(profile.name), own_records(profile.name)
@@ -99,13 +111,18 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
     }
     factors = _factors(measured, hardware)
     predicted = {spec: _scaled(run, factors) for spec, run in predicted.items()}
-    known = [*measured.values(), *predicted.values()]
+    expected = measured | predicted
+    known = list(expected.values())
     first_seed = min(spec.seed for spec in specs)
     light = [spec for spec in specs if spec.model in BASELINES and spec not in measured]
     scale = (len(specs) - len(light)) / len(known) if known else None
     hours = [_total(known, "seconds", part, scale, 3600) for part in range(3)]
     energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
     intensity, _ = grids.carbon_intensity()
+    usual = statistics.fmean(run.seconds[0] for run in known) if known else 0.0
+    in_order = [
+        expected[spec].seconds[0] if spec in expected else 0.0 if spec in light else usual for spec in specs
+    ]
     return Forecast(
         profile=profile.name,
         runs=len(specs),
@@ -113,6 +130,8 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
         hours=hours[0],
         hours_low=hours[1],
         hours_high=hours[2],
+        elapsed_hours=elapsed_s(in_order, runs_at_once) / 3600 if known else None,
+        runs_at_once=runs_at_once,
         energy_kwh=energies[0],
         energy_kwh_low=energies[1],
         energy_kwh_high=energies[2],
@@ -123,6 +142,38 @@ def forecast(profile: Profile, specs: Iterable[RunSpec], device: str | None = No
         unknown=len(specs) - len(known) - len(light),
         basis=_basis(specs, seen, measured, predicted, hardware, bool(factors)),
     )
+
+
+def elapsed_s(took: Iterable[float], runs_at_once: int) -> float:
+    """Seconds until the last of some runs has ended, of which each `took` so many and which start in this
+    order, `runs_at_once` side by side: with what lies between two, and with places that are empty at the end.
+    """
+    free = [0.0] * runs_at_once
+    for seconds in took:
+        heapq.heapreplace(free, free[0] + between_runs_s() + seconds)
+    return max(free)
+
+
+@functools.cache
+def between_runs_s() -> float:
+    """Seconds for which a place stays empty between two runs, as in the shipped runs of `pocket`."""
+    return median_gap_s(Results("pocket", "reference", reference_folder("pocket")).records())
+
+
+def median_gap_s(records: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds between the end of a run and the start of the next one in its place, while the processes of
+    that one start: the median, breaks between two sessions aside."""
+    ended: list[float] = []
+    gaps = []
+    for record in sorted(records, key=lambda record: record["started_at"]):
+        began, end = (
+            datetime.datetime.fromisoformat(record[f"{name}_at"]).timestamp() for name in ("started", "ended")
+        )
+        if before := [moment for moment in ended if moment <= began]:
+            gaps.append(began - max(before))
+            ended.remove(max(before))
+        ended.append(end)
+    return statistics.median(gap for gap in gaps if gap < LONGEST_GAP_S)
 
 
 def _total(known: list[_Cost], quantity: str, part: int, scale: float | None, unit: float) -> float | None:
@@ -345,36 +396,43 @@ def seconds_left(
     specs: Iterable[RunSpec],
     done: Mapping[str, Mapping[str, Any]],
     measured: Mapping[tuple, Mapping[str, Any]],
+    runs_at_once: int = 1,
 ) -> float | None:
-    """Seconds that the runs not yet in `done` (run_id to record) will take, baselines left out. None before
-    anything is known.
+    """Seconds until the runs not yet in `done` (run_id to record) have ended, `runs_at_once` side by side.
+
+    None before anything is known of a network.
 
     A run is expected to take what it took in the reference, `measured`; else what the cost model predicts, as
     the runs of the reference and of `done` teach it; else the mean of those runs. All of it is scaled by how
-    much faster or slower than expected this machine was so far.
+    much faster or slower than expected this machine was so far. A baseline that was never measured takes no
+    more than its launch.
     """
-    specs = [spec for spec in specs if spec.model not in BASELINES]
-    ended = {spec: done[spec.run_id] for spec in specs if done.get(spec.run_id, {}).get("wall_time_s")}
-    known = {**ended, **{spec: measured[key(spec)] for spec in specs if key(spec) in measured}}
+    specs = list(specs)
+    networks = [spec for spec in specs if spec.model not in BASELINES]
+    ended = {spec: done[spec.run_id] for spec in networks if done.get(spec.run_id, {}).get("wall_time_s")}
+    known = {**ended, **{spec: measured[key(spec)] for spec in networks if key(spec) in measured}}
     if not known:
         return None
     usual = statistics.fmean(record["wall_time_s"] for record in known.values())
 
     @functools.cache
     def lesson() -> tuple[model.Hardware, tuple[float, float] | None]:
-        hardware = hardware_for(specs[0].device)
+        hardware = hardware_for(networks[0].device)
         return hardware, _taught(known, hardware)
 
     def expected(spec: RunSpec) -> float:
         if key(spec) in measured:
             return measured[key(spec)]["wall_time_s"]
+        if spec.model in BASELINES:
+            return 0.0
         hardware, taught = lesson()
         predicted = taught and predicted_cost(spec, hardware)
         return taught[0] + taught[1] * predicted.seconds[0] if predicted else usual
 
     took = sum(record["wall_time_s"] for record in ended.values())
     ratio = took / sum(map(expected, ended)) if ended else 1.0
-    return ratio * sum(expected(spec) for spec in specs if spec.run_id not in done)
+    left = [ratio * expected(spec) for spec in specs if spec.run_id not in done]
+    return elapsed_s(left, runs_at_once)
 
 
 def _taught(

@@ -79,7 +79,7 @@ def left(specs: list[RunSpec], done: Mapping[str, Mapping[str, Any]], profile: s
     """How many runs are done, and how long the others may take; `done` holds the records by run_id."""
     finished = sum(spec.run_id in done for spec in specs)
     words = f"{finished} of {len(specs)} runs done"
-    seconds = forecast.seconds_left(specs, done, forecast.reference_records(profile))
+    seconds = forecast.seconds_left(specs, done, forecast.reference_records(profile), runs_at_once)
     if seconds is None or finished == len(specs):
         return words
-    return f"{words}, about {duration(seconds / min(runs_at_once, len(specs) - finished))} left"
+    return f"{words}, about {duration(seconds)} left"

@@ -119,14 +119,18 @@ def announcement(
     store: Store,
     cluster: str | None = None,
     together: forecast.SideBySide | None = None,
+    wherever: bool = False,
 ) -> str:
     """What is about to happen, what it will cost, and how to take less.
 
     `together`: how the runs go on side by side on this machine; they are then predicted for it, and for a CPU
-    where it has no GPU. Without it they are for whichever machine is best.
+    where it has no GPU. Without it, or `wherever` they may be done, they are for whichever machine is best.
     """
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
-    expected = forecast.forecast(profile, specs, specs[0].device if together and not cluster else None)
+    device = specs[0].device if together and not cluster and not wherever else None
+    expected = forecast.forecast(profile, specs, device, together.runs if together else 1)
+    if wherever and expected.predicted:  # by another machine, which may have room for another number
+        together = None
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
@@ -134,10 +138,9 @@ def announcement(
     if expected.hours is not None:
         low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
         between = f" ({low} to {high})" if low != high else ""
-        if together and together.runs > 1:
-            between += f", in about {duration(3600 * expected.hours / together.runs)}"
+        when = f"Done in about {duration(3600 * expected.elapsed_hours)}. " if together else ""
         lines.append(
-            f"All of them together: about {duration(3600 * expected.hours)} of runs{between}, "
+            f"{when}All runs added up: about {duration(3600 * expected.hours)}{between}, "
             f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, "
             f"{expected.disk_bytes / 1e6:.1f} MB on disk."
         )

@@ -51,7 +51,7 @@ def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
         f"  {count} runs on " in told
         and "  2 runs at once, each with one thread on a core of its own." in told
     )
-    assert "All of them together: about" in told
+    assert "All runs added up: about" in told
     assert "estimate" in told
     assert "of the CPU estimated from its load, of the memory assumed. PePR-T leads" in told
     assert "none needs a network" in told and f"Images: elpv, {count} runs: at hand." in told

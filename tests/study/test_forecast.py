@@ -1,11 +1,14 @@
 """Forecasts: from runs measured here or in the reference, else from the cost model, and how sure they are."""
 
 import dataclasses
+import datetime
+import math
 
 import pytest
 
 from pepr import grids, models, runs, study
-from pepr.study import forecast
+from pepr.display import words
+from pepr.study import forecast, workflow
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +120,60 @@ def test_the_gpu_profile_fits_into_three_hours_of_the_papers_gpu():
     assert expected.unknown == 0 and expected.hours_high < 3
 
 
+def test_runs_side_by_side_take_their_turns_with_a_launch_before_each_and_leave_a_place_empty_at_the_end():
+    launch = forecast.between_runs_s()
+    assert 1 < launch < 4
+    assert forecast.elapsed_s([], 2) == 0
+    assert forecast.elapsed_s([10, 10, 10], 1) == pytest.approx(30 + 3 * launch)
+    assert forecast.elapsed_s([10, 10, 10], 2) == pytest.approx(20 + 2 * launch)
+    assert forecast.elapsed_s([50, 10, 10], 2) == pytest.approx(50 + launch), (
+        "two short ones beside the long one"
+    )
+    assert forecast.elapsed_s([10, 10, 50], 2) == pytest.approx(60 + 2 * launch)
+
+
+def test_the_launch_of_a_run_is_seen_between_two_in_one_place_and_a_break_is_none():
+    start = datetime.datetime(2026, 11, 27, 12)
+    free, records = [0.0, 0.0], []
+    for place, took in enumerate((5, 20, 7, 9, 30, 4, 6, 8)):
+        began = min(free) + 2.5 + (7200 if place == 6 else 0)
+        free[free.index(min(free))] = began + took
+        times = {"started_at": began, "ended_at": began + took}
+        records.append({key: (start + datetime.timedelta(seconds=s)).isoformat() for key, s in times.items()})
+    assert forecast.median_gap_s(reversed(records)) == pytest.approx(2.5)
+
+
+def test_the_announcement_leads_with_the_time_until_all_is_done(monkeypatch, tmp_path):
+    profile = study.load("pocket")
+    specs = study.grid(profile)
+    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs, 36.0))
+    monkeypatch.setattr(forecast, "between_runs_s", lambda: 4.0)
+    together = forecast.SideBySide(2, 1, "Two at once.")
+    store = runs.Store(tmp_path, "pocket")
+    text = workflow.announcement(profile, specs, store, together=together, wherever=True)
+    elapsed = 40.0 * math.ceil(len(specs) / 2)
+    assert f"Done in about {words.duration(elapsed)}. All runs added up: about" in text
+    assert words.duration(36.0 * len(specs)) in text and "Two at once." in text
+
+
+def test_what_was_predicted_for_another_machine_is_not_told_for_this_ones_cores(tmp_path):
+    profile = study.load("paper")
+    specs = study.grid(profile)
+    together = forecast.SideBySide(2, 1, "Two at once.")
+    store = runs.Store(tmp_path, "paper")
+    text = workflow.announcement(profile, specs, store, together=together, wherever=True)
+    assert "Done in" not in text and "Two at once." not in text
+
+
 def test_time_left_follows_the_speed_of_this_machine():
+    launch = forecast.between_runs_s()
     specs = [spec for spec in study.grid(study.load("pocket")) if spec.model not in models.BASELINES]
     measured = reference(specs, 10.0)
-    assert forecast.seconds_left(specs, {}, measured) == pytest.approx(10.0 * len(specs))
+    assert forecast.seconds_left(specs, {}, measured) == pytest.approx((10.0 + launch) * len(specs))
     twice_as_slow = {spec.run_id: {**spec.as_dict(), "wall_time_s": 20.0} for spec in specs[:4]}
-    assert forecast.seconds_left(specs, twice_as_slow, measured) == pytest.approx(20.0 * (len(specs) - 4))
-    assert forecast.seconds_left(specs, twice_as_slow, {}) == pytest.approx(20.0 * (len(specs) - 4))
+    slower = pytest.approx((20.0 + launch) * (len(specs) - 4))
+    assert forecast.seconds_left(specs, twice_as_slow, measured) == slower
+    assert forecast.seconds_left(specs, twice_as_slow, {}) == slower
     assert forecast.seconds_left(specs, {}, {}) is None
 
 
@@ -143,5 +193,7 @@ def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
         }
         for spec in short
     }
-    left = sum(10 + trained[spec.run_id] for spec in specs if spec.run_id not in done)
+    left = sum(
+        10 + trained[spec.run_id] + forecast.between_runs_s() for spec in specs if spec.run_id not in done
+    )
     assert forecast.seconds_left(specs, done, {}) == pytest.approx(left)
