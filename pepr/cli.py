@@ -397,6 +397,18 @@ def collect(profile: str) -> None:
         typer.echo(f"They are of {len(kinds)} kinds of machine, each scored for itself: {'; '.join(kinds)}")
 
 
+@step.command(name="time-models")
+def time_models(
+    profile: str,
+    folder: Annotated[Path | None, typer.Argument(help="Results, or a shipped reference.")] = None,
+    runs: Annotated[int | None, typer.Option(help="So many side by side; default: one a core.")] = None,
+) -> None:
+    """Time the networks of a study in turn: some rounds in random order, a few training steps at a time."""
+    from pepr.study import timing
+
+    typer.echo(f"The timing is in {timing.of_profile(profile, folder, runs, _say)}")
+
+
 @step.command()
 def reference(profile: str) -> None:
     """Pack this machine's results into the package as its reference."""

@@ -12,7 +12,7 @@ from pepr import grids as pepr_grids, quantities
 from pepr.analysis import carbon, claims as run_claims, energy
 from pepr.analysis.leaders import leader_numbers
 from pepr.analysis.peaks import PeakLocation
-from pepr.analysis.ranked import as_ranked
+from pepr.analysis.ranked import agreement, as_ranked
 from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
 from pepr.audit import gates
 from pepr.display.numbers import UNKNOWN, Number, Numbers, number
@@ -305,6 +305,47 @@ def _repeated_numbers(results: Results) -> Numbers:
             value = float(rows[measure].mean()) if len(rows) else np.nan
             out[f"repeated_{cell}_{measure}"] = number(value, performance(value, measure))
     return out
+
+
+def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
+    """What prose may say of how the times of a set are known, `timing_words` in any case."""
+    found = agreement(rows, timing)
+    if found is None:
+        words = (
+            "Times are those of the training itself. These networks were not timed in turn as well, so that "
+            "the error of a time is known from repeats alone, and held to be no smaller than what a step "
+            "moves under load."
+        )
+        return {"timing_words": number(None, words)}
+    models = len(found.ratios)
+    words = (
+        f"Times are those of the training itself. As a check, {counted(models, 'network')} were also timed a "
+        f"few steps at a time, in {counted(found.rounds, 'round')} of random order: their training took "
+        f"{found.ratio:.2f} times its steps at that pace in the middle, Spearman's correlation of the two is "
+        f"{found.rank_correlation:.3f}, and from one network to another they differ by "
+        f"{_tenths(found.error)} (standard deviation). That is the error of a time in intervals and ranks, "
+        "or the scatter of its repeats where it is larger."
+    )
+    out: Numbers = {
+        "timing_words": number(None, words),
+        "timing_models": number(models, counted(models, "network")),
+        "timing_rounds": number(found.rounds, counted(found.rounds, "round")),
+        "timing_ratio": number(found.ratio, f"{found.ratio:.2f}"),
+        "timing_rank_correlation": number(found.rank_correlation, f"{found.rank_correlation:.3f}"),
+        "timing_error": _share(found.error),
+    }
+    if np.isfinite(found.step_error):
+        out["timing_step_error"] = _share(found.step_error)
+    return out
+
+
+def _share(value: float) -> Number:
+    return number(value, _tenths(value))
+
+
+def _tenths(share: float) -> str:
+    """A share in percent, to the tenth."""
+    return f"{100 * share:.1f}%"
 
 
 def claims_table(claims: list[Entry]) -> str:

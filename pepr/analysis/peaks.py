@@ -140,7 +140,7 @@ def drawn_scores(
     """
     table = as_ranked(on_shared_splits(with_sets(results.table)))
     means, done = model_means(on_shared_splits(with_sets(results.table))), table[table["status"] == "ok"]
-    found = []
+    timing, found = results.timing, []
     for measure, images in Resampled.each(results, measures, n_resamples, seed):
         values = values_by_run(done, measure)
         for key, group in means.groupby(SET, dropna=False):
@@ -155,7 +155,7 @@ def drawn_scores(
                     of_models = members[members["model"].isin(models)]
                     together[models] = units.joint(of_models, values, images, n_resamples, seed)
                 sound = members[members["model"].isin(models) & ~spoiled(members, letter)]
-                errors = resource_errors(sound, letter).reindex(list(models)).fillna(0.0)
+                errors = resource_errors(sound, letter, timing).reindex(list(models)).fillna(0.0)
                 found.append(draw(key, ranked, letter, measure, together[models], errors.to_numpy(), seed))
     return found
 

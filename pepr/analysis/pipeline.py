@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
+from pepr.analysis.ranked import as_ranked
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
 from pepr.runs.results import Results
@@ -102,6 +103,14 @@ class Analysis:
         return claims.claims(self.results)
 
     @property
+    def timing_numbers(self) -> numbers.Numbers:
+        """How the times of the main setting are known, in words and numbers."""
+        rows = scores.with_sets(self.table)
+        setting = scores.main_setting(self.table) or scores.main_setting(self.table, pretrained=True)
+        done = rows[(rows["status"] == "ok") & (rows["setting"] == setting)]
+        return numbers.timing_numbers(as_ranked(done), self.results.timing)
+
+    @property
     def files(self) -> Mapping[str, Callable[[], Any]]:
         """What makes each file of `STAGES`: a table, or for JSON a list."""
         return {
@@ -121,7 +130,7 @@ class Analysis:
         ranked = numbers.pepr_numbers(
             self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
         )
-        ranked |= composites.study_numbers(self.table)
+        ranked |= composites.study_numbers(self.table) | self.timing_numbers
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 
     def write(self, stage: str, folder: Path) -> numbers.Numbers:

@@ -18,6 +18,7 @@ from pepr.analysis import measures
 from pepr.analysis.ranked import as_ranked, enough, spoiled
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES, energy_is_estimated, resource_kind
+from pepr.runs.columns import METER_OF
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
 
 ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
@@ -62,7 +63,7 @@ def with_sets(table: pd.DataFrame) -> pd.DataFrame:
             table.loc[index, "hardware"] = known.loc[key, "first"]
     meters = table["software"].astype("string").str.extract(METER, expand=False)
     several = meters.groupby(table["hardware"], dropna=False).transform("nunique") > 1
-    table.loc[several, "hardware"] += "; meter: " + meters[several].fillna("not known")
+    table.loc[several, "hardware"] += METER_OF + meters[several].fillna("not known")
     return table
 
 

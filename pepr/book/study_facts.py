@@ -14,6 +14,7 @@ import pandas as pd
 import pepr
 from pepr import datasets, study
 from pepr.analysis import energy, machines
+from pepr.analysis.ranked import CLOCK_ERROR, DRIFT_LIMIT
 from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
 from pepr.display.words import minutes, wh
@@ -250,6 +251,8 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         "provenance": "\n\n".join(provenance(profile) for profile in profiles),
         "machines": "\n\n".join(machines_table(profile) for profile in profiles),
         "published_files": published_files(),
+        "drift_limit": f"{DRIFT_LIMIT:.0%}",
+        "clock_error": f"{CLOCK_ERROR:.0%}",
         **model_space_facts(),
         **leak_facts(),
     }

@@ -188,6 +188,18 @@ def sweep_part(
         sys.stdout.flush()
 
 
+def timing_rounds(first: int, count: int) -> None:
+    """Time a few steps of each run on standard input in some rounds, one row a line."""
+    import json
+
+    from pepr.runs import RunSpec
+    from pepr.training import steps
+
+    specs = [RunSpec.from_dict(one) for one in json.load(sys.stdin)]
+    for row in steps.rounds_of(specs, first, count):
+        print(json.dumps(row, allow_nan=False), flush=True)
+
+
 def ship_sweep(
     folder: Annotated[Path, typer.Argument(help="The reference's folder of sweeps, in a checkout.")],
     device: Annotated[str | None, typer.Option()] = None,
@@ -247,6 +259,7 @@ def register(app: typer.Typer, step: typer.Typer) -> None:
     for command in (predict, recommend, calibrate, sweep):
         app.command()(command)
     step.command(name="sweep")(sweep_part)
+    step.command(name="timing-rounds")(timing_rounds)
     step.command(name="ship-sweep")(ship_sweep)
     step.command(name="fit-costs")(fit_costs)
     step.command(name="fit-choosing")(fit_choosing)

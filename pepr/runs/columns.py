@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+METER_OF = "; meter: "
+"""Between a machine and its meter, in the hardware of a set where one machine had several meters."""
 FIRST = "0.1.0"
 """The version whose tables have every column that is not said to have come later."""
 

@@ -18,6 +18,7 @@ from pepr.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd  # half of what the process around a run would load, which makes no table
 from pepr.files import results_root, write_atomic
+from pepr.runs import timing
 from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS, Record
 from pepr.runs.store import Store, read_predictions
 
@@ -86,6 +87,11 @@ class Results:
         """One row a run, failed ones included; see `COLUMNS`."""
         return read_table(self.folder / "results.csv")
 
+    @property
+    def timing(self) -> pd.DataFrame | None:
+        """The interleaved timing of its models, one row a turn; None where none was made. See `timing`."""
+        return timing.read(self.folder)
+
     def records(self) -> list[Record]:
         """The full records (learning curves, environment), by run_id."""
         if self.origin == "reference":
@@ -120,7 +126,8 @@ def find_results(profile: str) -> Results:
 
 
 def write_reference(results: Results, folder: Path, records: list[Record] | None = None) -> None:
-    """Pack finished runs (default: all) into the three small files of a shipped reference, with checksums."""
+    """Pack finished runs (default: all) into the small files of a shipped reference, with checksums; a timing
+    of their models goes with them."""
     records = results.records() if records is None else records
     arrays: dict[str, np.ndarray] = {}
     for record in records:
@@ -135,12 +142,20 @@ def write_reference(results: Results, folder: Path, records: list[Record] | None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomic(folder / "predictions.npz", buffer.getvalue())
-    write_atomic(folder / "checksums.json", json.dumps(checksums(folder), indent=1) + "\n")
+    if (results.folder / timing.FILE).exists():
+        write_atomic(folder / timing.FILE, (results.folder / timing.FILE).read_text())
+    write_checksums(folder)
 
 
 REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a shipped reference."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in REFERENCE_FILES}
+    """SHA-256 of each file of a shipped reference, a timing of its models among them where there is one."""
+    names = [*REFERENCE_FILES, *([timing.FILE] if (folder / timing.FILE).exists() else [])]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def write_checksums(folder: Path) -> None:
+    """State the checksums of a shipped reference beside its files."""
+    write_atomic(folder / "checksums.json", json.dumps(checksums(folder), indent=1) + "\n")

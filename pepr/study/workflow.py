@@ -23,7 +23,7 @@ from pepr.files import results_root
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
-from pepr.study import forecast, profile as study_profile, recovery
+from pepr.study import forecast, profile as study_profile, recovery, timing
 
 OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres=')
 """In the resources of a Snakemake profile: the executor's ways to ask for GPUs, besides a plain `gpu`."""
@@ -87,7 +87,21 @@ def reproduce(
             meter.idle_power_w("cpu", store.root / "machines", say)
         to_do = [spec.run_id for spec in specs if not store.record_path(spec.run_id).exists()]
         _snakemake(profile, checkout, store, placement or together, lock, to_do)
+        if together:
+            time_in_turn(store, together, say)
     return store.folder
+
+
+def time_in_turn(store: Store, together: forecast.SideBySide, say: Callable[[str], None]) -> None:
+    """Time the networks that ran here in turn as well (see `study.timing`), while no run is at work.
+
+    What cannot be timed costs the check of the times, not the study.
+    """
+    at_once = timing.side_by_side(description.default_device(), together.runs)
+    try:
+        timing.complete(store.folder, at_once, say)
+    except (InputError, WorkFailed) as error:
+        say(f"The models were not timed in turn: {error}")
 
 
 def cluster_profile(checkout: Path, cluster: str) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gc
 import importlib
 import math
 import statistics
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +19,10 @@ import torch
 
 from pepr.datasets.preparation import Prepared
 from pepr.errors import OutOfMemory
+from pepr.machine import description
 from pepr.machine.meter import Meter, Window
 from pepr.runs.spec import RunSpec
+from pepr.runs.timing import CONDITIONS
 from pepr.training import loop
 from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
@@ -29,6 +34,8 @@ ROUND_S = 0.5
 """A round of steps takes at least so long, so that what begins and ends it does not count."""
 FEWEST_ROUNDS, STABLE = 3, 0.02
 """Rounds are repeated until the middle half of so many, or more, lies within this share of their median."""
+TURN_STEPS = 2
+"""Steps of a turn of an interleaved timing, after the two of the warm-up."""
 LEARNING_RATE = 1e-9
 """Costs do not depend on it; nothing diverges."""
 
@@ -125,6 +132,63 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
         contended=meter.contended("train"),
         speed_probe_s=statistics.fmean(probes) if probes else None,
     )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one of `steps` training steps took on the average, in seconds: by the clock, and of the
+    processor."""
+
+    steps: int
+    step_time_s: float
+    step_cpu_time_s: float
+
+
+def time_steps(spec: RunSpec, steps: int) -> Turn:
+    """Train a model for a few steps on noise, as the study trains it: one turn of an interleaved timing.
+
+    The network is built anew, so that no other one's memory is in its way; warm-up falls outside.
+    """
+    spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
+    device = torch.device(spec.device)
+    loop._make_deterministic(spec.seed, device)
+    data = noise(spec)
+    _, network, batches = loop.set_up(spec, data, device)
+    everything = np.arange(len(data.labels))
+    loop.warm_up(network, batches, everything, spec)
+    run = loop._Run(spec, network, batches, None, lambda line: None)
+    loop._synchroniser(device)()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    images = batches.ordered(np.resize(everything, steps * spec.batch_size), spec.batch_size)
+    loop.train_epoch(run.network, run.optimiser, run.scaler, spec, images)  # the loss that it reads ends it
+    took, of_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    return Turn(steps, took / steps, of_cpu / steps)
+
+
+def rounds_of(specs: Sequence[RunSpec], first: int, count: int) -> Iterator[Mapping[str, object]]:
+    """The rows of `count` rounds of an interleaved timing (`runs.timing`), numbered from `first`, each with
+    all of `specs` in a random order. What fails is told on standard error, and has no row."""
+    prepare(specs[0].device)
+    for number in range(first, first + count):
+        for place, index in enumerate(np.random.default_rng(number).permutation(len(specs))):
+            spec = specs[index]
+            try:
+                turn = time_steps(spec, TURN_STEPS)
+            except Exception as error:
+                told = " ".join(str(error).splitlines()[:1])
+                print(f"{spec.model}: {type(error).__name__}: {told}", file=sys.stderr)
+                continue
+            conditions = {name: getattr(spec, name) for name in CONDITIONS if name != "hardware"}
+            yield {
+                "model": spec.model,
+                **conditions,
+                **dataclasses.asdict(turn),
+                "hardware": description.hardware(spec.device),
+                "software": description.software(),
+                "round": number,
+                "place": place,
+                "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            }
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from pepr.analysis import (
 class Part:
     """The rows of some results that `where` keeps, read as results are."""
 
+    timing = None
+
     def __init__(self, whole, where, contended=False, failed=None):
         self.profile, self.origin, self.folder = whole.profile, whole.origin, whole.folder
         self.table = whole.table.query(where)

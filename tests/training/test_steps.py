@@ -5,6 +5,7 @@ import torch
 
 from pepr.errors import OutOfMemory
 from pepr.machine.meter import LoadModel, Meter, Window
+from pepr.runs import timing
 from pepr.runs.spec import RunSpec
 from pepr.training import loop, steps
 from tests.training.test_training import fake_meter
@@ -82,3 +83,37 @@ def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
     monkeypatch.setattr(loop, "set_up", full)
     with pytest.raises(OutOfMemory, match="largest batch size that fits: 2"):
         steps.measure_steps(SPEC, fake_meter())
+
+
+def test_a_turn_is_a_few_steps_of_the_loop_after_its_warm_up(monkeypatch):
+    seen = []
+    real = loop.train_epoch
+
+    def counted(network, optimiser, scaler, spec, batches):
+        batches = list(batches)
+        seen.append((len(batches), {tuple(images.shape) for images, _ in batches}))
+        return real(network, optimiser, scaler, spec, iter(batches))
+
+    monkeypatch.setattr(loop, "train_epoch", counted)
+    found = steps.time_steps(SPEC, 7)
+    assert seen == [(loop.WARM_UP_STEPS, {(4, 3, 32, 32)}), (7, {(4, 3, 32, 32)})]
+    assert found.steps == 7 and found.step_time_s > 0 and found.step_cpu_time_s > 0
+
+
+def test_each_round_has_all_models_in_an_order_of_its_own_and_what_fails_has_no_row(monkeypatch, capsys):
+    def turn(spec, count):
+        if spec.model == "resnet18d":
+            raise ValueError("no such layer")
+        return steps.Turn(count, 0.2, 0.1)
+
+    monkeypatch.setattr(steps, "prepare", lambda device: None)
+    monkeypatch.setattr(steps, "time_steps", turn)
+    names = ("dla46_c", "mobilenetv2_050", "mnasnet_100", "resnet18d")
+    specs = [RunSpec(model, "noise", "noise", image_size=32, batch_size=4) for model in names]
+    rows = list(steps.rounds_of(specs, 2, 6))
+    orders = [[row["model"] for row in rows if row["round"] == number] for number in range(2, 8)]
+    assert all(sorted(order) == sorted(names[:3]) for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+    assert capsys.readouterr().err.count("resnet18d: ValueError: no such layer") == 6
+    assert [row["model"] for row in steps.rounds_of(specs, 2, 6)] == [row["model"] for row in rows]
+    assert set(timing.COLUMNS) - set(rows[0]) == {"process", "runs_at_once"}
