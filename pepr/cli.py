@@ -13,12 +13,10 @@ import typer
 from pepr.costs import commands
 from pepr.costs.commands import JsonOption, print_json
 from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
-from pepr.study.notebooks import without_address_grammar
 
 if TYPE_CHECKING:
     from pepr.audit.finding import Finding
 
-without_address_grammar()
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -45,6 +43,14 @@ KeepLastOption = Annotated[
 SeparatorOption = Annotated[str | None, typer.Option(help="What stands between cells, such as ';' or tab.")]
 DecimalOption = Annotated[str | None, typer.Option(help="The decimal mark of all numbers: '.' or ','.")]
 ClockOption = Annotated[str | None, typer.Option(help="What 01:33 is: 'm:ss' or 'h:mm'.")]
+
+
+@app.callback()
+def before_any_command() -> None:
+    """What holds for all commands."""
+    from pepr.study.notebooks import without_address_grammar
+
+    without_address_grammar()
 
 
 @app.command()

@@ -47,7 +47,7 @@ class BookError(WorkFailed):
 
 
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
-STORAGE_ERROR = re.compile(rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]")
+STORAGE_ERROR = rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]"
 """How Python words an error of the disk and not of the work: full, over quota, read-only, broken, gone."""
 
 
@@ -57,7 +57,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 def is_storage_error(text: str) -> bool:
     """Whether an error's message tells of the disk: such a run did not fail, it was not possible."""
-    return bool(STORAGE_ERROR.search(text))
+    return bool(re.search(STORAGE_ERROR, text))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -69,7 +69,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
     yield from seen
 
 
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|MemoryError", re.I)
+OUT_OF_MEMORY = r"out of memory|can't allocate memory|cannot allocate memory|MemoryError"
 FAILURE_OF_ERROR = {
     "OutOfMemory": "out_of_memory",
     "OutOfMemoryError": "out_of_memory",
@@ -86,7 +86,7 @@ FAILURE_OF_ERROR = {
 
 def classify(name: str, message: str) -> str:
     """The kind of failure behind an error's class name and message."""
-    if OUT_OF_MEMORY.search(f"{name}: {message}"):
+    if re.search(OUT_OF_MEMORY, f"{name}: {message}", re.IGNORECASE):
         return "out_of_memory"
     return FAILURE_OF_ERROR.get(name, "error")
 

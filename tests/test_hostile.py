@@ -102,9 +102,33 @@ def german(folder: Path) -> dict[str, str]:
     return {**names, "LOCPATH": str(folder)}
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The table of a study that nothing is against, and the commands of its processes that loaded torch."""
+    folder = tmp_path_factory.mktemp("plain")
+    hooks, noted = folder / "hooks", folder / "loaded torch"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def note(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'torch':\n"
+        f"        with open({str(noted)!r}, 'a') as file:\n"
+        "            print(*sys.orig_argv, file=file)\n"
+        "sys.addaudithook(note)\n"
+    )
+    table, _ = study(CHECKOUT, folder / "results", hooks=str(hooks))
+    return table, noted.read_text().splitlines()
+
+
 @pytest.mark.slow
-def test_everything_at_once_against_a_study_changes_no_result(tmp_path):
-    plain, _ = study(CHECKOUT, tmp_path / "plain")
+def test_no_process_outside_a_runs_kernel_loads_torch(plain):
+    """Runs' kernels are copies of the one process that loads it."""
+    _, commands = plain
+    assert len(commands) == 1 and "-m pepr.training.warm" in commands[0]
+
+
+@pytest.mark.slow
+def test_everything_at_once_against_a_study_changes_no_result(tmp_path, plain):
     home = tmp_path / "home"
     home.mkdir()
     (home / ".codecarbon.config").write_text("[codecarbon]\npue = 3\nforce_cpu_power = 500\n")
@@ -120,6 +144,6 @@ def test_everything_at_once_against_a_study_changes_no_result(tmp_path):
         **german(tmp_path / "locales"),
     )
     agree = columns_that_must_agree()
-    pd.testing.assert_frame_equal(hostile[agree], plain[agree])
+    pd.testing.assert_frame_equal(hostile[agree], plain[0][agree])
     assert set(hostile["status"]) == {"ok"} and all("0.5 cores" in name for name in hostile["hardware"])
     assert "pue (CODECARBON_PUE)" in told and str(home / ".codecarbon.config") in told

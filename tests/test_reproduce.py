@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from fake_nvml import FakeGpu, FakeNvml
 
 from pepr import runs, study
 from pepr.book import notebooks, pages as book_pages, study_facts
@@ -73,6 +74,17 @@ def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
     loaded = study.load("smoke")
     with pytest.raises(WorkFailed, match=r"reproduce\.log"):
         workflow.reproduce(loaded, tmp_path, say=lambda line: None)
+
+
+def test_a_study_names_the_card_of_another_kind_that_it_leaves_idle(results, tmp_path, monkeypatch):
+    cards = FakeGpu("GPU-aaaa", name="Fake 3090"), FakeGpu("GPU-bbbb", name="Fake 4090")
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*cards))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PEPR_DEVICE", "cuda")
+    said = []
+    with pytest.raises(WorkFailed):
+        workflow.reproduce(study.load("smoke"), tmp_path, say=said.append)
+    assert any("Fake 4090 (cap 350 W) (GPU-bbbb)" in line for line in said)
 
 
 def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):

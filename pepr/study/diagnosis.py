@@ -32,7 +32,9 @@ def default_profile() -> tuple[str, str]:
     on_gpu = description.default_device().startswith("cuda")
     if on_gpu and description.gpu_names() and "paper" in study_profile.profile_names():
         return "paper", f"this machine has a GPU ({description.gpu_names()[0]})"
-    return "pocket", "the profile for any machine" if on_gpu else "no CUDA device here"
+    if on_gpu:
+        return "pocket", "the profile for any machine"
+    return "pocket", "its GPU is not used" if description.gpu_names() else "no CUDA device here"
 
 
 def report() -> str:

@@ -103,7 +103,6 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
         recommendation.recommend(Budget(), setting="moon")
 
 
-@needs_tables
 def test_without_the_tables_costs_follow_the_number_of_images():
     runs = Results("pocket", "reference", reference_folder("pocket")).table.set_index("setting")
     trained = int(runs.loc["elpv", "n_train"].iloc[0])
@@ -125,6 +124,22 @@ def test_a_number_of_images_below_one_is_refused(images):
         recommendation.recommend(recommendation.Budget(), train_images=images)
 
 
+def test_a_fresh_clone_answers_for_the_images_that_were_asked_for(monkeypatch):
+    def offline(*args):
+        raise DataUnavailable("the published table: no network")
+
+    monkeypatch.setattr(published, "load", offline)
+    arguments = ["recommend", "--max-energy-wh", "1", "--json", "--train-images"]
+    few, many = (json.loads(CliRunner().invoke(cli.app, [*arguments, n]).stdout) for n in ("3000", "6000"))
+    costs = {row["model"]: row["energy_wh"] for row in few}
+    again = {row["model"]: row["energy_wh"] for row in many}
+    assert set(costs) & set(again) and all(row["energy_wh"] <= 1 for row in many)
+    assert [again[model] / costs[model] for model in set(costs) & set(again)] == pytest.approx(
+        [2.0] * len(set(costs) & set(again))
+    )
+
+
+@needs_tables
 def test_the_authors_costs_are_measured_where_sound_and_predicted_elsewhere(lidc):
     assert 120 <= len(lidc) <= 131
     row = lidc.set_index("model").loc["resnet18d"]

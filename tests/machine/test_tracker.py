@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from codecarbon import OfflineEmissionsTracker
+from codecarbon.external import hardware
 from packaging.requirements import Requirement
 
 from pepr.machine import description, meter as metering, tracker
@@ -145,6 +146,28 @@ def test_a_cpu_that_the_table_knows_is_rated_by_its_sockets_and_one_that_it_does
     tdp.model = "A processor of nobody"
     unknown = tracker.rated_power()
     assert (unknown.watts, unknown.sockets) == (4 * (os.cpu_count() or 1), 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "load", "share"),
+    [
+        ("machine", 0.0, 0.1),
+        ("machine", 0.5, 0.1 + 0.9 * 0.125),
+        ("machine", 1.0, 1.0),
+        ("process", 0.5, 0.5),
+    ],
+)
+def test_codecarbons_own_load_model_is_what_the_chapter_on_the_protocol_says(mode, load, share, monkeypatch):
+    """A machine by 0.1 + 0.9 load^3, a process in proportion and without a floor."""
+    chapter = " ".join((CHECKOUT / "book/protocol.md").read_text().split())
+    assert f"Version {metadata.version('codecarbon')} charges a machine its rated power times 0.1" in chapter
+    cpu = hardware.CPU("/nowhere", "cpu_load", "nobody's", tdp=100, tracking_mode=mode)
+    monkeypatch.setattr(cpu._cpu_load_meter, "percent", lambda: 100 * load)
+    cpu._last_measurement_time, cpu._last_cpu_times = 0.0, {1: 0.0}
+    monkeypatch.setattr(hardware.time, "time", lambda: 10.0)
+    monkeypatch.setattr(cpu, "_get_process_cpu_times", lambda: {1: 10.0 * load * cpu._cpu_count})
+    watts = cpu._get_power_from_cpu_load().W
+    assert watts == pytest.approx(100 * share)
 
 
 def test_what_the_energy_rests_on_is_told_for_the_record():

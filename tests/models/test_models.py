@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pepr import errors, models
 from pepr.errors import InputError, ModelUnavailable
@@ -351,7 +352,7 @@ def hub(monkeypatch, tmp_path):
                 return real(name, pretrained=pretrained, **options)
             now = left.pop(0)
             if isinstance(now, int):
-                raise FileNotFoundError("not in the cache, and the hub cannot be asked") from Busy(now)
+                raise LocalEntryNotFoundError("not in the cache, and the hub cannot be asked") from Busy(now)
             if now is not None:
                 raise now
             return real(name, **options)

@@ -74,3 +74,8 @@ def test_all_leaves_out_the_models_that_do_not_take_a_size_and_names_them():
     accepting, left_out = prediction.models_for(64)
     assert listed == set(accepting) and "halonet26t" in left_out
     assert f"{len(left_out)} models do not take 64 px and are left out" in done.stderr
+
+
+def test_of_a_size_that_is_no_multiple_of_32_many_models_are_left_out():
+    _, left_out = prediction.models_for(100)
+    assert len(left_out) >= 16 and {"dla46_c", "hrnet_w18", "maxvit_nano_rw_256"} <= set(left_out)

@@ -70,6 +70,21 @@ def test_a_gpu_without_network_and_data_is_told_which_rows_would_be_empty(bare, 
         assert f"Images: {dataset}, {runs} runs: not at hand: {runs} runs become rows" in told
 
 
+def test_a_gpu_that_torch_cannot_use_is_said_to_be_unused_with_the_reason_and_pocket_runs(bare, monkeypatch):
+    add_gpus(monkeypatch, FakeGpu(name="Fake 3090"))
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: "built without CUDA")
+    told = diagnosis.report()
+    assert "+ GPU: Fake 3090" in told and "- torch cannot use the GPU (built without CUDA): install" in told
+    assert "`make reproduce` would run profile pocket: its GPU is not used." in told
+    assert "Energy: of the CPU estimated" in told and "of the GPU" not in told
+
+
+def test_a_card_of_another_kind_is_named_and_not_used(bare, monkeypatch):
+    add_gpus(monkeypatch, FakeGpu("GPU-aaaa", name="Fake 3090"), FakeGpu("GPU-bbbb", name="Fake 4090"))
+    told = diagnosis.report()
+    assert "Fake 4090 (cap 350 W) (GPU-bbbb)" in told and "One run at a time" in told
+
+
 def test_a_well_found_machine_is_told_what_it_will_measure_and_download(bare, monkeypatch):
     add_gpus(monkeypatch, FakeGpu("GPU-aaaa", counter=False), FakeGpu("GPU-bbbb", counter=False))
     add_counter(monkeypatch, bare / "rapl")
