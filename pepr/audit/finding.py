@@ -14,7 +14,8 @@ class Finding:
     """One thing that cannot be so, or should not: where it stands, what is seen, what was expected.
 
     `severity`: `error` (cannot be so), `warning` (misleads if used as it is), `note` (worth knowing).
-    `setting` and `model` are empty (None) where a finding is about a whole column or table. `cause`: one word
+    `setting` and `model` are empty (None) where a finding is about a whole column or table; `which`, such as
+    `seed 1`, tells a row from others of its setting and model, where there are any. `cause`: one word
     for what the explanation says of how it came about, where a check tells several ways apart. `check`: the
     check's name, which its decorator fills in. `verdict`:
     `inferred` from the table alone, or `confirmed` or `refuted` by a record of how the table came about,
@@ -32,6 +33,7 @@ class Finding:
     verdict: str = INFERRED
     cause: str | None = None
     check: str = ""
+    which: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         return {"check": self.check} | asdict(self)

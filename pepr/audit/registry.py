@@ -62,9 +62,10 @@ def check(explanation: str) -> Callable[[Check], Check]:
 
 
 def where(view: View, row: int) -> str:
-    """`model in setting`, or the model alone."""
-    setting = view.setting_of(row)
-    return f"{view.model_of(row)} in {setting}" if setting else view.model_of(row)
+    """`model (seed 1) in setting`, of which only the model is always there."""
+    setting, which = view.setting_of(row), view.which_of(row)
+    named = f"{view.model_of(row)} ({which})" if which else view.model_of(row)
+    return f"{named} in {setting}" if setting else named
 
 
 def setting_words(view: View, row: int) -> str:

@@ -37,11 +37,13 @@ def audit(
     columns: Columns | None = None,
     n_test: int | None = None,
     power_limit_w: float | None = None,
+    key: Sequence[str] = (),
 ) -> list[Finding]:
     """Run every check on a results table; findings in the order of checks, most severe first within one.
 
     `columns` says which column plays which role (default: by name). `n_test`, the number of test images
     that an accuracy counts, and `power_limit_w`, of the device, are taken from the table where it has them.
+    `key` names columns that tell rows of one model apart.
 
     >>> table = pd.DataFrame({"model": ["ant", "bee"], "test_accuracy": [0.8, 0.9], "n_test": [100, 100]})
     >>> audit(table)
@@ -50,7 +52,7 @@ def audit(
     >>> [(finding.check, finding.severity, finding.model) for finding in found]
     [('accuracy_not_k_of_n', 'error', 'bee')]
     """
-    view = View(table, columns, n_test, power_limit_w)
+    view = View(table, columns, n_test, power_limit_w, key)
     found = [finding for named in CHECKS.values() for finding in named.run(view)]
     return _sorted(found)
 
@@ -84,7 +86,7 @@ def audit_file(
     table, repeats = without_repeats(table, columns, reader, options.key)
     for notice in (*reader.notices, *_units(columns)):
         (say or (lambda _: None))(notice)
-    return repeats + audit(table, columns, n_test, power_limit_w)
+    return repeats + audit(table, columns, n_test, power_limit_w, options.key)
 
 
 def _percent_as_fractions(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -164,9 +166,8 @@ def as_text(findings: Sequence[Finding], rows_per_check: int = 3) -> str:
 
 
 def _place(finding: Finding) -> str:
-    return " in ".join(part for part in (finding.model, finding.setting) if part) or ", ".join(
-        finding.columns
-    )
+    named = f"{finding.model} ({finding.which})" if finding.which else finding.model
+    return " in ".join(part for part in (named, finding.setting) if part) or ", ".join(finding.columns)
 
 
 def to_json(findings: Iterable[Finding]) -> str:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, off_line, shared
 from pepr.audit.finding import Finding
 from pepr.audit.inference import class_rates, infer_n_test, is_one_of, largest_rate, off_lattice
-from pepr.audit.roles import MACHINE_NAMES, Columns, columns_of
+from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES, Columns, columns_of
 from pepr.quantities import JOULES_PER_KWH
 from pepr.stats import FloatArray
 from pepr.tables.dialect import MISSING
+from pepr.tables.keys import KEY_COLUMNS
 from pepr.tables.scoring import DONE
 
 
@@ -33,6 +34,7 @@ class View:
         columns: Columns | None = None,
         n_test: int | None = None,
         power_limit_w: float | None = None,
+        key: Sequence[str] = (),
     ) -> None:
         self.columns = columns or columns_of([str(name) for name in table.columns])
         status = self.columns.status
@@ -41,6 +43,7 @@ class View:
         self.table = kept.reset_index(drop=True)
         self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
         self.n_rows = len(self.table)
+        self.key = tuple(key)
         self._numbers: dict[str, FloatArray] = {}
         self._codes: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._models = [str(name) for name in self.table[self.columns.model]]
@@ -219,6 +222,7 @@ class View:
                 _plain(expected(row)),
                 explanation(row) if callable(explanation) else explanation,
                 cause=cause(row) if cause else None,
+                which=self.which_of(row),
             )
             for row in (int(row) for row in rows)
         ]
@@ -228,6 +232,38 @@ class View:
 
     def model_of(self, row: int) -> str:
         return self._models[row]
+
+    def which_of(self, row: int) -> str | None:
+        """What tells a row from others of its model and setting, such as `seed 1`; None where it is the only
+        one, or nothing does."""
+        if self._alone[row]:
+            return None
+        cells = {name: self.table[name].iloc[row] for name in self._telling}
+        words = {
+            name: f"{cell:.15g}" if isinstance(cell, float) else str(cell) for name, cell in cells.items()
+        }
+        return (
+            ", ".join(f"{name} {cell}" for name, cell in words.items() if cell.lower() not in MISSING) or None
+        )
+
+    @cached_property
+    def _alone(self) -> BoolArray:
+        """Whether each row [rows] is the only one of its model and setting."""
+        named = self.codes_of(self._naming)
+        return np.bincount(named)[named] == 1 if self.n_rows else np.empty(0, dtype=bool)
+
+    @property
+    def _naming(self) -> list[str]:
+        return [name for name in (self.columns.model, self.columns.setting) if name]
+
+    @cached_property
+    def _telling(self) -> list[str]:
+        """What tells rows of one model and setting apart: the first column that does by itself, else all."""
+        named = self._naming
+        names = dict.fromkeys((*self.key, "seed", *KEY_COLUMNS, *SIZE_NAMES, *MACHINE_NAMES, "run_id"))
+        present = [name for name in names if name in self.table.columns and name not in named]
+        alone = [name for name in present if len(np.unique(self.codes_of((*named, name)))) == self.n_rows]
+        return alone[:1] or [name for name in present if self.table[name].nunique() > 1]
 
 
 def ended_well(status: pd.Series) -> pd.Series:

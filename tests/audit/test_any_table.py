@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr.audit import Finding, audit_file, exit_status, to_json
+from pepr.audit import Finding, as_text, audit_file, exit_status, to_json
 from pepr.audit.power import card_power_w, ceiling_w, processor_power_w, watts
 from pepr.errors import InputError
 from pepr.tables.dialect import Options
@@ -71,7 +71,20 @@ def test_an_energy_of_a_hundredth_is_found_by_its_siblings_and_no_other_row(tmp_
     table.loc[row, "energy_kwh"] /= 100
     (finding,) = [f for f in audited(tmp_path, table) if f.check == "unlike_siblings"]
     assert finding.model == table.loc[row, "model"] and finding.value == table.loc[row, "energy_kwh"]
+    assert finding.which == f"seed {table.loc[row, 'seed']}"
     assert finding.expected == pytest.approx(100 * finding.value, rel=0.15)
+
+
+def test_a_row_among_others_of_its_model_is_told_by_what_names_it(tmp_path):
+    table = wide_seeds()
+    table.loc[7, "energy_kwh"] /= 100
+    told = as_text([f for f in audited(tmp_path, table) if f.check == "unlike_siblings"])
+    assert "- x (seed 1): 1.48 W on average" in told
+    renamed = table.rename(columns={"seed": "fold"})
+    (found,) = [f for f in audited(tmp_path, renamed, key=("model", "fold")) if f.check == "unlike_siblings"]
+    assert found.which == "fold 1"
+    alone = audited(tmp_path, "model,energy_kwh,train_time_s\nant,0,10\nbee,0.1,0.001\n")
+    assert alone and not any(finding.which for finding in alone)
 
 
 def test_a_repeated_model_names_the_option_that_tells_rows_apart(tmp_path):

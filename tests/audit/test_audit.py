@@ -28,7 +28,7 @@ from pepr.published.audit import (
 
 TESTS = [f"test_{epoch:02d}" for epoch in range(EPOCHS)]
 SHAPE = ["check", "severity", "setting", "model", "columns", "value", "expected", "explanation"]
-SHAPE += ["origin", "verdict", "cause"]
+SHAPE += ["origin", "verdict", "cause", "which"]
 
 
 @pytest.fixture
