@@ -1,5 +1,5 @@
-pepr audit emissions.csv > audit.txt
+pepr audit emissions.csv
 pepr score accuracy.csv --join emissions.csv --on run=project_name \
-    --performance accuracy --resource energy_kwh > scored.csv 2> said.txt
+    --performance accuracy --resource energy_kwh > scored.csv
 pepr score accuracy.csv --join emissions.csv --on run=project_name \
-    --performance accuracy --resource energy_kwh --curve --plot curve.svg > peak.txt
+    --performance accuracy --resource energy_kwh --curve --plot curve.svg
