@@ -249,8 +249,8 @@ class View:
     @cached_property
     def _alone(self) -> BoolArray:
         """Whether each row [rows] is the only one of its model and setting."""
-        named = self.codes_of(self._naming)
-        return np.bincount(named)[named] == 1 if self.n_rows else np.empty(0, dtype=bool)
+        named = pd.factorize(pd.Series(self._models))[0] * len(self.settings) + self.setting_code
+        return ~pd.Series(named).duplicated(keep=False).to_numpy()
 
     @property
     def _naming(self) -> list[str]:

@@ -186,7 +186,8 @@ def mlflow() -> None:
 
 
 def wandb() -> None:
-    """An offline run of three epochs; the exports are made by a server, which this has none of."""
+    """An offline run of three epochs. The exports of runs and panels are made by the web page of a server:
+    neither the package's Python nor its programs have the words of their headers."""
     import wandb
 
     with tempfile.TemporaryDirectory() as folder:
