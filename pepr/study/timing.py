@@ -124,12 +124,12 @@ def measure(wanted: list[RunSpec], at_once: int, say: Callable[[str], None] = pr
         )
         for process in range(at_once)
     ]
-    try:
-        with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
             heard = list(pool.map(lambda worker: worker.communicate(told), workers))
-    finally:
-        for worker in workers:
-            worker.kill()
+        finally:  # who stops the study does not wait for them
+            for worker in workers:
+                worker.kill()
     rows = []
     for process, (lines, complaints) in enumerate(heard):
         for line in filter(None, complaints.splitlines()):

@@ -1,7 +1,9 @@
 """The models of a study timed in turn: who is timed, in which order, with what in the table."""
 
 import json
+import signal
 import sys
+import time
 
 import pytest
 
@@ -107,6 +109,21 @@ def test_a_model_that_fails_costs_its_turns_and_all_of_them_are_an_error(worker)
     worker("dla46_c")
     with pytest.raises(WorkFailed, match="no model could be timed"):
         timing_in_turn.measure(WANTED[:1], 1, said.append)
+
+
+def test_who_stops_a_study_does_not_wait_for_its_timing(monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(timing_in_turn, "WORKER", (sys.executable, "-c", "import time; time.sleep(300)"))
+    before, began = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            timing_in_turn.measure(WANTED, 2, lambda line: None)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 200
 
 
 def test_a_study_whose_models_cannot_be_timed_ends_well(tmp_path, monkeypatch, synthetic_results, worker):
