@@ -120,6 +120,8 @@ def forecast(
     energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
     intensity, _ = grids.carbon_intensity()
     usual = statistics.fmean(run.seconds[0] for run in known) if known else 0.0
+    if predicted and device is None:  # for another machine, of which nothing is known but one run
+        runs_at_once = 1
     in_order = [
         expected[spec].seconds[0] if spec in expected else 0.0 if spec in light else usual for spec in specs
     ]

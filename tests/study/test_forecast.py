@@ -163,6 +163,9 @@ def test_what_was_predicted_for_another_machine_is_not_told_for_this_ones_cores(
     store = runs.Store(tmp_path, "paper")
     text = workflow.announcement(profile, specs, store, together=together, wherever=True)
     assert "Done in" not in text and "Two at once." not in text
+    expected = forecast.forecast(profile, specs, runs_at_once=2)
+    assert expected.runs_at_once == 1 and expected.elapsed_hours > expected.hours
+    assert forecast.forecast(profile, specs, "cpu", 2).runs_at_once == 2
 
 
 def test_time_left_follows_the_speed_of_this_machine():
