@@ -17,6 +17,7 @@ from pepr.book.study_facts import PROFILES
 from pepr.display.numbers import FILE_NAME
 from pepr.errors import BookError, DataUnavailable, InputError
 from pepr.files import results_root, write_atomic
+from pepr.runs import timing
 from pepr.runs.results import find_results
 from pepr.study.notebooks import execute_notebook
 
@@ -43,7 +44,8 @@ def _digest(root: Path, page: Page) -> str:
         files += sorted((package / "reference").rglob("*/*.csv"))
         files += sorted((results_root() / "sweep").glob("*.jsonl"))
     if page.namespace in PROFILES:
-        files.append(find_results(page.namespace).folder / "results.csv")
+        folder = find_results(page.namespace).folder
+        files += [path for path in (folder / "results.csv", folder / timing.FILE) if path.exists()]
     digest = hashlib.sha256(repr((sorted(page.parameters.items()), os.environ.get("PEPR_DATA"))).encode())
     digest.update(str(results_root()).encode())
     for path in files:

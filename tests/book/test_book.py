@@ -173,6 +173,22 @@ def test_a_notebook_runs_again_when_code_profiles_claims_or_tables_of_the_packag
     assert names <= {path.name for path in notebooks.package_files()}
 
 
+def test_a_notebook_of_a_study_runs_again_when_its_networks_were_timed(checkout, monkeypatch):
+    folder = checkout / "results" / "pocket"
+    update_numbers(folder, "n", {"n_rows": number(3, "3")})
+    (folder / "results.csv").write_text("run_id\n")
+    page = book_pages.Page("notebooks/n.ipynb", namespace="pocket")
+    write_notebook(checkout / page.notebook, "1")
+    monkeypatch.setattr(
+        notebooks, "execute_notebook", lambda _, output, *args, **kwargs: output.write_text("{}")
+    )
+    executed = checkout / "_build/executed"
+    (executed / page.path).parent.mkdir(parents=True)
+    said = [notebooks.execute(checkout, page, executed)[1] for _ in range(2)]
+    (folder / "timing.csv").write_text("model\n")
+    assert [*said, notebooks.execute(checkout, page, executed)[1]] == ["executed", "unchanged", "executed"]
+
+
 def test_a_notebook_whose_data_are_missing_becomes_a_notice(checkout):
     page = book_pages.Page("notebooks/n.ipynb")
     write_notebook(
