@@ -91,13 +91,15 @@ def per_kwh() -> dict[str, float | None]:
     return {column: factor()[0] for column, factor in FACTORS.items()}
 
 
-def derived(energy_kwh: float, factors: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The columns that follow from an energy [kWh]: each factor, and what the energy makes of it."""
+def derived(energy_kwh: float | None, factors: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The columns that follow from an energy [kWh], None where it was not metered: each factor, and what the
+    energy makes of it."""
     out = dict(factors)
     for resource in RESOURCES.values():
         if resource.per_kwh:
             factor = factors[resource.per_kwh]
-            out[resource.column] = None if factor is None else energy_kwh * factor
+            known = factor is not None and energy_kwh is not None
+            out[resource.column] = energy_kwh * factor if known else None
     return out
 
 

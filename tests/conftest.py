@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -161,6 +162,30 @@ def synthetic_results(tmp_path_factory) -> runs.Results:
     """Simulated results of the pocket study on disk: `synthetic_results.folder.parent` is the root."""
     folder = write_synthetic(tmp_path_factory.mktemp("results"))
     return runs.Results("pocket", "this machine", folder)
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """Install a pretended NVIDIA driver with the given GPUs."""
+    from fake_nvml import FakeNvml
+
+    from pepr.machine import description, gpu
+
+    for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "PEPR_DEVICE", gpu.UNLIKE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(gpu, "WAIT_S", 0.01)
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
+    description.gpu_names.cache_clear()
+
+    def install(*gpus, **options):
+        nvml = FakeNvml(*gpus, **options)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return nvml
+
+    yield install
+    description.gpu_names.cache_clear()
 
 
 @pytest.fixture(scope="session")

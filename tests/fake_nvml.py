@@ -11,14 +11,24 @@ class FakeGpu:
     """A GPU that draws `watts` (a number, or a function of the seconds since it was made).
 
     `counter` says whether it has an energy counter, which moves every `tick_s`; `lost` makes it fall off the
-    bus, `limit_w` is its power limit, None for one that does not tell, `mig` is 1 where it is in slices.
+    bus, `limit_w` is its power limit, None for one that does not tell, `mig` is 1 where it is in slices;
+    `denied` names what this user may not ask: `handle`, `counter`, `power`.
     """
 
     def __init__(
-        self, uuid="GPU-aaaa", watts=100.0, *, name="Fake GPU", counter=True, tick_s=0.02, limit_w=350, mig=0
+        self,
+        uuid="GPU-aaaa",
+        watts=100.0,
+        *,
+        name="Fake GPU",
+        counter=True,
+        tick_s=0.02,
+        limit_w=350,
+        mig=0,
+        denied=(),
     ):
         self.uuid, self.name, self.counter, self.tick_s, self.limit_w = uuid, name, counter, tick_s, limit_w
-        self.mig = mig
+        self.mig, self.denied = mig, denied
         self.watts = watts if callable(watts) else lambda seconds: watts
         self.began, self.lost, self.offset_mj = time.perf_counter(), False, 0
 
@@ -47,7 +57,7 @@ class FakeNvml:
         return len(self.gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index):
-        return self.gpus[index]
+        return self._answer(self.gpus[index], True, lambda: self.gpus[index], "handle")
 
     def nvmlDeviceGetHandleByUUID(self, uuid):
         for gpu in self.gpus:
@@ -62,10 +72,10 @@ class FakeNvml:
         return self._answer(handle, True, lambda: handle.uuid)
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        return self._answer(handle, handle.counter, handle.energy_mj)
+        return self._answer(handle, handle.counter, handle.energy_mj, "counter")
 
     def nvmlDeviceGetPowerUsage(self, handle):
-        return self._answer(handle, True, lambda: int(1000 * handle.watts(handle.seconds())))
+        return self._answer(handle, True, lambda: int(1000 * handle.watts(handle.seconds())), "power")
 
     def nvmlDeviceGetEnforcedPowerLimit(self, handle):
         return self._answer(handle, handle.limit_w is not None, lambda: 1000 * handle.limit_w)
@@ -77,9 +87,11 @@ class FakeNvml:
         return "999.99"
 
     @staticmethod
-    def _answer(handle, supported, value):
+    def _answer(handle, supported, value, asked=None):
         if handle.lost:
             raise NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        if asked in handle.denied:
+            raise NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
         if not supported:
             raise NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return value()

@@ -41,6 +41,7 @@ IN_WORDS = {
     "tdp_constant": "a share of the power that it was designed for",
     "assumed": "an assumed power",
     "cuda_allocator_peak": "what torch held of the card at its peak",
+    "metal_allocator_peak": "what torch had of the Apple GPU at the end, when it has most",
     "rss_peak_minus_baseline": "the process's memory at its peak, less that before",
     "predicted": "the shapes of its tensors",
 }

@@ -79,7 +79,8 @@ def calibrate(
 ) -> Calibration:
     """Measure `MODELS` on a device (default: what there is), fit its costs, and keep them under a name.
 
-    Raises InputError for a name that is taken by the authors' machine or is no plain word.
+    Raises InputError for a name that is taken by the authors' machine or is no plain word, and for a device
+    that cannot be used here or is not metered.
     """
     from pepr.machine import description, meter as metering
 
@@ -87,7 +88,9 @@ def calibrate(
         raise InputError(
             f"--name {name!r}: expected letters, digits, - or _, and not {' or '.join(BUILT_IN)}"
         )
-    device = device or description.default_device()
+    device = description.chosen_device(device)
+    if device == "mps":
+        raise InputError("the energy of an Apple GPU is not metered: calibrate --device cpu, or `pepr sweep`")
     image_size = IMAGE_SIZE["cuda" if device.startswith("cuda") else "cpu"]
     if measure is None:
         meter = metering.open_meter(device)

@@ -48,7 +48,7 @@ def predict(
     epochs: JobEpochsOption = None,
     hardware: HardwareOption = None,
     optimiser: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "adam",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
     checkpointing: Annotated[bool, typer.Option(help="Recompute activations in the backward pass.")] = False,
     card_gb: Annotated[float | None, typer.Option(help="Also the largest batch for this many GB.")] = None,
     as_json: JsonOption = False,
@@ -151,11 +151,14 @@ def calibrate(
 
 
 def sweep(
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: what there is.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; default: what there is.")] = None,
     image_size: Annotated[int | None, typer.Option(help="In pixels; default: 64 on a CPU, else 256.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 32,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
     models: Annotated[str | None, typer.Option(help="Only these, by commas.")] = None,
+    limit_s: Annotated[
+        float, typer.Option(help="Give a model whose steps do not agree up after so many seconds.")
+    ] = 6.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a training step of every model here: from it follows what the grid costs on this machine."""
@@ -163,7 +166,7 @@ def sweep(
 
     conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
     named = [part.strip() for part in models.split(",")] if models else None
-    found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True))
+    found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True), limit_s=limit_s)
     if as_json:
         print_json(list(found.rows.values()))
     else:
@@ -176,6 +179,7 @@ def sweep_part(
     image_size: Annotated[int, typer.Option()],
     batch_size: Annotated[int, typer.Option()],
     precision: Annotated[str, typer.Option()],
+    limit_s: Annotated[float, typer.Option()],
 ) -> None:
     """Measure a step of a few models, one row a line."""
     import json
@@ -183,7 +187,7 @@ def sweep_part(
     from pepr.costs import sweep as sweeping
 
     conditions = sweeping.Conditions(device, image_size, batch_size, precision)
-    for row in sweeping.measure_models(models, conditions):
+    for row in sweeping.measure_models(models, conditions, limit_s):
         sys.stdout.write(json.dumps(row, allow_nan=False) + "\n")
         sys.stdout.flush()
 

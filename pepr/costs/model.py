@@ -41,7 +41,7 @@ LEAST_SEEN = 0.5
 
 OPTIMISER_STATE_BYTES = {"sgd": 0, "momentum": 4, "adam": 8}
 """Bytes that an optimiser keeps for each fp32 parameter."""
-ACTIVATION_SHARE = {"fp32": 1.0, "bf16": 0.5, "fp16": 0.5}
+ACTIVATION_SHARE = {"fp32": 1.0, "tf32": 1.0, "bf16": 0.5, "fp16": 0.5}
 """Activations relative to fp32. Half is what a purely convolutional network keeps under autocast; layers
 that autocast leaves in fp32 (layer norm, softmax) keep more."""
 HALF_WEIGHT_BYTES = 2
@@ -83,16 +83,17 @@ class Prediction:
     """Predicted costs of one job with 90% intervals: bytes, Wh and seconds of the whole job.
 
     `reserved_memory_bytes` is what the allocator is expected to take from the card, which PePR-M of the
-    paper uses; `peak_memory_bytes` what it hands out at most. None where no allocator reserves.
+    paper uses; `peak_memory_bytes` what it hands out at most. None where no allocator reserves. Energies are
+    None where they follow from a step of a machine that meters none.
     """
 
     peak_memory_bytes: int
     peak_memory_bytes_low: int
     peak_memory_bytes_high: int
     reserved_memory_bytes: int | None
-    energy_wh: float
-    energy_wh_low: float
-    energy_wh_high: float
+    energy_wh: float | None
+    energy_wh_low: float | None
+    energy_wh_high: float | None
     train_time_s: float
     train_time_s_low: float
     train_time_s_high: float
@@ -145,7 +146,7 @@ def reference_hardware() -> Hardware:
 def fixed_and_per_image(entry: Entry, job: Job) -> tuple[float, float]:
     """Bytes at the fullest moment of a step that do not depend on the batch, and bytes for each image;
     without the libraries' workspace."""
-    half = job.precision != "fp32"
+    half = ACTIVATION_SHARE[job.precision] < 1
     held = 4 + OPTIMISER_STATE_BYTES[job.optimiser] + (HALF_WEIGHT_BYTES if half else 0)
     fixed = held * entry.fine_tuned_params + entry.buffer_bytes + entry.working_bytes_fixed
     return fixed, ACTIVATION_SHARE[job.precision] * entry.working_bytes_per_image
@@ -282,7 +283,7 @@ def basis(entry: Entry, job: Job, hardware: Hardware) -> str:
         for text, is_beyond in (
             (f"batches of {job.batch_size}", job.batch_size != 32),
             (f"images of {job.image_size} px", job.image_size != 256),
-            (job.precision, job.precision != "fp32"),
+            (job.precision, ACTIVATION_SHARE[job.precision] < 1),
             (job.optimiser, job.optimiser != "adam"),
             ("gradient checkpointing (time not adjusted)", job.checkpointing),
         )

@@ -117,5 +117,7 @@ def as_text(rows: list[Row]) -> str:
 
 
 def _with_interval(row: Row, key: str, unit: float) -> str:
+    if row[key] is None:
+        return "not metered"
     value, low, high = (row[f"{key}{end}"] / unit for end in ("", "_low", "_high"))
     return f"{value:.3g} ({low:.3g} to {high:.3g})"

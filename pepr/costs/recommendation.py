@@ -18,10 +18,12 @@ from pepr.quantities import RESOURCES, Resource
 from pepr.score import pepr
 
 if TYPE_CHECKING:
+    from pepr.costs.sweep import Sweep
     from pepr.published.tables import Published
     from pepr.published.versions import Versions
 
 
+AUTHORS = "rtx3090"
 RISKS = ("expected", "cautious")
 CONFIDENCE = 0.90
 READINGS = ("last epoch", "best epoch", "mean of the last three")
@@ -176,9 +178,9 @@ def from_authors(
 ) -> pd.DataFrame:
     """Candidates of one of the paper's settings; runs that the audit found unusable are left out.
 
-    Where `pepr sweep` has measured this machine under the conditions of the setting, all costs are of this
-    machine, and a model that has none here is left out. `rank` is a model's mean rank over the
-    authors' data sets, by which a plan of trials orders a family.
+    Where `pepr sweep` has measured this machine under the conditions of the setting, its energy too, all
+    costs are of this machine, and a model that has none here is left out. `rank` is a model's mean rank over
+    the authors' data sets, by which a plan of trials orders a family.
     """
     from pepr.costs.fit import test_images
     from pepr.published.reproduction import performance
@@ -188,13 +190,13 @@ def from_authors(
     runs = runs or of(tables)
     rows = runs.best[runs.best["dataset"] == setting]
     job = cost.job_of(setting, train_images=train_images)
-    measured_here = swept.of_job(job) is not None
+    measured_here = swept_here(job) is not None
     same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
     out = []
     for row, readings in zip(
         rows.itertuples(), zip(*(performance(rows, how) for how in READINGS), strict=True), strict=True
     ):
-        predicted = prediction.as_row(row.model, job)
+        predicted = prediction.as_row(row.model, job, None if measured_here else AUTHORS)
         if measured_here and not predicted["swept"]:
             continue  # not measured here: its costs would be another machine's
         theirs = {}
@@ -205,6 +207,12 @@ def from_authors(
         out.append(_candidate(row.model, setting, readings, test_images(setting), predicted, theirs))
     table = _with_factors(pd.DataFrame(out))
     return table.assign(rank=table["model"].map(ranks_elsewhere(runs.best)))
+
+
+def swept_here(job: cost.Job) -> Sweep | None:
+    """The sweep by which models are chosen for a job: of this machine, if it metered energy."""
+    found = swept.of_job(job)
+    return found if found and any(map(swept.metered, found.rows.values())) else None
 
 
 def _with_factors(table: pd.DataFrame) -> pd.DataFrame:

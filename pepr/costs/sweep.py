@@ -39,6 +39,7 @@ MODELS_IN_A_PROCESS = 16
 """So many are lost time of one start: loading the libraries takes longer than most models."""
 WORKER = (sys.executable, "-m", "pepr.cli", "step", "sweep")
 POLL_S = 0.2
+STEPS_S = 6.0
 COMPANY = "resnet18d"
 """What is trained, and not told of, on a core that has nothing left to measure, until all are done."""
 COLUMNS = (
@@ -90,16 +91,18 @@ class Conditions:
 def conditions_of(device: str | None, image_size: int | None, batch_size: int, precision: str) -> Conditions:
     """Conditions with what this machine has where nothing is said: 64 px on a CPU, 256 px on a GPU.
 
-    Raises InputError for numbers that are no batch and no size.
+    Raises InputError for a device that cannot be used here, and for numbers that are no batch and no size.
     """
     from pepr.machine import description
 
-    device = device or description.default_device()
-    size = image_size or IMAGE_SIZE["cuda" if device.startswith("cuda") else "cpu"]
+    device = description.chosen_device(device)
+    size = image_size or IMAGE_SIZE["cpu" if device == "cpu" else "cuda"]
     if size < 1 or batch_size < 2:
         raise InputError(f"image size {size}, batch size {batch_size}: expected at least 1 and 2")
     if precision not in ACTIVATION_SHARE:
         raise InputError(f"precision {precision!r}: expected one of {', '.join(ACTIVATION_SHARE)}")
+    if precision == "tf32" and not device.startswith("cuda"):
+        raise InputError("precision 'tf32': only NVIDIA GPUs multiply so; expected fp32, bf16 or fp16")
     return Conditions(device, size, batch_size, precision)
 
 
@@ -128,13 +131,15 @@ def sweep(
     say: Callable[[str], None] = print,
     folder: Path | None = None,
     at_once: int | None = None,
+    limit_s: float = STEPS_S,
 ) -> Sweep:
     """Measure a step of every model that has no row yet, and return the rows of all.
 
     A row is on disk as soon as it is measured; what was killed goes on where it stopped. A model that fails
     is a row that says why. As a study carries out its runs, so many processes go on side by side as there
     are cores, or one on a GPU: a step takes longer beside another one. `at_once` says otherwise. Rows that
-    another machine left, or that were measured with another number side by side, are measured anew.
+    another machine left, or that were measured with another number side by side, are measured anew. A model
+    whose steps do not agree is given up on after `limit_s` seconds of them.
 
     Raises InputError for a model that is not known or cannot take the size.
     """
@@ -154,7 +159,7 @@ def sweep(
         say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")
     done, began = 0, time.monotonic()
     with _appending(path) as append:
-        for row in _measured(left, conditions, at_once):
+        for row in _measured(left, conditions, at_once, limit_s):
             row["runs_at_once"] = at_once
             append(row)
             rows[row["model"]] = row
@@ -180,9 +185,11 @@ def line(row: dict[str, Any]) -> str:
     """A row in a few words."""
     if row["status"] != "ok":
         return f"{row['model']}: {row['failure']}: {row['explanation']}"
+    wh = row["step_energy_wh"]
+    energy = "energy not metered" if wh is None else f"{1000 * wh:.4g} mWh"
     return (
-        f"{row['model']}: {1000 * step_time_s(row):.4g} ms "
-        f"and {1000 * row['step_energy_wh']:.4g} mWh a step, {row['peak_memory_bytes'] / 1e6:.4g} MB"
+        f"{row['model']}: {1000 * step_time_s(row):.4g} ms and {energy} a step, "
+        f"{row['peak_memory_bytes'] / 1e6:.4g} MB"
     )
 
 
@@ -259,7 +266,9 @@ def _last_byte(path: Path) -> bytes:
         return stream.read(1)
 
 
-def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> Iterator[dict[str, Any]]:
+def _measured(
+    models: Sequence[str], conditions: Conditions, at_once: int, limit_s: float
+) -> Iterator[dict[str, Any]]:
     """The rows of models, as their processes tell them; one that dies costs the model that it was at.
 
     Some processes begin with the smallest models, the others with the largest, so that the largest never
@@ -270,7 +279,7 @@ def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> It
     try:
         while waiting or any(not worker.company for worker in workers):
             while len(workers) < at_once:
-                workers.append(next_worker(waiting, workers, conditions, at_once))
+                workers.append(next_worker(waiting, workers, conditions, at_once, limit_s))
             for worker in list(workers):
                 row = worker.next_row()
                 if row is not None and not worker.company:
@@ -287,18 +296,22 @@ def _measured(models: Sequence[str], conditions: Conditions, at_once: int) -> It
 
 
 def next_worker(
-    waiting: list[str], workers: Sequence[_Worker], conditions: Conditions, at_once: int
+    waiting: list[str],
+    workers: Sequence[_Worker],
+    conditions: Conditions,
+    at_once: int,
+    limit_s: float = STEPS_S,
 ) -> _Worker:
     """A process for the next few of `waiting`, which are taken out of it: from its other end than most of
     `workers` have theirs from. Where none is left, one that keeps company."""
     if not waiting:
-        return _Worker([COMPANY], conditions, at_once, company=True)
+        return _Worker([COMPANY], conditions, at_once, limit_s, company=True)
     count = min(MODELS_IN_A_PROCESS, math.ceil(len(waiting) / at_once))
     largest = sum(worker.largest for worker in workers) < len(workers) / 2
     part = slice(-count, None) if largest else slice(0, count)
     taken = waiting[part]
     del waiting[part]
-    return _Worker(taken, conditions, at_once, largest=largest)
+    return _Worker(taken, conditions, at_once, limit_s, largest=largest)
 
 
 def forecast_bytes(model: str, conditions: Conditions) -> float:
@@ -321,6 +334,7 @@ class _Worker:
         models: list[str],
         conditions: Conditions,
         at_once: int,
+        limit_s: float,
         *,
         largest: bool = False,
         company: bool = False,
@@ -328,7 +342,7 @@ class _Worker:
         self.models, self.conditions = models, conditions
         self.largest, self.company = largest, company
         command = [*WORKER, *models]
-        for name, value in dataclasses.asdict(conditions).items():
+        for name, value in {**dataclasses.asdict(conditions), "limit_s": limit_s}.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
         environment = KERNEL_ENVIRONMENT | os.environ | {"PEPR_RUNS_AT_ONCE": str(at_once)}
         if conditions.device == "cpu":
@@ -401,7 +415,9 @@ def _row(model: str, conditions: Conditions, **values: Any) -> dict[str, Any]:
     )
 
 
-def measure_models(models: Sequence[str], conditions: Conditions) -> Iterator[dict[str, Any]]:
+def measure_models(
+    models: Sequence[str], conditions: Conditions, limit_s: float = STEPS_S
+) -> Iterator[dict[str, Any]]:
     """The row of each model, measured in this process; whatever a model does becomes its row.
 
     On a CPU each is measured in a fork of this process: resident memory is that of a process, which keeps
@@ -414,15 +430,15 @@ def measure_models(models: Sequence[str], conditions: Conditions) -> Iterator[di
     meter = open_meter(conditions.device)
     for model in models:
         if conditions.device == "cpu" and hasattr(os, "fork"):
-            yield _in_a_fork(model, conditions, meter)
+            yield _in_a_fork(model, conditions, meter, limit_s)
         else:
-            yield _measure(model, conditions, meter)
+            yield _measure(model, conditions, meter, limit_s)
 
 
-def _in_a_fork(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]:
+def _in_a_fork(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: sending.send(_measure(model, conditions, meter)))
+    child = context.Process(target=lambda: sending.send(_measure(model, conditions, meter, limit_s)))
     child.start()
     sending.close()
     try:
@@ -433,13 +449,13 @@ def _in_a_fork(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]
     return row or _killed_row(model, conditions, child.exitcode)
 
 
-def _measure(model: str, conditions: Conditions, meter: Any) -> dict[str, Any]:
+def _measure(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
     from pepr.runs.spec import RunSpec
     from pepr.training import steps
 
     try:
         spec = RunSpec(model, "noise", "noise", **dataclasses.asdict(conditions))
-        found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}))
+        found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}), limit_s)
     except Exception as error:
         failure = classify(type(error).__name__, str(error))
         return failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")

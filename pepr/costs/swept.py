@@ -80,21 +80,28 @@ def factors() -> dict[str, float]:
 
 def predict(row: dict[str, Any], job: Job) -> Prediction:
     """What a job costs by a measured step of its model: epochs times steps of training and, after each epoch,
-    of the test images, as the cost model counts them. Time is processor time on a CPU."""
+    of the test images, as the cost model counts them. Time is processor time on a CPU; energy is None where
+    the step's was not metered."""
     steps, evaluations = job.train_images / job.batch_size, job.test_images / job.batch_size
     seconds = steps * step_time_s(row) + evaluations * row[f"eval{clock(row)}_time_s"]
-    wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
     found = {
         "peak_memory_bytes": float(row["peak_memory_bytes"]),
-        "energy_wh": job.epochs * wh,
         "train_time_s": job.epochs * seconds,
     }
+    if metered(row):
+        wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
+        found["energy_wh"] = job.epochs * wh
     factor = factors()
     bounds = {f"{name}_low": value / factor[name] for name, value in found.items()}
     bounds |= {f"{name}_high": value * factor[name] for name, value in found.items()}
-    known = found | bounds
+    known = dict.fromkeys(("energy_wh", "energy_wh_low", "energy_wh_high")) | found | bounds
     memory = {name: round(value) for name, value in known.items() if "memory" in name}
     return Prediction(reserved_memory_bytes=None, **known | memory)
+
+
+def metered(row: dict[str, Any]) -> bool:
+    """Whether the energy of a measured step is known: nothing tells that of an Apple GPU."""
+    return row["step_energy_wh"] is not None
 
 
 def of_job(job: Job) -> Sweep | None:
@@ -109,9 +116,10 @@ def basis(found: Sweep, row: dict[str, Any]) -> str:
     """How a prediction from a step is known, in words."""
     timed = "processor time" if row["device"] == "cpu" else "time"
     where = "on a machine of the same hardware, by the project" if found.shipped else "on this machine"
+    energy = f"by {row['energy_source']}" if metered(row) else "not metered"
     return (
         f"a training step measured {where} ({row['measured_at'][:10]}, {row['steps']} steps, {timed}), "
-        f"times the steps of the job; energy by {row['energy_source']}; {_sure(row['hardware'])}"
+        f"times the steps of the job; energy {energy}; {_sure(row['hardware'])}"
         + ("; other programs used the processor meanwhile, so it is long" if row.get("contended") else "")
     )
 

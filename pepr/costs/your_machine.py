@@ -93,7 +93,7 @@ def both(found: Sweep, runs: Versions) -> pd.DataFrame:
                 "there_predicted_s": sum(cost.parts(entry, job, "time_s"))
                 / (EPOCHS * cost.equivalent_images(job) / job.batch_size),
                 "here_s": step.train_time_s,
-                "here_energy_wh": step.energy_wh,
+                "here_energy_wh": np.nan if step.energy_wh is None else step.energy_wh,
                 "here_memory_gb": step.peak_memory_bytes / GB,
             }
         )

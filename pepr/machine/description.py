@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from pepr.errors import InputError
 from pepr.machine import cores, gpu
 
 PACKAGES = ("pepr", "torch", "timm", "codecarbon", "numpy", "scikit-learn", "pandas", "medmnist", "papermill")
@@ -42,6 +43,10 @@ X86_LEVELS = {
     "AVX2": ("avx2", "fma"),
 }
 """What a processor must have for torch's kernels of an instruction set, the best first."""
+METAL = "Apple GPU (Metal)"
+"""What torch calls `mps`; which one it is, the processor's name says."""
+AUTO = "auto"
+DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
 def cpu_model() -> str:
@@ -151,6 +156,8 @@ def hardware(device: str = "cpu") -> str:
     cpu = ", ".join(filter(None, [cpu_identity(), instruction_set(), caps and f"cap {sum(caps):.0f} W"]))
     count = f"{sockets()} x " if sockets() > 1 else ""
     line = f"{count}{cpu_model()} ({cpu}); {cores.words()}; {_memory_gib()} GiB"
+    if device == "mps":
+        return f"{METAL}; {line}"
     if not device.startswith("cuda"):
         return line
     used = gpu.current(device)
@@ -206,8 +213,36 @@ def _cpu_limits_w() -> list[list[float]]:
 
 
 def default_device() -> str:
-    """`cuda` where there is an NVIDIA GPU that torch can use, else `cpu`; `$PEPR_DEVICE` overrides."""
-    return os.environ.get("PEPR_DEVICE") or ("cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu")
+    """`cuda` where there is an NVIDIA GPU that torch can use, else `cpu`; `$PEPR_DEVICE` overrides. An Apple
+    GPU is taken where it is named: its energy cannot be measured."""
+    told = os.environ.get("PEPR_DEVICE", AUTO)
+    return told if told not in ("", AUTO) else _fastest_metered()
+
+
+def _fastest_metered() -> str:
+    return "cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu"
+
+
+def chosen_device(asked: str | None = None) -> str:
+    """The device that `asked` means, as torch names it: `auto` and None are `default_device`.
+
+    Raises InputError, saying what to do, for a name that is no device and for one that cannot be used here.
+    """
+    device = default_device() if asked in (None, "", AUTO) else asked
+    if not DEVICE.fullmatch(device):
+        raise InputError(f"device {device!r}: expected {AUTO}, cpu, cuda, cuda:1 or mps")
+    reason = None
+    if device.startswith("cuda"):
+        gpu.current(device)
+        reason = why_torch_has_no_gpu()
+    elif device == "mps":
+        reason = why_torch_has_no_mps()
+    if reason:
+        raise InputError(
+            f"device {device}: torch cannot use it ({reason}); install the build of torch that belongs to "
+            "this machine, see https://pytorch.org/get-started, or take the processor: cpu"
+        )
+    return device
 
 
 @functools.cache
@@ -216,10 +251,23 @@ def why_torch_has_no_gpu() -> str | None:
 
     Another process is asked, which takes seconds: what this one imports stays without torch.
     """
-    ask = (
-        "import torch; print('built without CUDA' if not torch.version.cuda else "
-        "'' if torch.cuda.is_available() else torch.cuda.init())"
+    return _ask_torch(
+        "'built without CUDA' if not torch.version.cuda else "
+        "'' if torch.cuda.is_available() else torch.cuda.init()"
     )
+
+
+@functools.cache
+def why_torch_has_no_mps() -> str | None:
+    """The same of Apple's GPU."""
+    return _ask_torch(
+        "'built without Metal' if not torch.backends.mps.is_built() else "
+        "'' if torch.backends.mps.is_available() else 'no Apple GPU here'"
+    )
+
+
+def _ask_torch(question: str) -> str | None:
+    ask = f"import torch; print({question})"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout.strip() or None
@@ -276,6 +324,6 @@ def recorded(device: str = "cpu", threads: int | None = None, **known: Any) -> d
 
 def _gpu_facts(device: str) -> dict[str, str | None]:
     if not device.startswith("cuda"):
-        return {"gpu": None}
+        return {"gpu": METAL if device == "mps" else None}
     used = gpu.current(device)
     return {"gpu": used.name, "gpu_uuid": used.uuid, "driver": gpu.driver_version()}

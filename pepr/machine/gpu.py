@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -28,8 +29,11 @@ SAMPLE_INTERVAL_S = 0.05
 COUNTER_TICK_S = 1.0
 """How long to wait for the energy counter to move on; drivers advance it every tenth of a second or so."""
 WAIT_S = 0.5
+BUS_ORDER = "PCI_BUS_ID"
 MODULE = re.compile(r"\bG[HB]\d{2,3}\b|Grace", re.I)
 """Names of modules of a GPU and a CPU, such as GH200 and GB200."""
+UNLIKE = "PEPR_UNLIKE_GPUS"
+"""`yes` shares runs out over GPUs of several kinds; their rows are sets of their own all the same."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,10 @@ SLICED = (
 
 
 def alike() -> list[Gpu]:
-    """The visible GPUs of one kind, the first one's: runs are shared out over cards that can be compared."""
+    """The visible GPUs of one kind, the first one's: runs are shared out over cards that can be compared. All
+    of them where `$PEPR_UNLIKE_GPUS` is `yes`."""
     gpus = visible()
-    return [gpu for gpu in gpus if gpu.kind == gpus[0].kind]
+    return [gpu for gpu in gpus if os.environ.get(UNLIKE) == "yes" or gpu.kind == gpus[0].kind]
 
 
 def left_out() -> str | None:
@@ -102,17 +107,20 @@ def left_out() -> str | None:
     named = ", ".join(f"{one.kind} ({one.uuid})" for one in others)
     return (
         f"Runs are done on {len(taken)} x {taken[0].kind}, one kind of card; left out: {named}. "
-        "CUDA_VISIBLE_DEVICES chooses others."
+        f"CUDA_VISIBLE_DEVICES chooses others; {UNLIKE}=yes takes all, each kind a set of its own."
     )
 
 
 def visible() -> list[Gpu]:
     """The GPUs that `CUDA_VISIBLE_DEVICES` leaves to this process, in the order in which it names them.
 
-    As in CUDA, a GPU is named by its number or by the beginning of its UUID, and the list ends at the first
-    name that is none. Raises InputError for a slice of a GPU (MIG), whose energy nothing tells apart.
+    As in CUDA, a GPU is named by its number among those that this user may use, or by the beginning of its
+    UUID, and the list ends at the first name that is none. Raises InputError for a slice of a GPU (MIG),
+    whose energy nothing tells apart, and for numbers that CUDA was told to give by speed, where that is
+    another order.
     """
     gpus, named = all_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    _refuse_another_order(gpus, named)
     given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
     if gpus and "MIG-" in given:
         raise InputError(SLICED.format(f"NVIDIA_VISIBLE_DEVICES={given}"))
@@ -128,21 +136,52 @@ def _named(gpus: list[Gpu], named: str) -> list[Gpu]:
     for name in (part.strip() for part in named.split(",")):
         if name.startswith("MIG-"):
             raise InputError(SLICED.format(f"CUDA_VISIBLE_DEVICES={named}"))
-        found = [gpu for gpu in gpus if name == str(gpu.index) or (name and gpu.uuid.startswith(name))]
+        found = [
+            gpu
+            for place, gpu in enumerate(gpus)
+            if name == str(place) or (name and gpu.uuid.startswith(name))
+        ]
         if len(found) != 1:
             break
         chosen += found
     return chosen
 
 
+def _refuse_another_order(gpus: list[Gpu], named: str | None) -> None:
+    order = os.environ.get("CUDA_DEVICE_ORDER", BUS_ORDER)
+    by_number = named is None or any(part.strip().isdecimal() for part in named.split(","))
+    if order != BUS_ORDER and by_number and len({gpu.kind for gpu in gpus}) > 1:
+        raise InputError(
+            f"CUDA_DEVICE_ORDER={order}: CUDA and NVML then number unlike GPUs each in its own way; leave it "
+            f"out, or name GPUs by the UUIDs of `nvidia-smi -L`: CUDA_VISIBLE_DEVICES={gpus[0].uuid}"
+        )
+
+
 def current(device: str) -> Gpu:
-    """The GPU that torch calls `cuda` or `cuda:1` in this process. Raises InputError where there is none."""
+    """The GPU that torch calls `cuda` or `cuda:1` in this process; torch itself is asked where it has begun
+    to use one. Raises InputError where there is none."""
     # Without this, CUDA counts the fastest GPU first; it has effect until CUDA is used for the first time.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    gpus, index = visible(), int(device.partition(":")[2] or 0)
+    os.environ.setdefault("CUDA_DEVICE_ORDER", BUS_ORDER)
+    index = int(device.partition(":")[2] or 0)
+    if used := _in_use_by_torch(index):
+        known = [gpu for gpu in all_gpus() if gpu.uuid == used]
+        if not known:
+            raise InputError(f"device {device}: torch uses {used}, which NVML does not show to this process")
+        return known[0]
+    gpus = visible()
     if index >= len(gpus):
         raise InputError(f"device {device}: NVML shows {len(gpus)} GPUs to this process")
     return gpus[index]
+
+
+def _in_use_by_torch(index: int) -> str | None:
+    """UUID of the GPU that torch gives a number, where this process has begun to use CUDA: the order is then
+    settled, whatever the environment says now."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized() or index >= torch.cuda.device_count():
+        return None
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return None if uuid is None else f"GPU-{uuid}"
 
 
 @contextmanager
@@ -184,7 +223,8 @@ class EnergyReader:
 
     `of_module` is true where what is read is of a module that has its CPU and memory on it (Grace Hopper
     and its kin). `source` is `counter` or `sampled_power`; `power_limit_w` is the limit that the driver
-    enforces, None where it tells none. The caller synchronises the GPU at both edges.
+    enforces, None where it tells none. The caller synchronises the GPU at both edges. Raises MeterError where
+    neither counter nor power can be read.
     """
 
     def __init__(self, gpu: Gpu):
@@ -194,15 +234,27 @@ class EnergyReader:
         self._gpu = gpu
         self.of_module = bool(MODULE.search(gpu.name))
         self._handle = self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        self.source = (
-            "sampled_power"
-            if self._try(self._nvml.nvmlDeviceGetTotalEnergyConsumption) is None
-            else "counter"
-        )
+        self.source = self._find_source()
         limit = self._try(self._nvml.nvmlDeviceGetEnforcedPowerLimit)
         self.power_limit_w = None if limit is None else limit / 1000
         self._before_mj = 0
         self._sampler: _Sampler | None = None
+
+    def _find_source(self) -> str:
+        refused = []
+        for source, ask in (
+            ("counter", self._nvml.nvmlDeviceGetTotalEnergyConsumption),
+            ("sampled_power", self._nvml.nvmlDeviceGetPowerUsage),
+        ):
+            try:
+                ask(self._handle)
+                return source
+            except self._nvml.NVMLError as error:
+                refused.append(f"{ask.__name__}: {error}")
+        raise MeterError(
+            f"{self._gpu.name}: its energy cannot be read ({'; '.join(refused)}); ask whoever runs this "
+            "machine to permit it, or run on the processor: PEPR_DEVICE=cpu"
+        )
 
     def start(self) -> None:
         """Begin to measure. Raises MeterError where the GPU does not answer."""

@@ -155,12 +155,15 @@ class Meter:
         self._add(self.windows.setdefault(name, Window()), part)
 
     def _add(self, total: Window, part: Window) -> None:
-        metered = (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
-        part.energy_kwh = sum(value for value in metered if value is not None)
+        every = (part.energy_cpu_kwh, part.energy_gpu_kwh, part.energy_ram_kwh)
+        metered = [value for value in every if value is not None]
+        part.energy_kwh = sum(metered) if metered else None
         total.add(part)
 
     def _charge_host(self, part: Window, share_of_study: float) -> None:
         """Fill in the energy of CPU and memory, of those that are metered."""
+        if self.load_model is None and self.tracker is None:
+            return
         if self.load_model is not None:
             cpu, ram = self.load_model.energy_kwh(part.cpu_time_s, part.time_s, self.runs_at_once)
         else:
@@ -172,9 +175,11 @@ class Meter:
         part.energy_ram_kwh = ram if "ram" in self.sources else None
 
     @property
-    def source(self) -> str:
-        """All components in one string, such as `cpu:load_model;ram:assumed`."""
-        return ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources))
+    def source(self) -> str | None:
+        """All components in one string, such as `cpu:load_model;ram:assumed`; None where none is metered."""
+        return (
+            ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources)) or None
+        )
 
     def contended(self, name: str) -> bool:
         """Whether programs that are no run of this study took more than a tenth of the usable cores' time
@@ -210,9 +215,12 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
     """A meter of this machine: CodeCarbon in offline mode for CPU and memory, nothing written, no network.
 
     On a `cuda` device NVML is asked for the energy of that one GPU, by its counter or its power. Raises
-    MeterError where the GPU does not answer. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from
-    whoever started the run.
+    MeterError where the GPU does not answer. On an Apple GPU (`mps`) nothing is metered: only the
+    administrator may ask for its power, and the processor's alone would be taken for all of it.
+    `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from whoever started the run.
     """
+    if device == "mps":
+        return Meter(None, {}, synchronise)
     opened = tracker.open_tracker()
     sources, load_model = describe(opened._hardware)
     limit = tracker.power_limit_w()

@@ -86,6 +86,8 @@ def _energy_words(device: str) -> str:
         if description.readable_cpu_counters()
         else "of the CPU estimated from its load, of the memory assumed"
     )
+    if device == "mps":
+        return "not metered on an Apple GPU, so PePR-T and PePR-M are all there is."
     if not device.startswith("cuda"):
         measured = bool(description.readable_cpu_counters())
         ranked = "PePR-E leads." if measured else "PePR-T leads, since estimated energy is nearly time."

@@ -206,17 +206,19 @@ def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None
     if asked is not None and asked < 1:
         raise InputError(f"RUNS={asked}: at least one run goes on at a time")
     specs, whole = list(specs), cores.whole()
-    if device.startswith("cuda"):
-        most, each = max(min(len(gpu.alike()), whole), 1), "each on a GPU of its own"
+    on_gpu = device != "cpu"
+    if on_gpu:
+        gpus = len(gpu.alike()) if device.startswith("cuda") else 1
+        most, each = max(min(gpus, whole), 1), "each on a GPU of its own"
     else:
         most, each = whole, "each with one thread on a core of its own"
     runs, why = min(most, asked or most), ""
     if asked and asked > most:
-        places = cores.words() if most == whole else f"{len(gpu.alike())} GPUs"
+        places = cores.words() if most == whole else f"{gpus} GPUs"
         why = f" RUNS={asked} is more than the {places} of this machine."
     elif asked and asked < most:
         why = f" RUNS={asked} was asked for; {most} would find a place."
-    if not device.startswith("cuda"):
+    if not on_gpu:
         fitting = _fitting(specs, runs)
         if fitting < runs:
             need = sum(sorted(map(memory_bytes, specs))[-runs:])
@@ -225,7 +227,7 @@ def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None
                 f"{cores.free_memory() / 1e9:.1f} GB are free."
             )
             runs = fitting
-    threads = max(whole // runs, 1) if device.startswith("cuda") else 1
+    threads = max(whole // runs, 1) if on_gpu else 1
     how = f"{runs} runs at once, {each}." if runs > 1 else f"One run at a time, with {_threads(threads)}."
     hint = " RUNS=1: one after the other." if runs > 1 else ""
     return SideBySide(runs, threads, f"{how}{why}{hint}")
@@ -259,9 +261,11 @@ def predicted_cost(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
 
 
 def _swept(spec: RunSpec, job: model.Job) -> dict[str, Any] | None:
-    """The measured step of a run's model, where this machine has been swept under the run's conditions."""
+    """The measured step of a run's model, its energy too, where this machine has been swept under the run's
+    conditions."""
     sweep = swept.of_job(job)
-    return sweep.row(spec.model) if sweep and sweep.conditions.device == spec.device else None
+    row = sweep.row(spec.model) if sweep and sweep.conditions.device == spec.device else None
+    return row if row and swept.metered(row) else None
 
 
 def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:

@@ -60,7 +60,7 @@ def ended(record: Mapping[str, Any]) -> str:
     if record["status"] != "ok":
         last = (record["traceback"] or "").strip().splitlines()
         return f"failed: {record['failure']}: {last[-1] if last else ''}"
-    on_gpu = record["device"].startswith("cuda")
+    on_gpu = record["device"] != "cpu"
     marked = ""
     if record["contended"]:
         marked = "  (other programs ran meanwhile" + (": time and energy not ranked)" if on_gpu else ")")

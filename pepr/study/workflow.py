@@ -54,8 +54,8 @@ def reproduce(
     `failed`, or that were `contended`. `runs` go on at once, at most, on this machine: see
     `forecast.side_by_side`.
     Output goes to the terminal and to `<results>/<profile>/reproduce.log`. Returns the folder of the results.
-    Raises InputError when another process works on the same results, the folder cannot be written, or no
-    image that the runs need is at hand, and WorkFailed when Snakemake fails.
+    Raises InputError when another process works on the same results, the folder cannot be written, the device
+    cannot be used, or no image that the runs need is at hand, and WorkFailed when Snakemake fails.
     """
     if sys.platform == "win32":
         raise InputError(
@@ -67,6 +67,8 @@ def reproduce(
     with recovery.only_one(store.folder) as lock:
         recovery.check_room(store.folder)
         profile = study_profile.save(profile, store.folder)
+        if not cluster:
+            description.chosen_device()
         specs = study_profile.grid(profile, description.default_device())
         absent = at_hand.missing(spec.dataset for spec in specs)
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
@@ -82,7 +84,7 @@ def reproduce(
                 f"Images of {dataset} are not at hand, so {n_runs:,} runs become rows that say "
                 f"`data_unavailable`; {at_hand.to_do([dataset])}"
             )
-        if together and not specs[0].device.startswith("cuda"):
+        if together and specs[0].device == "cpu":
             # While no run is at work; on a GPU a run measures the one that it holds.
             meter.idle_power_w("cpu", store.root / "machines", say)
         to_do = [spec.run_id for spec in specs if not store.record_path(spec.run_id).exists()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import gc
 import importlib
 import math
@@ -23,14 +24,18 @@ from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import meter as metering
 from pepr.runs import metrics
 from pepr.runs.spec import SETTING_NAME, RunSpec
-from pepr.training.memory import memory_gauge
+from pepr.training.memory import give_back, memory_gauge, out_of_memory_by_one_name, wait_for
 from pepr.training.probe import speed_probe_s
 from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
 
 LIBRARIES = ("timm", "torch._dynamo")
 """What building and training a model load on first use."""
 WARM_UP_STEPS = 2
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What autocast computes in, by the name of a precision; `tf32` is a way of NVIDIA GPUs to multiply fp32."""
+HELD_SHARE = 0.1
+"""Images stay on a GPU if they take no more than this share of its free memory."""
+COPIED_AT_ONCE = 1024
 
 
 @dataclass
@@ -38,6 +43,8 @@ class Batches:
     """Images of a prepared dataset as normalised float batches on a device.
 
     Images stay uint8 until their batch is asked for; a batch is float32 [n, 3, size, size], channels last.
+    With `hold` all of them lie on the device, and batches are drawn there: an epoch then waits for nothing
+    of the host. `held_bytes` is what they take, which is no model's memory.
     """
 
     data: datasets.Prepared
@@ -45,22 +52,49 @@ class Batches:
     mean: torch.Tensor
     std: torch.Tensor
     device: torch.device
+    hold: bool = False
 
-    def load(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def __post_init__(self) -> None:
+        self._held = None
+        if self.hold:
+            images = torch.empty(self.data.images.shape, dtype=torch.uint8, device=self.device)
+            for start in range(0, len(images), COPIED_AT_ONCE):
+                part = slice(start, start + COPIED_AT_ONCE)
+                images[part] = torch.from_numpy(np.array(self.data.images[part]))
+            self._held = images, torch.from_numpy(np.array(self.data.labels)).to(self.device)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the images and labels that lie on the device."""
+        return sum(part.nbytes for part in self._held or ())
+
+    def load(self, index: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels at the positions `index` [n] of the dataset."""
-        raw = torch.from_numpy(self.data.images[index]).to(self.device)
+        if self._held is None:
+            raw, labels = (self._moved(part[index]) for part in (self.data.images, self.data.labels))
+        else:
+            raw, labels = (part[self._moved(index)] for part in self._held)
         images = raw.unsqueeze(1) if raw.ndim == 3 else raw.permute(0, 3, 1, 2)
         images = images.float().div_(255)
         if images.shape[-1] != self.image_size:
             images = F.interpolate(images, size=self.image_size, mode="bilinear", align_corners=False)
         images = (images - self.mean).div_(self.std)
-        labels = torch.from_numpy(self.data.labels[index]).to(self.device)
         return images.contiguous(memory_format=torch.channels_last), labels
+
+    def _moved(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Values on the device; on their way to a GPU the host goes on."""
+        if isinstance(values, torch.Tensor):
+            return values
+        tensor = torch.from_numpy(values)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     def ordered(self, index: np.ndarray, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches in the given order."""
+        positions = index if self._held is None else self._moved(index)
         for start in range(0, len(index), batch_size):
-            yield self.load(index[start : start + batch_size])
+            yield self.load(positions[start : start + batch_size])
 
     def shuffled(
         self, index: np.ndarray, batch_size: int, generator: np.random.Generator
@@ -94,7 +128,8 @@ def fine_tune(
         check(spec)
         return baselines.fit(spec, meter or _open_meter_and_libraries(torch.device("cpu")), progress)
     try:
-        return _fine_tune(spec, meter, progress)
+        with out_of_memory_by_one_name():
+            return _fine_tune(spec, meter, progress)
     except torch.OutOfMemoryError as error:
         told = str(error).splitlines()[0]
     # Only here is the failed network gone: the error held it.
@@ -114,16 +149,20 @@ def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
 def _fits(spec: RunSpec) -> bool:
     """Whether two steps of training find room on the device."""
     device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size, spec.split)
+    return finds_room(spec, data, data.train_indices(spec.train_fraction, spec.seed), device)
+
+
+def finds_room(spec: RunSpec, data: datasets.Prepared, train: np.ndarray, device: torch.device) -> bool:
+    """Whether two steps on the images at `train` find room on a device; what they took is given back."""
     fitted = True
     try:
-        _, network, batches = set_up(spec, data, device)
-        warm_up(network, batches, data.train_indices(spec.train_fraction, spec.seed), spec)
+        with out_of_memory_by_one_name():
+            _, network, batches = set_up(spec, data, device)
+            warm_up(network, batches, train, spec)
     except torch.OutOfMemoryError:
         fitted = False
     network = batches = None
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_back(device)
     return fitted
 
 
@@ -136,14 +175,21 @@ def set_up(
     )
     network = created.network.to(device, memory_format=torch.channels_last)
     mean, std = channelwise(created.mean, device), channelwise(created.std, device)
-    return created, network, Batches(data, spec.image_size, mean, std, device)
+    hold = fits_beside(data.images.nbytes, device)
+    return created, network, Batches(data, spec.image_size, mean, std, device, hold)
+
+
+def fits_beside(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes of images may lie on a GPU beside what trains there; on a CPU they are in its
+    memory anyway."""
+    return device.type == "cuda" and size <= HELD_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[str], None]) -> Outcome:
     clock = Clock()
     check(spec)
     device = torch.device(spec.device)
-    _make_deterministic(spec.seed, device)
+    settle(spec, device)
     on_cpu = device.type == "cpu"
     if on_cpu:
         # More threads add up in another order: results would hang on the number of cores.
@@ -161,10 +207,11 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
 
-    run = _Run(spec, network, batches, meter, progress)
+    run = Run(spec, network, batches, meter, progress)
     for epoch in range(spec.epochs):
         run.epoch(epoch, train, val, test)
-    peak, reserved = memory.peak(), memory.reserved()
+    peak, reserved = memory.peak() - batches.held_bytes, memory.reserved()
+    reserved = reserved and reserved - batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
     last, chosen = run.predict_test(test)
 
@@ -195,6 +242,8 @@ def check(spec: RunSpec) -> None:
         raise InputError(f"fidelity {spec.fidelity!r}: expected 'study' or 'paper'")
     if spec.precision not in PRECISIONS:
         raise InputError(f"precision {spec.precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if spec.precision == "tf32" and not spec.device.startswith("cuda"):
+        raise InputError("precision 'tf32': only NVIDIA GPUs multiply so; expected fp32, bf16 or fp16")
     for name, least in (("seed", 0), ("epochs", 1), ("batch_size", 2), ("image_size", 1)):
         value = getattr(spec, name)
         if not isinstance(value, int) or value < least:
@@ -214,7 +263,7 @@ def check(spec: RunSpec) -> None:
     grids.per_kwh()
 
 
-class _Run:
+class Run:
     """The epochs of one run: network, optimiser, history, and the weights of the best epoch so far."""
 
     def __init__(self, spec, network, batches, meter, progress):
@@ -318,8 +367,9 @@ def predict(network: nn.Module, batches, spec: RunSpec) -> np.ndarray:
 def warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSpec) -> None:
     """Two steps on a copy, so that first-use costs fall outside the windows and no weight or random
     state changes."""
-    devices = [batches.device] if batches.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    on_cpu = batches.device.type == "cpu"
+    own = {"devices": []} if on_cpu else {"devices": [batches.device], "device_type": batches.device.type}
+    with torch.random.fork_rng(**own):
         twin = copy.deepcopy(network)
         optimiser = torch.optim.Adam(twin.parameters(), lr=0.0, fused=True)
         scaler = torch.amp.GradScaler(batches.device.type, enabled=False)
@@ -340,15 +390,18 @@ def _open_meter_and_libraries(device: torch.device) -> metering.Meter:
     both wait, and their memory is no model's. What they leave in memory stays, so that the search for garbage
     passes over it from here on."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        opening = pool.submit(metering.open_meter, str(device), _synchroniser(device))
+        opening = pool.submit(metering.open_meter, str(device), functools.partial(wait_for, device))
         for library in LIBRARIES:
             importlib.import_module(library)
         gc.freeze()
         return opening.result()
 
 
-def _make_deterministic(seed: int, device: torch.device) -> None:
-    torch.manual_seed(seed)
+def settle(spec: RunSpec, device: torch.device) -> None:
+    """Settle for this process what a run's digits hang on: seed, order of sums, precision of products."""
+    torch.manual_seed(spec.seed)
+    # PyTorch lets convolutions multiply in TF32 unless it is told not to.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.precision == "tf32"
     if device.type == "cuda":
         # On a CPU the layers of this study repeat to the bit (a test runs one twice), and torch loads its
         # compiler for a second and a half to be told so.
@@ -363,7 +416,3 @@ def _make_deterministic(seed: int, device: torch.device) -> None:
 def channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
     """One value a channel [3] as a tensor [1, 3, 1, 1] on a device, to set images right by."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
-
-
-def _synchroniser(device: torch.device) -> Callable[[], None]:
-    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)

@@ -24,7 +24,7 @@ from pepr.machine.meter import Meter, Window
 from pepr.runs.spec import RunSpec
 from pepr.runs.timing import CONDITIONS
 from pepr.training import loop
-from pepr.training.memory import memory_gauge
+from pepr.training.memory import memory_gauge, out_of_memory_by_one_name
 from pepr.training.probe import speed_probe_s
 
 CLASSES = 2
@@ -49,22 +49,22 @@ class Steps:
     """The costs of a training step and of an evaluation step, each of `batch_size` images.
 
     Times in seconds, processor times beside them; energies in Wh, which a load model charges for processor
-    time alone, so that waiting for a core costs nothing; `steps` that were measured, by rounds of which the
-    medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of the published form, and
-    `speed_probe_s` the mean of `probe.speed_probe_s` before and after, on a CPU.
+    time alone, so that waiting for a core costs nothing, None where nothing is metered; `steps` that were
+    measured, by rounds of which the medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of
+    the published form, and `speed_probe_s` the mean of `probe.speed_probe_s` before and after, on a CPU.
     """
 
     num_params: int
     steps: int
     step_time_s: float
     step_cpu_time_s: float
-    step_energy_wh: float
+    step_energy_wh: float | None
     eval_time_s: float
     eval_cpu_time_s: float
-    eval_energy_wh: float
+    eval_energy_wh: float | None
     peak_memory_bytes: int
     memory_source: str
-    energy_source: str
+    energy_source: str | None
     contended: bool
     speed_probe_s: float | None
 
@@ -76,7 +76,8 @@ def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
     Raises OutOfMemory, with the largest batch size that would fit.
     """
     try:
-        return _measure(spec, meter, limit_s)
+        with out_of_memory_by_one_name():
+            return _measure(spec, meter, limit_s)
     except torch.OutOfMemoryError as error:
         told = str(error).splitlines()[0]
     # Only here is the failed network gone: the error held it.
@@ -108,7 +109,7 @@ def noise(spec: RunSpec) -> Prepared:
 def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
     device = torch.device(spec.device)
-    loop._make_deterministic(spec.seed, device)
+    loop.settle(spec, device)
     data = noise(spec)
     everything = np.arange(len(data.labels))
     memory = memory_gauge(device)
@@ -117,9 +118,9 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     on_cpu = device.type == "cpu"
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
-    run = loop._Run(spec, network, batches, meter, lambda line: None)
+    run = loop.Run(spec, network, batches, meter, lambda line: None)
     rounds = list(_rounds(run, everything, spec.batch_size, limit_s))
-    peak = memory.peak()
+    peak = memory.peak() - batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
     source = meter.source
     return Steps(
@@ -200,8 +201,9 @@ class Round:
     evaluation: Window
     evaluated: float
 
-    def costs(self, meter: Meter) -> dict[str, float]:
-        """Of one step each; energies by `meter`, whose load model knows no waiting."""
+    def costs(self, meter: Meter) -> dict[str, float | None]:
+        """Of one step each; energies by `meter`, whose load model knows no waiting, None where it metered
+        none."""
         found = {}
         for name, window, steps in (
             ("step", self.train, self.steps),
@@ -213,7 +215,7 @@ class Round:
                 kwh = sum(meter.load_model.energy_kwh(seconds, seconds, meter.runs_at_once))
             found[f"{name}_time_s"] = window.time_s / steps
             found[f"{name}_cpu_time_s"] = window.cpu_time_s / steps
-            found[f"{name}_energy_wh"] = 1000 * kwh / steps
+            found[f"{name}_energy_wh"] = None if kwh is None else 1000 * kwh / steps
         return found
 
 
@@ -254,25 +256,24 @@ def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> Round:
 
 def _difference(after: Window, before: Window) -> Window:
     names = ("energy_kwh", "time_s", "cpu_time_s")
-    return Window(**{name: (getattr(after, name) or 0.0) - (getattr(before, name) or 0.0) for name in names})
+    return Window(
+        **{
+            name: grown - (getattr(before, name) or 0.0)
+            for name in names
+            if (grown := getattr(after, name)) is not None
+        }
+    )
 
 
-def medians_of(costs: list[dict[str, float]]) -> dict[str, float]:
-    """The median of each cost over the rounds, by name."""
-    return {name: statistics.median(one[name] for one in costs) for name in costs[0]}
+def medians_of(costs: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """The median of each cost over the rounds, by name; None where it was not metered."""
+    return {
+        name: None if costs[0][name] is None else statistics.median(one[name] for one in costs)
+        for name in costs[0]
+    }
 
 
 def _fits(spec: RunSpec) -> bool:
     """Whether two steps find room on the device."""
-    data, device = noise(spec), torch.device(spec.device)
-    fitted = True
-    try:
-        _, network, batches = loop.set_up(spec, data, device)
-        loop.warm_up(network, batches, np.arange(len(data.labels)), spec)
-    except torch.OutOfMemoryError:
-        fitted = False
-    network = batches = None
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return fitted
+    data = noise(spec)
+    return loop.finds_room(spec, data, np.arange(len(data.labels)), torch.device(spec.device))

@@ -175,7 +175,7 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped_even_after_a_torn_line
 
 
 def test_a_model_that_raises_is_a_row_with_the_largest_batch(monkeypatch):
-    def full(spec, meter):
+    def full(spec, meter, limit_s):
         raise OutOfMemory("CUDA out of memory; largest batch size that fits: 12")
 
     monkeypatch.setattr(steps, "prepare", lambda device: None)
@@ -216,7 +216,7 @@ def test_conditions_are_checked(asked, said):
 
 
 def test_a_model_that_kills_its_process_costs_no_other(monkeypatch):
-    def deadly(spec, meter):
+    def deadly(spec, meter, limit_s):
         if spec.model == "dla46_c":
             os.kill(os.getpid(), signal.SIGKILL)
         raise ValueError("no room for it")

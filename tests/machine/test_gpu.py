@@ -25,25 +25,6 @@ from pepr.study import execution
 KWH = 3.6e6
 
 
-@pytest.fixture
-def driver(monkeypatch, tmp_path):
-    """Install a pretended driver with the given GPUs."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(gpu, "WAIT_S", 0.01)
-    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
-    description.gpu_names.cache_clear()
-
-    def install(*gpus, **options):
-        nvml = FakeNvml(*gpus, **options)
-        monkeypatch.setitem(sys.modules, "pynvml", nvml)
-        return nvml
-
-    yield install
-    description.gpu_names.cache_clear()
-
-
 def test_the_pretended_driver_obeys_the_interface_of_the_real_one():
     for name, method in inspect.getmembers(FakeNvml, inspect.isfunction):
         if name.startswith("nvml"):
