@@ -5,7 +5,7 @@ the paper's scripts follows their description: float32 images of full size held 
 without workers, PyTorch's contiguous layout, the loss and the accuracy read back at each step.
 
 How a process gets its memory is settled when it starts, so each way has a process of its own: ours with
-`execution.KERNEL_ENVIRONMENT`, as each run of the study, the other as a script that sets nothing.
+`cores.KERNEL_ENVIRONMENT`, as each run of the study, the other as a script that sets nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.timing import Comparison, compare
 from pepr import datasets, models, training
+from pepr.machine.cores import KERNEL_ENVIRONMENT
 from pepr.runs.spec import RunSpec
-from pepr.study import execution
-from pepr.training import loop as training_loop
+from pepr.training import loop as training_loop, trial
 
 MODELS = ("mobilenetv2_050", "ghostnet_100", "resnet18d", "resnet50", "densenet121")
 RESNETS = ("resnet18d", "resnet50")
@@ -38,7 +38,7 @@ N_IMAGES = 320
 WARM_UP = 1
 """Untimed steps of each loop: in the first one its process fetches the memory that it keeps."""
 WAYS = {
-    "ours": ("ours", execution.KERNEL_ENVIRONMENT),
+    "ours": ("ours", KERNEL_ENVIRONMENT),
     "authors": ("authors", {}),
     "ours_without": ("ours", {}),
 }
@@ -87,19 +87,25 @@ class Bench:
         precision: str = "fp32",
         dtype: torch.dtype = torch.float32,
         data: datasets.Prepared | None = None,
+        device: str = "cpu",
     ):
-        self.spec = RunSpec(model, "elpv", "elpv", image_size=image_size, precision=precision)
+        self.spec = RunSpec(model, "elpv", "elpv", image_size=image_size, precision=precision, device=device)
         self.data = data or images(image_size)
-        self.device = torch.device("cpu")
+        self.device = torch.device(device)
         self.channel = torch.full((1, 3, 1, 1), 0.5, dtype=dtype)
         self.start = create(model, image_size).to(dtype)
 
+    def batches(self) -> training.Batches:
+        """Of the study's loop; on a GPU the images lie there."""
+        channel, on_gpu = self.channel.to(self.device), self.device.type == "cuda"
+        return training.Batches(self.data, self.spec.image_size, channel, channel, self.device, hold=on_gpu)
+
     def ours(self) -> Loop:
         """`training.train_epoch` over `training.Batches`, as `training.fine_tune` runs them."""
-        network = copy.deepcopy(self.start).to(memory_format=torch.channels_last)
+        network = copy.deepcopy(self.start).to(self.device, memory_format=torch.channels_last)
         optimiser = torch.optim.Adam(network.parameters(), lr=self.spec.learning_rate, fused=True)
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
-        batches = training.Batches(self.data, self.spec.image_size, self.channel, self.channel, self.device)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=False)
+        batches = self.batches()
         index = np.arange(N_IMAGES)
         seen = 0
 
@@ -114,25 +120,19 @@ class Bench:
 
     def bare(self) -> Loop:
         """Forward, backward, step over batches made beforehand."""
-        network = copy.deepcopy(self.start).to(memory_format=torch.channels_last).train()
+        network = copy.deepcopy(self.start).to(self.device, memory_format=torch.channels_last).train()
         optimiser = torch.optim.Adam(network.parameters(), lr=self.spec.learning_rate, fused=True)
-        batches = training.Batches(self.data, self.spec.image_size, self.channel, self.channel, self.device)
-        ready = list(batches.ordered(np.arange(N_IMAGES), BATCH_SIZE))
+        ready = list(self.batches().ordered(np.arange(N_IMAGES), BATCH_SIZE))
 
         def run(steps: int) -> list[float]:
-            for pixels, labels in ready[:steps]:
-                optimiser.zero_grad(set_to_none=True)
-                with training_loop.mixed_precision(self.spec):
-                    loss = F.cross_entropy(network(pixels).float(), labels)
-                loss.backward()
-                optimiser.step()
+            trial.bare_steps(network, optimiser, self.spec, ready[:steps])
             return []
 
         return run
 
     def authors(self) -> Loop:
         """The way of the paper's scripts."""
-        network = copy.deepcopy(self.start).train()
+        network = copy.deepcopy(self.start).to(self.device).train()
         optimiser = torch.optim.Adam(network.parameters(), lr=self.spec.learning_rate)
         pixels = torch.from_numpy(self.data.images).float().div(255).unsqueeze(1).repeat(1, 3, 1, 1)
         held = TensorDataset((pixels - self.channel) / self.channel, torch.from_numpy(self.data.labels))
@@ -143,6 +143,7 @@ class Bench:
         def run(steps: int) -> list[float]:
             losses, correct = [], 0.0
             for batch, labels in itertools.islice(endless, steps):
+                batch, labels = batch.to(self.device), labels.to(self.device)
                 optimiser.zero_grad()
                 with training_loop.mixed_precision(self.spec):
                     output = network(batch)

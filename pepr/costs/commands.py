@@ -162,7 +162,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a training step of every model here: from it follows what the grid costs on this machine."""
-    from pepr.costs import sweep as sweeping
+    from pepr.costs import sweep as sweeping, swept
 
     conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
     named = [part.strip() for part in models.split(",")] if models else None
@@ -170,26 +170,29 @@ def sweep(
     if as_json:
         print_json(list(found.rows.values()))
     else:
-        typer.echo(sweeping.as_text(found))
+        typer.echo(swept.as_text(found))
 
 
-def sweep_part(
-    models: list[str],
-    device: Annotated[str, typer.Option()],
-    image_size: Annotated[int, typer.Option()],
-    batch_size: Annotated[int, typer.Option()],
-    precision: Annotated[str, typer.Option()],
-    limit_s: Annotated[float, typer.Option()],
+def gpu_check(
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; default: what there is.")] = None,
+    image_size: Annotated[int, typer.Option(help="Of what is measured, in pixels.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Measure a step of a few models, one row a line."""
+    """Check in minutes what must hold of a GPU before hours are spent on it; exit status 1 if it does not."""
     import json
 
-    from pepr.costs import sweep as sweeping
+    from pepr.costs import gpu_check as checking
+    from pepr.machine import description
 
-    conditions = sweeping.Conditions(device, image_size, batch_size, precision)
-    for row in sweeping.measure_models(models, conditions, limit_s):
-        sys.stdout.write(json.dumps(row, allow_nan=False) + "\n")
+    subject = checking.Subject(description.chosen_device(device), image_size, batch_size)
+    failed = False
+    for found in checking.check(subject):
+        typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else checking.line(found))
         sys.stdout.flush()
+        failed |= found.outcome == checking.FAIL
+    if failed:
+        raise typer.Exit(1)
 
 
 def timing_rounds(first: int, count: int) -> None:
@@ -262,7 +265,7 @@ def register(app: typer.Typer, step: typer.Typer) -> None:
     """Add the commands to `pepr`, and what serves them to its hidden steps."""
     for command in (predict, recommend, calibrate, sweep):
         app.command()(command)
-    step.command(name="sweep")(sweep_part)
+    app.command(name="gpu-check")(gpu_check)
     step.command(name="timing-rounds")(timing_rounds)
     step.command(name="ship-sweep")(ship_sweep)
     step.command(name="fit-costs")(fit_costs)

@@ -37,7 +37,8 @@ from pepr.models.space import model_space
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
 MODELS_IN_A_PROCESS = 16
 """So many are lost time of one start: loading the libraries takes longer than most models."""
-WORKER = (sys.executable, "-m", "pepr.cli", "step", "sweep")
+WORKER = (sys.executable, "-m", "pepr.costs.sweep")
+"""Is told its part as JSON, and tells a row a line (`tell`)."""
 POLL_S = 0.2
 STEPS_S = 6.0
 COMPANY = "resnet18d"
@@ -193,17 +194,6 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def as_text(found: Sweep) -> str:
-    """A sweep for a person: the models by what a step takes, and those that failed."""
-    ok = [row for row in found.rows.values() if row["status"] == "ok"]
-    lines = [line(row) for row in sorted(ok, key=step_time_s)]
-    lines += [line(row) for row in found.rows.values() if row["status"] != "ok"]
-    of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
-    if busy := sum(bool(row["contended"]) for row in ok):
-        lines.append(f"Other programs used the processor while {busy} of them were measured: steps are long.")
-    return "\n".join([f"{len(ok)} of {len(found.rows)} models measured on {of}:", *lines])
-
-
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
@@ -341,13 +331,11 @@ class _Worker:
     ):
         self.models, self.conditions = models, conditions
         self.largest, self.company = largest, company
-        command = [*WORKER, *models]
-        for name, value in {**dataclasses.asdict(conditions), "limit_s": limit_s}.items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
+        part = {"models": models, "conditions": dataclasses.asdict(conditions), "limit_s": limit_s}
         environment = KERNEL_ENVIRONMENT | os.environ | {"PEPR_RUNS_AT_ONCE": str(at_once)}
         if conditions.device == "cpu":
             environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        self.process = subprocess.Popen([*WORKER, json.dumps(part)], stdout=subprocess.PIPE, env=environment)
         os.set_blocking(self.process.stdout.fileno(), False)
         self._text = b""
 
@@ -495,3 +483,14 @@ def _value(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return kind(text)
     return text
+
+
+def tell(part: str) -> None:
+    """Measure the `models` of a part, which is JSON, under its `conditions`, each for `limit_s` at most."""
+    asked = json.loads(part)
+    for row in measure_models(asked["models"], Conditions(**asked["conditions"]), asked["limit_s"]):
+        print(json.dumps(row, allow_nan=False), flush=True)
+
+
+if __name__ == "__main__":
+    tell(sys.argv[1])

@@ -14,6 +14,7 @@ from pepr.costs.sweep import (
     Conditions,
     Sweep,
     clock,
+    line,
     read_csv,
     read_rows,
     rows_path,
@@ -76,6 +77,17 @@ def factors() -> dict[str, float]:
         both, memory = ASSUMED
         return {"peak_memory_bytes": memory, "energy_wh": both, "train_time_s": both}
     return {name: known["of"][name]["factor"] for name in known["of"]}
+
+
+def as_text(found: Sweep) -> str:
+    """A sweep for a person: the models by what a step takes, and those that failed."""
+    ok = [row for row in found.rows.values() if row["status"] == "ok"]
+    lines = [line(row) for row in sorted(ok, key=step_time_s)]
+    lines += [line(row) for row in found.rows.values() if row["status"] != "ok"]
+    of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
+    if busy := sum(bool(row["contended"]) for row in ok):
+        lines.append(f"Other programs used the processor while {busy} of them were measured: steps are long.")
+    return "\n".join([f"{len(ok)} of {len(found.rows)} models measured on {of}:", *lines])
 
 
 def predict(row: dict[str, Any], job: Job) -> Prediction:

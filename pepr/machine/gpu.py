@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,6 +300,39 @@ class EnergyReader:
             return None
 
 
+@dataclass(frozen=True)
+class Load:
+    """The mean power of a GPU in watts: at rest; under a load of so many seconds, by readings of power and
+    by its counter, None where it has none; and the limit, None where none is told."""
+
+    idle_w: float
+    loaded_w: float
+    counter_w: float | None
+    limit_w: float | None
+    seconds: float
+
+
+def under_load(gpu: Gpu, rest: Callable[[], None], work: Callable[[], None]) -> Load:
+    """Read a GPU's power while it rests, then its power and counter side by side while it works.
+
+    Neither may return before the GPU has done its part. Raises MeterError where it does not answer.
+    """
+    reader = EnergyReader(gpu)
+    resting = _Sampler(reader._power_w)
+    rest()
+    resting.stop()
+    working, counted = _Sampler(reader._power_w), reader.source == "counter"
+    if counted:
+        reader.start()
+    began = time.perf_counter()
+    work()
+    joules = reader.stop() * MILLIJOULES_PER_KWH / 1000 if counted else None
+    seconds = time.perf_counter() - began
+    working.stop()
+    counter_w = None if joules is None else joules / seconds
+    return Load(resting.mean_w, working.mean_w, counter_w, reader.power_limit_w, seconds)
+
+
 class _Sampler:
     """Reads a power again and again in a thread, and integrates it by the trapezoidal rule."""
 
@@ -326,8 +359,17 @@ class _Sampler:
         if self._error is not None:
             raise self._error
         self._readings.append((time.perf_counter(), self._power_w()))
+        return self._joules
+
+    @property
+    def _joules(self) -> float:
         pairs = itertools.pairwise(self._readings)
         return sum((t1 - t0) * (p0 + p1) / 2 for (t0, p0), (t1, p1) in pairs)
+
+    @property
+    def mean_w(self) -> float:
+        """Mean power over the readings, once they have stopped."""
+        return self._joules / (self._readings[-1][0] - self._readings[0][0])
 
 
 def driver_version() -> str | None:

@@ -216,20 +216,23 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
 
     On a `cuda` device NVML is asked for the energy of that one GPU, by its counter or its power. Raises
     MeterError where the GPU does not answer. On an Apple GPU (`mps`) nothing is metered: only the
-    administrator may ask for its power, and the processor's alone would be taken for all of it.
-    `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W` come from whoever started the run.
+    administrator may ask for its power, and the processor's alone would be taken for all of it. CPU and
+    memory are not metered where CodeCarbon is not installed. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W`
+    come from whoever started the run.
     """
     if device == "mps":
         return Meter(None, {}, synchronise)
-    opened = tracker.open_tracker()
-    sources, load_model = describe(opened._hardware)
-    limit = tracker.power_limit_w()
+    sources, load_model, opened, limit, assumed = {}, None, None, 0.0, {}
     runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
-    if load_model is None:
-        opened.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
-        opened.stop_task()
-        if runs_at_once > 1:
-            sources["cpu"] = "assumed"
+    if tracker.is_installed():
+        opened = tracker.open_tracker()
+        sources, load_model = describe(opened._hardware)
+        limit, assumed = tracker.power_limit_w(), tracker.assumptions()
+        if load_model is None:
+            opened.start_task("first")  # the first task pays CodeCarbon's start-up; no window should
+            opened.stop_task()
+            if runs_at_once > 1:
+                sources["cpu"] = "assumed"
     reader = gpu.EnergyReader(gpu.current(device)) if device.startswith("cuda") else None
     if reader is not None and reader.of_module:
         sources, limit = {"module": reader.source}, reader.power_limit_w or 0.0
@@ -246,7 +249,7 @@ def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: No
         runs_at_once,
         power_limit_w=limit or None,
         idle_power_w=float(idle) if idle else None,
-        assumptions=tracker.assumptions(),
+        assumptions=assumed,
     )
 
 

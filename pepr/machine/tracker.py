@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -97,6 +98,11 @@ def warning() -> str | None:
     if not found:
         return None
     return f"Settings of CodeCarbon that are not this study's are ignored: {', '.join(map(str, found))}."
+
+
+def is_installed() -> bool:
+    """Whether CodeCarbon is there: a checkout on a machine that has no more than torch is without it."""
+    return importlib.util.find_spec("codecarbon") is not None
 
 
 def open_tracker() -> Any:

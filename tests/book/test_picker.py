@@ -1,5 +1,6 @@
 """The model picker in a real browser, opened from a file: it says what `pepr recommend` says."""
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -8,8 +9,10 @@ import pytest
 
 from pepr import published
 from pepr.book import browser as book_browser, picker
-from pepr.costs import recommendation, trials
+from pepr.costs import recommendation, sweep as sweeping, trials
 from pepr.errors import DataUnavailable
+from pepr.machine import description
+from pepr.models.space import model_space
 
 MOST_BYTES = 2_000_000
 
@@ -114,6 +117,54 @@ def test_a_moved_slider_changes_the_list_to_what_the_command_recommends(page):
     assert "--risk cautious" in page.inner_text("#command") and "--max-memory-gb" in page.inner_text(
         "#command"
     )
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """This machine, swept at 256 px: a model takes what its size says, the smallest found no room."""
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    conditions = sweeping.Conditions("cpu", 256)
+    rows = []
+    for name, known in model_space().items():
+        row = dict.fromkeys(sweeping.COLUMNS) | dataclasses.asdict(conditions)
+        row |= {"model": name, "status": "ok", "steps": 9, "hardware": description.hardware("cpu")}
+        size = known.num_params / 1e6
+        row |= {
+            "step_cpu_time_s": size / 9,
+            "eval_cpu_time_s": size / 30,
+            "peak_memory_bytes": int(4e7 * size),
+        }
+        row |= {"step_energy_wh": size / 7e3, "eval_energy_wh": size / 2e4, "measured_at": "2026-11-27"}
+        rows.append(row | {"energy_source": "cpu:load_model"})
+    rows[0] |= {"status": "failed", "failure": "out_of_memory"}
+    path = sweeping.rows_path(conditions)
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows[0]["model"]
+
+
+@pytest.mark.slow
+def test_on_a_machine_that_was_swept_the_page_and_the_command_choose_by_its_costs(
+    swept, file, browser, tmp_path
+):
+    path = tmp_path / "picker.html"
+    path.write_text(picker.page(file.parent), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    show(page, path.as_uri())
+    assert description.hardware("cpu") in page.inner_text("#origin")
+    assert "a training step of each model" in page.inner_text("#origin")
+    chosen = []
+    for limit in ("#limit-energy", "#limit-time"):
+        page.locator(limit).focus()
+        for _ in range(8):
+            page.keyboard.press("PageDown")
+        chosen.append(best(page))
+        assert chosen[-1] and chosen[-1] == recommended(page.inner_text("#command"))
+    assert "--max-energy-wh" in page.inner_text("#command")
+    table = recommendation.candidates("lidc")
+    assert swept not in table["model"].tolist() and (table["measured"].str.len() == 1).all()
+    page.close()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pepr.costs import sweep as sweeping
+from pepr.costs import sweep as sweeping, swept
 from pepr.costs.sweep import Conditions
 from pepr.errors import InputError, OutOfMemory
 from pepr.machine import description, meter
@@ -22,7 +22,7 @@ CONDITIONS = Conditions("cpu", 64)
 SMALL = ["dla46_c", "mobilenetv2_050", "resnet18d"]
 TELLS = """
 import json, os, signal, sys, time
-for model in sys.argv[1 : sys.argv.index("--device")]:
+for model in json.loads(sys.argv[1])["models"]:
     with open(os.environ["CALLS"], "a") as calls:
         calls.write(model + "\\n")
     if model in os.environ.get("DIES", "").split(","):
@@ -117,9 +117,9 @@ def test_the_largest_models_do_not_meet(monkeypatch):
 
 def test_a_sweep_beside_other_programs_says_so(worker, tmp_path):
     found = sweep(folder=tmp_path)
-    assert "Other programs" not in sweeping.as_text(found)
+    assert "Other programs" not in swept.as_text(found)
     found.rows["dla46_c"]["contended"] = True
-    assert "Other programs used the processor while 1 of them were measured" in sweeping.as_text(found)
+    assert "Other programs used the processor while 1 of them were measured" in swept.as_text(found)
 
 
 def test_a_table_keeps_two_sweeps_of_a_machine_apart(tmp_path):

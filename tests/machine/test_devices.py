@@ -149,6 +149,18 @@ def test_an_apple_gpu_is_a_device_of_its_own_whose_energy_is_empty(monkeypatch):
         calibration.calibrate("here", "mps")
 
 
+def test_without_codecarbon_the_gpu_is_metered_and_nothing_else(driver, monkeypatch):
+    monkeypatch.setattr(metering.tracker, "is_installed", lambda: False)
+    assert metering.open_meter("cpu").source is None
+    driver(FakeGpu(watts=300.0, limit_w=400))
+    meter = metering.open_meter("cuda")
+    assert meter.source == "gpu:counter" and meter.power_limit_w == 400
+    with meter.window("train"):
+        sum(range(1000))
+    window = meter.check("train")
+    assert window.energy_kwh == window.energy_gpu_kwh > 0 and window.energy_cpu_kwh is None
+
+
 def test_the_memory_of_an_apple_gpu_is_torchs(monkeypatch):
     given = []
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: given.append("back"))

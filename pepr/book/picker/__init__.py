@@ -49,10 +49,10 @@ def page(cache: Path) -> str:
 
 def data() -> dict[str, Any]:
     """What the page chooses from: rows of every setting, and where they come from."""
-    tables, origin = candidates()
+    tables, origin, hardware = candidates()
     return {
         "origin": origin,
-        "hardware": model.model()["hardware"],
+        "hardware": hardware,
         "costs": [describe(resource) for resource in shown()],
         "settings": {name: rows(table) for name, table in tables.items()},
         "expected": [list(points.values()) for points in trials.expected(TRIALS)],
@@ -82,8 +82,9 @@ def describe(resource: Resource) -> dict[str, str | None]:
     }
 
 
-def candidates() -> tuple[dict[str, pd.DataFrame], str]:
-    """Candidates by setting: the authors' eight where their tables are at hand, else the reference's."""
+def candidates() -> tuple[dict[str, pd.DataFrame], str, str]:
+    """Candidates by setting, the authors' eight where their tables are at hand, else the reference's; where
+    they come from; and on which machine they cost what they do, which is this one where it was swept."""
     from pepr import published
     from pepr.published.versions import of
 
@@ -97,12 +98,20 @@ def candidates() -> tuple[dict[str, pd.DataFrame], str]:
             {name: recommendation.from_reference(name) for name in sorted(names)},
             "This copy was made without the authors' tables: it shows the runs of this study's small profile "
             "pocket, all costs measured on a CPU, most energies by a load model.",
+            model.model()["hardware"],
         )
     runs = of(tables)
+    swept = recommendation.swept_here(model.job_of(None))
+    costs = (
+        "Costs follow from a training step of each model that `pepr sweep` measured; models that it could "
+        "not measure are left out."
+        if swept
+        else "Costs are theirs where sound; the others are predicted."
+    )
     return (
         {name: recommendation.from_authors(tables, name, runs=runs) for name in model.settings()},
-        "Accuracies are the authors', without the runs that the audit found unusable. Costs are theirs where "
-        "sound; the others are predicted.",
+        f"Accuracies are the authors', without the runs that the audit found unusable. {costs}",
+        swept.hardware if swept else model.model()["hardware"],
     )
 
 
