@@ -45,3 +45,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except InputError as error:
         sys.exit(f"gpu_kit: {error}")
+    except KeyboardInterrupt:
+        sys.exit("gpu_kit: its time is up; the same command goes on from here")

@@ -40,7 +40,7 @@ for wheel in "$wheels"/*.whl; do
   python3 -c 'from importlib import metadata; import sys; metadata.version(sys.argv[1])' "$name" 2> /dev/null \
     || python3 -m zipfile -e "$wheel" "$site"
 done
-export PYTHONPATH=$PWD:$site
+export PYTHONPATH=$PWD:$site${PYTHONPATH:+:$PYTHONPATH}
 
 left() { echo $((seconds - (SECONDS - began))); }
 within() { timeout --foreground --signal=INT "$1" "${@:2}"; }  # as Ctrl-C does: what was measured is kept

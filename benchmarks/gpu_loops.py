@@ -47,4 +47,7 @@ def main(device: str, image_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    try:
+        main(sys.argv[1], int(sys.argv[2]))
+    except KeyboardInterrupt:
+        sys.exit("gpu_loops: its time is up")

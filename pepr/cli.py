@@ -258,7 +258,7 @@ def verify(
 
 @app.command()
 def submit(
-    target: Annotated[str, typer.Argument(help="A results folder, such as results/pocket.")],
+    target: Annotated[str, typer.Argument(help="Results: results/pocket, or results/sweep of pepr sweep.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into; default: results/submission.")
     ] = None,
@@ -267,7 +267,7 @@ def submit(
     from pepr.study import submission
 
     for folder in submission.submit(target, out):
-        typer.echo(f"Accepted: {folder}. Add it as {submission.PLACE}/{folder.name} in a pull request.")
+        typer.echo(f"Accepted: {folder}. Add it as {submission.place_of(folder)} in a pull request.")
 
 
 @app.command()

@@ -124,6 +124,14 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
         "machine_size_alone": _estimate(*_rank(table["there_predicted_s"], table["there_s"])),
         "machine_like_size": _estimate(*_rank(table["here_s"], table["there_predicted_s"])),
     }
+    others = your_machine.others(found)
+    if len(others):
+        told = (
+            f"{row.hardware} ({row.conditions}): {row.ratio:.2f} times the time of a step here in the median "
+            f"of {row.models} models, with a rank correlation of {row.spearman:.2f}"
+            for row in others.itertuples()
+        )
+        numbers["machine_others"] = number(len(others), "; ".join(told))
     source = next((row["energy_source"] for row in found.rows.values() if row["status"] == "ok"), None)
     for row in rankings.itertuples():
         key, guess = (

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,11 @@ def conditions_of(device: str | None, image_size: int | None, batch_size: int, p
     if precision == "tf32" and not device.startswith("cuda"):
         raise InputError("precision 'tf32': only NVIDIA GPUs multiply so; expected fp32, bf16 or fp16")
     return Conditions(device, size, batch_size, precision)
+
+
+def conditions_in(row: Mapping[str, Any]) -> Conditions:
+    """The conditions under which a row was measured."""
+    return Conditions(*(row[field.name] for field in dataclasses.fields(Conditions)))
 
 
 @dataclass(frozen=True)
@@ -286,11 +291,7 @@ def _measured(
 
 
 def next_worker(
-    waiting: list[str],
-    workers: Sequence[_Worker],
-    conditions: Conditions,
-    at_once: int,
-    limit_s: float = STEPS_S,
+    waiting: list[str], workers: Sequence[_Worker], conditions: Conditions, at_once: int, limit_s: float
 ) -> _Worker:
     """A process for the next few of `waiting`, which are taken out of it: from its other end than most of
     `workers` have theirs from. Where none is left, one that keeps company."""
@@ -470,7 +471,7 @@ def read_csv(path: Path) -> list[Sweep]:
         raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
     found: dict[Conditions, Sweep] = {}
     for row in rows:
-        conditions = Conditions(*(row[field.name] for field in dataclasses.fields(Conditions)))
+        conditions = conditions_in(row)
         found.setdefault(conditions, Sweep(conditions, {})).rows[row["model"]] = row
     return list(found.values())
 

@@ -12,7 +12,7 @@ from pepr import stats
 from pepr.costs import model as cost, swept
 from pepr.costs.evidence import FINAL, TOP
 from pepr.costs.fit import BATCH_SIZE, IMAGE_SIZE, sound_rows
-from pepr.costs.sweep import IMAGE_SIZE as SWEPT_SIZE, Sweep
+from pepr.costs.sweep import IMAGE_SIZE as SWEPT_SIZE, Sweep, step_time_s
 from pepr.models import atlas
 from pepr.models.space import family_of
 from pepr.published.tables import EPOCHS, SETTINGS
@@ -47,6 +47,31 @@ def at_hand() -> Sweep | None:
         if found is not None and len(found.rows) >= FEWEST:
             return found
     return None
+
+
+def others(found: Sweep) -> pd.DataFrame:
+    """The other machines and conditions that were swept, beside the one of `found`: one row each.
+
+    Columns: `hardware`, `conditions`, `models` that both have, `ratio`, the median over those of the time
+    that a step takes there to that which it takes here, and `spearman`, the rank correlation of the two.
+    """
+    here = (found.hardware, found.conditions)
+    rows = []
+    for other in swept.shipped_sweeps():
+        shared = [name for name in found.rows if found.row(name) and other.row(name)]
+        if (other.hardware, other.conditions) == here or len(shared) < FEWEST:
+            continue
+        times = [np.array([step_time_s(one.rows[name]) for name in shared]) for one in (found, other)]
+        rows.append(
+            {
+                "hardware": other.hardware,
+                "conditions": other.conditions.name,
+                "models": len(shared),
+                "ratio": float(np.median(times[1] / times[0])),
+                "spearman": stats.rank_correlation(*times).effect,
+            }
+        )
+    return pd.DataFrame(rows, columns=["hardware", "conditions", "models", "ratio", "spearman"])
 
 
 def operators(model: str, image_size: int = IMAGE_SIZE) -> str:

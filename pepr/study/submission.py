@@ -10,8 +10,10 @@ from pathlib import Path
 from pepr import audit, files, runs
 from pepr.audit import gates
 from pepr.audit.finding import NOTE
-from pepr.errors import InputError
-from pepr.models.space import BASELINES
+from pepr.costs import sweep as sweeping
+from pepr.costs.sweep import Sweep
+from pepr.errors import FAILURES, InputError
+from pepr.models.space import BASELINES, model_space
 from pepr.runs.columns import Record
 from pepr.runs.results import Results
 from pepr.runs.spec import RunSpec
@@ -21,6 +23,12 @@ HONEST_OUTCOMES = ("constant_predictor", "never_above_majority")
 """What the audit warns of though training can honestly end so: such runs are shown for what they are."""
 PLACE = "pepr/reference/contributed"
 """Where the packed folders go in a pull request."""
+SWEEP_PLACE = "pepr/reference/sweep"
+"""And where a table of sweeps goes."""
+LEAST_SWEPT = 20
+"""A sweep of fewer models ranks too few."""
+MOST_W = 2000.0
+"""No processor, GPU or module of both draws so much."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +67,17 @@ def flaws(target: str) -> list[Flaw]:
 
 
 def submit(target: str, out: Path | None = None) -> list[Path]:
-    """Pack sound results into `out`, one folder for each hardware, laid out like a shipped reference.
+    """Pack sound results into `out`, one folder for each hardware, laid out like a shipped reference; of what
+    `pepr sweep` wrote, a table for each hardware.
 
     Raises InputError with every flaw where there is one: nothing is written then.
     """
+    sweeps = sweeps_at(Path(target))
+    if sweeps:
+        return _submit_sweeps(target, sweeps, out)
     found = flaws(target)
     results = verification.locate(target)
-    if found:
-        listed = "\n".join(f"  - {flaw}" for flaw in found)
-        raise InputError(f"{results.folder}: not accepted, for {len(found)} reasons:\n{listed}")
+    _refuse(results.folder, found)
     out = out or files.results_root() / "submission"
     packed = []
     records = results.records()
@@ -77,6 +87,84 @@ def submit(target: str, out: Path | None = None) -> list[Path]:
         runs.write_reference(results, folder, mine)
         packed.append(folder)
     return packed
+
+
+def place_of(packed: Path) -> str:
+    """Where something that was packed goes in a pull request."""
+    return f"{SWEEP_PLACE if packed.suffix == '.csv' else PLACE}/{packed.name}"
+
+
+def _refuse(target: Path | str, found: list[Flaw]) -> None:
+    if found:
+        listed = "\n".join(f"  - {flaw}" for flaw in found)
+        raise InputError(f"{target}: not accepted, for {len(found)} reasons:\n{listed}")
+
+
+def sweeps_at(target: Path) -> list[Sweep]:
+    """What `pepr sweep` left in a folder, by conditions and hardware; none where it is another folder."""
+    found = []
+    for path in sorted(target.glob("*px-b*.jsonl")):
+        rows = list(sweeping.read_rows(path).values())
+        for hardware in sorted({str(row.get("hardware")) for row in rows}):
+            mine = [row for row in rows if str(row.get("hardware")) == hardware]
+            conditions = sweeping.conditions_in(mine[0])
+            found.append(Sweep(conditions, {row["model"]: row for row in mine}))
+    return found
+
+
+def _submit_sweeps(target: str, sweeps: list[Sweep], out: Path | None) -> list[Path]:
+    _refuse(target, [flaw for one in sweeps for flaw in sweep_flaws(one)])
+    out = out or files.results_root() / "submission"
+    packed = []
+    for hardware in sorted({one.hardware for one in sweeps}):
+        path = out / f"{slug(hardware)}.csv"
+        table = sweeping.as_csv(*(one for one in sweeps if one.hardware == hardware))
+        files.write_atomic(path, table)
+        packed.append(path)
+    return packed
+
+
+def sweep_flaws(found: Sweep) -> list[Flaw]:
+    """Every reason to refuse the rows of a machine: each is a model of the study with costs above 0, or a
+    failure that is named; energies are those of a power that there is; and there are enough of them."""
+    flaws = [
+        Flaw("sweep", model, column, f"{row.get(column)!r}, expected {expected}")
+        for model, row in found.rows.items()
+        for column, expected in _unsound(row, found)
+    ]
+    ok = sum(row["status"] == "ok" for row in found.rows.values())
+    if ok < LEAST_SWEPT:
+        told = f"{ok} models measured under {found.conditions.name}, expected at least {LEAST_SWEPT}"
+        flaws.append(Flaw("sweep", None, None, told))
+    return flaws
+
+
+def _unsound(row: Record, found: Sweep) -> Iterator[tuple[str, str]]:
+    """Columns of a row of a sweep that cannot be right, each with what was expected."""
+    if row["model"] not in model_space():
+        yield "model", "a model of the study"
+    if sweeping.conditions_in(row) != found.conditions:
+        yield "image_size", f"the conditions {found.conditions.name}"
+    for column in ("hardware", "software", "measured_at"):
+        if not row.get(column):
+            yield column, "what it was measured on, with and when"
+    if row["status"] != "ok":
+        if row.get("failure") not in FAILURES:
+            yield "failure", f"one of {', '.join(FAILURES)}"
+        return
+    clock = sweeping.clock(row)
+    seconds = {name: row.get(f"{name}{clock}_time_s") for name in ("step", "eval")}
+    above = {f"{name}{clock}_time_s": value for name, value in seconds.items()}
+    for column, value in {**above, "peak_memory_bytes": row.get("peak_memory_bytes")}.items():
+        if not (isinstance(value, int | float) and value > 0):
+            yield column, "above 0"
+            return
+    for name in ("step", "eval"):
+        wh = row.get(f"{name}_energy_wh")
+        if (wh is None) != (row.get("energy_source") is None):
+            yield f"{name}_energy_wh", "a value where an energy source is named, and only there"
+        elif wh is not None and not 0 < wh * 3600 / seconds[name] < MOST_W:
+            yield f"{name}_energy_wh", f"a power above 0 and below {MOST_W:.0f} W over {seconds[name]:.3g} s"
 
 
 def slug(text: str) -> str:

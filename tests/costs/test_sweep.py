@@ -109,7 +109,7 @@ def test_the_largest_models_do_not_meet(monkeypatch):
     monkeypatch.setattr(sweeping, "MODELS_IN_A_PROCESS", 2)
     waiting = ["a", "b", "c", "d", "e", "f"]
     for _ in range(2):
-        workers.append(sweeping.next_worker(waiting, workers, CONDITIONS, 2))
+        workers.append(sweeping.next_worker(waiting, workers, CONDITIONS, 2, 6.0))
     assert sorted(worker.models for worker in workers) == [["a", "b"], ["e", "f"]]
     by_size = sorted(["vgg13", "dla46_c"], key=lambda model: sweeping.forecast_bytes(model, CONDITIONS))
     assert by_size == ["dla46_c", "vgg13"]

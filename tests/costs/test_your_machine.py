@@ -142,3 +142,27 @@ def test_whole_runs_are_drawn_by_model_the_slowest_last():
     steps = next(line for line in left.lines if line.get_marker() == "o")
     assert list(steps.get_xdata()) == pytest.approx([1.04, 1.0]) and right.get_title("left") == "Peak memory"
     plt.close("all")
+
+
+def test_machines_are_held_against_each_other_by_the_models_that_both_have(monkeypatch):
+    def made(hardware, conditions, factor, count):
+        rows = {
+            str(place): {
+                "status": "ok",
+                "device": conditions.device,
+                "hardware": hardware,
+                "step_time_s": factor * (1 + place),
+                "step_cpu_time_s": factor * (1 + place),
+            }
+            for place in range(count)
+        }
+        return Sweep(conditions, rows)
+
+    here = made("ours", Conditions("cpu", 64), 2.0, 30)
+    alike = made("ours", Conditions("cpu", 64), 2.0, 30)
+    slow, few = made("slow", Conditions("cpu", 64), 6.0, 25), made("few", Conditions("cpu", 64), 1.0, 5)
+    monkeypatch.setattr(swept, "shipped_sweeps", lambda: (alike, slow, few))
+    table = your_machine.others(here)
+    assert table["hardware"].tolist() == ["slow"] and table["conditions"].tolist() == ["cpu-64px-b32-fp32"]
+    row = table.iloc[0]
+    assert (row["models"], row["ratio"], row["spearman"]) == (25, 3.0, pytest.approx(1.0))
