@@ -24,7 +24,7 @@ from pepr.machine.meter import Meter, Window
 from pepr.runs.spec import RunSpec
 from pepr.runs.timing import CONDITIONS
 from pepr.training import loop
-from pepr.training.memory import memory_gauge, out_of_memory_by_one_name
+from pepr.training.memory import memory_gauge, out_of_memory_by_one_name, wait_for
 from pepr.training.probe import speed_probe_s
 
 CLASSES = 2
@@ -152,13 +152,13 @@ def time_steps(spec: RunSpec, steps: int) -> Turn:
     """
     spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
     device = torch.device(spec.device)
-    loop._make_deterministic(spec.seed, device)
+    loop.settle(spec, device)
     data = noise(spec)
     _, network, batches = loop.set_up(spec, data, device)
     everything = np.arange(len(data.labels))
     loop.warm_up(network, batches, everything, spec)
-    run = loop._Run(spec, network, batches, None, lambda line: None)
-    loop._synchroniser(device)()
+    run = loop.Run(spec, network, batches, None, lambda line: None)
+    wait_for(device)
     began, began_cpu = time.perf_counter(), time.process_time()
     images = batches.ordered(np.resize(everything, steps * spec.batch_size), spec.batch_size)
     loop.train_epoch(run.network, run.optimiser, run.scaler, spec, images)  # the loss that it reads ends it
