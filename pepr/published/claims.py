@@ -24,6 +24,7 @@ from pepr.models.space import family_of
 from pepr.published.families import (
     from_jackknife,
     group_test,
+    mean_over_families,
     means_by_model,
     paired_test_over_families,
     weighted_gap,
@@ -73,7 +74,10 @@ def order() -> Order:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, how the paper supports it, the rule for its verdict, and how it is tested here."""
+    """A claim, how the paper supports it, the rule for its verdict, and how it is tested here.
+
+    An equivalence names what it `compares`: groups of settings, of which one at least is to be above chance.
+    """
 
     id: str
     words: str
@@ -81,6 +85,7 @@ class Claim:
     rule: Rule
     test: Callable[[pd.DataFrame], TestResult]
     basis: str
+    compares: tuple[tuple[str, ...], ...] = ()
 
     @property
     def whose(self) -> str:
@@ -89,18 +94,25 @@ class Claim:
 
 def claims(runs: Versions) -> list[Entry]:
     """Every claim with its effect, interval, p and verdict on the published and on the corrected tables."""
-    listed = all_claims(runs)
+    listed, rates = all_claims(runs), majority_rates(runs.published)
     judged: dict[str, list[Judged | None]] = {}
     for name in EDITIONS:
         if name not in runs.tables():
             judged[name] = [None] * len(listed)
             continue
-        results = {claim.id: claim.test(runs.tables()[name]) for claim in listed}
+        table = runs.tables()[name]
+        results = {claim.id: claim.test(table) for claim in listed}
         found: dict[str, verdicts.Judged] = {}
         for whose in (PAPER, HERE):
             found |= verdicts.judge(
                 [
-                    verdicts.Tested(claim.id, claim.rule, results[claim.id], order().gate(claim.id))
+                    verdicts.Tested(
+                        claim.id,
+                        claim.rule,
+                        results[claim.id],
+                        order().gate(claim.id),
+                        moot(claim, table, rates),
+                    )
                     for claim in listed
                     if claim.whose == whose
                 ]
@@ -125,8 +137,25 @@ def all_claims(runs: Versions) -> list[Claim]:
 
 def margins_of(table: pd.DataFrame) -> dict[str, float]:
     """The margin of each setting in accuracy: a share of the range above the rate of its largest class."""
+    return {setting: order().margin(rate) for setting, rate in majority_rates(table).items()}
+
+
+def majority_rates(table: pd.DataFrame) -> dict[str, float]:
+    """The rate of the largest class in each setting, which a constant answer has for an accuracy."""
     rates = dict(zip(table["dataset"], View(table).majority, strict=True))
-    return {setting: order().margin(float(rates[setting])) for setting in SETTINGS}
+    return {setting: float(rates[setting]) for setting in SETTINGS}
+
+
+def moot(claim: Claim, table: pd.DataFrame, rates: dict[str, float]) -> str:
+    """Why an equivalence says nothing: in none of the groups of settings that it compares is the
+    mean accuracy above that of a constant answer with its 95% interval. Empty for all others."""
+    for settings in claim.compares:
+        of_models = table[table["dataset"].isin(settings)].groupby("model")[FINAL].mean()
+        if mean_over_families(of_models).low > np.mean([rates[setting] for setting in settings]):
+            return ""
+    if not claim.compares:
+        return ""
+    return "moot: accuracies are not above that of a constant answer; models that learned nothing are alike"
 
 
 def _as_good(margins: dict[str, float], settings: tuple[str, ...]) -> Rule:
@@ -149,6 +178,7 @@ def _small_models(margins: dict[str, float]) -> list[Claim]:
                 rule,
                 _small_as_good(settings, rule.margin),
                 basis.format(margin=rule.margin),
+                (settings,),
             )
         )
     return [
@@ -254,6 +284,7 @@ def _pretraining_and_data(margins: dict[str, float]) -> list[Claim]:
                 by_dataset[name],
                 _paired(few, all_of_it, by_dataset[name].margin),
                 little.format(margin=by_dataset[name].margin),
+                ((few,), (all_of_it,)),
             )
             for name, (all_of_it, few) in TENTHS.items()
         ),
@@ -264,6 +295,7 @@ def _pretraining_and_data(margins: dict[str, float]) -> list[Claim]:
             average,
             _paired_pools(POOLS["tenth"], POOLS["pretrained_full"], average.margin),
             little.format(margin=average.margin),
+            (POOLS["tenth"], POOLS["pretrained_full"]),
         ),
         Claim(
             "tenth_pretrained_as_good_as_scratch",
@@ -272,6 +304,7 @@ def _pretraining_and_data(margins: dict[str, float]) -> list[Claim]:
             scratch,
             _paired("derma_small", "derma", scratch.margin),
             f"Accuracy on Derma, paired by model; margin {scratch.margin:.3f}.",
+            (("derma_small",), ("derma",)),
         ),
     ]
 
@@ -331,6 +364,7 @@ def _kinds_of_models(margins: dict[str, float]) -> list[Claim]:
             as_good,
             _labelled("accuracy", "cnn", as_good.margin),
             f"Mean accuracy, CNN minus other; margin {as_good.margin:.3f}.",
+            (SETTINGS,),
         ),
         Claim(
             "cnn_higher_pepr_e_at_equal_size",

@@ -52,6 +52,12 @@ def paired_test_over_families(a: pd.Series, b: pd.Series, margin: float | None =
     return stats.t_result(name, plain.n, found, margin=margin, effect_size=plain.effect_size)
 
 
+def mean_over_families(values: pd.Series) -> TestResult:
+    """The mean of `values`, indexed by model, against 0."""
+    found = stats.least_squares(values, np.ones((len(values), 1)), np.array(family_of(values.index)))
+    return stats.t_result("t, errors robust to families", len(values), found)
+
+
 def without_each_family(models: pd.Series) -> np.ndarray:
     """Weights [families, models] that leave out one family each."""
     families = np.array(family_of(models))

@@ -82,3 +82,25 @@ def test_the_jackknife_over_families_has_the_error_of_a_mean_of_as_many():
     found = families.from_jackknife("mean", 5, values.mean(), without, 0.0)
     expected = stats.paired_test(values, np.zeros(5))
     assert (found.p, found.low, found.high) == pytest.approx((expected.p, expected.low, expected.high))
+
+
+def test_an_equivalence_of_models_that_are_no_better_than_a_constant_answer_is_undecided(runs, claims):
+    table, rates = runs.published, paper_claims.majority_rates(runs.published)
+    listed = {claim.id: claim for claim in paper_claims.all_claims(runs)}
+    for claim in listed.values():
+        assert bool(claim.compares) == (claim.rule.kind == "as_good")
+    assert claims["small_as_good_in_lidc"]["verdict"] == "equivalent"
+    assert paper_claims.moot(listed["small_as_good_in_lidc"], table, rates) == ""
+    noise = np.random.default_rng(0).normal(0, 0.002, len(table))
+    guessing = table["dataset"].isin(["lidc", "lidc_small"])
+    constant = table["dataset"].map(rates) + noise
+    alike = table.assign(test_09=table["test_09"].where(~guessing, constant))
+    for claim in ("small_as_good_in_lidc", "small_as_good_in_lidc_small", "tenth_enough_lidc"):
+        assert "models that learned nothing are alike" in paper_claims.moot(listed[claim], alike, rates)
+    assert paper_claims.moot(listed["small_as_good_in_derma_pt"], alike, rates) == ""
+
+
+def test_the_smallest_setting_is_one_in_which_models_are_alike_in_failing(runs):
+    listed = {claim.id: claim for claim in paper_claims.all_claims(runs)}
+    rates = paper_claims.majority_rates(runs.published)
+    assert paper_claims.moot(listed["small_as_good_in_derma_smallest"], runs.published, rates)
