@@ -42,6 +42,7 @@ PARAMETERS = {
     "04_pepr": {"profile", "measure"},
     "05_published": {"source"},
     "06_costs": {"source"},
+    "07_sets": {"profile"},
 }
 NEED_TABLES = ("05_published", "06_costs")
 

@@ -242,10 +242,10 @@ def repeated_model(rows: pd.DataFrame) -> str | None:
     rows = rows[~rows["model"].isin(BASELINES)]
     known: list[tuple[int, int, str]] = []
     for model, runs in rows.groupby("model"):
-        if sum(len(_of_cell(runs, cell)) > 0 for cell in CELLS) < 2:
+        if sum(len(of_cell(runs, cell)) > 0 for cell in CELLS) < 2:
             continue
         pairs = [
-            units.contrast(_of_cell(runs, claim.first), _of_cell(runs, claim.second)).n_units
+            units.contrast(of_cell(runs, claim.first), of_cell(runs, claim.second)).n_units
             for claim in PAIRED_CLAIMS
         ]
         enough = sum(n >= stats.FEWEST_UNITS for n in pairs)
@@ -255,7 +255,7 @@ def repeated_model(rows: pd.DataFrame) -> str | None:
 
 def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
     """Pretrained against from scratch over models that were trained both ways, which are fixed."""
-    pretrained, scratch = _of_cell(rows, "pretrained_full"), _of_cell(rows, "scratch_full")
+    pretrained, scratch = of_cell(rows, "pretrained_full"), of_cell(rows, "scratch_full")
     both = sorted(set(pretrained["model"]) & set(scratch["model"]))
     if not both:
         return []
@@ -283,7 +283,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
         return []
     runs, found = rows[rows["model"] == model], []
     for claim in PAIRED_CLAIMS:
-        first, second = _of_cell(runs, claim.first), _of_cell(runs, claim.second)
+        first, second = of_cell(runs, claim.first), of_cell(runs, claim.second)
         if first.empty or second.empty:
             continue
         rule = verdicts.Rule("as_good", margin()) if claim.as_good else DIRECTION
@@ -365,7 +365,7 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
     baseline = order().baseline_model
     words, found = BASELINES.get(baseline, baseline), []
     for name, how in (("pretrained", "Pretrained networks"), ("scratch", "Networks from scratch")):
-        side = _of_cell(rows, f"{name}_full")
+        side = of_cell(rows, f"{name}_full")
         networks, beside = side[~side["model"].isin(BASELINES)], side[side["model"] == baseline]
         if networks.empty or beside.empty:
             continue
@@ -410,7 +410,7 @@ def _over_models(
         found = [stats.welch_test(a, b, clusters) for clusters in (None, families)]
     else:
         found = [stats.equivalence_test(a, b, limit, clusters) for clusters in (None, families)]
-    return _more_cautious(*found)
+    return more_cautious(*found)
 
 
 def _size_and(means: pd.DataFrame, resource: str) -> stats.TestResult:
@@ -418,10 +418,11 @@ def _size_and(means: pd.DataFrame, resource: str) -> stats.TestResult:
     found = [
         stats.rank_correlation(size, means[resource], clusters=clusters) for clusters in (None, families)
     ]
-    return _more_cautious(*found)
+    return more_cautious(*found)
 
 
-def _more_cautious(over_models: stats.TestResult, over_families: stats.TestResult) -> stats.TestResult:
+def more_cautious(over_models: stats.TestResult, over_families: stats.TestResult) -> stats.TestResult:
+    """Of a test over models and one over families of models, that with the wider interval."""
     if (
         np.isnan(over_families.p)
         or over_families.high - over_families.low < over_models.high - over_models.low
@@ -430,7 +431,8 @@ def _more_cautious(over_models: stats.TestResult, over_families: stats.TestResul
     return over_families
 
 
-def _of_cell(rows: pd.DataFrame, cell: str) -> pd.DataFrame:
+def of_cell(rows: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """The rows of one of `CELLS`."""
     pretrained, fraction = CELLS[cell]
     return rows[(rows["pretrained"].astype(bool) == pretrained) & (rows["train_fraction"] == fraction)]
 

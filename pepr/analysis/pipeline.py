@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
+from pepr.analysis.across.numbers import across_numbers
+from pepr.analysis.across.sets import Sets
 from pepr.analysis.ranked import as_ranked
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
@@ -21,6 +23,7 @@ from pepr.verdicts import Entry
 STAGES = {
     "03_energy": ("energy.csv",),
     "04_pepr": ("pepr.csv", "peaks.csv", "ranks.csv", "standings.csv", "claims.json"),
+    "07_sets": (),
 }
 """The notebooks that analyse a profile, and the files that each leaves beside its numbers."""
 DEFAULT_COUNTRY = "DNK"
@@ -102,6 +105,11 @@ class Analysis:
     def claims(self) -> list[Entry]:
         return claims.claims(self.results)
 
+    @cached_property
+    def sets(self) -> Sets:
+        """The networks of each dataset, side by side."""
+        return Sets(self.results)
+
     @property
     def timing_numbers(self) -> numbers.Numbers:
         """How the times of the main setting are known, in words and numbers."""
@@ -127,6 +135,8 @@ class Analysis:
         if stage == "03_energy":
             known = numbers.energy_numbers(self.results, self.country)
             return known | energy.wall_numbers(known["bill_total"]["value"], self.wall_ranks)
+        if stage == "07_sets":
+            return across_numbers(self.sets, self.claims)
         ranked = numbers.pepr_numbers(
             self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
         )

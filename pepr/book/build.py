@@ -23,7 +23,7 @@ from pepr.book.notebooks import execute_all, figure_sources, notice_notebook, un
 from pepr.book.pages import documents, pages_of, with_profiles
 from pepr.book.prose import chapter, front_matter, title_of
 from pepr.book.readme import write_readme
-from pepr.book.study_facts import profiles_with_results, record_files, study_facts
+from pepr.book.study_facts import of_several_sets, profiles_with_results, record_files, study_facts
 from pepr.book.svg import lighter, lighter_notebook
 from pepr.display.numbers import read_numbers
 from pepr.errors import BookError, InputError
@@ -75,7 +75,7 @@ def numbers_of(folders: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any
 def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     """Fill the source folder from the checkout and the results. Returns the documents of the book."""
     profiles = profiles_with_results()
-    pages = pages_of(profiles)
+    pages = pages_of(profiles, of_several_sets(profiles))
     repository = find_repository(root)
     mirror = Mirror(source)
     for profile in profiles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,14 @@ PAGES = (
 )
 
 
-def pages_of(profiles: list[str]) -> list[Page]:
-    """The notebooks to run: the fixed ones, and 03 and 04 once more for each other profile."""
+def pages_of(profiles: list[str], several: Collection[str] = ()) -> list[Page]:
+    """The notebooks to run: the fixed ones, 03 and 04 once more for each other profile, and 07 for those that
+    have `several` datasets."""
     extra = [
         Page(f"notebooks/{stem}.ipynb", {"profile": profile}, profile, f"notebooks/{profile}/{stem}.ipynb")
         for profile in profiles
         if profile != "pocket"
-        for stem in ("03_energy", "04_pepr")
+        for stem in ("03_energy", "04_pepr", *(("07_sets",) if profile in several else ()))
     ]
     return [*PAGES, *extra]
 

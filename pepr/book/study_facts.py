@@ -287,6 +287,15 @@ def profiles_with_results() -> list[str]:
     return found
 
 
+def of_several_sets(profiles: Iterable[str]) -> list[str]:
+    """The profiles that train on more than one dataset, whether or not all of it was run."""
+    return [
+        name
+        for name in profiles
+        if len({setting["dataset"] for setting in study.load(name).values["settings"].values()}) > 1
+    ]
+
+
 def study_facts(profiles: list[str]) -> dict[str, str]:
     """The texts behind `{{ study.key }}`, as MyST; `profiles` are those that have results.
 

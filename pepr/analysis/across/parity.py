@@ -1,0 +1,79 @@
+"""How soon a pretrained network passes where the same network ends from scratch: in epochs, and in energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pepr.analysis.across.sets import FULL
+from pepr.analysis.claims import CELLS
+from pepr.models.space import BASELINES
+from pepr.quantities import energy_is_estimated
+from pepr.runs.columns import Record
+
+FULL_CELLS = {CELLS[cell] for cell in FULL}
+PAIRS = ["dataset", "model", "num_params", "seed", "epochs", "share", "scratch_wh", "estimated"]
+
+
+def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
+    """One row a network and seed that was trained both ways on all images of a set, in the order of the sets.
+
+    Where it ends from scratch is its validation AUROC at the epoch that was kept. `epochs` is the first epoch
+    (from 1) after which the pretrained twin is there or above, and `share` the training energy until then as
+    a share of all that the run from scratch took, `scratch_wh`; both are infinite where it never is.
+    """
+    runs: dict[tuple[str, str, int], dict[bool, Record]] = {}
+    for record in records:
+        key = (record["dataset"], record["model"], record["seed"])
+        if record["dataset"] in datasets and _is_full(record):
+            runs.setdefault(key, {})[bool(record["pretrained"])] = record
+    found = [_pair(*key, both[True], both[False]) for key, both in runs.items() if len(both) == 2]
+    rows = pd.DataFrame(found, columns=PAIRS)
+    place = rows["dataset"].map({name: number for number, name in enumerate(datasets)})
+    by_size = rows.assign(place=place).sort_values(["place", "num_params", "model", "seed"])
+    return by_size[PAIRS].reset_index(drop=True)
+
+
+def of_networks(rows: pd.DataFrame) -> pd.DataFrame:
+    """`pairs` by set and network, the smallest network first: medians, and how many seeds passed at all."""
+    grouped = rows.groupby(["dataset", "num_params", "model"], sort=False)
+    found = grouped.agg(
+        epochs=("epochs", "median"),
+        share=("share", "median"),
+        scratch_wh=("scratch_wh", "median"),
+        n=("seed", "size"),
+        estimated=("estimated", "any"),
+    )
+    found["passed"] = grouped["epochs"].agg(lambda epochs: int(np.isfinite(epochs).sum()))
+    return found.reset_index()
+
+
+def _is_full(record: Record) -> bool:
+    """Whether a record is of a network that was trained on all images."""
+    trained = record["status"] == "ok" and record["model"] not in BASELINES
+    return trained and (bool(record["pretrained"]), float(record["train_fraction"])) in FULL_CELLS
+
+
+def _pair(dataset: str, model: str, seed: int, pretrained: Record, scratch: Record) -> dict[str, object]:
+    end = _values(scratch, "val_auroc")[scratch["best_epoch"]]
+    passed = np.flatnonzero(_values(pretrained, "val_auroc") >= end)
+    spent = np.cumsum(_values(pretrained, "energy_kwh"))
+    took = float(_values(scratch, "energy_kwh").sum())
+    first = int(passed[0]) if len(passed) else None
+    return {
+        "dataset": dataset,
+        "model": model,
+        "num_params": scratch["num_params"],
+        "seed": seed,
+        "epochs": np.inf if first is None else float(first + 1),
+        "share": np.inf if first is None else float(spent[first]) / took,
+        "scratch_wh": 1000 * took,
+        "estimated": energy_is_estimated(scratch["energy_source"]),
+    }
+
+
+def _values(record: Record, name: str) -> np.ndarray:
+    """One value an epoch [epochs]; NaN where it was not measured."""
+    return np.array([np.nan if epoch[name] is None else epoch[name] for epoch in record["history"]], float)

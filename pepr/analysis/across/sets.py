@@ -1,0 +1,204 @@
+"""The networks of a study side by side: of each dataset, from each start, and what validation takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from pepr import datasets, stats
+from pepr.analysis import measures, units
+from pepr.analysis.claims import CELLS, of_cell
+from pepr.analysis.measures import Resampled
+from pepr.analysis.scores import with_sets
+from pepr.models.space import BASELINES
+from pepr.runs.results import Results
+
+N_RESAMPLES = 1_000
+"""Resamples of the test images, from which their variance is taken."""
+FULL = ("pretrained_full", "scratch_full")
+"""The cells on all training images."""
+TARGETS = {"breastmnist": 0.88, "retinamnist": 0.70, "pneumoniamnist": 0.93, "ham10000": 0.90}
+"""The test AUROC (macro) that the network which validation takes was to reach, set before the runs."""
+SERIES = re.compile(r"_?\d+$")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The network and start with the best mean validation accuracy on a dataset, on all training images.
+
+    `auroc` is what its runs have on the test images, over what `over` says. Equal means go to the smaller
+    network, as in `standings.choice`; here baselines and parts of the training images take no part.
+    """
+
+    dataset: str
+    model: str
+    cell: str
+    n_seeds: int
+    auroc: stats.Interval
+    over: str
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The `ok` runs of the networks of a study, by dataset and cell of `claims.CELLS`.
+
+    A dataset counts as a set where two networks or more were trained from scratch on all of its images:
+    what is there besides, such as a second split of the same images, is compared with nothing.
+    """
+
+    results: Results
+    n_resamples: int = N_RESAMPLES
+
+    @cached_property
+    def done(self) -> pd.DataFrame:
+        """Every `ok` row, baselines included."""
+        return with_sets(self.results.table).query("status == 'ok'")
+
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        return self.done[~self.done["model"].isin(BASELINES)]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The sets, those with fewest training images first."""
+        scratch = of_cell(self.networks, "scratch_full")
+        counts = scratch.groupby("dataset").agg(models=("model", "nunique"), images=("n_train", "max"))
+        return list(counts[counts["models"] > 1].sort_values("images", kind="stable").index)
+
+    @cached_property
+    def auroc(self) -> pd.Series:
+        """Test AUROC by run_id."""
+        return measures.values(self.done.set_index("run_id"), "auroc")
+
+    @cached_property
+    def images(self) -> units.Images:
+        """Draws of the test AUROC, test images resampled."""
+        return Resampled(self.results, ("auroc",), self.n_resamples).of("auroc")
+
+    def cell(self, dataset: str, cell: str, models: Collection[str] | None = None) -> pd.DataFrame:
+        """The runs of one set in one cell, of some networks or of all."""
+        rows = of_cell(self.networks[self.networks["dataset"] == dataset], cell)
+        return rows if models is None else rows[rows["model"].isin(models)]
+
+    def both(self, dataset: str, first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The runs of the networks that two cells of a set have in common.
+
+        Where all of them share fewer units than an interval takes, those that were repeated most often.
+        """
+        cells = [self.cell(dataset, name) for name in (first, second)]
+        shared = {
+            model: len(set.intersection(*(set(rows.loc[rows["model"] == model, "seed"]) for rows in cells)))
+            for model in set(cells[0]["model"]) & set(cells[1]["model"])
+        }
+        most = max(shared.values(), default=0)
+        least = 1 if min(shared.values(), default=0) >= stats.FEWEST_UNITS else most
+        kept = [model for model, n_units in shared.items() if n_units >= max(least, 1)]
+        return tuple(rows[rows["model"].isin(kept)] for rows in cells)
+
+    def chosen(self, dataset: str) -> Chosen:
+        """What validation takes of a set; see `Chosen`."""
+        rows = self._taken(dataset)
+        found = units.mean_of(rows, self.auroc, self.images)
+        first = rows.iloc[0]
+        cell = next(name for name in FULL if CELLS[name][0] == bool(first["pretrained"]))
+        return Chosen(dataset, str(first["model"]), cell, rows["seed"].nunique(), found.interval, found.over)
+
+    def _taken(self, dataset: str) -> pd.DataFrame:
+        parts = [self.cell(dataset, cell) for cell in FULL]
+        means = pd.concat(parts).groupby(["pretrained", "model"], as_index=False)
+        means = means.agg(val_accuracy=("val_accuracy", "mean"), num_params=("num_params", "first"))
+        best = means.sort_values(["val_accuracy", "num_params"], ascending=[False, True]).iloc[0]
+        rows = pd.concat(parts)
+        return rows[(rows["model"] == best["model"]) & (rows["pretrained"] == best["pretrained"])]
+
+
+def title(dataset: str) -> str:
+    """The short name of a dataset: BreastMNIST, HAM10000."""
+    return datasets.find(dataset).title.split(":")[0].split(",")[0]
+
+
+def series(model: str) -> str:
+    """The architecture of a network without its size: the pretrained ones are of two such series.
+
+    Narrower than a family, which is a module of timm: one family holds both of them.
+    """
+    return SERIES.sub("", model)
+
+
+def grades(sets: Sets, dataset: str) -> pd.DataFrame:
+    """The agreement with ordered grades, on all training images: one row a start and model, best kappa first.
+
+    Means over seeds of the quadratic-weighted kappa and of the mean absolute error in grades, each with the
+    ends of its 95% interval over seeds (NaN below three). Empty for a set whose classes are in no order.
+    """
+    rows = sets.done[(sets.done["dataset"] == dataset) & (sets.done["train_fraction"] == 1.0)]
+    rows = rows[rows["test_mean_absolute_error"].notna()]
+    found = []
+    for (setting, model), group in rows.groupby(["setting", "model"]):
+        kappa, error = (
+            stats.mean_interval(group[column].to_numpy(dtype=np.float64))
+            for column in ("test_quadratic_kappa", "test_mean_absolute_error")
+        )
+        found.append(
+            {
+                "setting": setting,
+                "model": model,
+                "runs": len(group),
+                "kappa": kappa.estimate,
+                "kappa_low": kappa.low,
+                "kappa_high": kappa.high,
+                "error": error.estimate,
+                "error_low": error.low,
+                "error_high": error.high,
+            }
+        )
+    names = [
+        "setting",
+        "model",
+        "runs",
+        "kappa",
+        "kappa_low",
+        "kappa_high",
+        "error",
+        "error_low",
+        "error_high",
+    ]
+    table = pd.DataFrame(found, columns=names)
+    return table.sort_values("kappa", ascending=False, kind="stable", ignore_index=True)
+
+
+def tenths(sets: Sets) -> pd.DataFrame:
+    """What a tenth of each set is: its images, about how many of the rarest class, the steps of a whole run.
+
+    The share of the rarest class is that of the test images. Sets without such runs have no row.
+    """
+    found = []
+    for dataset in sets.names:
+        tenth, full = sets.cell(dataset, "scratch_tenth"), sets.cell(dataset, "scratch_full")
+        if tenth.empty:
+            continue
+        _, labels = sets.results.predictions(full["run_id"].iloc[0])
+        rarest = float(np.bincount(labels).min() / len(labels))
+        found.append(
+            {
+                "dataset": dataset,
+                "all": int(full["n_train"].iloc[0]),
+                "tenth": int(tenth["n_train"].iloc[0]),
+                "classes": len(np.unique(labels)),
+                "rarest": rarest * int(tenth["n_train"].iloc[0]),
+                "steps": _steps(tenth.iloc[0]),
+                "steps_of_all": _steps(full.iloc[0]),
+                "test": len(labels),
+            }
+        )
+    names = ["dataset", "all", "tenth", "classes", "rarest", "steps", "steps_of_all", "test"]
+    return pd.DataFrame(found, columns=names)
+
+
+def _steps(row: pd.Series) -> int:
+    return int(-(-int(row["n_train"]) // int(row["batch_size"])) * int(row["epochs"]))

@@ -1,0 +1,276 @@
+"""Several sets side by side: what is pooled, what is not, and what is still said where little is there."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import several_sets
+
+from pepr import runs
+from pepr.analysis import claims, pipeline
+from pepr.analysis.across import agreement, figures, numbers, parity, pretraining
+from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
+from pepr.book import prose
+from pepr.display.numbers import UNKNOWN
+from pepr.stats import Interval
+
+CHAPTER = Path(__file__).parents[2] / "book" / "medical-sets.md"
+BOTH = ("pretrained_full", "scratch_full")
+RESAMPLES = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "N_RESAMPLES", RESAMPLES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    return Sets(several_sets.write(tmp_path_factory.mktemp("sets")), RESAMPLES)
+
+
+@pytest.fixture(scope="module")
+def told(sets):
+    return numbers.across_numbers(sets, claims.claims(sets.results))
+
+
+def test_the_sets_stand_in_the_order_of_their_size_without_what_is_compared_with_nothing(sets, tmp_path):
+    assert sets.names == ["breastmnist", "retinamnist", "pneumoniamnist"]
+    alone = several_sets.write(tmp_path, sets=("retinamnist",), starts=(True,))
+    assert Sets(alone).names == []
+
+
+def test_a_set_where_one_network_stands_alone_is_no_set_but_two_are(tmp_path):
+    results = several_sets.write(tmp_path, sets=("breastmnist",), starts=(False,), fractions=(1.0,))
+    table = results.table
+
+    class One(runs.Results):
+        table = None
+
+    few = One("medical", "this machine", results.folder)
+    for models, expected in ((["dla46_c"], []), (["dla46_c", "resnet18d"], ["breastmnist"])):
+        One.table = table[table["model"].isin([*models, "pca_svm"])]
+        assert Sets(few).names == expected
+
+
+def test_the_difference_of_a_set_is_the_mean_over_networks_that_were_trained_both_ways(sets):
+    table = sets.results.table
+    rows = table[(table["dataset"] == "retinamnist") & (table["train_fraction"] == 1.0)]
+    rows = rows[rows["model"].isin(several_sets.PRETRAINED)]
+    means = rows.groupby("pretrained")["test_auroc"].mean()
+    found = pretraining.difference(sets, "retinamnist", BOTH)
+    assert found.models == tuple(sorted(several_sets.PRETRAINED)) and found.n_units == 3
+    assert found.estimate.effect == pytest.approx(means[True] - means[False])
+    assert found.result.low < found.estimate.effect < found.result.high
+
+
+def test_each_series_of_networks_is_asked_by_itself_and_makes_up_the_whole(sets):
+    assert (series("mobilenetv2_100"), series("tf_efficientnet_lite0")) == (
+        "mobilenetv2",
+        "tf_efficientnet_lite",
+    )
+    found = [one for one in pretraining.by_series(sets) if one.dataset == "breastmnist"]
+    assert [one.whom for one in found] == ["all", "mobilenetv2", "tf_efficientnet_lite"]
+    whole, mobile, lite = (one.estimate.effect for one in found)
+    assert whole == pytest.approx((mobile + 2 * lite) / 3)
+
+
+def whole(sets):
+    return [one for one in pretraining.by_series(sets) if one.whom == "all"]
+
+
+def test_the_mean_of_sets_weighs_each_alike_and_its_error_is_that_of_independent_parts(sets):
+    found = whole(sets)
+    together = pretraining.pooled(found)
+    assert together.effect == pytest.approx(np.mean([one.estimate.effect for one in found]))
+    error = np.sqrt(sum(one.estimate.error**2 for one in found)) / len(found)
+    half = (together.high - together.low) / 2
+    assert 1.96 * error < half < 4.4 * error, "between a normal's and that of two degrees of freedom"
+
+
+def test_the_mixed_model_has_the_same_mean_and_its_networks_widen_the_interval(sets, tmp_path):
+    found = whole(sets)
+    together, drawn = pretraining.pooled(found), pretraining.mixed(sets, found)
+    assert drawn.effect == pytest.approx(together.effect, abs=1e-6)
+    assert drawn.n == len(several_sets.PRETRAINED)
+    assert drawn.high - drawn.low > together.high - together.low
+
+
+def test_where_signs_differ_there_is_no_average_and_the_words_say_so(tmp_path):
+    gains = several_sets.GAINS | {"retinamnist": -0.6}
+    mixed_signs = Sets(several_sets.write(tmp_path, gains=gains, fractions=(1.0,)), RESAMPLES)
+    found = whole(mixed_signs)
+    assert [np.sign(one.estimate.effect) for one in found] == [1, -1, 1]
+    assert pretraining.pooled(found) is None and pretraining.mixed(mixed_signs, found) is None
+    told = numbers.pretraining_numbers(mixed_signs)
+    assert "no average" in told["sets_pretraining_words"]["text"]
+    assert "sets_pretraining_pooled_effect" not in told
+
+
+def test_a_tenth_is_judged_within_the_margin_and_all_of_its_tests_together(sets):
+    found = {(one.comparison, one.difference.dataset): one for one in pretraining.tenth(sets)}
+    assert len(found) == 9
+    for one in found.values():
+        inside = -claims.margin() < one.result.low and one.result.high < claims.margin()
+        assert inside or one.verdict != "equivalent"
+        assert one.verdict != "not_supported" or one.result.effect < -claims.margin()
+    assert found["scratch", "pneumoniamnist"].verdict == "not_supported"
+    assert found["pretrained_or_all", "pneumoniamnist"].verdict == "supported"
+
+
+def record(model, pretrained, aurocs, best=None, seed=0, energy=1.0):
+    return {
+        "dataset": "breastmnist",
+        "model": model,
+        "seed": seed,
+        "pretrained": pretrained,
+        "train_fraction": 1.0,
+        "status": "ok",
+        "num_params": 1_000_000,
+        "energy_source": "cpu:load_model;ram:assumed",
+        "best_epoch": len(aurocs) - 1 if best is None else best,
+        "history": [{"val_auroc": value, "energy_kwh": energy} for value in aurocs],
+    }
+
+
+def test_parity_is_the_first_epoch_at_which_the_twins_kept_value_is_reached():
+    scratch = record("m", False, [0.5, 0.8, 0.6, 0.6], best=1)
+    soon = record("m", True, [0.7, 0.8, 0.9, 0.9])
+    (row,) = parity.pairs([scratch, soon], ["breastmnist"]).to_dict("records")
+    assert (row["epochs"], row["share"], row["scratch_wh"]) == (2.0, 0.5, 4000.0) and row["estimated"]
+
+
+def test_a_network_that_never_passes_is_said_to_and_baselines_have_no_parity():
+    records = [record("m", False, [0.9]), record("m", True, [0.7]), record("m", True, [0.95], seed=1)]
+    records += [record("m", False, [0.9], seed=1), record("m", True, [0.9], seed=2)]
+    records += [record("pca_svm", True, [0.9]), record("pca_svm", False, [0.9])]
+    rows = parity.pairs(records, ["breastmnist"])
+    assert list(rows["epochs"]) == [np.inf, 1.0], "a seed without its twin has none"
+    (each,) = parity.of_networks(rows).to_dict("records")
+    assert (each["passed"], each["n"]) == (1, 2)
+    told = numbers.parity_numbers(rows)
+    assert "1 of 2" in told["sets_parity_table"]["text"] and "never" in told["sets_parity_table"]["text"]
+    assert told["sets_parity_table"]["estimate"]
+
+
+def test_two_sets_with_one_order_agree_and_with_the_reverse_disagree():
+    models = ["dla46_c", "convnext_atto", "resnet18d", "ghostnet_100", "resnetv2_50"]
+    index = pd.MultiIndex.from_product([["scratch_full"], models])
+    rising = np.arange(5.0)
+    means = pd.DataFrame(
+        {"breastmnist": rising, "retinamnist": rising, "pneumoniamnist": -rising}, index=index
+    )
+    found = {(one.first, one.second): one for one in agreement.agreements(means)}
+    assert found["breastmnist", "retinamnist"].rho.effect == pytest.approx(1)
+    assert found["breastmnist", "pneumoniamnist"].rho.effect == pytest.approx(-1)
+    assert found["breastmnist", "pneumoniamnist"].leaders == ("resnetv2_50", "dla46_c")
+
+
+def test_a_loss_is_what_the_other_sets_choice_has_less_and_none_where_both_choose_alike(sets):
+    found = agreement.losses(sets)
+    assert len(found) == 6
+    table = sets.results.table
+    for one in found:
+        if one.taken == one.instead:
+            assert one.loss == Interval(0.0, 0.0, 0.0)
+            continue
+        own, other = (
+            table[
+                (table["dataset"] == one.used_on)
+                & (table["model"] == model)
+                & (table["pretrained"] == (cell == "pretrained_full"))
+                & (table["train_fraction"] == 1.0)
+            ]["test_auroc"].mean()
+            for model, cell in (one.instead, one.taken)
+        )
+        assert one.loss.estimate == pytest.approx(own - other)
+
+
+def test_the_choice_is_by_validation_alone_and_takes_the_smaller_of_equals(sets):
+    for name in sets.names:
+        chosen = sets.chosen(name)
+        rows = pd.concat([sets.cell(name, cell) for cell in BOTH])
+        means = rows.groupby(["pretrained", "model"])["val_accuracy"].mean()
+        assert means.idxmax() == (chosen.cell == "pretrained_full", chosen.model)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.85, "0.88: missed by 0.030"), (0.88, "0.88: reached")])
+def test_a_target_is_reached_or_missed_by_how_much_beside_the_published_value(value, words):
+    chosen = Chosen("breastmnist", "dla46_c", "scratch_full", 5, Interval(value, 0.8, 0.9), "seeds")
+    row = numbers.targets_table([chosen]).splitlines()[-1]
+    assert words in row and row.endswith("| 0.901 |")
+    assert set(TARGETS) == {"breastmnist", "retinamnist", "pneumoniamnist", "ham10000"}
+
+
+def test_kappa_and_the_error_in_grades_are_told_of_ordered_classes_alone(sets):
+    assert grades(sets, "breastmnist").empty
+    found = grades(sets, "retinamnist").set_index(["setting", "model"])
+    rows = sets.results.table.query("setting == 'retina' and model == 'mobilenetv2_100'")
+    row = found.loc["retina", "mobilenetv2_100"]
+    assert row["kappa"] == pytest.approx(rows["test_quadratic_kappa"].mean())
+    assert row["error"] == pytest.approx(rows["test_mean_absolute_error"].mean())
+    assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+    assert list(found["kappa"]) == sorted(found["kappa"], reverse=True)
+
+
+def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
+    row = tenths(sets).set_index("dataset").loc["breastmnist"]
+    assert (row["all"], row["tenth"], row["classes"], row["test"]) == (546, 55, 2, 90)
+    assert row["rarest"] == pytest.approx(55 * 30 / 90)
+    assert (row["steps"], row["steps_of_all"]) == (2 * several_sets.EPOCHS, 18 * several_sets.EPOCHS)
+
+
+PARTS = {
+    "everything": {},
+    "one_set": {"sets": ("breastmnist",)},
+    "two_sets": {"sets": ("breastmnist", "retinamnist")},
+    "from_scratch": {"starts": (False,)},
+    "pretrained_alone": {"starts": (True,)},
+    "no_tenth": {"fractions": (1.0,), "baseline": False},
+    "one_seed": {"seeds": (0,)},
+}
+WITH_CLAIMS = {"one_set", "one_seed"}
+NO_WORD = re.compile(r"\b[Nn]a[Nn]\b|nan%|\bNone\b|\binf\b")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_whatever_part_of_the_sets_is_there_the_chapter_quotes_what_is_known_and_every_figure_is_drawn(
+    part, tmp_path
+):
+    results = several_sets.write(tmp_path, **PARTS[part])
+    some = Sets(results, RESAMPLES)
+    told = numbers.across_numbers(some, claims.claims(results) if part in WITH_CLAIMS else [])
+    text = prose.chapter(CHAPTER.read_text(), {"medical": told, "published": AnyNumber(a=1)})
+    quoted = re.findall(r"\{\{ medical\.(\w+) \}\}", text)
+    assert quoted and set(quoted) <= set(told)
+    assert all(told[key]["text"] != UNKNOWN for key in quoted)
+    assert not any(NO_WORD.search(entry["text"]) for entry in told.values())
+    assert "<!--" not in text
+    assert ("sets_agreement_table" in quoted) == (part not in ("one_set", "pretrained_alone"))
+    assert ("sets_pretraining_table" in quoted) == (part not in ("from_scratch", "pretrained_alone"))
+    found = pretraining.by_series(some)
+    drawn = [
+        figures.differences(found, pretraining.pooled(whole(some)), pretraining.mixed(some, whole(some))),
+        figures.parity(parity.pairs(results.records(), some.names)),
+        figures.ranks(agreement.aurocs(some)),
+    ]
+    assert all(figure.axes for figure in drawn)
+    plt.close("all")
+
+
+class AnyNumber(dict):
+    """A namespace that has whatever a chapter quotes."""
+
+    def get(self, key, default=None):
+        return {"value": 1, "text": "one", "estimate": False}
+
+
+def test_the_numbers_of_the_stage_are_those_of_its_notebook(sets, told):
+    found = pipeline.Analysis(sets.results)
+    found.__dict__["sets"] = sets
+    assert found.numbers("07_sets") == told
