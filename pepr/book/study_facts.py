@@ -22,9 +22,8 @@ from pepr.errors import DataUnavailable, InputError
 from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
 from pepr.published.tables import SHA256
 from pepr.quantities import MEASURED_KINDS, component_sources
-from pepr.runs.results import Results, find_results, reference_folder
+from pepr.runs.results import Results, find_results, record_lines, reference_files, reference_folder
 
-RECORD_FILES = ("results.csv", "records.jsonl")
 SHOWN_FAMILIES = 8
 LEAK_KEYS = (
     "elpv_modules",
@@ -60,8 +59,8 @@ def record_files(profiles: Iterable[str]) -> dict[str, bytes]:
 
 
 def _record_lines(results: Results) -> list[str]:
-    if (results.folder / "records.jsonl").exists():
-        return (results.folder / "records.jsonl").read_text().splitlines()
+    if results.origin == "reference":
+        return [line for _, line in record_lines(results.folder)]
     return [json.dumps(record) for record in results.records()]
 
 
@@ -98,9 +97,9 @@ def provenance(profile: str) -> str:
         "How energy is known": _distinct(table["energy_source"].dropna()),
         "Energy bill": f"{wh(bill['total_wh'])} ({nature}) in {minutes(60 * bill['wall_hours'])} of runs",
         **{
-            f"{name}, SHA-256": hashlib.sha256((results.folder / name).read_bytes()).hexdigest()[:16]
-            for name in RECORD_FILES
-            if (results.folder / name).exists()
+            f"{path.name}, SHA-256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            for path in reference_files(results.folder)
+            if path.suffix != ".npz"
         },
     }
     lines = [f"| {name} | {escaped(value)} |" for name, value in rows.items() if value]

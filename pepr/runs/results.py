@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -95,14 +97,19 @@ class Results:
     def records(self) -> list[Record]:
         """The full records (learning curves, environment), by run_id."""
         if self.origin == "reference":
-            lines = (self.folder / "records.jsonl").read_text().splitlines()
-            return [json.loads(line) for line in lines if line]
+            return sorted(
+                (json.loads(line) for _, line in record_lines(self.folder)),
+                key=lambda record: record["run_id"],
+            )
         return list(Store(self.folder.parent, self.folder.name).records())
 
     def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Test probabilities [n_test, classes] and labels [n_test] of one `ok` run."""
         if self.origin == "reference":
-            with np.load(self.folder / "predictions.npz", allow_pickle=False) as archive:
+            path = prediction_archives(self.folder).get(run_id)
+            if path is None:
+                raise KeyError(f"{self.folder}: no predictions of {run_id}")
+            with np.load(path, allow_pickle=False) as archive:
                 return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
         return read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
 
@@ -125,35 +132,112 @@ def find_results(profile: str) -> Results:
     )
 
 
+REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
+"""The files of a small shipped reference. A large one, or one of several datasets, has a file of records and
+one of predictions for each setting, such as `records-breast.jsonl`, or for each seed of a large setting."""
+LARGEST_FILE_BYTES = 1_200_000
+"""Beyond which files are divided."""
+
+
 def write_reference(results: Results, folder: Path, records: list[Record] | None = None) -> None:
     """Pack finished runs (default: all) into the small files of a shipped reference, with checksums; a timing
-    of their models goes with them."""
+    of their models goes with them.
+
+    What an earlier reference in the folder had of runs, and this one has not, is removed.
+    """
     records = results.records() if records is None else records
+    packed = {name: content for name, content in _packed(results, records)}
+    packed["results.csv"] = as_table(records).to_csv(index=False).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in packed.items():
+        write_atomic(folder / name, content)
+    for path in reference_files(folder):
+        if path.name not in (*packed, timing.FILE):
+            path.unlink()
+    if (results.folder / timing.FILE).exists():
+        write_atomic(folder / timing.FILE, (results.folder / timing.FILE).read_text())
+    write_checksums(folder)
+
+
+def _packed(results: Results, records: list[Record]) -> Iterator[tuple[str, bytes]]:
+    """The files of records and predictions, by name."""
+    whole = dict(_pair_of_files(results, records, ""))
+    if len({record["dataset"] for record in records}) < 2 and _are_small(whole):
+        yield from whole.items()
+        return
+    for setting in sorted({record["setting"] for record in records}):
+        of_setting = [record for record in records if record["setting"] == setting]
+        files = dict(_pair_of_files(results, of_setting, f"-{setting}"))
+        if _are_small(files):
+            yield from files.items()
+            continue
+        for seed in sorted({record["seed"] for record in of_setting}):
+            of_seed = [record for record in of_setting if record["seed"] == seed]
+            yield from _pair_of_files(results, of_seed, f"-{setting}-s{seed}")
+
+
+def _are_small(files: Mapping[str, bytes]) -> bool:
+    return max(map(len, files.values())) <= LARGEST_FILE_BYTES
+
+
+def _pair_of_files(results: Results, records: list[Record], mark: str) -> Iterator[tuple[str, bytes]]:
+    lines = [json.dumps(record, sort_keys=False, allow_nan=False) for record in records]
+    yield f"records{mark}.jsonl", ("\n".join(lines) + "\n").encode()
     arrays: dict[str, np.ndarray] = {}
     for record in records:
         if record["status"] == "ok":
             probabilities, labels = results.predictions(record["run_id"])
             arrays[f"{record['run_id']}/probabilities"] = probabilities.astype(np.float32)
             arrays[f"{record['run_id']}/labels"] = labels.astype(np.uint8)
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(record, sort_keys=False, allow_nan=False) for record in records]
-    write_atomic(folder / "records.jsonl", "\n".join(lines) + "\n")
-    write_atomic(folder / "results.csv", as_table(records).to_csv(index=False))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_atomic(folder / "predictions.npz", buffer.getvalue())
-    if (results.folder / timing.FILE).exists():
-        write_atomic(folder / timing.FILE, (results.folder / timing.FILE).read_text())
-    write_checksums(folder)
+    yield f"predictions{mark}.npz", buffer.getvalue()
 
 
-REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
+def reference_files(folder: Path) -> list[Path]:
+    """The files of a shipped reference that its checksums are of, by name."""
+    return sorted(path for pattern in PACKED for path in folder.glob(pattern))
+
+
+PACKED = ("predictions*.npz", "records*.jsonl", "results.csv", timing.FILE)
+
+
+def is_reference(folder: Path) -> bool:
+    """Whether a folder is laid out like a shipped reference: with its records in few files."""
+    return any(folder.glob(PACKED[1]))
+
+
+def record_lines(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every record of a shipped reference as a line of JSON, with the file and line that it stands in."""
+    for path in sorted(folder.glob(PACKED[1])):
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if line:
+                yield f"{path.name}, line {number}", line
+
+
+def prediction_archives(folder: Path) -> dict[str, Path]:
+    """The archive that holds the predictions of each run of a shipped reference, by run_id."""
+    found = {}
+    for path in sorted(folder.glob(PACKED[0])):
+        for run_id in _members(path, path.stat().st_mtime_ns):
+            found[run_id] = path
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _members(archive: Path, written_ns: int) -> tuple[str, ...]:
+    """The runs in an archive of predictions, as it was at the time that it was `written_ns`; none where it
+    cannot be read."""
+    try:
+        with np.load(archive, allow_pickle=False) as arrays:
+            return tuple(dict.fromkeys(name.rpartition("/")[0] for name in arrays.files))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return ()
 
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a shipped reference, a timing of its models among them where there is one."""
-    names = [*REFERENCE_FILES, *([timing.FILE] if (folder / timing.FILE).exists() else [])]
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in reference_files(folder)}
 
 
 def write_checksums(folder: Path) -> None:

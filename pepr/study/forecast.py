@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import functools
 import heapq
-import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pepr.files import results_root
 from pepr.machine import cores, gpu
 from pepr.models import atlas
 from pepr.models.space import BASELINES
+from pepr.runs.columns import Record
 from pepr.runs.results import Results, reference_folder
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -260,7 +260,7 @@ def predicted_cost(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
     return _Cost(seconds, tuple(value / 1000 for value in wh))
 
 
-def _swept(spec: RunSpec, job: model.Job) -> dict[str, Any] | None:
+def _swept(spec: RunSpec, job: model.Job) -> Mapping[str, Any] | None:
     """The measured step of a run's model, its energy too, where this machine has been swept under the run's
     conditions."""
     sweep = swept.of_job(job)
@@ -361,7 +361,7 @@ def _basis(
     return "; ".join(parts) or "no run of this profile was measured yet, and none can be predicted"
 
 
-def own_records(profile: str) -> dict[tuple, dict[str, Any]]:
+def own_records(profile: str) -> dict[tuple, Record]:
     """The finished records of this machine by `key`."""
     records = Store(results_root(), profile).records()
     return {key(record): record for record in records if record["status"] == "ok"}
@@ -389,12 +389,9 @@ def key(run: RunSpec | Mapping[str, Any]) -> tuple:
     return tuple(values[name] for name in names)
 
 
-def reference_records(profile: str) -> dict[tuple, dict[str, Any]]:
+def reference_records(profile: str) -> dict[tuple, Record]:
     """The finished records of a shipped reference by `key`; empty where none ships."""
-    path = reference_folder(profile) / "records.jsonl"
-    if not path.exists():
-        return {}
-    records = (json.loads(line) for line in path.read_text().splitlines() if line)
+    records = Results(profile, "reference", reference_folder(profile)).records()
     return {key(record): record for record in records if record["status"] == "ok"}
 
 

@@ -26,7 +26,7 @@ from pepr.errors import InputError
 from pepr.quantities import RESOURCES
 from pepr.runs import metrics
 from pepr.runs.columns import COLUMNS, LATER_COLUMNS, Record
-from pepr.runs.results import Results
+from pepr.runs.results import Results, is_reference, prediction_archives, record_lines
 from pepr.runs.spec import MEASURED_FIDELITIES, RunSpec
 
 RELATIVE_TOLERANCE = 1e-9
@@ -105,12 +105,12 @@ def locate(target: str) -> Results:
     Raises InputError where there is neither.
     """
     path = Path(target)
-    if (path / "records.jsonl").exists():
+    if is_reference(path):
         return Results(path.resolve().name, "reference", path)
     if (path / "runs").is_dir():
         return Results(path.resolve().name, "this machine", path)
     shipped = runs.reference_folder(target) if path.name == target else path
-    if (shipped / "records.jsonl").exists():
+    if is_reference(shipped):
         return Results(target, "reference", shipped)
     raise InputError(
         f"{target}: no results; expected a folder with runs/ or records.jsonl, or the name of a reference"
@@ -182,8 +182,7 @@ def readable_records(results: Results) -> tuple[list[tuple[str, Record]], list[M
     or lines that hold none."""
     folder, found, unreadable = results.folder, [], []
     if results.origin == "reference":
-        lines = (folder / "records.jsonl").read_text(errors="replace").splitlines()
-        texts = [(f"records.jsonl, line {number}", line) for number, line in enumerate(lines, 1) if line]
+        texts = list(record_lines(folder))
     else:
         paths = sorted((folder / "runs").glob("*.json"))
         texts = [(f"runs/{path.name}", path.read_text(errors="replace")) for path in paths]
@@ -324,7 +323,9 @@ def _compare_predictions(done: Verification, records: list[Record]) -> None:
     orphans = sorted(_stored_predictions(done.results) - set(ok))
     if done.results.origin == "reference":
         done.mismatches += [
-            Mismatch("predictions.npz", run_id, None, "predictions", None, "no `ok` record")
+            Mismatch(
+                _predictions_file(done.results, run_id), run_id, None, "predictions", None, "no `ok` record"
+            )
             for run_id in orphans
         ]
     elif orphans:
@@ -332,17 +333,16 @@ def _compare_predictions(done: Verification, records: list[Record]) -> None:
 
 
 def _predictions_file(results: Results, run_id: str) -> str:
-    return "predictions.npz" if results.origin == "reference" else f"predictions/{run_id}.npz"
+    if results.origin != "reference":
+        return f"predictions/{run_id}.npz"
+    archive = prediction_archives(results.folder).get(run_id)
+    return "predictions.npz" if archive is None else archive.name
 
 
 def _stored_predictions(results: Results) -> set[str]:
     if results.origin != "reference":
         return {path.stem for path in (results.folder / "predictions").glob("[!.]*.npz")}
-    try:
-        with np.load(results.folder / "predictions.npz", allow_pickle=False) as archive:
-            return {name.rpartition("/")[0] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return set()
+    return set(prediction_archives(results.folder))
 
 
 def _prediction_mismatches(

@@ -7,9 +7,11 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+import several_sets
 
 from pepr import files, runs
 from pepr.errors import InputError
+from pepr.runs import results as run_results
 
 SPEC = runs.RunSpec("dla46_c", "elpv", "elpv_small", train_fraction=0.1, seed=3)
 FAILED = runs.run_record(SPEC, {}, failure="error")
@@ -111,6 +113,38 @@ def test_a_packed_reference_returns_the_same_records_and_predictions(tmp_path, s
     run_id = own.table.query("status == 'ok'")["run_id"].iloc[0]
     for mine, theirs in zip(own.predictions(run_id), packed.predictions(run_id), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_reference_of_several_datasets_has_a_file_for_each_setting_and_returns_the_same(tmp_path):
+    own = several_sets.write(tmp_path / "own", sets=("breastmnist", "retinamnist"), seeds=(0,))
+    folder = tmp_path / "medical"
+    runs.write_reference(runs.Results("medical", "this machine", own.folder), folder, own.records()[:3])
+    assert {path.name for path in folder.iterdir()} == {*runs.REFERENCE_FILES, "checksums.json"}
+    runs.write_reference(own, folder)
+    names = {path.name for path in folder.iterdir()}
+    for setting in own.table["setting"].unique():
+        assert {f"records-{setting}.jsonl", f"predictions-{setting}.npz"} <= names
+    assert "records.jsonl" not in names, "what an earlier reference had is gone"
+    assert names == set(runs.checksums(folder)) | {"checksums.json"}
+    packed = runs.Results("medical", "reference", folder)
+    assert packed.records() == own.records()
+    for run_id in own.table["run_id"]:
+        for mine, theirs in zip(own.predictions(run_id), packed.predictions(run_id), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(KeyError, match="no predictions of elsewhere"):
+        packed.predictions("elsewhere")
+
+
+def test_a_setting_whose_files_would_be_large_has_one_for_each_seed(tmp_path, monkeypatch):
+    own = several_sets.write(tmp_path / "own", sets=("breastmnist",), starts=(False,), fractions=(1.0,))
+    monkeypatch.setattr(run_results, "LARGEST_FILE_BYTES", 30_000)
+    folder = tmp_path / "medical"
+    runs.write_reference(own, folder)
+    assert {path.name for path in folder.glob("records*")} == {
+        f"records-breast_scratch-s{seed}.jsonl" for seed in (0, 1, 2)
+    }
+    assert max(path.stat().st_size for path in folder.glob("[rp]*-*")) <= 30_000
+    assert runs.Results("medical", "reference", folder).records() == own.records()
 
 
 def test_a_record_has_the_same_keys_whether_the_run_ended_well_or_not():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import several_sets
 from test_cli import call
 
 from pepr import files, runs
@@ -55,7 +56,7 @@ def mismatches(store):
 
 
 def test_every_shipped_reference_holds():
-    for folder in sorted(path.parent for path in runs.reference_folder("").glob("**/records.jsonl")):
+    for folder in sorted({path.parent for path in runs.reference_folder("").glob("**/records*.jsonl")}):
         done = verification.verify(str(folder))
         assert done.holds, done.report()
         assert done.compared["records"] == done.compared["predictions"] > 0
@@ -190,6 +191,23 @@ def test_unreadable_files_are_findings_and_not_crashes(store, harm):
     assert harm == "remove" or f"runs/{RUN}.json" in {m.file for m in found}
 
 
+def test_a_reference_in_several_files_holds_and_a_change_in_any_of_them_is_found(tmp_path):
+    own = several_sets.write(tmp_path / "own", sets=("breastmnist", "retinamnist"), seeds=(0,))
+    folder = tmp_path / "medical"
+    runs.write_reference(own, folder)
+    done = verification.verify(str(folder))
+    assert done.holds and done.compared["records"] == len(own.table), done.report()
+    for name in ("records-retina.jsonl", "predictions-breast_small.npz"):
+        raw = (folder / name).read_bytes()
+        (folder / name).write_bytes(raw[: len(raw) // 2])
+        found = verification.verify(str(folder))
+        assert name in {mismatch.file for mismatch in found.mismatches}
+        (folder / name).unlink()
+        assert not verification.verify(str(folder)).holds
+        (folder / name).write_bytes(raw)
+    assert verification.verify(str(folder)).holds
+
+
 @pytest.mark.parametrize("name", runs.REFERENCE_FILES)
 def test_a_flipped_bit_in_a_reference_is_found(tmp_path, name):
     for path in REFERENCE.folder.iterdir():
@@ -285,8 +303,8 @@ def test_sound_results_are_packed_by_hardware_and_hold_again(store, tmp_path):
 
 
 def test_the_committed_references_are_accepted(tmp_path):
-    for path in runs.reference_folder("").glob("*/records.jsonl"):
-        assert submission.flaws(path.parent.name) == []
+    for name in sorted({path.parent.name for path in runs.reference_folder("").glob("*/records*.jsonl")}):
+        assert submission.flaws(name) == []
 
 
 def dishonest(tmp_path, change):
