@@ -12,7 +12,9 @@ from fake_nvml import FakeGpu, FakeNvml
 from pepr import runs, study
 from pepr.book import notebooks, pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
+from pepr.runs import timing
 from pepr.study import workflow
+from pepr.study.timing import ROUNDS
 from tests.study.test_execution import CHECKOUT, broken_timm, profile
 
 
@@ -20,26 +22,31 @@ from tests.study.test_execution import CHECKOUT, broken_timm, profile
 def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_table(
     tmp_path, monkeypatch, results
 ):
-    """Through Snakemake, from a profile in a file of one's own; then RETRY=failed repeats just that row."""
+    """Through Snakemake, from a profile in a file of one's own; then RETRY=failed repeats just that row, and
+    the three networks are timed in turn."""
     broken_timm(
         tmp_path,
         monkeypatch,
         "if args[0] == 'dla46_c': raise ValueError('no such layer')\n"
         "        return original(*args, **kwargs)",
     )
-    blocks = [{"models": ["dla46_c", "mobilenetv2_050"], "settings": ["elpv_small"]}]
+    names = ["dla46_c", "mobilenetv2_050", "mnasnet_100"]
+    blocks = [{"models": names, "settings": ["elpv_small"]}]
     loaded = profile(tmp_path, runs=blocks)
     folder = workflow.reproduce(loaded, CHECKOUT, say=lambda line: None)
     table = runs.read_table(folder / "results.csv").set_index("model")
-    assert table["status"].to_dict() == {"dla46_c": "failed", "mobilenetv2_050": "ok"}
+    assert table["status"].to_dict() == dict(zip(names, ("failed", "ok", "ok"), strict=True))
     assert table.loc["dla46_c", "failure"] == "error"
     finished = runs.Store(results, "mine").record_path(table.loc["mobilenetv2_050", "run_id"])
     before = finished.stat().st_mtime_ns
+    assert timing.read(folder) is None, "two networks are no comparison"
 
     monkeypatch.delenv("PYTHONPATH")
     workflow.reproduce(loaded, CHECKOUT, retry="failed", say=lambda line: None)
     assert (runs.read_table(folder / "results.csv")["status"] == "ok").all()
     assert finished.stat().st_mtime_ns == before
+    turns = timing.read(folder).groupby("model")["round"].nunique()
+    assert sorted(turns.index) == sorted(names) and (turns >= ROUNDS).all()
 
 
 @pytest.mark.slow
