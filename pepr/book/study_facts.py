@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
 from pepr.display.words import minutes, wh
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import sha256
 from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
 from pepr.published.tables import SHA256
 from pepr.quantities import MEASURED_KINDS, component_sources
@@ -97,7 +97,7 @@ def provenance(profile: str) -> str:
         "How energy is known": _distinct(table["energy_source"].dropna()),
         "Energy bill": f"{wh(bill['total_wh'])} ({nature}) in {minutes(60 * bill['wall_hours'])} of runs",
         **{
-            f"{path.name}, SHA-256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            f"{path.name}, SHA-256": sha256(path)[:16]
             for path in reference_files(results.folder)
             if path.suffix != ".npz"
         },

@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.errors import DataUnavailable, InputError
-from pepr.files import sha256
-from pepr.published.tables import MEASURED, SETTINGS, TEST_COLUMNS
+from pepr.published.tables import MEASURED, SETTINGS, TEST_COLUMNS, fetch, verified
 
 REPOSITORY = "raghavian/MIA-Energy"
 BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/"
@@ -281,18 +280,13 @@ def _cache() -> Path:
 
 
 def _found(name: str, commit: str, path: str, digest: str, source: str | Path) -> Path:
+    address = f"{BASE_URL}{commit}/{path}"
     local = local_file(name, source)
     if local is None:
         if str(source) != "auto":
             raise DataUnavailable(f"{source}: no {name} there; {_by_hand()}")
-        return _fetch(name, commit, path, digest)
-    actual = sha256(local)
-    if actual != digest:
-        raise InputError(
-            f"{local}: SHA-256 {actual[:12]}... is not that of the recorded file, {digest[:12]}...; "
-            f"take it again from {BASE_URL}{commit}/{path}"
-        )
-    return local
+        return fetch(address, digest, f"published_history/{name}", _by_hand())
+    return verified(local, digest, address)
 
 
 def _by_hand() -> str:
@@ -300,25 +294,6 @@ def _by_hand() -> str:
         f"put the files that history_files.csv lists, from {BASE_URL}, into a folder `published_history` "
         "and set PEPR_DATA to its parent"
     )
-
-
-def _fetch(name: str, commit: str, path: str, digest: str) -> Path:
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        file = pooch.retrieve(
-            f"{BASE_URL}{commit}/{path}",
-            known_hash=f"sha256:{digest}",
-            fname=name,
-            path=_cache(),
-            downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
-        )
-    except (OSError, ValueError) as error:
-        raise DataUnavailable(
-            f"{path} of commit {commit} could not be downloaded ({type(error).__name__}); {_by_hand()}"
-        ) from None
-    return Path(file)
 
 
 def _relative(a: float, b: float) -> float:

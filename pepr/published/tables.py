@@ -5,7 +5,6 @@ Source: repository `saintslab/PePR` (MIT licence) at a pinned commit, folder `da
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import sha256
 from pepr.tables.reader import read_table
 
 COMMIT = "ce087aafcdce4a5b636152d170475a6df5f4c3d7"
@@ -105,10 +105,10 @@ def find_table(name: str, source: str | Path = "auto") -> Path:
     for folder in _folders(source):
         path = folder / f"{name}.csv"
         if path.exists():
-            return _verified(path, SHA256[name])
+            return verified(path, SHA256[name], f"{BASE_URL}{path.name}")
     if str(source) != "auto":
         raise DataUnavailable(f"{source}: no {name}.csv there; {_by_hand()}")
-    return _fetch(name)
+    return fetch(f"{BASE_URL}{name}.csv", SHA256[name], f"published/{COMMIT[:8]}/{name}.csv", _by_hand())
 
 
 def load(source: str | Path = "auto") -> Published:
@@ -145,12 +145,13 @@ def _origin(source: str | Path) -> str:
     return "a local folder" if at_hand(source) else f"saintslab/PePR at {COMMIT[:8]}"
 
 
-def _verified(path: Path, expected: str) -> Path:
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+def verified(path: Path, expected: str, address: str) -> Path:
+    """A file of the authors, if it is theirs. Raises InputError where its SHA-256 is another."""
+    actual = sha256(path)
     if actual != expected:
         raise InputError(
             f"{path}: SHA-256 {actual[:12]}... is not that of the published file, {expected[:12]}...; "
-            f"take it again from {BASE_URL}{path.name}"
+            f"take it again from {address}"
         )
     return path
 
@@ -159,23 +160,28 @@ def _by_hand() -> str:
     return f"put the seven files of {BASE_URL} into a folder `published` and set PEPR_DATA to its parent"
 
 
-def _fetch(name: str) -> Path:
+def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
+    """Download a file of the authors, verified, and keep it below the cache as `kept`.
+
+    Raises DataUnavailable, saying what to do `by_hand`, where it cannot be had.
+    """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
+    path = Path(pooch.os_cache("pepr")) / kept
     try:
-        file = pooch.retrieve(
-            f"{BASE_URL}{name}.csv",
-            known_hash=f"sha256:{SHA256[name]}",
-            fname=f"{name}.csv",
-            path=pooch.os_cache("pepr") / "published" / COMMIT[:8],
+        pooch.retrieve(
+            address,
+            known_hash=f"sha256:{digest}",
+            fname=path.name,
+            path=path.parent,
             downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
         )
     except (OSError, ValueError) as error:
         raise DataUnavailable(
-            f"the published table {name}.csv could not be downloaded ({type(error).__name__}); {_by_hand()}"
+            f"{address} could not be downloaded ({type(error).__name__}); {by_hand}"
         ) from None
-    return Path(file)
+    return path
 
 
 def _validated(name: str, path: Path) -> pd.DataFrame:
