@@ -21,6 +21,8 @@ HERE = CHECKOUT / "_build" / "runtimes"
 LOWEST = "lowest"
 OTHERS = "others"
 OLDEST_PYTHON = "3.11"
+STAY = {"numpy", "torch"}
+"""What other packages of a runtime were built for."""
 NOT_OURS = ("ipykernel", "nbclient")
 """What runs a notebook where the study itself asks for no version of it."""
 CORE_TESTS = (
@@ -158,6 +160,8 @@ def report(name: str, python: Path, before: dict[str, str], after: dict[str, str
     }
     if "pepr" not in added:
         raise RuntimeFailed("the package is not installed")
+    if swapped := STAY & replaced.keys():
+        raise RuntimeFailed(f"the installation replaced {', '.join(sorted(swapped))}")
     asked = subprocess.run([str(python), "-V"], capture_output=True, text=True, check=True)
     runtime = ", ".join(f"{package} {version}" for package, version in sorted(before.items()))
     print(f"{name}: {asked.stdout.strip()} with {runtime}")
