@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
-from pepr.analysis import measures, units
+from pepr.analysis import machines, measures, units
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.scores import (
@@ -107,7 +107,7 @@ class Finding:
 
     `name` is its place in the order, `id` that with the dataset where a study has several; `derived` marks an
     effect on an estimate. `networks` says over which networks it is, and `moot` why it says nothing even if
-    its test holds.
+    its test holds. `contrast` is the effect by its runs, None of one that their performances do not move.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Finding:
     measure: str = "auroc"
     networks: str = ""
     moot: str = ""
+    contrast: units.Contrast | None = None
 
     @property
     def id(self) -> str:
@@ -133,11 +134,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Gap:
-    """PePR of small minus large models: the whole, what the resource alone makes of it, the rest, tested."""
+    """PePR of small minus large models: the whole, what the resource alone makes of it, the rest, tested; and
+    how much the rest moves with the performance of each model, by name."""
 
     whole: float
     by_resource: float
     beyond: stats.TestResult
+    per_performance: pd.Series
 
 
 def order() -> verdicts.Order:
@@ -153,8 +156,8 @@ def margin() -> float:
 def claims(results: Results, seed: int = 0) -> list[Entry]:
     """Every claim of a profile in the shape of `claims.json`, with more keys: `id`, `question`, `role`, ...
 
-    `low` and `high` bound the effect: 95%, or 90% where there is a margin. A value that does not exist (two
-    seeds have no p) is null. `seed` is that of the resampled test images, where runs share them.
+    `low` and `high` bound the effect: 95%, or 90% where there is a margin; `noise_...` is `machines.Noise`. A
+    value that does not exist (two seeds have no p) is null. `seed` is that of the resampled test images.
     """
     table = with_sets(results.table)
     drawn = Resampled(results, ("auroc", "accuracy"), N_RESAMPLES, seed)
@@ -176,6 +179,7 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
             "measure": found.measure,
             "estimated": found.derived,
             "networks": found.networks or None,
+            **machines.noise_entry(found.contrast, table, found.measure, drawn.of(found.measure)),
         }
         for found in as_they_are
     ]
@@ -233,7 +237,9 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
     small, large, _ = small_and_large(scored)
     whole = float(small["score"].mean() - large["score"].mean())
     beyond = _over_models(small, large, "beyond")
-    return Gap(whole, whole - beyond.effect, beyond)
+    paid = pd.Series(of(1.0, normalise(resource)), index=means["model"])
+    counted_as = units.mean_less_mean(small["model"], large["model"]).reindex(paid.index)
+    return Gap(whole, whole - beyond.effect, beyond, counted_as * paid - (counted_as @ paid) / len(paid))
 
 
 def repeated_model(rows: pd.DataFrame) -> str | None:
@@ -272,6 +278,7 @@ def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None
             f"AUROC, mean of {', '.join(chosen)}, {_families(chosen)}, {_pairs(result)}"
             f"{_left_out(chosen, both)}; of these networks, not of all",
             networks=_over(chosen, both),
+            contrast=units.contrast(*(side[side["model"].isin(chosen)] for side in sides)),
         )
     ]
 
@@ -299,6 +306,7 @@ def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
                 measure=claim.measure,
                 networks=model,
                 moot=_moot(first, second, images) if claim.as_good else "",
+                contrast=units.contrast(first, second),
             )
         )
     return found
@@ -332,6 +340,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
             _over_models(small, large, "auroc", as_good.margin),
             f"{split}; AUROC{_margin_words(as_good)}",
             moot=_moot(*sides, images),
+            contrast=units.contrast_of_models(runs, units.mean_less_mean(small["model"], large["model"])),
         ),
         Finding(
             "small_higher_pepr",
@@ -341,6 +350,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
             gap.beyond,
             f"{split}; of a gap of {gap.whole:.3f}, {gap.by_resource:.3f} would be there if all performed "
             "alike: that part is arithmetic, and only the rest is tested",
+            contrast=units.contrast_of_models(runs, gap.per_performance),
         ),
     ]
     for resource in ("T", "E"):
@@ -382,6 +392,7 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
                 f"AUROC, mean of {_over(chosen, every)} against {words}, {_pairs(result)}"
                 f"{_left_out(chosen, every)}",
                 networks=_over(chosen, every),
+                contrast=units.contrast(networks[networks["model"].isin(chosen)], beside),
             )
         )
     return found

@@ -1,18 +1,37 @@
-"""The same study on several machines: how fast each was, whether they rank and predict alike."""
+"""The same study on several machines, and how far a seed, a processor and the test images each move a result.
+
+Seed and processor were seen in runs of `pocket`'s reference that were made again on their split with one
+thing changed (`python -m benchmarks.repeats`). What other instructions round otherwise, training makes
+another network of: its moves are drawn for each run by itself, as those of a seed are.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from pepr import verdicts
+from pepr.analysis import measures, units
 from pepr.analysis.ranked import as_ranked, spoiled
 from pepr.errors import InputError
+from pepr.models.space import BASELINES
 from pepr.runs.results import Results, find_results, reference_folder
 
+REPEATS = Path(str(resources.files("pepr.reference"))) / "repeats.csv"
+"""Runs made again, a row each, with what the reference has of the same run beside."""
+AS_RECORDED, SEED = "as recorded", "another seed"
+"""What was changed in a repeated run: nothing; its seed. Everything else is a change of instructions."""
+EQUAL = 1e-4
+"""AUROCs that differ by no more are called the same."""
+MEASURES = ("auroc", "accuracy")
 CONTRIBUTED = "contributed"
 """The folder of the shipped reference that holds results measured elsewhere, one folder each."""
 FEWEST_MODELS = 3
@@ -119,4 +138,131 @@ def against_reference(results: Results) -> str | None:
         f"reference within what their processors allow, at most {100 * row['furthest_apart']:.1f} points "
         "apart: to the last digit on one kind of processor with one software, else as two samples of test "
         "images would differ."
+    )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of an effect, each from what alone is drawn again; NaN where it is not known.
+
+    `seed` and `machine`: of every run, by what repeated runs moved; `images`: the test images, resampled.
+    `splits`: splits with their seeds, by which the interval goes, and which holds the other three.
+    """
+
+    seed: float
+    machine: float
+    images: float
+    splits: float
+
+
+def read_repeats() -> pd.DataFrame:
+    """Runs that were made again, a row each: `change`, the run, its measures and those of the reference, how
+    far apart a probability of a test image is at most, and on what hardware and software both were made."""
+    return pd.read_csv(REPEATS, float_precision="round_trip")
+
+
+def repeats() -> pd.DataFrame:
+    """`read_repeats` with how far each moved from the reference: `auroc_moved` and `accuracy_moved`."""
+    table = read_repeats()
+    for measure in MEASURES:
+        table[f"{measure}_moved"] = table[f"test_{measure}"] - table[f"reference_test_{measure}"]
+    return table
+
+
+def by_change(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a change, in the order of the file: `runs`, how many were `equal`, and of the distances from
+    the reference the median and the greatest, in AUROC and accuracy."""
+    rows = []
+    for change, group in table.groupby("change", sort=False):
+        moved = {measure: group[f"{measure}_moved"].abs() for measure in MEASURES}
+        rows.append(
+            {
+                "change": change,
+                "runs": len(group),
+                "equal": int((moved["auroc"] <= EQUAL).sum()),
+                **{f"{measure}_median": float(far.median()) for measure, far in moved.items()},
+                **{f"{measure}_greatest": float(far.max()) for measure, far in moved.items()},
+                "furthest_probability": float(group["furthest_probability"].max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def other_instructions(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs that other instructions made another of: what a change leaves all networks, or all baselines,
+    as they were reaches none of their libraries, and tells nothing of another processor."""
+    changed = table[~table["change"].isin((AS_RECORDED, SEED))]
+    kind = [changed["change"], changed["model"].isin(BASELINES)]
+    furthest = changed["auroc_moved"].abs().groupby(kind).transform("max")
+    return changed[furthest > EQUAL]
+
+
+def run_deviations(rows: pd.DataFrame, moved: pd.DataFrame, measure: str) -> pd.Series:
+    """The standard deviation of one run's measure [rows], by what networks of its setting moved, or
+    baselines, of which none may have; NaN where none of a setting was repeated.
+
+    It is the root of the mean square over the root of two, since a move is a difference of two draws.
+    """
+
+    def deviation(some: pd.DataFrame) -> float:
+        return 0.0 if some.empty else float(np.sqrt((some[f"{measure}_moved"] ** 2).mean() / 2))
+
+    is_baseline = moved["model"].isin(BASELINES)
+    of_setting = {name: deviation(some) for name, some in moved[~is_baseline].groupby("setting")}
+    known = rows["setting"].map(of_setting).astype("float64")
+    return known.mask(rows["model"].isin(BASELINES) & known.notna(), deviation(moved[is_baseline]))
+
+
+def noise_of(
+    contrast: units.Contrast,
+    rows: pd.DataFrame,
+    measure: str,
+    images: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+) -> Noise:
+    """The noise of a contrast of runs, which are among `rows` of a results table.
+
+    Without `images` that of the test images is not known, and from one unit alone that of splits is not.
+    """
+    used = rows.drop_duplicates("run_id").set_index("run_id").loc[contrast.weights.index]
+    table = repeats()
+    moved = {"seed": table[table["change"] == SEED], "machine": other_instructions(table)}
+    squares = {
+        name: (run_deviations(used, some, measure) * contrast.weights) ** 2 for name, some in moved.items()
+    }
+    by_unit = contrast.by_unit(measures.values(used, measure))
+    return Noise(
+        **{name: float(np.sqrt(some.sum(skipna=False))) for name, some in squares.items()},
+        images=float(contrast.draws(images(used.reset_index())).std()) if images else np.nan,
+        splits=float(by_unit.std(ddof=1) / np.sqrt(len(by_unit))) if len(by_unit) > 1 else np.nan,
+    )
+
+
+def noise_entry(
+    contrast: units.Contrast | None,
+    rows: pd.DataFrame,
+    measure: str,
+    images: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+) -> verdicts.Entry:
+    """The noise of a claim as `claims.json` has it, `noise_seed` and so on: None of one that no run moves."""
+    unknown = Noise(np.nan, np.nan, np.nan, np.nan)
+    found = noise_of(contrast, rows, measure, images) if contrast and contrast.n_units else unknown
+    return verdicts.known({f"noise_{name}": value for name, value in vars(found).items()})
+
+
+def promise(table: pd.DataFrame) -> str:
+    """In a sentence, how far the runs of a results table can be had again, and where they cannot."""
+    if not (table["device"] == "cpu").all():
+        return (
+            "What was run on a graphics card was not repeated on another: nothing is promised of a run made "
+            "again there."
+        )
+    made = repeats()
+    again, other = made[made["change"] == AS_RECORDED], other_instructions(made)
+    far = {measure: 100 * other[f"{measure}_moved"].abs() for measure in MEASURES}
+    return (
+        "Made again on one kind of processor, with the same instruction set and software, a run has the same "
+        f"AUROC to {EQUAL:g} ({(again['auroc_moved'].abs() <= EQUAL).sum()} of {len(again)} runs that were "
+        f"repeated); with other instructions it is another network: {len(other)} repeats moved by "
+        f"{far['auroc'].median():.1f} points of AUROC in the middle and by up to {far['auroc'].max():.1f}, "
+        f"and by up to {far['accuracy'].max():.1f} points of accuracy."
     )

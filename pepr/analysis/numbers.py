@@ -372,12 +372,44 @@ def claims_table(claims: list[Entry]) -> str:
     return "\n".join(lines)
 
 
+NOISES = {
+    "noise_seed": "Another seed",
+    "noise_machine": "Another processor",
+    "noise_images": "Other test images",
+    "noise_splits": "Splits and seeds",
+}
+"""What is drawn again, by the key of its standard deviation in `claims.json`."""
+
+
+def noise_table(claims: list[Entry]) -> str:
+    """The claims that performances move, as a Markdown table: effect, and its standard deviation by source;
+    empty where none is known."""
+    known = [claim for claim in claims if any(claim[name] is not None for name in NOISES)]
+    if not known:
+        return ""
+    lines = [f"| Claim | Effect | {' | '.join(NOISES.values())} |", "| --- |" + " ---: |" * (1 + len(NOISES))]
+    for claim in known:
+        points = claim["measure"] == "accuracy"
+        cells = [_deviation(claim[name], points) for name in NOISES]
+        effect = (difference_points if points else difference)(claim["effect"])
+        lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _deviation(value: float | None, points: bool) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{100 * value:.1f} points" if points else f"{value:.3f}"
+
+
 def _claim_numbers(claims: list[Entry]) -> Numbers:
     primary = [claim for claim in claims if claim["role"] == PRIMARY]
     out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
     if not claims:
         return out
     out["claims_table"] = number(None, claims_table(claims))
+    if table := noise_table(claims):
+        out["noise_table"] = number(None, table)
     for verdict in ("supported", "equivalent", "not_supported", "undecided"):
         for kind, some in (("", claims), ("_primary", primary)):
             out[f"claims{kind}_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in some))

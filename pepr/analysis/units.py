@@ -8,7 +8,7 @@ same split, the units are seeds, and the test images, which they share, are resa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -77,6 +77,19 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame | None = None) -> Contras
         units.append(pd.Series(unit.to_numpy(), index=kept["run_id"].astype(str).to_numpy()))
     together = pd.concat(weights).groupby(level=0).sum()
     return Contrast(together, pd.concat(units).groupby(level=0).first(), resplit)
+
+
+def mean_less_mean(first: pd.Series, second: pd.Series) -> pd.Series:
+    """What each model counts in the mean of the first ones less that of the second, by name."""
+    sides = ((1, first), (-1, second))
+    return pd.concat([pd.Series(sign / len(names), names) for sign, names in sides])
+
+
+def contrast_of_models(rows: pd.DataFrame, by_model: pd.Series) -> Contrast:
+    """The sum over models of `by_model` (by name) times their mean, which is over the units that all have."""
+    found = contrast(rows)
+    of_run = rows.set_index("run_id")["model"].map(by_model) * rows["model"].nunique()
+    return replace(found, weights=found.weights * of_run.reindex(found.weights.index))
 
 
 def comparable(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:

@@ -165,6 +165,35 @@ def machines_table(profile: str) -> str:
     return "\n".join(lines)
 
 
+def repeats_facts() -> dict[str, str]:
+    """What came of runs that were made again with one thing changed: a table and the promise, as Markdown."""
+    made = machines.repeats()
+    changes = machines.by_change(made).to_dict("records")
+    lines = [
+        "| Made again | Runs | The same AUROC | AUROC moved, median | at most | Accuracy moved, at most |",
+        "| --- |" + " ---: |" * 5,
+    ]
+    for row in changes:
+        moved = [
+            f"{100 * row[name]:.1f} points"
+            for name in ("auroc_median", "auroc_greatest", "accuracy_greatest")
+        ]
+        lines.append(f"| {row['change']} | {row['runs']} | {row['equal']} | {' | '.join(moved)} |")
+    return {
+        "repeats_table": "\n".join(lines),
+        "repeats_alone": "; ".join(
+            f"{row['change'].replace(' alone:', ', told')}: {row['runs'] - row['equal']} of {row['runs']}"
+            for row in changes
+            if " alone:" in row["change"]
+        ),
+        "repeats_runs": str(made["run_id"].nunique()),
+        "repeats_models": str(made["model"].nunique()),
+        "repeats_settings": str(made["setting"].nunique()),
+        "repeats_hardware": escaped(made.loc[made["change"] == machines.AS_RECORDED, "hardware"].iloc[0]),
+        "repeats_promise": machines.promise(made.assign(device="cpu")),
+    }
+
+
 def _known(value: float, words: str, without: str) -> str:
     return words.format(value) if value == value else without
 
@@ -255,6 +284,7 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         "clock_error": f"{CLOCK_ERROR:.0%}",
         **model_space_facts(),
         **leak_facts(),
+        **repeats_facts(),
     }
 
 

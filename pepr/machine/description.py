@@ -43,6 +43,16 @@ X86_LEVELS = {
     "AVX2": ("avx2", "fma"),
 }
 """What a processor must have for torch's kernels of an instruction set, the best first."""
+LIBRARY_SETTINGS = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "OPENBLAS_CORETYPE",
+)
+"""What keeps the libraries below torch and NumPy to other instructions, or another precision, than they would
+take: `ATEN_CPU_CAPABILITY` is torch's own, and none of theirs."""
 METAL = "Apple GPU (Metal)"
 """What torch calls `mps`; which one it is, the processor's name says."""
 AUTO = "auto"
@@ -81,8 +91,15 @@ def cpu_identity() -> str:
 
 
 def instruction_set() -> str:
-    """The instruction set that torch's kernels use here, which decides the last digits of a result and, after
-    some epochs, more: `AVX512`, `AVX2`, `DEFAULT`; as torch does, `$ATEN_CPU_CAPABILITY` may ask for less."""
+    """The instruction set that computes here, which decides the last digits of a result and, after some
+    epochs, more: `AVX512`, `AVX2`, `DEFAULT` of torch's own kernels, which `$ATEN_CPU_CAPABILITY` may ask
+    for, and what the environment asks of the libraries below, such as `ONEDNN_MAX_CPU_ISA=AVX2`."""
+    asked = [f"{name}={os.environ[name]}" for name in LIBRARY_SETTINGS if os.environ.get(name)]
+    return ", ".join([_kernels(), *asked])
+
+
+def _kernels() -> str:
+    """The instruction set of torch's own kernels."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return "SVE" if "sve" in _cpuinfo().get("Features", "").split() else platform.machine()
     has = set(_cpuinfo().get("flags", "").split())

@@ -137,7 +137,7 @@ def verify(target: str) -> Verification:
     _compare_predictions(done, [record for _, record in records])
     if table is not None and done.holds:
         compare_analysis(done, table)
-        done.notes += filter(None, [machines.against_reference(done.results)])
+        done.notes += filter(None, [machines.against_reference(done.results), machines.promise(table)])
     elif not done.holds:
         done.notes.append("The analysis was not recomputed, since what it is made from does not hold.")
     return done

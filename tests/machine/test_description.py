@@ -119,5 +119,15 @@ def test_the_instruction_set_is_the_one_that_torch_takes(asked, monkeypatch):
     assert description.environment()["instruction_set"] == description.instruction_set()
 
 
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"])
+def test_a_library_that_is_kept_to_other_instructions_is_other_hardware(name, monkeypatch):
+    for one in description.LIBRARY_SETTINGS:
+        monkeypatch.delenv(one, raising=False)
+    before = description.hardware()
+    monkeypatch.setenv(name, "AVX2")
+    assert description.instruction_set().endswith(f", {name}=AVX2") and description.hardware() != before
+    assert description.environment()["instruction_set"] == description.instruction_set()
+
+
 def test_a_run_says_which_instruction_set_it_had():
     assert torch.backends.cpu.get_cpu_capability() in description.hardware()

@@ -65,6 +65,8 @@ def test_every_shipped_reference_holds():
 def test_results_of_this_machine_hold_and_their_records_carry_digests(store):
     done = verification.verify(str(store.folder))
     assert done.holds and done.compared["cells"] == len(RECORDS) * len(runs.COLUMNS), done.report()
+    (promise,) = [note for note in done.notes if note.startswith("Made again on one kind of processor")]
+    assert promise in done.report().splitlines() and "points of AUROC" in promise
     record = store.read_record(RUN)
     assert record["record_sha256"] == runs.record_digest(record)
     assert record["predictions_sha256"] == runs.predictions_digest(*REFERENCE.predictions(RUN))
