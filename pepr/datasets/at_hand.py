@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import socket
+import base64
 from collections import Counter
 from collections.abc import Iterable
-from urllib.parse import urlparse
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import ParseResult, unquote, urlparse
+from urllib.request import getproxies, proxy_bypass
 
 from pepr import datasets
 from pepr.datasets import downloads
@@ -13,15 +15,41 @@ from pepr.errors import InputError
 
 HOST = "https://zenodo.org"
 """Where the images come from that can be downloaded."""
+WAIT_S = 3.0
 
 
 def answers(url: str) -> bool:
-    """Whether the host of an address takes a connection within three seconds."""
+    """Whether the host of an address takes a connection within three seconds: by the proxy that the
+    environment names for it, where it names one, since that is how it would be fetched."""
+    host = urlparse(url).hostname
+    proxy = None if proxy_bypass(host) else _proxy(urlparse(url).scheme)
+    connection = HTTPConnection(
+        proxy.hostname if proxy else host, (proxy.port or 80) if proxy else 443, timeout=WAIT_S
+    )
+    if proxy and proxy.scheme.startswith("http"):
+        connection.set_tunnel(host, 443, _credentials(proxy))
     try:
-        socket.create_connection((urlparse(url).hostname, 443), timeout=3).close()
-    except OSError:
+        connection.connect()
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
     return True
+
+
+def _proxy(scheme: str) -> ParseResult | None:
+    """The proxy that the environment names for a scheme; one without a scheme of its own speaks HTTP."""
+    named = getproxies().get(scheme)
+    if not named:
+        return None
+    return urlparse(named if "://" in named else f"http://{named}")
+
+
+def _credentials(proxy: ParseResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
 
 
 def missing(wanted: Iterable[str]) -> dict[str, int]:

@@ -47,8 +47,8 @@ class Chosen:
 class Sets:
     """The `ok` runs of the networks of a study, by dataset and cell of `claims.CELLS`.
 
-    A dataset counts as a set where two networks or more were trained from scratch on all of its images:
-    what is there besides, such as a second split of the same images, is compared with nothing.
+    A dataset counts as a set where two networks or more were trained on all of its images: what is there
+    besides, such as a second split of the same images, is compared with nothing.
     """
 
     results: Results
@@ -66,8 +66,8 @@ class Sets:
     @cached_property
     def names(self) -> list[str]:
         """The sets, those with fewest training images first."""
-        scratch = of_cell(self.networks, "scratch_full")
-        counts = scratch.groupby("dataset").agg(models=("model", "nunique"), images=("n_train", "max"))
+        full = pd.concat([of_cell(self.networks, cell) for cell in FULL])
+        counts = full.groupby("dataset").agg(models=("model", "nunique"), images=("n_train", "max"))
         return list(counts[counts["models"] > 1].sort_values("images", kind="stable").index)
 
     @cached_property
@@ -179,7 +179,10 @@ def tenths(sets: Sets) -> pd.DataFrame:
     """
     found = []
     for dataset in sets.names:
-        tenth, full = sets.cell(dataset, "scratch_tenth"), sets.cell(dataset, "scratch_full")
+        tenth, full = (
+            pd.concat([sets.cell(dataset, f"{start}_{part}") for start in ("pretrained", "scratch")])
+            for part in ("tenth", "full")
+        )
         if tenth.empty:
             continue
         _, labels = sets.results.predictions(full["run_id"].iloc[0])
