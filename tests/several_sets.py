@@ -30,24 +30,40 @@ def write(
     starts: tuple[bool, ...] = (True, False),
     fractions: tuple[float, ...] = (1.0, 0.1),
     gains: dict[str, float] = GAINS,
+    arms: bool = False,
     baseline: bool = True,
     profile: str = "medical",
 ) -> runs.Results:
-    """The simulated runs of some sets, seeds, starts and fractions, as results of this machine."""
+    """The simulated runs of some sets, seeds, starts and fractions, as results of this machine; with `arms`
+    also from shuffled weights, which gain nothing, and from another run, which gain half of pretraining."""
     store = runs.Store(root, profile)
     for dataset, seed, pretrained, fraction in itertools.product(sets, seeds, starts, fractions):
         for model in PRETRAINED if pretrained else NETWORKS:
             _run(store, model, dataset, seed, pretrained, fraction, gains[dataset])
         if baseline and seed == 0:
             _run(store, "pca_svm", dataset, seed, pretrained, fraction, 0.0)
+    for dataset, seed in itertools.product(sets if arms else (), seeds):
+        for model in PRETRAINED:
+            _run(store, model, dataset, seed, True, 1.0, 0.0, shuffled=True)
+        for model in NETWORKS:
+            _run(store, model, dataset, seed, False, 1.0, gains[dataset] / 2, init_from=f"of-{model}")
     runs.collect(store)
     return runs.Results(profile, "this machine", store.folder)
 
 
 def _run(
-    store: runs.Store, model: str, dataset: str, seed: int, pretrained: bool, fraction: float, gain: float
+    store: runs.Store,
+    model: str,
+    dataset: str,
+    seed: int,
+    pretrained: bool,
+    fraction: float,
+    gain: float,
+    shuffled: bool = False,
+    init_from: str | None = None,
 ) -> None:
-    name = dataset.removesuffix("mnist") + ("" if pretrained else "_scratch")
+    start = "_shuffled" if shuffled else "_from_another" if init_from else "" if pretrained else "_scratch"
+    name = dataset.removesuffix("mnist") + start
     is_baseline = model in models.BASELINES
     spec = runs.RunSpec(
         model,
@@ -57,13 +73,18 @@ def _run(
         train_fraction=fraction,
         seed=seed,
         image_size=32,
+        shuffled=shuffled,
+        init_from=init_from,
         epochs=1 if is_baseline else EPOCHS,
     )
     rng = np.random.default_rng(list(spec.run_id.encode()))
     n, k = N_TEST[dataset], N_CLASSES[dataset]
     labels = np.random.default_rng(1).permutation(np.arange(n) % (k + 1) % k)
     apart = (
-        0.8 + (gain if pretrained else 0.0) - 0.4 * (fraction < 1) + 0.1 * NETWORKS[::-1].index(model)
+        0.8
+        + (gain if pretrained or init_from else 0.0)
+        - 0.4 * (fraction < 1)
+        + 0.1 * NETWORKS[::-1].index(model)
         if (not is_baseline)
         else 0.8
     )
@@ -117,6 +138,7 @@ def _run(
         contended=False,
         data_status="official",
         weights="package" if pretrained else "none",
+        init_energy_kwh=5 * energy if init_from else None,
         history=history,
         **measured,
         test_accuracy_last_epoch=measured["test_accuracy"],

@@ -36,6 +36,8 @@ PARAMETERS = {
         "precision",
         "device",
         "split",
+        "shuffled",
+        "init_from",
         "profile",
     },
     "03_energy": {"profile", "country"},

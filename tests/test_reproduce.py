@@ -50,6 +50,39 @@ def test_the_rest_of_the_grid_finishes_when_a_model_fails_and_its_row_is_in_the_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_source_is_trained_first_and_one_that_failed_costs_the_rows_that_start_from_it(
+    tmp_path, monkeypatch, results, broken
+):
+    """The source is not asked for by name: the run that starts from it brings it along."""
+    if broken:
+        broken_timm(
+            tmp_path,
+            monkeypatch,
+            "if args[0] == 'mobilenetv2_050': raise MemoryError('no room')\n"
+            "        return original(*args, **kwargs)",
+        )
+    first = {"dataset": "elpv", "pretrained": False, "train_fraction": 0.1}
+    settings = {"first": first, "second": {**first, "train_fraction": 0.05, "init_from": "first"}}
+    blocks = [{"models": ["mobilenetv2_050", "dla46_c"], "settings": ["second"], "seeds": [1]}]
+    folder = workflow.reproduce(
+        profile(tmp_path, settings=settings, runs=blocks), CHECKOUT, say=lambda line: None
+    )
+    table = runs.read_table(folder / "results.csv").set_index(["model", "setting"])
+    assert len(table) == 4
+    source, run = table.loc[("dla46_c", "first")], table.loc[("dla46_c", "second")]
+    assert run["init_from"] == source["run_id"] and run["init_energy_kwh"] == source["energy_kwh"]
+    kept = {path.stem for path in (folder / "weights").iterdir()}
+    statuses = table["status"].to_dict()
+    if broken:
+        assert statuses[("mobilenetv2_050", "first")] == statuses[("mobilenetv2_050", "second")] == "failed"
+        assert table.loc[("mobilenetv2_050", "second"), "failure"] == "model_unavailable"
+        assert kept == {source["run_id"]}
+    else:
+        assert set(statuses.values()) == {"ok"} and len(kept) == 2
+
+
+@pytest.mark.slow
 def test_a_study_without_one_good_run_has_a_notice_for_a_page_and_ends_well(tmp_path, results):
     store = runs.Store(results, "paper")
     (spec,) = study.grid(study.restrict(study.load("paper"), models=["dla46_c"], settings=["derma"]))

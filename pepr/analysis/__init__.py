@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "pepr_table",
             "primary_resource",
             "rank_differences",
+            "usual_starts",
             "with_sets",
         ],
         "peaks": [

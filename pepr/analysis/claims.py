@@ -28,6 +28,7 @@ from pepr.analysis.scores import (
     of_set,
     on_shared_splits,
     primary_resource,
+    usual_starts,
     with_sets,
 )
 from pepr.display.words import counted, measure_words
@@ -194,7 +195,7 @@ def judge(found: list[Finding]) -> dict[str, verdicts.Judged]:
 
 def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Finding]:
     """The claims that a results table has runs for, with the results of their tests, in the order's order."""
-    done = table[table["status"] == "ok"]
+    done = usual_starts(table[table["status"] == "ok"])
     found = []
     for dataset in sorted(done["dataset"].unique()):
         rows = done[done["dataset"] == dataset]
@@ -245,7 +246,7 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
 def repeated_model(rows: pd.DataFrame) -> str | None:
     """The network on which most of `PAIRED_CLAIMS` have the three pairs that an interval takes, and among
     equal ones that with most pairs; None if none was run in two of the four settings."""
-    rows = rows[~rows["model"].isin(BASELINES)]
+    rows = usual_starts(rows[~rows["model"].isin(BASELINES)])
     known: list[tuple[int, int, str]] = []
     for model, runs in rows.groupby("model"):
         if sum(len(of_cell(runs, cell)) > 0 for cell in CELLS) < 2:

@@ -24,7 +24,7 @@ from sklearn.isotonic import isotonic_regression
 from pepr.analysis import measures
 from pepr.analysis.leaders import leader
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import SET, earned, of_set
+from pepr.analysis.scores import SET, earned, of_set, usual_starts
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.marks import failed_entries, shared_marks, too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
@@ -174,7 +174,7 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     `runs` is a results table; only `ok` rows with all or a tenth of the data are drawn.
     """
     theme()
-    done = runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)]
+    done = usual_starts(runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)])
     done = done.assign(performance=measures.values(done, measure))
     column = "performance"
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)

@@ -13,7 +13,14 @@ from pepr.analysis import carbon, claims as run_claims, energy
 from pepr.analysis.leaders import leader_numbers
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import agreement, as_ranked
-from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
+from pepr.analysis.scores import (
+    main_setting,
+    model_means,
+    on_shared_splits,
+    primary_resource,
+    usual_starts,
+    with_sets,
+)
 from pepr.audit import gates
 from pepr.display.numbers import UNKNOWN, Number, Numbers, number
 from pepr.display.words import (
@@ -142,6 +149,7 @@ def pepr_numbers(
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
     out = run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
     letter = primary_resource(results.table)
+    scores = scores[scores["setting"].isin(usual_starts(results.table)["setting"])]
     return out | leader_numbers(scores, peaks, standings, rank_changes, letter) | _gap_numbers(results)
 
 
@@ -216,7 +224,7 @@ def run_numbers(results: Results) -> Numbers:
     letter = primary_resource(table)
     networks, asked = networks_only(done), table[~table["model"].isin(BASELINES)]
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
-    whole = networks[networks["train_fraction"] == 1.0]
+    whole = usual_starts(networks[networks["train_fraction"] == 1.0])
     tenth = networks[networks["train_fraction"] == 0.1]
     contended = int(table["contended"].fillna(False).sum())
     constant = int(asked["constant_predictor"].fillna(False).sum())  # a baseline may be one by design
@@ -284,7 +292,7 @@ def _order_numbers() -> Numbers:
 
 def _repeated_numbers(results: Results) -> Numbers:
     """The model with most seeds in the four settings: its means over them, in each."""
-    done = results.table.query("status == 'ok'")
+    done = usual_starts(results.table.query("status == 'ok'"))
     model = run_claims.repeated_model(done)
     if model is None:
         return {"repeated_model": number(None, UNKNOWN), "repeated_seeds": number(0, counted(0, "seed"))}
@@ -433,7 +441,7 @@ def _claim_numbers(claims: list[Entry]) -> Numbers:
 
 
 def _gap_numbers(results: Results) -> Numbers:
-    table = results.table
+    table = usual_starts(results.table)
     networks = table[(table["status"] == "ok") & ~table["model"].isin(BASELINES)]
     means = model_means(on_shared_splits(with_sets(networks)))
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]

@@ -39,10 +39,19 @@ def primary_resource(table: pd.DataFrame) -> str:
     return "T" if not estimated or any(estimated) else "E"
 
 
+def usual_starts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose networks start as `pretrained` says: from random weights, or ImageNet's as they are.
+
+    What starts from shuffled weights or from another run is a set of its own, and neither of these two.
+    """
+    return table[~table["shuffled"].fillna(False).astype(bool) & table["init_from"].isna()]
+
+
 def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
     """The setting with most models among those from scratch, or pretrained, on the largest share of the
     training data that any of them had; None where there is none."""
-    done = table[(table["status"] == "ok") & (table["pretrained"].astype("boolean") == pretrained)]
+    done = usual_starts(table)
+    done = done[(done["status"] == "ok") & (done["pretrained"].astype("boolean") == pretrained)]
     done = done[done["train_fraction"] == done["train_fraction"].max()]
     return None if done.empty else str(done.groupby("setting")["model"].nunique().idxmax())
 
@@ -191,7 +200,7 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
     R_norm is the fraction between 1% and 100% (`DATA_RANGE`). `ratio_to_win` is how many times the
     performance of the model's smallest fraction the full set must reach to score higher.
     """
-    means = model_means(table)
+    means = model_means(usual_starts(table))
     means = means[means["status"] == "ok"]
     rows = []
     same = ["dataset", *ALIKE, "pretrained", "model"]

@@ -14,7 +14,7 @@ from pepr.analysis.leaders import largest_set
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import SET, model_means, on_shared_splits, with_sets
+from pepr.analysis.scores import SET, model_means, on_shared_splits, usual_starts, with_sets
 from pepr.display.numbers import UNKNOWN, number
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
@@ -108,14 +108,14 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
 
 def choices(results: Results, n_resamples: int = N_RESAMPLES) -> list[Choice]:
     """The choice on each dataset of a study, in the order of their names."""
-    done = results.table.query("status == 'ok'")
+    done = usual_starts(results.table.query("status == 'ok'"))
     return [choice(results, n_resamples, dataset) for dataset in sorted(done["dataset"].unique())]
 
 
 def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None = None) -> Choice:
     """What a practitioner would have taken who sees the validation images alone, of one dataset or, without a
     name, of all. Equal means go to the smaller model."""
-    table = with_sets(results.table)
+    table = usual_starts(with_sets(results.table))
     done = table[table["status"] == "ok"]
     if dataset is not None:
         done = done[done["dataset"] == dataset]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pepr.errors import PASSING, STORAGE_ERRORS, InputError, ModelUnavailable, chain, is_storage_error
-from pepr.files import sha256
+from pepr.files import sha256, write_atomic
 from pepr.models.space import Architecture, find
 
 if TYPE_CHECKING:
@@ -69,9 +69,18 @@ class Created:
     weights_sha256: str | None
 
 
-def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = False) -> Created:
-    """Build a model for fine-tuning, random from torch's global generator or with ImageNet weights, and in
-    either case with the head that `draw_head` draws by the seed of that generator.
+def create(
+    model: str,
+    num_classes: int,
+    *,
+    image_size: int,
+    pretrained: bool = False,
+    shuffled: bool = False,
+    start: Path | None = None,
+) -> Created:
+    """Build a model for fine-tuning, random from torch's global generator, with ImageNet weights (`shuffled`
+    ones, see `shuffle_values`) or with those of the file `start`, which `save_backbone` wrote; and in any
+    case with the head that `draw_head` draws by the seed of that generator.
 
     Raises InputError for an unknown name or a size that the architecture cannot take, and
     ModelUnavailable when the pretrained weights are neither in a package, nor cached, nor downloadable.
@@ -92,6 +101,12 @@ def create(model: str, num_classes: int, *, image_size: int, pretrained: bool = 
     else:
         network = _from_hub(entry, num_classes, options)
         weights, digest = f"timm:{entry.weights}", hub_digest(entry)
+    if start is not None:
+        load_backbone(network, start)
+        weights, digest = f"run:{start.stem}", sha256(start)
+    if shuffled:
+        shuffle_values(network)
+        weights = f"{weights}, values shuffled"
     draw_head(network, entry.head_std)
     config = timm.data.resolve_model_data_config(network)
     return Created(network, config["mean"], config["std"], entry.num_params, weights, digest)
@@ -116,6 +131,63 @@ def draw_head(network: nn.Module, std: float) -> None:
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 nn.init.normal_(layer.weight, std=std, generator=generator)
                 nn.init.zeros_(layer.bias)
+
+
+def shuffle_values(network: nn.Module) -> None:
+    """Let the values of each tensor of a network, buffers too, change places within it, by a generator of
+    its own that is seeded as torch's: each keeps its mean and all other statistics of its values, and no
+    feature.
+
+    Source: the mean-variance initialisation of Raghu et al. 2019, with the values themselves in place of a
+    normal distribution of their mean and variance.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    for tensor in network.state_dict().values():
+        order = torch.randperm(tensor.numel(), generator=generator)
+        tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
+
+
+def save_backbone(network: nn.Module, path: Path) -> None:
+    """Write all tensors of a network but those of its classifier to a file of safetensors, whole or not at
+    all."""
+    from safetensors.torch import save
+
+    heads = _head_names(network)
+    kept = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(heads)
+    }
+    write_atomic(path, save(kept))
+
+
+def load_backbone(network: nn.Module, path: Path) -> None:
+    """Put the tensors of `save_backbone` into a network of the same architecture.
+
+    Raises ModelUnavailable where the file is damaged, or its tensors are not those of the network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelUnavailable(f"weights {path}: damaged ({_words(error)})") from error
+    heads = _head_names(network)
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
+    if {name: tensor.shape for name, tensor in stored.items()} != {
+        name: tensor.shape for name, tensor in own.items()
+    }:
+        raise ModelUnavailable(f"weights {path}: its tensors are not those of this architecture")
+    network.load_state_dict(stored, strict=False)
+
+
+def _head_names(network: nn.Module) -> tuple[str, ...]:
+    """How the names of the classifier's tensors begin; a network may have several classifiers."""
+    named = network.pretrained_cfg["classifier"]
+    return tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
 
 
 def package_weights(model: str) -> Path:

@@ -93,6 +93,9 @@ TABLE = (
     Column("train_class_entropy", "number", since="0.1.1"),
     Column("water_l", "number", "L", since="0.1.1"),
     Column("water_l_per_kwh", "number", "L/kWh", since="0.1.1"),
+    Column("shuffled", "flag", since="0.1.1"),
+    Column("init_from", "text", since="0.1.1"),
+    Column("init_energy_kwh", "number", "kWh", since="0.1.1"),
 )
 """In the order of `results.csv`. Empty means not measured; it never means zero."""
 COLUMNS = tuple(column.name for column in TABLE)

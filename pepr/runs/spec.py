@@ -23,6 +23,9 @@ class RunSpec:
 
     `train_fraction` is a fraction of the training split in (0, 1]; `image_size` is in pixels;
     `split` is the number of the dataset's split, None in records that are older than such numbers.
+    `shuffled` says that the values of each pretrained tensor change places before the training;
+    `init_from` is the run_id of the run whose network the training starts from, None where it starts as
+    `pretrained` says.
     """
 
     model: str
@@ -40,13 +43,16 @@ class RunSpec:
     precision: str = "fp32"
     device: str = "cpu"
     split: int | None = 0
+    shuffled: bool = False
+    init_from: str | None = None
 
     @property
     def run_id(self) -> str:
         """`<dataset>-<setting>-<model>-s<seed>-<8 hex>`; the hash is of the canonical specification."""
         values = dataclasses.asdict(self)
-        if self.split is None:
-            del values["split"]  # so that older records keep their names
+        later = {"split": None, "shuffled": False, "init_from": None}
+        for name in [name for name, absent in later.items() if values[name] == absent]:
+            del values[name]  # so that records from before it keep their names
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.setting}-{self.model}-s{self.seed}-{digest}"
@@ -58,5 +64,6 @@ class RunSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
         """The specification inside a record, a profile's grid or a notebook's parameters."""
         values = {"split": None, **values}
+        values |= {"shuffled": bool(values.get("shuffled")), "init_from": values.get("init_from") or None}
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: values[name] for name in names if name in values})

@@ -34,6 +34,10 @@ class Store:
     def predictions_path(self, run_id: str) -> Path:
         return self.folder / "predictions" / f"{run_id}.npz"
 
+    def weights_path(self, run_id: str) -> Path:
+        """Where the network of a run is kept that other runs start from."""
+        return self.folder / "weights" / f"{run_id}.safetensors"
+
     def notebook_path(self, run_id: str) -> Path:
         return self.folder / "notebooks" / f"{run_id}.ipynb"
 

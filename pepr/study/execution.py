@@ -46,7 +46,8 @@ def run_one(
         if record is None:
             recovery.check_room(store.folder)
             say(f"{label}{progress.begun(spec)}")
-            with circumstances(spec, profile, store, say):
+            kept = any(other.init_from == run_id for other in specs)
+            with circumstances(spec, profile, store, say, keep_weights=kept):
                 began = time.perf_counter()
                 failure = execute_run(spec, profile, notebook, store, label)
                 record = store.read_record(run_id)
@@ -70,11 +71,18 @@ def run_one(
 
 @contextlib.contextmanager
 def circumstances(
-    spec: RunSpec, profile: study_profile.Profile, store: Store, say: Callable[[str], None]
+    spec: RunSpec,
+    profile: study_profile.Profile,
+    store: Store,
+    say: Callable[[str], None],
+    keep_weights: bool = False,
 ) -> Iterator[None]:
     """What a run's kernel finds in its environment: a GPU of its own where it needs one, held until the run
-    ends; the power of the idle machine, where it can be measured; and the command that repeats the run."""
+    ends; the power of the idle machine, where it can be measured; the command that repeats the run; and
+    whether its network is kept, since others start from it."""
     found = {"PEPR_COMMAND": f"pepr step finetune {profile.name} {spec.run_id} notebooks/02_finetune.ipynb"}
+    if keep_weights:
+        found["PEPR_KEEP_WEIGHTS"] = "yes"
     before = dict(os.environ)
     with contextlib.ExitStack() as held:
         if spec.device.startswith("cuda"):

@@ -19,6 +19,8 @@ from pepr.files import write_atomic
 from pepr.runs.spec import RunSpec
 
 SHIPPED = Path(str(resources.files("pepr.study"))) / "profiles"
+SOURCE_SEED = 0
+"""The seed of the run that others start from."""
 SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
 
 
@@ -145,6 +147,7 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
             datasets.find(setting["dataset"])
         except InputError as error:
             raise InputError(f"{path}: settings.{name}.dataset: {error}") from None
+        _check_start(path, values["settings"], name)
     for number, block in enumerate(values["runs"]):
         for setting in block["settings"]:
             if setting not in values["settings"]:
@@ -163,6 +166,22 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
                 size = values["settings"][setting].get("image_size", values["image_size"])
                 if not entry.accepts(size):
                     raise InputError(f"{path}: runs.{number}.models: {entry.refusal(size)}")
+
+
+def _check_start(path: Path, settings: Mapping[str, Any], name: str) -> None:
+    """Raise InputError for a setting that starts from nothing there is, or from two things."""
+    setting = settings[name]
+    if setting.get("shuffled") and not setting["pretrained"]:
+        raise InputError(f"{path}: settings.{name}.shuffled: from scratch there is nothing to shuffle")
+    first = setting.get("init_from")
+    if first is None:
+        return
+    if setting["pretrained"]:
+        raise InputError(f"{path}: settings.{name}.init_from: it is pretrained; set pretrained to false")
+    if first not in settings:
+        raise InputError(f"{path}: settings.{name}.init_from: unknown setting {first!r}")
+    if settings[first]["pretrained"] or settings[first].get("init_from"):
+        raise InputError(f"{path}: settings.{name}.init_from: {first} is not from scratch itself")
 
 
 def restrict(
@@ -214,7 +233,17 @@ def _refuse_unknown(profile: Profile, kind: str, asked: Sequence[str] | None, kn
         )
 
 
+def _has_a_start_of_its_own(setting: Mapping[str, Any]) -> bool:
+    return bool(setting.get("shuffled") or setting.get("init_from"))
+
+
 def _start_all(values: dict[str, Any], pretrained: bool) -> None:
+    """Start every setting that way; those with a start of their own have no other, and are left out."""
+    own = {name for name, setting in values["settings"].items() if _has_a_start_of_its_own(setting)}
+    for block in values["runs"]:
+        block["settings"] = [name for name in block["settings"] if name not in own]
+    values["runs"] = [block for block in values["runs"] if block["settings"]]
+    values["settings"] = {name: setting for name, setting in values["settings"].items() if name not in own}
     renamed = {
         name: name if setting["pretrained"] == pretrained else other_start(name, pretrained)
         for name, setting in values["settings"].items()
@@ -248,24 +277,35 @@ def save(profile: Profile, folder: Path) -> Profile:
 
 
 def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
-    """Every run of a profile, in the order in which they are to be done, none twice."""
+    """Every run of a profile, in the order in which they are to be done, none twice. A run that starts from
+    another comes after it, whether or not the profile asks for that one."""
     shared = {name: profile.values[name] for name in SPEC_DEFAULTS} | {"device": device}
+    settings = profile.values["settings"]
     specs = [
-        RunSpec(
-            model=model,
-            setting=setting,
-            seed=seed,
-            split=split,
-            **{**shared, **profile.values["settings"][setting], **_fitted_once(model)},
-        )
+        spec
         for block in profile.values["runs"]
         for model in block["models"]
         for setting in block["settings"]
         for seed in block["seeds"]
-        for split in _splits(block, seed, profile.values["settings"][setting]["dataset"])
+        for split in _splits(block, seed, settings[setting]["dataset"])
+        for spec in _with_source(settings, shared, model=model, setting=setting, seed=seed, split=split)
     ]
     specs = list(dict.fromkeys(specs))
     return _shuffled(specs) if profile.values["shuffle_models"] else specs
+
+
+def _with_source(
+    settings: Mapping[str, Any], shared: Mapping[str, Any], *, model: str, setting: str, seed: int, split: int
+) -> list[RunSpec]:
+    """A run, and before it the one that it starts from, where its setting names one: that of seed 0."""
+    values = {**shared, **settings[setting], **_fitted_once(model)}
+    first = values.pop("init_from", None)
+    if first is None:
+        return [RunSpec(model=model, setting=setting, seed=seed, split=split, **values)]
+    at = _splits({"splits": "by_seed"}, SOURCE_SEED, settings[first]["dataset"])[0]
+    (source,) = _with_source(settings, shared, model=model, setting=first, seed=SOURCE_SEED, split=at)
+    run = RunSpec(model=model, setting=setting, seed=seed, split=split, init_from=source.run_id, **values)
+    return [source, run]
 
 
 def _fitted_once(model: str) -> dict[str, int]:

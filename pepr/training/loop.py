@@ -24,9 +24,11 @@ from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import meter as metering
 from pepr.runs import metrics
 from pepr.runs.spec import SETTING_NAME, RunSpec
+from pepr.runs.store import Store
 from pepr.training.memory import give_back, memory_gauge, out_of_memory_by_one_name, wait_for
 from pepr.training.probe import speed_probe_s
 from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
+from pepr.training.start import Start
 
 LIBRARIES = ("timm", "torch._dynamo")
 """What building and training a model load on first use."""
@@ -111,6 +113,7 @@ def fine_tune(
     *,
     meter: metering.Meter | None = None,
     progress: Callable[[str], None] = print,
+    store: Store | None = None,
 ) -> Outcome:
     """Fine-tune as the protocol says (Adam, cross-entropy, no augmentation) and measure what it takes.
 
@@ -121,6 +124,9 @@ def fine_tune(
     Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
     (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit. A baseline is
     no network: it is fitted once, on the CPU, and measured alike.
+
+    `store` is where a run that starts from another finds that one's network, and where a run keeps its own
+    for others, if `$PEPR_KEEP_WEIGHTS` is `yes`.
     """
     if spec.model in models.BASELINES:
         from pepr.training import baselines
@@ -129,11 +135,14 @@ def fine_tune(
         return baselines.fit(spec, meter or _open_meter_and_libraries(torch.device("cpu")), progress)
     try:
         with out_of_memory_by_one_name():
-            return _fine_tune(spec, meter, progress)
+            return _fine_tune(spec, meter, progress, store)
     except torch.OutOfMemoryError as error:
         told = str(error).splitlines()[0]
     # Only here is the failed network gone: the error held it.
-    size = largest_batch(lambda size: _fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
+    start = Start.of(spec, store)
+    size = largest_batch(
+        lambda size: _fits(dataclasses.replace(spec, batch_size=size), start), spec.batch_size
+    )
     raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
 
 
@@ -146,18 +155,25 @@ def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
     return low if low > 1 else None
 
 
-def _fits(spec: RunSpec) -> bool:
+def _fits(spec: RunSpec, start: Start) -> bool:
     """Whether two steps of training find room on the device."""
     device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size, spec.split)
-    return finds_room(spec, data, data.train_indices(spec.train_fraction, spec.seed), device)
+    train = data.train_indices(spec.train_fraction, spec.seed)
+    return finds_room(spec, data, train, device, start)
 
 
-def finds_room(spec: RunSpec, data: datasets.Prepared, train: np.ndarray, device: torch.device) -> bool:
+def finds_room(
+    spec: RunSpec,
+    data: datasets.Prepared,
+    train: np.ndarray,
+    device: torch.device,
+    start: Start | None = None,
+) -> bool:
     """Whether two steps on the images at `train` find room on a device; what they took is given back."""
     fitted = True
     try:
         with out_of_memory_by_one_name():
-            _, network, batches = set_up(spec, data, device)
+            _, network, batches = set_up(spec, data, device, start)
             warm_up(network, batches, train, spec)
     except torch.OutOfMemoryError:
         fitted = False
@@ -167,11 +183,16 @@ def finds_room(spec: RunSpec, data: datasets.Prepared, train: np.ndarray, device
 
 
 def set_up(
-    spec: RunSpec, data: datasets.Prepared, device: torch.device
+    spec: RunSpec, data: datasets.Prepared, device: torch.device, start: Start | None = None
 ) -> tuple[models.Created, nn.Module, Batches]:
     """The model, its network on the device, and the batches that it takes."""
     created = models.create(
-        spec.model, data.num_classes, image_size=spec.image_size, pretrained=spec.pretrained
+        spec.model,
+        data.num_classes,
+        image_size=spec.image_size,
+        pretrained=spec.pretrained,
+        shuffled=spec.shuffled,
+        start=None if start is None else start.weights,
     )
     network = created.network.to(device, memory_format=torch.channels_last)
     mean, std = channelwise(created.mean, device), channelwise(created.std, device)
@@ -185,9 +206,15 @@ def fits_beside(size: int, device: torch.device) -> bool:
     return device.type == "cuda" and size <= HELD_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[str], None]) -> Outcome:
+def _fine_tune(
+    spec: RunSpec,
+    meter: metering.Meter | None,
+    progress: Callable[[str], None],
+    store: Store | None,
+) -> Outcome:
     clock = Clock()
     check(spec)
+    start = Start.of(spec, store)
     device = torch.device(spec.device)
     settle(spec, device)
     on_cpu = device.type == "cpu"
@@ -202,7 +229,7 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
 
     meter = meter or _open_meter_and_libraries(device)
     memory = memory_gauge(device)
-    created, network, batches = set_up(spec, data, device)
+    created, network, batches = set_up(spec, data, device, start)
     warm_up(network, batches, train, spec)
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
@@ -214,6 +241,8 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
     reserved = reserved and reserved - batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
     last, chosen = run.predict_test(test)
+    if store is not None and os.environ.get("PEPR_KEEP_WEIGHTS") == "yes":
+        models.save_backbone(network, store.weights_path(spec.run_id))
 
     fitted = Fitted(
         train=train,
@@ -227,6 +256,7 @@ def _fine_tune(spec: RunSpec, meter: metering.Meter | None, progress: Callable[[
         num_params=created.num_params,
         weights=created.weights,
         weights_sha256=created.weights_sha256,
+        init_energy_kwh=start.energy_kwh,
         peak_memory_bytes=peak,
         peak_memory_reserved_bytes=reserved,
         memory_source=memory.source,
@@ -259,6 +289,10 @@ def check(spec: RunSpec) -> None:
     entry = models.find(spec.model)
     if not entry.accepts(spec.image_size):
         raise InputError(entry.refusal(spec.image_size))
+    if spec.shuffled and not spec.pretrained:
+        raise InputError("shuffled: there is nothing to shuffle without pretrained weights")
+    if spec.init_from is not None and spec.pretrained:
+        raise InputError(f"init_from is {spec.init_from!r}: a run that is pretrained starts from one thing")
     datasets.check_split(datasets.find(spec.dataset), spec.split)
     grids.per_kwh()
 

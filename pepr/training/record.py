@@ -63,6 +63,7 @@ class Fitted:
     memory_source: str
     threads: int
     probes: Sequence[float]
+    init_energy_kwh: float | None = None
 
 
 def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter, clock: Clock) -> Outcome:
@@ -96,6 +97,7 @@ def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter
         data_sha256=data.card["sha256"],
         weights=fitted.weights,
         weights_sha256=fitted.weights_sha256,
+        init_energy_kwh=fitted.init_energy_kwh,
         history=fitted.history,
         meter=meter.as_dict(),
         started_at=clock.started_at,

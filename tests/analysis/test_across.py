@@ -11,8 +11,10 @@ import several_sets
 
 from pepr import runs
 from pepr.analysis import claims, pipeline
-from pepr.analysis.across import agreement, figures, numbers, parity, pretraining
+from pepr.analysis.across import agreement, arms, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
+from pepr.analysis.claims import repeated_model
+from pepr.analysis.scores import main_setting, usual_starts
 from pepr.book import prose
 from pepr.display.numbers import UNKNOWN
 from pepr.stats import Interval
@@ -225,8 +227,82 @@ def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
     assert (row["steps"], row["steps_of_all"]) == (2 * several_sets.EPOCHS, 18 * several_sets.EPOCHS)
 
 
+@pytest.fixture(scope="module")
+def with_arms(tmp_path_factory):
+    return Sets(several_sets.write(tmp_path_factory.mktemp("arms"), arms=True, fractions=(1.0,)), RESAMPLES)
+
+
+def test_starts_of_their_own_are_mixed_with_neither_pretrained_nor_scratch(with_arms, sets):
+    table, plain = with_arms.results.table, sets.results.table
+    assert set(usual_starts(table)["setting"]) == set(plain.query("train_fraction == 1")["setting"])
+    assert len(usual_starts(table)) < len(table)
+    for dataset in sets.names:
+        for cell in BOTH:
+            assert set(with_arms.cell(dataset, cell)["run_id"]) == set(sets.cell(dataset, cell)["run_id"])
+    ours = {one.dataset: one.estimate.effect for one in whole(with_arms)}
+    assert ours == {one.dataset: one.estimate.effect for one in whole(sets)}
+    left_out = set(table["run_id"]) - set(usual_starts(table)["run_id"])
+    assert not left_out & set(with_arms.done["run_id"])
+    assert repeated_model(table) == repeated_model(usual_starts(table))
+    assert main_setting(table, pretrained=True) in {"breast", "retina", "pneumonia"}
+    found = {(claim["id"], claim["effect"]) for claim in claims.claims(with_arms.results)}
+    alone = several_sets_without_arms(with_arms.results)
+    assert found == {(claim["id"], claim["effect"]) for claim in claims.claims(alone)}
+    assert (
+        not parity.pairs(with_arms.results.records(), sets.names)
+        .duplicated(["dataset", "model", "seed"])
+        .any()
+    )
+
+
+def several_sets_without_arms(results):
+    class Usual(runs.Results):
+        table = usual_starts(results.table)
+
+    return Usual(results.profile, results.origin, results.folder)
+
+
+def test_shuffled_weights_are_compared_with_both_and_transfer_with_scratch_and_imagenet(with_arms):
+    found = {(name, one.dataset): one for name, one in arms.differences(with_arms)}
+    assert len(found) == 12
+    table = with_arms.results.table
+    rows = table[(table["dataset"] == "breastmnist") & table["model"].isin(several_sets.PRETRAINED)]
+    means = rows.groupby("setting")["test_auroc"].mean()
+    for name, first, second in (
+        ("scale", "breast_shuffled", "breast_scratch"),
+        ("features", "breast", "breast_shuffled"),
+        ("imagenet", "breast", "breast_from_another"),
+    ):
+        assert found[name, "breastmnist"].estimate.effect == pytest.approx(means[first] - means[second])
+    assert len(found["transfer", "breastmnist"].models) == len(several_sets.NETWORKS)
+
+
+def test_the_bill_of_pretraining_is_shared_over_its_uses_and_a_used_start_wins_more_often(with_arms):
+    found = [one for one in arms.shared_bills(with_arms) if one.dataset == "retinamnist"]
+    assert [one.uses for one in found] == [1, 10, 100]
+    assert [one.n_networks for one in found] == [len(several_sets.NETWORKS)] * 3
+    table = with_arms.results.table.query("setting == 'retina_from_another'")
+    energy = table.groupby("model")[["energy_kwh", "init_energy_kwh"]].mean()
+    for one in found:
+        each = energy["energy_kwh"] + energy["init_energy_kwh"] / one.uses
+        assert one.energy_wh == pytest.approx(1000 * each.median())
+    gained = [one.transferred - one.scratch for one in found]
+    assert gained == sorted(gained) and found[0].wins <= found[-1].wins
+    told = numbers.arm_numbers(with_arms)
+    assert told["sets_bill_table"]["estimate"] and "| 100 |" in told["sets_bill_table"]["text"]
+    assert figures.shared_bills(arms.shared_bills(with_arms)).axes
+    plt.close("all")
+
+
+def test_without_such_runs_nothing_is_said_of_them(sets):
+    assert arms.differences(sets) == [] and arms.shared_bills(sets) == []
+    assert numbers.arm_numbers(sets) == {}
+    assert figures.shared_bills([]).axes
+    plt.close("all")
+
+
 PARTS = {
-    "everything": {},
+    "everything": {"arms": True},
     "one_set": {"sets": ("breastmnist",)},
     "two_sets": {"sets": ("breastmnist", "retinamnist")},
     "from_scratch": {"starts": (False,)},

@@ -44,11 +44,20 @@ def test_a_specification_comes_back_whole_from_its_record():
 
 def test_a_record_older_than_numbered_splits_keeps_its_name():
     """The name that a run of the first version has; today's run of the same name is another."""
-    values = {name: value for name, value in SPEC.as_dict().items() if name != "split"}
+    since = ("split", "shuffled", "init_from")
+    values = {name: value for name, value in SPEC.as_dict().items() if name not in since}
     old = runs.RunSpec.from_dict(values)
     assert old.split is None and old.run_id != SPEC.run_id
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     assert old.run_id.endswith(hashlib.sha256(canonical.encode()).hexdigest()[:8])
+
+
+def test_a_start_of_its_own_changes_the_identity_and_its_absence_does_not():
+    older = {k: v for k, v in SPEC.as_dict().items() if k not in ("shuffled", "init_from")}
+    assert runs.RunSpec.from_dict(older) == SPEC and runs.RunSpec.from_dict(older).run_id == SPEC.run_id
+    assert runs.RunSpec.from_dict({**older, "init_from": "", "shuffled": None}) == SPEC
+    others = [{**older, "shuffled": True}, {**older, "init_from": "a-run"}, {**older, "init_from": "b-run"}]
+    assert len({SPEC.run_id, *(runs.RunSpec.from_dict(other).run_id for other in others)}) == 4
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Profiles: validated before anything starts, turned into a grid, forecast from measured runs."""
 
+import dataclasses
 import itertools
+import re
 
 import pytest
 import yaml
@@ -67,6 +69,7 @@ def test_the_papers_grid_is_every_model_in_eight_settings_in_an_order_drawn_per_
 def test_the_medical_profile_asks_every_set_the_same_of_two_pretrained_architectures():
     everything = study.grid(study.load("medical"))
     specs = [spec for spec in everything if spec.model not in models.BASELINES]
+    specs = [spec for spec in specs if not spec.shuffled and spec.init_from is None]
     for setting in {spec.setting for spec in specs} - {"ham10000_by_image"}:
         assert {spec.model for spec in everything if spec.setting == setting} >= set(models.BASELINES)
     assert {spec.dataset for spec in specs} >= {"breastmnist", "retinamnist", "pneumoniamnist", "ham10000"}
@@ -274,3 +277,67 @@ def test_a_split_that_a_dataset_does_not_have_is_refused_before_anything_starts(
         InputError, match=r"mine.yaml: runs.0.splits: split 7: dataset elpv has splits 0 to 4"
     ):
         splits_of(tmp_path, splits=[7])
+
+
+def test_every_network_after_ham10000_is_the_start_for_two_sets_and_comes_before_them():
+    specs = study.grid(study.load("medical"))
+    place = {spec.run_id: number for number, spec in enumerate(specs)}
+    starts = [spec for spec in specs if spec.init_from]
+    assert {(spec.setting, spec.seed) for spec in starts} == {
+        (f"{name}_from_ham10000", seed) for name in ("breast", "retina") for seed in range(5)
+    }
+    by_id = {spec.run_id: spec for spec in specs}
+    assert len({spec.model for spec in starts}) == 13
+    for spec in starts:
+        source = by_id[spec.init_from]
+        assert (source.model, source.setting, source.seed) == (spec.model, "ham10000_scratch", 0)
+        assert place[source.run_id] < place[spec.run_id] and not spec.pretrained
+
+
+def test_a_run_brings_the_one_that_it_starts_from_where_that_was_not_asked_for():
+    part = study.restrict(
+        study.load("medical"), models=["dla46_c"], settings=["breast_from_ham10000"], seeds=[1]
+    )
+    first, second = study.grid(part)
+    assert (first.setting, first.seed) == ("ham10000_scratch", 0)
+    assert (second.setting, second.seed, second.init_from) == ("breast_from_ham10000", 1, first.run_id)
+    other = study.restrict(
+        study.load("medical"), settings=["breast_from_ham10000"], models=["dla46_c"], epochs=1
+    )
+    assert study.grid(other)[0].epochs == 1 and study.grid(other)[1].init_from != first.run_id
+
+
+def test_the_shuffled_settings_have_the_seeds_of_their_twins():
+    specs = study.grid(study.load("medical"))
+    for name in ("breast", "retina", "pneumonia", "ham10000"):
+        shuffled = [spec for spec in specs if spec.setting == f"{name}_shuffled"]
+        twins = [spec for spec in specs if spec.setting == name and spec.model not in models.BASELINES]
+        plain = {dataclasses.replace(spec, shuffled=False, setting=name) for spec in shuffled}
+        assert plain == set(twins) and all(spec.shuffled for spec in shuffled)
+
+
+def test_what_has_a_start_of_its_own_has_no_other():
+    settings = ["breast", "breast_shuffled", "breast_from_ham10000"]
+    part = study.restrict(study.load("medical"), settings=settings, pretrained=False)
+    assert {spec.setting for spec in study.grid(part)} == {"breast_scratch"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("{dataset: elpv, pretrained: false, shuffled: true}", "there is nothing to shuffle"),
+        ("{dataset: elpv, pretrained: true, init_from: a}", "it is pretrained"),
+        ("{dataset: elpv, pretrained: false, init_from: nowhere}", "unknown setting 'nowhere'"),
+        ("{dataset: elpv, pretrained: false, init_from: b}", "b is not from scratch itself"),
+    ],
+)
+def test_a_start_that_makes_no_sense_is_refused_with_its_place(tmp_path, setting, told):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "title: t\nneeds: n\nimage_size: 32\nepochs: 1\nsettings:\n  a: {dataset: elpv, pretrained: false}\n"
+        f"  b: {{dataset: elpv, pretrained: true}}\n  c: {setting}\nruns:\n"
+        "  - {models: [dla46_c], settings: [a]}\n"
+    )
+    with pytest.raises(InputError, match=re.escape(told)) as error:
+        study.load(str(path))
+    assert "settings.c" in str(error.value)

@@ -1,5 +1,6 @@
 """Fine-tuning: what a record holds, that it repeats, that the chosen epoch's weights are the ones tested."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pepr import datasets, models, runs, training
+from pepr import datasets, files, models, runs, training
 from pepr.audit import gates
-from pepr.errors import Diverged, InputError, MeterError, OutOfMemory
+from pepr.errors import Diverged, InputError, MeterError, ModelUnavailable, OutOfMemory
 from pepr.machine import meter
 from pepr.training import loop
 from tests.machine.test_meter import SOURCES, FakeTracker
@@ -41,8 +42,9 @@ def test_the_record_fills_every_column_that_this_machine_can(outcome):
     empty = {name for name in runs.COLUMNS if outcome.record[name] is None}
     of_grades = {"test_quadratic_kappa", "test_mean_absolute_error"}
     asked_for = {"water_l", "water_l_per_kwh"}
+    of_another_start = {"init_from", "init_energy_kwh"}
     not_here = {"failure", "energy_gpu_kwh", "idle_power_w", "largest_batch_size"}
-    assert empty == not_here | of_grades | asked_for
+    assert empty == not_here | of_grades | asked_for | of_another_start
     assert outcome.record["status"] == "ok" and outcome.record["run_id"] == SPEC.run_id
     assert outcome.record["n_train"] == 142 and outcome.record["num_params"] == 1_968_680
 
@@ -235,3 +237,51 @@ def test_out_of_memory_says_which_batch_would_fit(monkeypatch):
     with pytest.raises(OutOfMemory, match=told):
         run()
     assert sizes[0] == SPEC.batch_size == 32 and max(sizes[1:]) < 32
+
+
+def test_a_run_keeps_its_network_where_it_is_asked_to_and_another_starts_from_it(tmp_path, monkeypatch):
+    store = runs.Store(tmp_path, "own")
+    small = dataclasses.replace(SPEC, epochs=1)
+    run(small, store=store)
+    assert not store.weights_path(small.run_id).exists(), "only where another run starts from it"
+    monkeypatch.setenv("PEPR_KEEP_WEIGHTS", "yes")
+    first = run(small, store=store)
+    store.write_record(first.record)
+    monkeypatch.delenv("PEPR_KEEP_WEIGHTS")
+    spec = dataclasses.replace(small, setting="elpv_again", init_from=small.run_id)
+    again, repeated = run(spec, store=store), run(spec, store=store)
+    record = again.record
+    assert record["init_from"] == small.run_id and record["weights"] == f"run:{small.run_id}"
+    assert record["weights_sha256"] == files.sha256(store.weights_path(small.run_id))
+    assert record["init_energy_kwh"] == first.record["energy_kwh"] > 0
+    np.testing.assert_array_equal(again.probabilities, repeated.probabilities)
+    assert np.abs(again.probabilities - first.probabilities).max() > 1e-3
+    assert runs.as_table([record])["init_from"].iloc[0] == small.run_id
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (None, "was not done"),
+        ("failed", r"failed \(out_of_memory\)"),
+        ("ok", "kept no weights at .*delete its"),
+    ],
+)
+def test_a_run_whose_source_is_missing_or_failed_says_so(tmp_path, status, told):
+    store = runs.Store(tmp_path, "own")
+    if status:
+        failure = "out_of_memory" if status == "failed" else None
+        store.write_record(runs.run_record(SPEC, {}, failure=failure, energy_kwh=1.0))
+    spec = dataclasses.replace(SPEC, setting="elpv_again", init_from=SPEC.run_id)
+    with pytest.raises(ModelUnavailable, match=told):
+        run(spec, store=store)
+
+
+def test_a_start_that_is_two_things_or_nowhere_is_refused():
+    for changes, told in (
+        ({"shuffled": True}, "nothing to shuffle"),
+        ({"init_from": "a-run", "pretrained": True}, "starts from one thing"),
+        ({"init_from": "a-run"}, "in which store"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run(dataclasses.replace(SPEC, **changes))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pepr import stats
+from pepr.analysis.across.arms import Shared
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import title
 from pepr.display.marks import too_few
@@ -92,6 +93,37 @@ def parity(rows: pd.DataFrame) -> Figure:
     axes.axhline(1, color=PALETTE["black"], lw=1, ls="--")
     handles.append(Line2D([], [], color=PALETTE["black"], ls="--", lw=1, label="as much as from scratch"))
     axes.set_ylim(0, 1.08 * top)
+    log_axis(axes, "x")
+    legend_below(figure, handles)
+    return figure
+
+
+def shared_bills(found: Sequence[Shared]) -> Figure:
+    """How much higher mean PePR-E is for networks that start from another set's run than from scratch,
+    against the uses over which the energy of that run is shared.
+
+    `found` from `arms.shared_bills`; dashed lines and hollow markers are estimates.
+    """
+    theme()
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 3.8))
+    axes.set(xlabel="Uses that share the energy of pretraining", ylabel="PePR-E gained over from scratch")
+    if not found:
+        too_few(axes, 0, 0)
+        return figure
+    handles = []
+    for place, dataset in enumerate(dict.fromkeys(one.dataset for one in found)):
+        rows = [one for one in found if one.dataset == dataset]
+        marker, colour = MARKERS[place % len(MARKERS)], PALETTE[COLOURS[place % len(COLOURS)]]
+        hollow = any(one.estimated for one in rows)
+        gained = [one.transferred - one.scratch for one in rows]
+        line = "--" if hollow else "-"
+        fill = "white" if hollow else colour
+        axes.plot(
+            [one.uses for one in rows], gained, line, marker=marker, color=colour, mfc=fill, mew=1.4, ms=7
+        )
+        words = f"{title(dataset)}{' (estimated)' if hollow else ''}"
+        handles.append(legend_entry(marker, colour, words, hollow=hollow, line=line))
+    axes.axhline(0, color=PALETTE["black"], lw=1)
     log_axis(axes, "x")
     legend_below(figure, handles)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import datasets, stats
-from pepr.analysis.across import agreement, parity, pretraining
+from pepr.analysis.across import agreement, arms, parity, pretraining
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
 from pepr.analysis.claims import margin
@@ -21,6 +21,12 @@ OF_A_TENTH = {
     "pretrained": "pretrained: a tenth against all",
     "scratch": "from scratch: a tenth against all",
     "pretrained_or_all": "pretrained on a tenth against from scratch on all",
+}
+OF_AN_ARM = {
+    "scale": "shuffled ImageNet weights against from scratch",
+    "features": "ImageNet weights against the same, shuffled",
+    "transfer": "from another set against from scratch",
+    "imagenet": "from ImageNet against from another set",
 }
 PRETRAINING = "pretrained_beats_scratch_models"
 CLAIMS = {
@@ -56,7 +62,7 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     out |= _table("sets_tenths_table", tenths_table(tenths(sets)))
     out |= pretraining_numbers(sets, claims) | tenth_numbers(sets)
     out |= parity_numbers(parity.pairs(sets.results.records(), names))
-    out |= claim_numbers(claims, names)
+    out |= claim_numbers(claims, names) | arm_numbers(sets)
     out |= {key: number(None, "no such runs") for key in CELLS if key not in out}
     return out | (agreement_numbers(sets) if len(names) > 1 else {})
 
@@ -294,6 +300,50 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
         "sets_parity_first": number(first, f"{first} of {len(rows)}"),
         "sets_parity_share": number(share, percent(share) if np.isfinite(share) else NEVER, estimated),
     }
+
+
+def arm_numbers(sets: Sets) -> Numbers:
+    """What starts otherwise: shuffled weights, and networks that another run of the study left."""
+    lines = {"shuffled": [], "transfer": []}
+    for name, one in arms.differences(sets):
+        lines["shuffled" if name in ("scale", "features") else "transfer"].append(
+            [
+                OF_AN_ARM[name],
+                title(one.dataset),
+                counted(len(one.models), "network"),
+                str(one.n_units),
+                difference(one.result.effect),
+                _ends(one.result.low, one.result.high, difference),
+                p_value(one.result.p),
+            ]
+        )
+    head = ["Asked", "Set", "Networks", "Pairs of seeds", "Difference in AUROC", "95% interval", "p"]
+    out: Numbers = {}
+    for key, of_key in lines.items():
+        out |= _table(f"sets_{key}_table", _markdown(head, of_key))
+    bills = arms.shared_bills(sets)
+    rows = [
+        [
+            title(one.dataset),
+            str(one.uses),
+            wh(one.energy_wh),
+            f"{one.transferred:.3f}",
+            f"{one.scratch:.3f}",
+            f"{one.wins} of {one.n_networks}",
+            f"{one.best[0]}, {one.best[1]}",
+        ]
+        for one in bills
+    ]
+    head = [
+        "Set",
+        "Uses",
+        "Energy of one use",
+        "Mean PePR-E, transferred",
+        "from scratch",
+        "Transfer wins",
+        "Best",
+    ]
+    return out | _table("sets_bill_table", _markdown(head, rows), any(one.estimated for one in bills))
 
 
 def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:

@@ -53,6 +53,7 @@ def of_networks(rows: pd.DataFrame) -> pd.DataFrame:
 def _is_full(record: Record) -> bool:
     """Whether a record is of a network that was trained on all images."""
     trained = record["status"] == "ok" and record["model"] not in BASELINES
+    trained = trained and not record.get("shuffled") and not record.get("init_from")
     return trained and (bool(record["pretrained"]), float(record["train_fraction"])) in FULL_CELLS
 
 

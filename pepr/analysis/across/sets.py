@@ -14,7 +14,7 @@ from pepr import datasets, stats
 from pepr.analysis import measures, units
 from pepr.analysis.claims import CELLS, of_cell
 from pepr.analysis.measures import Resampled
-from pepr.analysis.scores import with_sets
+from pepr.analysis.scores import usual_starts, with_sets
 from pepr.models.space import BASELINES
 from pepr.runs.results import Results
 
@@ -22,6 +22,12 @@ N_RESAMPLES = 1_000
 """Resamples of the test images, from which their variance is taken."""
 FULL = ("pretrained_full", "scratch_full")
 """The cells on all training images."""
+ARMS = {
+    "shuffled_full": lambda rows: rows["shuffled"].fillna(False).astype(bool),
+    "transferred_full": lambda rows: rows["init_from"].notna(),
+}
+"""What starts otherwise, on all training images: from ImageNet weights whose values changed places within
+each tensor, and from the network that another run of the study left."""
 TARGETS = {"breastmnist": 0.88, "retinamnist": 0.70, "pneumoniamnist": 0.93, "ham10000": 0.90}
 """The test AUROC (macro) that the network which validation takes was to reach, set before the runs."""
 SERIES = re.compile(r"_?\d+$")
@@ -56,7 +62,12 @@ class Sets:
 
     @cached_property
     def done(self) -> pd.DataFrame:
-        """Every `ok` row, baselines included."""
+        """Every `ok` row, baselines included, of what starts as `scores.usual_starts` says."""
+        return usual_starts(self.everything)
+
+    @cached_property
+    def everything(self) -> pd.DataFrame:
+        """Every `ok` row, whatever it starts from."""
         return with_sets(self.results.table).query("status == 'ok'")
 
     @cached_property
@@ -73,7 +84,7 @@ class Sets:
     @cached_property
     def auroc(self) -> pd.Series:
         """Test AUROC by run_id."""
-        return measures.values(self.done.set_index("run_id"), "auroc")
+        return measures.values(self.everything.set_index("run_id"), "auroc")
 
     @cached_property
     def images(self) -> units.Images:
@@ -81,8 +92,12 @@ class Sets:
         return Resampled(self.results, ("auroc",), self.n_resamples).of("auroc")
 
     def cell(self, dataset: str, cell: str, models: Collection[str] | None = None) -> pd.DataFrame:
-        """The runs of one set in one cell, of some networks or of all."""
-        rows = of_cell(self.networks[self.networks["dataset"] == dataset], cell)
+        """The runs of one set in one cell, of some networks or of all; the cells of `ARMS` are two more."""
+        if cell in ARMS:
+            rows = self.everything[self.everything["dataset"] == dataset]
+            rows = rows[(rows["train_fraction"] == 1.0) & ARMS[cell](rows)]
+        else:
+            rows = of_cell(self.networks[self.networks["dataset"] == dataset], cell)
         return rows if models is None else rows[rows["model"].isin(models)]
 
     def both(self, dataset: str, first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:

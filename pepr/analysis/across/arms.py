@@ -1,0 +1,97 @@
+"""What of pretraining is scale, and what it gains where its own bill is known: two starts of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr.analysis.across.pretraining import Difference, difference
+from pepr.analysis.across.sets import Sets
+from pepr.quantities import energy_is_estimated
+from pepr.score import pepr
+
+COMPARISONS = {
+    "scale": ("shuffled_full", "scratch_full"),
+    "features": ("pretrained_full", "shuffled_full"),
+    "transfer": ("transferred_full", "scratch_full"),
+    "imagenet": ("pretrained_full", "transferred_full"),
+}
+"""What the statistics of the weights add without features, what the features add to them; what another set
+adds as a start, and what ImageNet adds over that."""
+USES = (1, 10, 100)
+"""Over how many uses the energy of pretraining is shared."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How networks that start from another run do by PePR-E against the same from scratch, when the energy of
+    that run is shared over so many uses.
+
+    The scores are set-relative, over both starts of the `n_networks` together; `transferred` and `scratch`
+    are their means, `wins` counts the networks whose score is higher transferred, and `energy_wh` is the
+    median of what one use takes, its share included. `best` is the model and start with the highest score.
+    """
+
+    dataset: str
+    uses: int
+    n_networks: int
+    wins: int
+    transferred: float
+    scratch: float
+    energy_wh: float
+    best: tuple[str, str]
+    estimated: bool
+
+
+def differences(sets: Sets) -> list[tuple[str, Difference]]:
+    """Every comparison of `COMPARISONS` that has runs, set by set, by its name."""
+    return [
+        (name, found)
+        for name, cells in COMPARISONS.items()
+        for dataset in sets.names
+        if (found := difference(sets, dataset, cells)) is not None
+    ]
+
+
+def shared_bills(sets: Sets, uses: Sequence[int] = USES) -> list[Shared]:
+    """The scores of both starts on every set, with the source's energy shared over each number of uses."""
+    found = []
+    for dataset in sets.names:
+        transferred, scratch = sets.both(dataset, "transferred_full", "scratch_full")
+        if transferred.empty or transferred["init_energy_kwh"].isna().any():
+            continue
+        means = _means(transferred, scratch)
+        estimated = any(energy_is_estimated(source) for source in transferred["energy_source"])
+        found += [_shared(dataset, means, count, estimated) for count in uses]
+    return found
+
+
+def _means(transferred: pd.DataFrame, scratch: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUROC, training energy and the source's [kWh] of each network: one row a start and model."""
+    parts = []
+    for start, rows in (("transferred", transferred), ("scratch", scratch)):
+        part = rows.groupby("model")[["test_auroc", "energy_kwh", "init_energy_kwh"]].mean()
+        parts.append(part.astype("float64").fillna({"init_energy_kwh": 0.0}).assign(start=start))
+    return pd.concat(parts).reset_index()
+
+
+def _shared(dataset: str, means: pd.DataFrame, uses: int, estimated: bool) -> Shared:
+    energy = means["energy_kwh"] + means["init_energy_kwh"] / uses
+    scored = means.assign(score=pepr(means["test_auroc"].to_numpy(), energy.to_numpy()), energy=energy)
+    by_start = {start: rows.set_index("model") for start, rows in scored.groupby("start")}
+    transferred, scratch = by_start["transferred"], by_start["scratch"]
+    best = scored.loc[scored["score"].idxmax()]
+    return Shared(
+        dataset,
+        uses,
+        len(transferred),
+        int((transferred["score"] > scratch["score"].reindex(transferred.index)).sum()),
+        float(transferred["score"].mean()),
+        float(scratch["score"].mean()),
+        1000 * float(np.median(transferred["energy"])),
+        (str(best["model"]), str(best["start"])),
+        estimated,
+    )
