@@ -71,7 +71,11 @@ def test_the_medical_profile_asks_every_set_the_same_of_two_pretrained_architect
     specs = [spec for spec in everything if spec.model not in models.BASELINES]
     specs = [spec for spec in specs if not spec.shuffled and spec.init_from is None]
     for setting in {spec.setting for spec in specs} - {"ham10000_by_image"}:
-        assert {spec.model for spec in everything if spec.setting == setting} >= set(models.BASELINES)
+        ours = {spec.seed for spec in specs if spec.setting == setting}
+        baselines = {(spec.model, spec.seed) for spec in everything if spec.setting == setting} - {
+            (spec.model, spec.seed) for spec in specs
+        }
+        assert baselines == set(itertools.product(models.BASELINES, ours)), "as many seeds as the networks"
     assert {spec.dataset for spec in specs} >= {"breastmnist", "retinamnist", "pneumoniamnist", "ham10000"}
     seeds = {"breast": 5, "retina": 5, "pneumonia": 3, "ham10000": 3}
     for name, n_seeds in seeds.items():
