@@ -250,7 +250,7 @@ def test_the_shipped_check_is_what_the_shipped_sweep_gives():
 
 
 @pytest.mark.slow
-def test_a_run_takes_what_its_steps_say_within_the_interval(tmp_path, monkeypatch):
+def test_a_run_takes_what_its_steps_say(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     found = sweeping.sweep(Conditions("cpu", 64), ["mobilenetv2_050"], print, at_once=1)
     spec = RunSpec(
@@ -259,4 +259,7 @@ def test_a_run_takes_what_its_steps_say_within_the_interval(tmp_path, monkeypatc
     record = training.fine_tune(spec, progress=lambda line: None).record
     job = Job("elpv", record["n_train"], test_images=0, epochs=1, batch_size=32, image_size=64)
     predicted = swept.predict(found.rows["mobilenetv2_050"], job)
-    assert predicted.train_time_s_low < record["train_cpu_time_s"] < predicted.train_time_s_high
+    # One run in ten lies outside of the interval, and tests run beside each other: the interval is held by
+    # `checked.json`, from many runs.
+    assert predicted.train_time_s / 1.5 < record["train_cpu_time_s"] < predicted.train_time_s * 1.5
+    assert predicted.train_time_s_low < predicted.train_time_s < predicted.train_time_s_high
