@@ -77,7 +77,7 @@ class Report:
         self.found: dict[str, float | None] = {name: earlier[name] for name in GOALS if name in earlier}
         self.spread: dict[str, list[float]] = earlier.get("spread", {})
         self.why: dict[str, str] = earlier.get("why", {})
-        self.details: dict[str, Any] = {"took_seconds": {}, "stolen_seconds": {}} | earlier.get("details", {})
+        self.details: dict[str, Any] = {"took_seconds": {}, "stolen_seconds": {}, "made": {}} | earlier.get("details", {})
         self.failed = ""
 
     def add(self, name: str, values: Iterable[float], found: float | None = None) -> None:
@@ -282,10 +282,13 @@ def main(asked: list[str]) -> int:
             report.failed = f"{name} failed: {error}"
         report.details["took_seconds"][name] = time.perf_counter() - began
         report.details["stolen_seconds"][name] = stolen_seconds() - stolen
+        report.details["made"][name] = {
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hardware": description.hardware(),
+            "software": description.software(),
+        }
     for name in GOALS.keys() - report.found.keys():
         report.leave_out(name, report.failed)
-    report.details["made_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    report.details["hardware"], report.details["software"] = description.hardware(), description.software()
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
     update_numbers(RESULTS.parent, SOURCE, numbers(report.as_dict()))
     took, stolen = (sum(report.details[f"{name}_seconds"].values()) for name in ("took", "stolen"))

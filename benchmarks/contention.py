@@ -16,26 +16,26 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import loops
-from pepr import models
+from pepr import models, study
 from pepr.training.probe import speed_probe_s
 
-MODELS = ("mobilenetv2_050", "dla46_c", "tf_efficientnet_lite0", "resnet18d")
 IMAGE_SIZE, BATCH_SIZE, STEPS = 64, 32, 4
 LOADS = ("nothing", "one busy loop", "two busy loops", "a training")
 BUSY_LOOP = "while True: pass"
 
 
 def measure(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Seconds of a training step by load and model, medians of `rounds`: `cpu_s` of the processor on one
+    """Seconds of a training step by load and network of `pocket`, medians of `rounds`: `cpu_s` of the processor on one
     thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with one a core."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     cores = os.cpu_count() or 1
+    networks = sorted({spec.model for spec in study.grid(study.load("pocket"))} - set(models.BASELINES))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn) as single, ProcessPoolExecutor(1, spawn) as all_cores:
         for load in LOADS:
             with _beside(load):
                 found[load] = {}
-                for model in MODELS:
+                for model in networks:
                     one = [single.submit(_step, model, 1).result() for _ in range(rounds)]
                     all_ = [all_cores.submit(_step, model, cores).result() for _ in range(rounds)]
                     names = ("cpu_s", "wall_s", "probe_s")

@@ -88,9 +88,7 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "goals": number(len(_known(report)), str(len(_known(report)))),
         "took": number(took, f"{took / 60:.0f} minutes"),
         "stolen": number(stolen / took, f"{100 * stolen / took:.1f}%"),
-        "made_on": number(details["made_at"], details["made_at"][:10]),
-        "hardware": number(details["hardware"], details["hardware"]),
-        "software": number(details["software"], details["software"]),
+        "made": number(None, _made(details["made"])),
         "loops_table": number(None, _loops(details)),
         "losses_table": number(None, _losses(details["loss_difference"])),
         "busiest_table": number(None, _busiest(details["busiest"])),
@@ -122,6 +120,31 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if report[name] is not None:
             entries[name] = number(report[name], _text(name, report[name]))
     return {key: {**entry, "source": SOURCE} for key, entry in entries.items()}
+
+
+PART_WORDS = {
+    "loops": "the loop",
+    "memory": "its memory",
+    "meter": "the meter",
+    "measure_overhead": "`pepr measure`",
+    "startup": "starting a run",
+    "analysis": "the analysis and the book",
+    "contention": "other programs beside it",
+}
+
+
+def _made(parts: Mapping[str, Mapping[str, str]]) -> str:
+    """When and where the parts were measured: `on 2026-01-02, on MACHINE, with SOFTWARE`, the parts named where
+    they have not all the same."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for part, made in parts.items():
+        place = (made["made_at"][:10], made["hardware"], made["software"])
+        places.setdefault(place, []).append(PART_WORDS[part])
+    several = len(places) > 1
+    return "; ".join(
+        f"{', '.join(named) + ' ' if several else ''}on {day}, on {hardware.replace('; ', ', ')}, with {software}"
+        for (day, hardware, software), named in places.items()
+    )
 
 
 TIMES = {

@@ -103,5 +103,10 @@ def shares(found: Mapping[str, list[float]], kind: str) -> list[float]:
 
 
 def energy_ratio(found: Mapping[str, list[float]]) -> float:
-    """The recorded energy of the training over that of the bare one by the meter used directly: medians."""
-    return statistics.median(found["recorded_kwh"]) / statistics.median(found["bare_kwh"])
+    """The recorded energy of the training over that of the bare one by the meter used directly, each for a
+    second of it, since the machine's pace differs from one training to the next: median of the rounds."""
+    names = ("recorded_kwh", "training_s", "bare_kwh", "bare_s")
+    rounds = zip(*(found[name] for name in names), strict=True)
+    return statistics.median(
+        (recorded / training) / (bare / clock) for recorded, training, bare, clock in rounds
+    )

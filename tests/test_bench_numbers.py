@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import numbers
-from benchmarks.__main__ import GOALS, Report
+from benchmarks.__main__ import GOALS, PARTS, Report
 from pepr.errors import InputError
 
 
@@ -19,9 +19,13 @@ def report():
     made.details = {
         "took_seconds": {"loops": 600.0},
         "stolen_seconds": {"loops": 12.0},
-        "made_at": "2026-01-02T03:04:05+00:00",
-        "hardware": "a machine",
-        "software": "torch 2",
+        "made": {
+            "loops": {
+                "made_at": "2026-01-02T03:04:05+00:00",
+                "hardware": "a machine",
+                "software": "torch",
+            }
+        },
         "loop_vs_bare": {"resnet50, 64 px": [0.98, 0.99, 1.0], "resnet50, 128 px": [0.9, 1.0, 1.1]},
         "loop_vs_authors_fp32": {"resnet50": {"ours": [1.0, 1.0, 2.0], "authors": [1.5, 2.0, 5.0]}},
         "loss_difference": {
@@ -132,6 +136,17 @@ def test_what_a_wrapped_training_takes_is_told_by_the_clock_the_processor_and_th
     texts = {name: entries[f"measure_{name}"]["text"] for name in ("clock", "processor", "energy", "bare_s")}
     assert texts == {"clock": "0.81%", "processor": "5%", "energy": "101.0%", "bare_s": "61.0 s"}
     assert entries["measure_energy"]["estimate"]
+
+
+def test_parts_that_were_measured_elsewhere_or_on_another_day_say_so(report):
+    assert numbers.numbers(report)["made"]["text"] == "on 2026-01-02, on a machine, with torch"
+    here = report["details"]["made"]["loops"]
+    report["details"]["made"]["measure_overhead"] = here | {"hardware": "another; 2 cores"}
+    assert numbers.numbers(report)["made"]["text"] == (
+        "the loop on 2026-01-02, on a machine, with torch; "
+        "`pepr measure` on 2026-01-02, on another, 2 cores, with torch"
+    )
+    assert numbers.PART_WORDS.keys() == PARTS.keys()
 
 
 def test_every_measure_has_words_and_a_goal():
