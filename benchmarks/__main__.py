@@ -77,7 +77,9 @@ class Report:
         self.found: dict[str, float | None] = {name: earlier[name] for name in GOALS if name in earlier}
         self.spread: dict[str, list[float]] = earlier.get("spread", {})
         self.why: dict[str, str] = earlier.get("why", {})
-        self.details: dict[str, Any] = {"took_seconds": {}, "stolen_seconds": {}, "made": {}} | earlier.get("details", {})
+        self.details: dict[str, Any] = {"took_seconds": {}, "stolen_seconds": {}, "made": {}} | earlier.get(
+            "details", {}
+        )
         self.failed = ""
 
     def add(self, name: str, values: Iterable[float], found: float | None = None) -> None:

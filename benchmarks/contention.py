@@ -25,8 +25,9 @@ BUSY_LOOP = "while True: pass"
 
 
 def measure(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Seconds of a training step by load and network of `pocket`, medians of `rounds`: `cpu_s` of the processor on one
-    thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with one a core."""
+    """Seconds of a training step by load and network of `pocket`, medians of `rounds`: `cpu_s` of the
+    processor on one thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with
+    one a core."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     cores = os.cpu_count() or 1
     networks = sorted({spec.model for spec in study.grid(study.load("pocket"))} - set(models.BASELINES))

@@ -134,15 +134,15 @@ PART_WORDS = {
 
 
 def _made(parts: Mapping[str, Mapping[str, str]]) -> str:
-    """When and where the parts were measured: `on 2026-01-02, on MACHINE, with SOFTWARE`, the parts named where
-    they have not all the same."""
+    """When and where the parts were measured: `on 2026-01-02, on MACHINE, with SOFTWARE`, the parts named
+    where they have not all the same."""
     places: dict[tuple[str, ...], list[str]] = {}
     for part, made in parts.items():
-        place = (made["made_at"][:10], made["hardware"], made["software"])
+        place = (made["made_at"][:10], made["hardware"].replace("; ", ", "), made["software"])
         places.setdefault(place, []).append(PART_WORDS[part])
     several = len(places) > 1
     return "; ".join(
-        f"{', '.join(named) + ' ' if several else ''}on {day}, on {hardware.replace('; ', ', ')}, with {software}"
+        f"{', '.join(named) + ' ' if several else ''}on {day}, on {hardware}, with {software}"
         for (day, hardware, software), named in places.items()
     )
 
