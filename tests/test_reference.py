@@ -119,3 +119,16 @@ def test_a_run_of_the_reference_gives_the_same_predictions_again(tmp_path, monke
     probabilities, labels = RESULTS.predictions(record["run_id"])
     np.testing.assert_allclose(outcome.probabilities, probabilities, atol=1e-4)
     np.testing.assert_array_equal(outcome.labels, labels)
+    assert grouped_alike(outcome.groups, RESULTS.groups(record["run_id"]))
+
+
+def grouped_alike(first, second):
+    """Whether two names for each image divide the images into the same groups."""
+    pairs = set(zip(first, second, strict=True))
+    return len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
+
+
+def test_the_reference_knows_the_modules_of_its_test_images():
+    for row in RESULTS.table.query("model == 'pca_svm'").itertuples():
+        groups = RESULTS.groups(row.run_id)
+        assert len(groups) == row.n_test and 8 <= len(set(groups)) <= 9

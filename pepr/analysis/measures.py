@@ -83,7 +83,7 @@ def _one_over_drawn_classes(labels: np.ndarray, counts: np.ndarray) -> FloatArra
 
 
 def _drawn_majority_rate(labels: np.ndarray, counts: np.ndarray) -> FloatArray:
-    return _drawn(labels, counts).max(axis=0) / len(labels)
+    return _drawn(labels, counts).max(axis=0) / counts.sum(axis=1)
 
 
 def _drawn(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -101,8 +101,9 @@ def run_draws(
 ) -> pd.DataFrame:
     """Bootstrap draws [n_resamples, runs] of a measure, one column a run_id, resampling test images.
 
-    Runs with the same test set see the same images in a resample, so that differences between runs are
-    paired. Raises InputError for a measure that there is none of.
+    Images of one group (a module, a lesion) are drawn together, since they are not independent. Runs with the
+    same test set see the same images in a resample, so that differences between runs are paired. Raises
+    InputError for a measure that there is none of.
     """
     return draws_of_measures(results, table, (measure,), n_resamples, seed)[measure]
 
@@ -122,7 +123,9 @@ def draws_of_measures(
         split = 0 if pd.isna(row["split"]) else int(row["split"])
         key = (row["dataset"], split, len(labels))
         if key not in counts:
-            counts[key] = stats.resample_counts(len(labels), n_resamples, seed + 1_000 * split)
+            groups = results.groups(row["run_id"])
+            units = np.arange(len(labels)) if groups is None else groups
+            counts[key] = stats.cluster_counts(units, n_resamples, seed + 1_000 * split)
         found = resampled(measures, probabilities, labels, counts[key])
         for measure in measures:
             draws[measure][row["run_id"]] = found[measure]

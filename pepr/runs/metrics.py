@@ -87,7 +87,7 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _resampled_accuracy(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return counts @ (probabilities.argmax(axis=1) == labels) / len(labels)
+    return counts @ (probabilities.argmax(axis=1) == labels) / counts.sum(axis=1)
 
 
 def _resampled_balanced(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from pepr.files import results_root, write_atomic
 from pepr.runs import timing
 from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS, Record
-from pepr.runs.store import Store, read_predictions
+from pepr.runs.store import Store, read_groups, read_predictions
 
 
 def as_table(records: Iterator[Mapping[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
@@ -106,12 +106,23 @@ class Results:
     def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Test probabilities [n_test, classes] and labels [n_test] of one `ok` run."""
         if self.origin == "reference":
-            path = prediction_archives(self.folder).get(run_id)
-            if path is None:
-                raise KeyError(f"{self.folder}: no predictions of {run_id}")
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(self._archive(run_id), allow_pickle=False) as archive:
                 return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
         return read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+
+    def groups(self, run_id: str) -> np.ndarray | None:
+        """Groups [n_test] of a run's test images, such as the modules that cells are cut from: images of one
+        are not independent. None where the dataset names none, or the run is older than this was kept."""
+        if self.origin == "reference":
+            with np.load(self._archive(run_id), allow_pickle=False) as archive:
+                return archive.get(f"{run_id}/groups")
+        return read_groups(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+
+    def _archive(self, run_id: str) -> Path:
+        path = prediction_archives(self.folder).get(run_id)
+        if path is None:
+            raise KeyError(f"{self.folder}: no predictions of {run_id}")
+        return path
 
 
 def reference_folder(profile: str) -> Path:
@@ -189,6 +200,8 @@ def _pair_of_files(results: Results, records: list[Record], mark: str) -> Iterat
             probabilities, labels = results.predictions(record["run_id"])
             arrays[f"{record['run_id']}/probabilities"] = probabilities.astype(np.float32)
             arrays[f"{record['run_id']}/labels"] = labels.astype(np.uint8)
+            if (groups := results.groups(record["run_id"])) is not None:
+                arrays[f"{record['run_id']}/groups"] = groups
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     yield f"predictions{mark}.npz", buffer.getvalue()

@@ -41,12 +41,15 @@ class Store:
     def notebook_path(self, run_id: str) -> Path:
         return self.folder / "notebooks" / f"{run_id}.ipynb"
 
-    def write_predictions(self, run_id: str, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """Test probabilities [n_test, classes] as float32 and labels [n_test] of one run."""
+    def write_predictions(
+        self, run_id: str, probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+    ) -> None:
+        """Test probabilities [n_test, classes] as float32, labels [n_test] and groups [n_test] of one run."""
+        arrays = {"probabilities": probabilities.astype(np.float32), "labels": labels.astype(np.int64)}
+        if groups is not None:
+            arrays["groups"] = numbered(groups)
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, probabilities=probabilities.astype(np.float32), labels=labels.astype(np.int64)
-        )
+        np.savez_compressed(buffer, **arrays)
         write_atomic(self.predictions_path(run_id), buffer.getvalue())
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -84,6 +87,17 @@ def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Test probabilities [n_test, classes] and labels [n_test] of one run's file."""
     with np.load(path, allow_pickle=False) as archive:
         return archive["probabilities"], archive["labels"]
+
+
+def read_groups(path: Path) -> np.ndarray | None:
+    """Groups [n_test] of the test images of one run's file; None where its dataset names none."""
+    with np.load(path, allow_pickle=False) as archive:
+        return archive.get("groups")
+
+
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """Groups [n] by any names as numbers from 0."""
+    return np.unique(groups, return_inverse=True)[1].astype(np.int32)
 
 
 def predictions_digest(probabilities: np.ndarray, labels: np.ndarray) -> str:

@@ -23,11 +23,13 @@ Epoch = dict[str, float]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves: its record, and test probabilities [n_test, classes] with labels [n_test]."""
+    """What a run leaves: its record, and test probabilities [n_test, classes] with labels [n_test], and with
+    groups [n_test] of images that are not independent (a module, a lesion) where the dataset names some."""
 
     record: Record
     probabilities: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter
         ended_at=now(),
         wall_time_s=time.perf_counter() - clock.began,
     )
-    return Outcome(record, fitted.probabilities, labels)
+    groups = None if data.groups is None else data.groups[fitted.test]
+    return Outcome(record, fitted.probabilities, labels, groups)
 
 
 def _costs(history: Sequence[Epoch], meter: Meter) -> dict[str, str | float | bool | None]:

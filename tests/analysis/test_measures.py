@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr import analysis, quantities, stats
+from pepr import analysis, quantities, runs, stats
 from pepr.analysis import claims, measures
 from pepr.errors import InputError
 
@@ -124,3 +124,32 @@ def test_a_peak_above_chance_has_an_interval_and_lies_at_the_best_score(syntheti
     )
     assert peak.model == rows.set_index("model")["score"].idxmax()
     assert peak.score.low <= peak.score.estimate <= peak.score.high + 1e-12
+
+
+def test_images_of_one_group_are_drawn_together(tmp_path):
+    """Eight modules of five cells, each wholly right or wholly wrong: the accuracy is a mean of eight answers,
+    and varies as one, not as a mean of forty."""
+    labels = np.tile([0, 1, 0, 1, 1], 8)
+    right = np.repeat([True, False], 20)
+    predicted = np.where(right, labels, 1 - labels)
+    probabilities = np.column_stack([1.0 - predicted, predicted])
+    store = runs.Store(tmp_path, "pocket")
+    spread = {}
+    for name, modules in (("known", np.repeat(list("abcdefgh"), 5)), ("unknown", None)):
+        store.write_predictions(name, probabilities, labels, modules)
+        results = runs.Results("pocket", "this machine", store.folder)
+        rows = pd.DataFrame({"run_id": [name], "status": "ok", "dataset": "elpv", "split": 0})
+        spread[name] = measures.run_draws(results, rows, "accuracy", 2_000).iloc[:, 0].std()
+    assert spread["known"] == pytest.approx(0.5 / np.sqrt(8), rel=0.1)
+    assert spread["unknown"] == pytest.approx(0.5 / np.sqrt(40), rel=0.1)
+
+
+def test_rates_of_a_resample_are_over_the_images_that_it_drew():
+    """Groups of unlike sizes: a resample does not have as many images as the test set."""
+    labels, probabilities = np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 1]]
+    counts = np.array([[2.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 2.0]])
+    names = ("accuracy", "accuracy_above_majority")
+    assert measures.resampled(("accuracy",), probabilities, labels, counts)["accuracy"].tolist() == [1, 1]
+    with np.errstate(invalid="ignore"):
+        above = measures.resampled(names, probabilities, labels, counts)["accuracy_above_majority"]
+    assert np.isnan(above).all(), "one class alone leaves nothing above its own rate"

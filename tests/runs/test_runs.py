@@ -122,6 +122,23 @@ def test_a_packed_reference_returns_the_same_records_and_predictions(tmp_path, s
     run_id = own.table.query("status == 'ok'")["run_id"].iloc[0]
     for mine, theirs in zip(own.predictions(run_id), packed.predictions(run_id), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+    assert own.groups(run_id) is None and packed.groups(run_id) is None
+
+
+def test_groups_of_test_images_are_kept_by_number_and_packed(tmp_path, synthetic_results):
+    record = next(record for record in synthetic_results.records() if record["status"] == "ok")
+    probabilities, labels = synthetic_results.predictions(record["run_id"])
+    store = runs.Store(tmp_path, "pocket")
+    modules = np.array(["b", "a"])[np.arange(len(labels)) % 2]
+    store.write_predictions(record["run_id"], probabilities, labels, modules)
+    store.write_record(record)
+    runs.collect(store)
+    own = runs.Results("pocket", "this machine", store.folder)
+    runs.write_reference(own, tmp_path / "packed")
+    for results in (own, runs.Results("pocket", "reference", tmp_path / "packed")):
+        assert results.groups(record["run_id"]).tolist() == [1, 0] * (len(labels) // 2) + [1] * (
+            len(labels) % 2
+        )
 
 
 def test_a_reference_of_several_datasets_has_a_file_for_each_setting_and_returns_the_same(tmp_path):
