@@ -127,8 +127,8 @@ def test_a_peak_above_chance_has_an_interval_and_lies_at_the_best_score(syntheti
 
 
 def test_images_of_one_group_are_drawn_together(tmp_path):
-    """Eight modules of five cells, each wholly right or wholly wrong: the accuracy is a mean of eight answers,
-    and varies as one, not as a mean of forty."""
+    """Eight modules of five cells, each wholly right or wholly wrong: the accuracy is a mean of eight
+    answers, and varies as one, not as a mean of forty."""
     labels = np.tile([0, 1, 0, 1, 1], 8)
     right = np.repeat([True, False], 20)
     predicted = np.where(right, labels, 1 - labels)

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from pepr import models, study
+from pepr import models, runs, study
 from pepr.errors import InputError
 
 SOUND = {
@@ -34,23 +34,34 @@ def test_every_shipped_profile_is_sound_and_none_of_its_runs_stands_twice():
 
 def test_pocket_is_the_designs_grid():
     specs = study.grid(study.load("pocket"))
-    lite0 = {(spec.setting, spec.seed) for spec in specs if spec.model == "tf_efficientnet_lite0"}
     settings = {"elpv", "elpv_pt", "elpv_small", "elpv_pt_small"}
-    baselines = {(spec.model, spec.setting) for spec in specs if spec.model in models.BASELINES}
-    assert baselines == {(model, setting) for model in models.BASELINES for setting in settings}
+    everywhere = {*models.BASELINES, *models.OFFLINE_WEIGHTS}
+    assert {(spec.model, spec.setting) for spec in specs if spec.model in everywhere} == set(
+        itertools.product(everywhere, settings)
+    )
+    of = {(spec.model, spec.setting): set() for spec in specs}
+    for spec in specs:
+        of[spec.model, spec.setting].add(spec.seed)
+    assert set(map(frozenset, of.values())) == {frozenset({0, 1, 2})}, "as many splits for every model"
     assert all(spec.epochs == 1 for spec in specs if spec.model in models.BASELINES)
     specs = [spec for spec in specs if spec.model not in models.BASELINES]
-    repeated = [(spec.model, spec.setting, spec.seed) for spec in specs if spec.seed]
-    assert lite0 == {(setting, seed) for setting in settings for seed in range(5)}
-    assert {model for model, _, _ in repeated} == {"tf_efficientnet_lite0", "mobilenetv2_100"}
     scratch = {spec.model for spec in specs if spec.setting == "elpv"} & set(models.paper_models())
     sizes = sorted(models.find(model).num_params for model in scratch)
-    assert sum(1e6 <= size <= 13e6 for size in sizes) >= 8 and 24e6 < sizes[-1] < 27e6
+    assert len(sizes) >= 8 and sizes[0] >= 1e6 and 11e6 < sizes[-1] < 13e6
     assert all(spec.pretrained == ("_pt" in spec.setting) for spec in specs)
     assert {spec.train_fraction for spec in specs if spec.setting.endswith("small")} == {0.1}
     assert {(spec.image_size, spec.epochs, spec.batch_size, spec.learning_rate) for spec in specs} == {
         (64, 3, 32, 5e-4)
     }
+
+
+def test_where_seeds_are_asked_for_pocket_is_the_references_grid():
+    """The largest network takes part only there."""
+    specs = study.grid(study.restrict(study.load("pocket"), seeds=range(5)))
+    reference = runs.Results("pocket", "reference", runs.reference_folder("pocket")).table
+    assert {spec.run_id for spec in specs} == set(reference["run_id"])
+    largest = {spec.seed for spec in specs if spec.model == "resnetv2_50"}
+    assert largest == set(range(5))
 
 
 def test_the_papers_grid_is_every_model_in_eight_settings_in_an_order_drawn_per_seed():
