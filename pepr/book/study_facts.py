@@ -31,6 +31,9 @@ LEAK_KEYS = (
     "order_predictors",
     "leak_mean",
     "leak_worst",
+    "leak_lowest_mean",
+    "leak_lowest",
+    "leak_backwards",
     "leak_random_split",
 )
 IN_WORDS = {
@@ -245,6 +248,9 @@ def leak_facts() -> dict[str, str]:
         f"{found.shape[1]}",
         f"{found.mean().max():.2f}",
         f"{found.max().max():.2f}",
+        f"{found.mean().min():.2f}",
+        f"{found.min().min():.2f}",
+        f"{1 - found.min().min():.2f}",
         f"{max(at_random.values()):.3f}",
     )
     return dict(zip(LEAK_KEYS, values, strict=True))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pepr.book import study_facts
 from pepr.datasets import elpv, leaks
 
 N_MODULES, CELLS = 40, 30
@@ -86,6 +87,16 @@ def test_no_split_of_elpv_is_predicted_without_a_pixel():
     for predictor in found[0]:
         values = [of_split[predictor] for of_split in found]
         assert np.mean(values) < 0.60 and max(values) < 0.65, (predictor, values)
+
+
+def test_the_book_tells_the_predictors_that_are_worse_than_a_coin_too():
+    labels, _ = elpv_labels()
+    found = [leaks.by_order(labels, split) for split in elpv.block_splits()]
+    least = min(value for of_split in found for value in of_split.values())
+    facts = study_facts.leak_facts()
+    assert float(facts["leak_lowest"]) == pytest.approx(least, abs=0.006) and least < 0.35
+    assert float(facts["leak_backwards"]) == pytest.approx(1 - least, abs=0.006)
+    assert float(facts["leak_lowest"]) <= float(facts["leak_lowest_mean"]) <= float(facts["leak_mean"])
 
 
 def test_the_kind_of_cell_does_not_predict_a_split_of_elpv_either():
