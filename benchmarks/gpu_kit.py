@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--models")
-    parser.add_argument("--limit-s", type=float, default=2.0)
+    parser.add_argument("--limit-s", type=float, default=1.2)
     asked = parser.parse_args()
     return 0 if {"check": check, "sweep": sweep_all}[asked.what](asked) else 1
 
