@@ -127,7 +127,7 @@ def of_job(job: Job) -> Sweep | None:
 def basis(found: Sweep, row: dict[str, Any]) -> str:
     """How a prediction from a step is known, in words."""
     timed = "processor time" if row["device"] == "cpu" else "time"
-    where = "on a machine of the same hardware, by the project" if found.shipped else "on this machine"
+    where = "on a machine of the same hardware, whose table ships" if found.shipped else "on this machine"
     energy = f"by {row['energy_source']}" if metered(row) else "not metered"
     return (
         f"a training step measured {where} ({row['measured_at'][:10]}, {row['steps']} steps, {timed}), "

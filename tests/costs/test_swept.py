@@ -128,7 +128,7 @@ def test_a_shipped_sweep_stands_for_its_hardware_and_for_no_other(tmp_path, monk
         monkeypatch.setattr(swept, "shipped_sweeps", lambda shipped=shipped: (shipped,))
         found = prediction.as_row("dla46_c", job)
         assert found["swept"] is known
-        assert ("measured on a machine of the same hardware, by the project" in found["basis"]) is known
+        assert ("measured on a machine of the same hardware, whose table ships" in found["basis"]) is known
 
 
 CHECKED = {
