@@ -142,7 +142,8 @@ def plan(
     specs = study.grid(loaded, description.default_device())
     together = forecast.side_by_side(specs, description.default_device())
     if as_json:
-        print_json(dataclasses.asdict(forecast.forecast(loaded, specs, runs_at_once=together.runs)))
+        here = forecast.forecast(loaded, specs, specs[0].device, together.runs)
+        print_json(dataclasses.asdict(here))
         return
     from pepr.files import results_root
     from pepr.runs.store import Store

@@ -246,6 +246,31 @@ def job_of(spec: RunSpec, images: tuple[int, int]) -> model.Job:
     )
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What so many runs of a grid would take on a machine that is not here, one at a time."""
+
+    machine: str
+    runs: int
+    seconds: float
+    energy_kwh: float
+
+
+def on_the_authors_gpu(specs: Iterable[RunSpec]) -> Elsewhere:
+    """A grid on the authors' machine, by the cost model, as far as it can be predicted."""
+    machine, found = model.reference_hardware(), []
+    for spec in specs:
+        images, entry = image_counts(spec.dataset), atlas.read().get((spec.model, spec.image_size))
+        if images and entry:
+            found.append(model.predict(entry, job_of(spec, images), machine))
+    return Elsewhere(
+        machine.described,
+        len(found),
+        sum(run.train_time_s for run in found),
+        sum(run.energy_wh for run in found) / 1000,
+    )
+
+
 def predicted_cost(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
     """By the cost model; None where the size of the data or the shapes of the model are not known."""
     images = image_counts(spec.dataset)

@@ -140,13 +140,12 @@ def announcement(
     """What is about to happen, what it will cost, and how to take less.
 
     `together`: how the runs go on side by side on this machine; they are then predicted for it, and for a CPU
-    where it has no GPU. Without it, or `wherever` they may be done, they are for whichever machine is best.
+    where it has no GPU; `wherever` they may be done, a line says what a GPU would take. Without it they are
+    predicted for whichever machine is best.
     """
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
-    device = specs[0].device if together and not cluster and not wherever else None
+    device = specs[0].device if together and not cluster else None
     expected = forecast.forecast(profile, specs, device, together.runs if together else 1)
-    if wherever and expected.predicted:  # by another machine, which may have room for another number
-        together = None
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
@@ -161,6 +160,8 @@ def announcement(
             f"{expected.disk_bytes / 1e6:.1f} MB on disk."
         )
         lines.append(f"That is an estimate: {expected.basis}.")
+        if wherever and device == "cpu" and expected.predicted:
+            lines.append(_on_a_gpu(specs))
     else:
         lines.append(f"What it will cost is not known: {expected.basis}.")
     if together:
@@ -184,8 +185,9 @@ def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:
     needed = "its images are at hand"
     if absent:
         needed = f"its images are to be had first: {at_hand.to_do(absent)}"
-    hours = forecast.forecast(medical, specs, device).hours
-    takes = "" if hours is None else f" takes about {duration(3600 * hours)} of runs (estimated)"
+    at_once = forecast.side_by_side(specs, device).runs
+    hours = forecast.forecast(medical, specs, device, at_once).elapsed_hours
+    takes = "" if hours is None else f" takes about {duration(3600 * hours)} (estimated)"
     return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that; {needed}."]
 
 
@@ -212,6 +214,14 @@ def forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any
             if record["failure"] == "data_unavailable":
                 data_notebook = f"01_data-{spec.dataset}-{spec.image_size}.ipynb"
                 (store.folder / "notebooks" / data_notebook).unlink(missing_ok=True)
+
+
+def _on_a_gpu(specs: list[RunSpec]) -> str:
+    found = forecast.on_the_authors_gpu(specs)
+    return (
+        f"On {found.machine}: about {duration(found.seconds)} of runs, {_energy(found.energy_kwh)} "
+        f"({found.runs} of {len(specs)} runs predicted)."
+    )
 
 
 def _snakemake(

@@ -156,16 +156,23 @@ def test_the_announcement_leads_with_the_time_until_all_is_done(monkeypatch, tmp
     assert words.duration(36.0 * len(specs)) in text and "Two at once." in text
 
 
-def test_what_was_predicted_for_another_machine_is_not_told_for_this_ones_cores(tmp_path):
-    profile = study.load("paper")
-    specs = study.grid(profile)
+def test_a_plan_is_for_this_machine_and_tells_a_gpu_apart(tmp_path, monkeypatch):
+    """Its first line names this machine: what follows must not be another's."""
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    profile = study.restrict(study.load("paper"), models=["dla46_c"], settings=["pneumonia"], epochs=1)
+    specs = study.grid(profile, "cpu")
     together = forecast.SideBySide(2, 1, "Two at once.")
     store = runs.Store(tmp_path, "paper")
-    text = workflow.announcement(profile, specs, store, together=together, wherever=True)
-    assert "Done in" not in text and "Two at once." not in text
-    expected = forecast.forecast(profile, specs, runs_at_once=2)
-    assert expected.runs_at_once == 1 and expected.elapsed_hours > expected.hours
-    assert forecast.forecast(profile, specs, "cpu", 2).runs_at_once == 2
+    lines = workflow.announcement(profile, specs, store, together=together, wherever=True).splitlines()
+    here = forecast.forecast(profile, specs, "cpu", 2)
+    assert here.runs_at_once == 2 and here.elapsed_hours > here.hours
+    assert lines[2].startswith(f"Done in about {words.duration(3600 * here.elapsed_hours)}.")
+    assert "RTX 3090" not in lines[3] and "shipped pocket runs" in lines[3]
+    gpu = forecast.on_the_authors_gpu(specs)
+    assert "RTX 3090" in lines[4] and f"about {words.duration(gpu.seconds)} of runs" in lines[4]
+    assert (gpu.runs, gpu.seconds) == (1, pytest.approx(3600 * forecast.forecast(profile, specs).hours))
+    at_start = workflow.announcement(profile, specs, store, together=together)
+    assert "RTX 3090" not in at_start
 
 
 def test_time_left_follows_the_speed_of_this_machine():
