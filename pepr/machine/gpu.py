@@ -174,10 +174,15 @@ def current(device: str) -> Gpu:
     return gpus[index]
 
 
+def loaded_torch() -> ModuleType | None:
+    """torch, where this process has loaded it already; asking does not load it."""
+    return sys.modules.get("torch")
+
+
 def _in_use_by_torch(index: int) -> str | None:
     """UUID of the GPU that torch gives a number, where this process has begun to use CUDA: the order is then
     settled, whatever the environment says now."""
-    torch = sys.modules.get("torch")
+    torch = loaded_torch()
     if torch is None or not torch.cuda.is_initialized() or index >= torch.cuda.device_count():
         return None
     uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)

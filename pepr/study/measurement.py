@@ -369,7 +369,7 @@ class _BlockMemory:
     """Peak memory of a block in this process: the allocator's on a GPU, else the resident peak."""
 
     def __init__(self, device: str):
-        self.torch = sys.modules.get("torch") if device.startswith("cuda") else None
+        self.torch = gpu.loaded_torch() if device.startswith("cuda") else None
         self.source = None
         if self.torch is not None:
             self.source = "cuda_allocator_peak"
@@ -391,8 +391,7 @@ def _synchroniser(device: str) -> Callable[[], None]:
     """Waits for a GPU's queue, where the block uses torch."""
 
     def synchronise() -> None:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
+        if (torch := gpu.loaded_torch()) is not None and torch.cuda.is_initialized():
             torch.cuda.synchronize()
 
     return synchronise if device.startswith("cuda") else lambda: None
