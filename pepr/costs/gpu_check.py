@@ -131,6 +131,11 @@ def _only_on(kind: str, subject: Subject) -> None:
         raise CannotTell(f"{subject.device} is no NVIDIA GPU")
 
 
+def _index(subject: Subject) -> int:
+    """The number of a GPU, which some functions of torch do not take from the name `cuda` alone."""
+    return int(subject.device.partition(":")[2] or 0)
+
+
 @must_hold("torch can use the device")
 def usable(subject: Subject) -> str:
     import torch
@@ -149,7 +154,7 @@ def same_device(subject: Subject) -> str:
     _only_on("cuda", subject)
     import torch
 
-    index = int(subject.device.partition(":")[2] or 0)
+    index = _index(subject)
     torchs, gpus = torch.cuda.get_device_properties(index), gpu.visible()
     if index >= len(gpus):
         raise DoesNotHold(f"torch has {torchs.name}, and NVML shows {len(gpus)} GPUs")
@@ -225,13 +230,14 @@ def out_of_memory(subject: Subject) -> str:
     import torch
 
     conditions = sweeping.Conditions(subject.device, 64, TOO_LARGE)
-    total = torch.cuda.mem_get_info(subject.device)[1]
-    held = torch.cuda.memory_reserved(subject.device)
-    torch.cuda.set_per_process_memory_fraction(min((held + ROOM_BYTES) / total, 1.0), subject.device)
+    index = _index(subject)
+    total = torch.cuda.mem_get_info(index)[1]
+    held = torch.cuda.memory_reserved(index)
+    torch.cuda.set_per_process_memory_fraction(min((held + ROOM_BYTES) / total, 1.0), index)
     try:
         (row,) = sweeping.measure_models([LOOP_MODEL], conditions, limit_s=0.0)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, subject.device)
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
     return room_of(row)
 
 

@@ -168,16 +168,32 @@ def test_the_dozen_goes_across_the_range_of_sizes():
 def test_a_batch_without_room_says_the_largest_that_fits(monkeypatch):
     full = steps.loop.set_up
 
-    def little_room(spec, data, device):
+    def little_room(spec, *rest):
         if spec.batch_size > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return full(spec, data, device)
+        return full(spec, *rest)
 
     monkeypatch.setattr(steps.loop, "set_up", little_room)
     (row,) = sweeping.measure_models(["dla46_c"], sweeping.Conditions("cpu", 32, 8), limit_s=0.0)
     assert gpu_check.room_of(row) == "failed, out_of_memory, largest batch 3 of 4096"
     with pytest.raises(DoesNotHold, match="largest batch None"):
         gpu_check.room_of(row | {"largest_batch_size": None})
+
+
+def test_little_room_is_left_for_the_batch_without_room_and_all_of_it_given_back(monkeypatch):
+    shares = []
+
+    def set_share(share, device):
+        assert device == 1, "torch refuses a name without a number"
+        shares.append(share)
+
+    row = {"status": "failed", "failure": "out_of_memory", "largest_batch_size": 60, "explanation": ""}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 4 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", set_share)
+    monkeypatch.setattr(sweeping, "measure_models", lambda names, conditions, limit_s: iter([row]))
+    assert "largest batch 60 of 4096" in gpu_check.out_of_memory(Subject("cuda:1"))
+    assert shares == [0.5, 1.0]
 
 
 def answers(monkeypatch, wrong):
