@@ -13,6 +13,7 @@ from pepr.analysis.ranked import as_ranked
 from pepr.audit import gates
 from pepr.machine import description
 from pepr.runs import metrics
+from pepr.runs.results import LARGEST_FILE_BYTES
 
 RESULTS = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
@@ -132,3 +133,31 @@ def test_the_reference_knows_the_modules_of_its_test_images():
     for row in RESULTS.table.query("model == 'pca_svm'").itertuples():
         groups = RESULTS.groups(row.run_id)
         assert len(groups) == row.n_test and 8 <= len(set(groups)) <= 9
+
+
+SHIPPED = sorted(path.parent.name for path in runs.reference_folder("").glob("*/results.csv"))
+
+
+def shipped(profile):
+    return runs.Results(profile, "reference", runs.reference_folder(profile))
+
+
+@pytest.mark.parametrize("profile", SHIPPED)
+def test_a_setting_of_a_shipped_study_has_all_its_runs_on_one_machine(profile):
+    """A study may be shipped setting by setting, as its runs come; none of them in part."""
+    table, asked = shipped(profile).table, study.grid(study.load(profile))
+    assert (table["status"] == "ok").all()
+    for setting, rows in table.groupby("setting"):
+        specs = {spec.run_id for spec in asked if spec.setting == setting}
+        assert specs and specs <= set(rows["run_id"]), setting
+        assert not rows["run_id"].duplicated().any()
+    assert table.groupby("dataset")["hardware"].nunique().max() == 1
+
+
+@pytest.mark.parametrize("profile", SHIPPED)
+def test_the_files_of_a_shipped_study_are_small_unaltered_and_say_the_same(profile):
+    results = shipped(profile)
+    assert runs.checksums(results.folder) == json.loads((results.folder / "checksums.json").read_text())
+    pd.testing.assert_frame_equal(runs.as_table(results.records()), results.table)
+    assert max(path.stat().st_size for path in results.folder.iterdir()) <= LARGEST_FILE_BYTES
+    assert set(gates.gates(results.table)["gate"]) <= {gates.DID_LEARN}

@@ -157,7 +157,12 @@ def describe(record: Mapping[str, Any], country: str | None = None) -> Training:
 
 
 def _activity(record: Mapping[str, Any]) -> str:
-    return "fine-tuning" if record["pretrained"] else "training"
+    return "fine-tuning" if _fine_tuned(record) else "training"
+
+
+def _fine_tuned(record: Mapping[str, Any]) -> bool | None:
+    """Whether a training started from weights, those of another run too; None where nobody said."""
+    return True if record.get("init_from") else record["pretrained"]
 
 
 def cyclonedx(training: Training) -> dict[str, Any]:
@@ -311,8 +316,8 @@ def model_card(training: Training) -> dict[str, Any]:
         "emissions": training.co2eq_g,
         "source": f"{training.meter()}: {training.energy_kwh:g} kWh. {training.provenance()}",
     }
-    if training.record["pretrained"] is not None:
-        emissions["training_type"] = "fine-tuning" if training.record["pretrained"] else "pre-training"
+    if _fine_tuned(training.record) is not None:
+        emissions["training_type"] = "fine-tuning" if _fine_tuned(training.record) else "pre-training"
     if training.country:
         emissions["geographical_location"] = training.country
     if training.record.get("hardware"):
@@ -335,7 +340,7 @@ def boamps(training: Training) -> dict[str, Any]:
             "reportStatus": "final",
         },
         "task": {
-            "taskStage": "finetuning" if record["pretrained"] else "training",
+            "taskStage": "finetuning" if _fine_tuned(record) else "training",
             "taskFamily": _family(record),
             "taskDescription": f"{_what(training)} {training.provenance()}",
             "algorithms": [_algorithm(record)],
@@ -384,7 +389,7 @@ def _algorithm(record: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         "algorithmType": "neural network" if is_network else None,
         "algorithmName": record["model"],
-        "trainingType": {True: "transferLearning", False: "supervisedLearning"}.get(record["pretrained"]),
+        "trainingType": {True: "transferLearning", False: "supervisedLearning"}.get(_fine_tuned(record)),
         "epochsNumber": record.get("epochs"),
         "quantization": record.get("precision"),
         "optimizer": "adam" if of_study else None,
@@ -428,7 +433,7 @@ def _family(record: Mapping[str, Any]) -> str:
 def _what(training: Training) -> str:
     """The run in one sentence."""
     record = training.record
-    how = {True: "fine-tuned", False: "trained from scratch"}.get(record["pretrained"], "trained")
+    how = {True: "fine-tuned", False: "trained from scratch"}.get(_fine_tuned(record), "trained")
     data = (
         f"{record['n_train']:,} images of {record['dataset']}" if record.get("n_train") else record["dataset"]
     )

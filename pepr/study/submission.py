@@ -193,7 +193,8 @@ def _schema_flaws(results: Results, records: list[Record]) -> Iterator[Flaw]:
             environment = record.get("environment") or {}
             missing = [name for name in ("packages", "python", "platform") if not environment.get(name)]
             missing += ["data_sha256"] if not record.get("data_sha256") else []
-            starts_from_weights = record["pretrained"] and record["model"] not in BASELINES
+            starts_from_weights = record["pretrained"] or record.get("init_from")
+            starts_from_weights = starts_from_weights and record["model"] not in BASELINES
             missing += ["weights_sha256"] if starts_from_weights and not record.get("weights_sha256") else []
             for name in missing:
                 yield Flaw("provenance", record["run_id"], name, "empty")

@@ -204,6 +204,13 @@ def test_from_scratch_is_training_and_pretrained_is_fine_tuning(pocket):
     assert kinds == ["pre-training", "fine-tuning"]
 
 
+def test_a_start_from_another_run_is_fine_tuning_too(pocket):
+    scratch = cards.training_of(pocket, MODEL, "elpv")
+    tuned = with_energy(scratch.record, "cpu:load_model", init_from="another-run")
+    assert consumption(cards.cyclonedx(tuned))["activity"] == "fine-tuning"
+    assert cards.model_card(tuned)["co2_eq_emissions"]["training_type"] == "fine-tuning"
+
+
 def test_a_start_that_nobody_told_is_neither(training):
     unknown = with_energy(training.record, "cpu:load_model", pretrained=None)
     assert "training_type" not in cards.model_card(unknown)["co2_eq_emissions"]

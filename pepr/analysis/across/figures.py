@@ -37,7 +37,7 @@ def differences(
     means = (("mean of the sets", together), ("the same, networks drawn", drawn))
     rows += [(words, result, True) for words, result in means if result is not None]
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 1.3 + 0.34 * max(len(rows), 3)))
-    axes.set_xlabel("Difference in test AUROC, pretrained less from scratch")
+    axes.set_xlabel("Test AUROC gained by pretraining")
     if not rows:
         too_few(axes, 0, 0)
         return figure
@@ -70,7 +70,7 @@ def parity(rows: pd.DataFrame) -> Figure:
     """
     theme()
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.2))
-    axes.set(xlabel="Parameters (millions)", ylabel="Energy until parity (share of from scratch)")
+    axes.set(xlabel="Parameters (millions)", ylabel="Share of the energy from scratch")
     if rows.empty:
         too_few(axes, 0, 0)
         return figure

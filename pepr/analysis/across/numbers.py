@@ -219,7 +219,7 @@ def _pooled_words(
     words = (
         f"All {len(whole)} sets have one sign. Their mean, each weighing alike, is "
         f"{difference(together.effect)} (95% interval {_ends(together.low, together.high, difference)}; "
-        f"p {p_value(together.p)}) for these networks on these sets: *{verdict}*."
+        f"p {p_value(together.p)}) for these networks on these sets: {verdict}."
     )
     if drawn is None:
         return f"{words} A mixed model with the networks drawn has no solution on these runs."
