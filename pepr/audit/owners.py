@@ -50,20 +50,21 @@ def _told_by_carbon(view: View, groups: dict[int, Sharing]) -> dict[int, Sharing
         return groups
     with np.errstate(divide="ignore", invalid="ignore"):
         intensity = np.where((energy > 0) & (carbon > 0), carbon / energy, np.nan)
+        log_size = np.log(size)
     sure = ~view.shared_energy & np.isfinite(intensity)
     sure[[row for row, group in groups.items() if group.owner == row]] = True
     decided = {}
     for row, group in groups.items():
         if group.owner is None and len(group.candidates) > 1:
-            group = _one_of_its_hour(view, group, intensity, size, sure)
+            group = _one_of_its_hour(view, group, intensity, log_size, sure)
         decided[row] = group
     return decided
 
 
 def _one_of_its_hour(
-    view: View, group: Sharing, intensity: FloatArray, size: FloatArray, sure: np.ndarray
+    view: View, group: Sharing, intensity: FloatArray, log_size: FloatArray, sure: np.ndarray
 ) -> Sharing:
-    distance = {row: _from_neighbours(view, row, intensity, size, sure) for row in group.candidates}
+    distance = {row: _from_neighbours(view, row, intensity, log_size, sure) for row in group.candidates}
     near = [row for row, share in distance.items() if share <= SAME_HOUR]
     far = [row for row, share in distance.items() if share >= OTHER_HOUR]
     if len(near) == 1 and len(near) + len(far) == len(group.candidates):
@@ -72,12 +73,17 @@ def _one_of_its_hour(
 
 
 def _from_neighbours(
-    view: View, row: int, intensity: FloatArray, size: FloatArray, sure: np.ndarray
+    view: View, row: int, intensity: FloatArray, log_size: FloatArray, sure: np.ndarray
 ) -> float:
     """How far a row's carbon intensity lies from its neighbours' median, as a share; NaN without any."""
     members = view.rows_by_setting[view.setting_code[row]]
     members = members[sure[members] & (members != row)]
     if len(members) < NEIGHBOURS:
         return float("nan")
-    nearest = members[np.argsort(np.abs(np.log(size[members] / size[row])), kind="stable")[:NEIGHBOURS]]
+    away = np.abs(log_size[members] - log_size[row])
+    away[np.isnan(away)] = np.inf
+    # No sort: a setting may have a hundred thousand rows. Of equally near ones the first are taken.
+    last = np.partition(away, NEIGHBOURS - 1)[NEIGHBOURS - 1]
+    nearer, ties = np.flatnonzero(away < last), np.flatnonzero(away == last)
+    nearest = members[np.append(nearer, ties[: NEIGHBOURS - len(nearer)])]
     return float(abs(np.median(intensity[nearest]) / intensity[row] - 1))
