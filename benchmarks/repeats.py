@@ -35,7 +35,7 @@ MORE = {
     "elpv_pt_small": ("tf_efficientnet_lite0", "mobilenetv2_100"),
     "elpv_small": ("tf_efficientnet_lite0", "mobilenetv2_100"),
     "elpv": ("pca_svm", "mobilenetv2_050", "dla46_c", "mobilenetv2_100"),
-    "elpv_pt": ("mobilenetv2_100",),
+    "elpv_pt": ("mobilenetv2_100", "tf_efficientnet_lite0"),
 }
 """Models by setting: the baseline of the claims and the quickest networks of each."""
 
