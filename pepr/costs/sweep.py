@@ -30,7 +30,7 @@ from pepr.costs.model import ACTIVATION_SHARE, OPTIMISER_STATE_BYTES
 from pepr.errors import InputError, classify
 from pepr.files import results_root, write_atomic
 from pepr.machine import cores
-from pepr.machine.cores import KERNEL_ENVIRONMENT
+from pepr.machine.cores import worker_environment
 from pepr.models import atlas
 from pepr.models.space import model_space
 
@@ -333,9 +333,7 @@ class _Worker:
         self.models, self.conditions = models, conditions
         self.largest, self.company = largest, company
         part = {"models": models, "conditions": dataclasses.asdict(conditions), "limit_s": limit_s}
-        environment = KERNEL_ENVIRONMENT | os.environ | {"PEPR_RUNS_AT_ONCE": str(at_once)}
-        if conditions.device == "cpu":
-            environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        environment = worker_environment(conditions.device, at_once)
         self.process = subprocess.Popen([*WORKER, json.dumps(part)], stdout=subprocess.PIPE, env=environment)
         os.set_blocking(self.process.stdout.fileno(), False)
         self._text = b""

@@ -26,6 +26,14 @@ NO_LIMIT_BYTES = 2**60
 """Version 1 of control groups writes a number beyond this where memory has no limit."""
 
 
+def worker_environment(device: str, at_once: int) -> dict[str, str]:
+    """The environment of a process that measures, of so many at once: they are of one study, none of them is
+    another program to the others, and on a CPU each has one thread."""
+    study = {STUDY_PROCESS: str(os.getpid())} | os.environ
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1") if device == "cpu" else {}
+    return KERNEL_ENVIRONMENT | study | {"PEPR_RUNS_AT_ONCE": str(at_once)} | threads
+
+
 def affinity() -> set[int]:
     """Numbers of the cores on which the system may run this process."""
     if hasattr(os, "sched_getaffinity"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -23,7 +22,7 @@ from pepr.analysis.ranked import FEWEST_MODELS
 from pepr.errors import InputError, WorkFailed
 from pepr.files import results_root, write_atomic
 from pepr.machine import cores, description
-from pepr.machine.cores import KERNEL_ENVIRONMENT
+from pepr.machine.cores import worker_environment
 from pepr.models.space import BASELINES
 from pepr.runs import results, timing
 from pepr.runs.spec import RunSpec
@@ -109,9 +108,7 @@ def measure(wanted: list[RunSpec], at_once: int, say: Callable[[str], None] = pr
     """
     rounds = math.ceil(ROUNDS / at_once)
     say(f"{len(wanted)} networks are timed a few steps at a time, {rounds * at_once} rounds in random order.")
-    environment = KERNEL_ENVIRONMENT | os.environ | {"PEPR_RUNS_AT_ONCE": str(at_once)}
-    if wanted[0].device == "cpu":
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = worker_environment(wanted[0].device, at_once)
     told = json.dumps([one.as_dict() for one in wanted])
     workers = [
         subprocess.Popen(

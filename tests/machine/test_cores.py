@@ -127,6 +127,28 @@ def test_the_time_of_a_study_is_that_of_all_its_processes_those_that_ended_inclu
     assert 0.4 <= float(asked.stdout) < 2.5
 
 
+WORKERS = f"""
+import subprocess, sys
+from pepr.machine.cores import worker_environment
+environment = worker_environment("cpu", 2)
+beside = subprocess.Popen([sys.executable, "-c", {BUSY.format(seconds=0.4)!r}], env=environment)
+ask = "import time; time.sleep(0.5); from pepr.machine import cores; print(cores.study_time())"
+subprocess.run([sys.executable, "-c", ask], env=environment)
+beside.wait()
+"""
+
+
+def test_processes_that_measure_side_by_side_are_of_one_study(monkeypatch):
+    """A sweep's two workers are no other programs to each other."""
+    monkeypatch.delenv("PEPR_STUDY_PID", raising=False)
+    asked = subprocess.run([sys.executable, "-c", WORKERS], capture_output=True, text=True, check=True)
+    assert float(asked.stdout) >= 0.3
+    monkeypatch.setenv("PEPR_STUDY_PID", "7")
+    on_gpu = cores.worker_environment("cuda", 1)
+    assert (on_gpu["PEPR_STUDY_PID"], on_gpu["PEPR_RUNS_AT_ONCE"]) == ("7", "1"), "of the study that asked"
+    assert on_gpu.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
+
+
 def test_a_run_that_outlived_its_study_counts_itself_alone(monkeypatch):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -299,7 +299,7 @@ def test_every_network_after_ham10000_is_the_start_for_two_sets_and_comes_before
     place = {spec.run_id: number for number, spec in enumerate(specs)}
     starts = [spec for spec in specs if spec.init_from]
     assert {(spec.setting, spec.seed) for spec in starts} == {
-        (f"{name}_from_ham10000", seed) for name in ("breast", "retina") for seed in range(5)
+        (f"{name}_from_ham10000", seed) for name in ("breast", "retina") for seed in range(3)
     }
     by_id = {spec.run_id: spec for spec in specs}
     assert len({spec.model for spec in starts}) == 13
@@ -324,11 +324,12 @@ def test_a_run_brings_the_one_that_it_starts_from_where_that_was_not_asked_for()
 
 def test_the_shuffled_settings_have_the_seeds_of_their_twins():
     specs = study.grid(study.load("medical"))
-    for name in ("breast", "retina", "pneumonia", "ham10000"):
+    for name in ("breast", "retina"):
         shuffled = [spec for spec in specs if spec.setting == f"{name}_shuffled"]
         twins = [spec for spec in specs if spec.setting == name and spec.model not in models.BASELINES]
         plain = {dataclasses.replace(spec, shuffled=False, setting=name) for spec in shuffled}
-        assert plain == set(twins) and all(spec.shuffled for spec in shuffled)
+        assert plain == {spec for spec in twins if spec.seed < 3}
+        assert len({spec.model for spec in twins}) == 4 and all(spec.shuffled for spec in shuffled)
 
 
 def test_what_has_a_start_of_its_own_has_no_other():
