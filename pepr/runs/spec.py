@@ -50,9 +50,9 @@ class RunSpec:
     def run_id(self) -> str:
         """`<dataset>-<setting>-<model>-s<seed>-<8 hex>`; the hash is of the canonical specification."""
         values = dataclasses.asdict(self)
-        later = {"split": None, "shuffled": False, "init_from": None}
-        for name in [name for name, absent in later.items() if values[name] == absent]:
-            del values[name]  # so that records from before it keep their names
+        for name in ("split", "shuffled", "init_from"):
+            if values[name] is None or values[name] is False:
+                del values[name]  # so that records from before it keep their names
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.setting}-{self.model}-s{self.seed}-{digest}"

@@ -38,6 +38,7 @@ COMMAND_PACKAGES = ("pepr", "codecarbon")
 """What is known of the software around a command, which may run in another environment than this."""
 DETAILS = (
     "pretrained",
+    "shuffled",
     "train_fraction",
     "image_size",
     "batch_size",
