@@ -82,7 +82,7 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame | None = None) -> Contras
 def mean_less_mean(first: pd.Series, second: pd.Series) -> pd.Series:
     """What each model counts in the mean of the first ones less that of the second, by name."""
     sides = ((1, first), (-1, second))
-    return pd.concat([pd.Series(sign / len(names), names) for sign, names in sides])
+    return pd.Series({name: sign / len(names) for sign, names in sides for name in names}, dtype="float64")
 
 
 def contrast_of_models(rows: pd.DataFrame, by_model: pd.Series) -> Contrast:

@@ -110,6 +110,12 @@ def test_the_noise_of_a_difference_of_means_adds_up_over_its_runs(monkeypatch):
     assert found.splits == pytest.approx(np.std([0.1, 0.3], ddof=1) / np.sqrt(2))
 
 
+def test_a_mean_less_another_counts_each_model_of_its_side_even_where_a_side_is_empty():
+    found = units.mean_less_mean(pd.Series(["a", "b"]), pd.Series(["c"]))
+    assert found.to_dict() == {"a": 0.5, "b": 0.5, "c": -1.0}
+    assert units.mean_less_mean(pd.Series(["a"]), pd.Series([], dtype=str)).to_dict() == {"a": 1.0}
+
+
 def test_the_contrast_of_models_is_the_effect_that_is_claimed(reference):
     """What is said to move is the number itself: weights times performances give each effect."""
     rows = reference.table
