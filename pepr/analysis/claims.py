@@ -239,8 +239,8 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
     whole = float(small["score"].mean() - large["score"].mean())
     beyond = _over_models(small, large, "beyond")
     paid = pd.Series(of(1.0, normalise(resource)), index=means["model"])
-    counted_as = units.mean_less_mean(small["model"], large["model"]).reindex(paid.index)
-    return Gap(whole, whole - beyond.effect, beyond, counted_as * paid - (counted_as @ paid) / len(paid))
+    share = units.mean_less_mean(small["model"], large["model"]).reindex(paid.index) * paid
+    return Gap(whole, whole - beyond.effect, beyond, share - share.mean())
 
 
 def repeated_model(rows: pd.DataFrame) -> str | None:
