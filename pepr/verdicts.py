@@ -9,8 +9,9 @@ Verdicts:
 - `supported`, `not_supported`: the effect has the claimed, or the opposite, direction (or is no worse than
   the margin, or worse than it);
 - `equivalent`: the difference lies inside the margin on both sides;
-- `undecided`: the data cannot tell, which with few models or seeds is the usual answer; or the claim was not
-  tested, since its primary claim did not hold; or it is moot: models that learned nothing are alike, too;
+- `undecided`: it was tested, and the data cannot tell, which with few models or seeds is the usual answer; or
+  it is moot: models that do no better than a coin are alike, too;
+- `not_tested`: its primary claim did not hold, or the data give no p, as too few pairs do;
 - `supported_with_correction`: undecided or not supported as it was, supported or equivalent once corrected.
 """
 
@@ -33,6 +34,15 @@ Entry = dict[str, str | float | bool | None]
 """A claim as `claims.json` has it, by key."""
 ALPHA = 0.05
 """A claim is decided by a p below this, after Holm's method."""
+VERDICTS = {
+    "supported": "supported",
+    "supported_with_correction": "supported once corrected",
+    "equivalent": "equivalent",
+    "not_supported": "not supported",
+    "undecided": "undecided",
+    "not_tested": "not tested",
+}
+"""Every verdict, and how a page says it."""
 HOLDS = ("supported", "equivalent")
 """The verdicts of a claim that holds."""
 PRIMARY, SECONDARY = "primary", "secondary"
@@ -69,7 +79,9 @@ class Rule:
         return PValues(result.p, result.p_upper, 1.0 - result.p)
 
     def verdict(self, result: TestResult, adjusted: PValues) -> str:
-        """The verdict on a result by its adjusted p values; undecided where there are none."""
+        """The verdict on a result by its adjusted p values; not tested where there are none."""
+        if np.isnan(adjusted.p):
+            return "not_tested"
         if self.kind == "as_good":
             if adjusted.p < ALPHA:
                 return "equivalent" if adjusted.p_upper < ALPHA else "supported"
@@ -97,10 +109,11 @@ class Tested:
     moot: str = ""
 
     def judged(self, adjusted: PValues) -> Judged:
-        """The verdict by adjusted p values: undecided where the claim is moot."""
-        if self.moot:
+        """The verdict by adjusted p values: undecided where the claim was tested and is moot."""
+        verdict = self.rule.verdict(self.result, adjusted)
+        if self.moot and verdict != "not_tested":
             return Judged("undecided", adjusted, self.moot)
-        return Judged(self.rule.verdict(self.result, adjusted), adjusted)
+        return Judged(verdict, adjusted)
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,18 @@ class Judged:
     verdict: str
     adjusted: PValues
     closed: str = ""
+
+    @property
+    def decisive(self) -> float:
+        """The adjusted p that the verdict stands on: the larger of both sides where it is `equivalent`, that
+        of "worse" where the claim fails by it, else that of the claim itself; NaN where none decides."""
+        if self.closed:
+            return np.nan
+        if self.verdict == "equivalent":
+            return max(self.adjusted.p, self.adjusted.p_upper)
+        if self.verdict == "not_supported" and not np.isnan(self.adjusted.p_worse):
+            return self.adjusted.p_worse
+        return self.adjusted.p
 
 
 def judge(claims: Sequence[Tested]) -> dict[str, Judged]:
@@ -122,12 +147,12 @@ def judge(claims: Sequence[Tested]) -> dict[str, Judged]:
     is_open = {claim.id for claim in first if found[claim.id].verdict in HOLDS}
     tested = [claim for claim in claims if claim.gate in is_open]
     for claim, judged in zip(tested, _together(tested).values(), strict=True):
-        adjusted = _never_surer(judged.adjusted, _decisive(found[claim.gate]))
+        adjusted = _never_surer(judged.adjusted, found[claim.gate].decisive)
         found[claim.id] = claim.judged(adjusted)
     for claim in claims:
         if claim.id not in found:
             why = found[claim.gate].verdict.replace("_", " ") if claim.gate in found else "not at hand"
-            found[claim.id] = Judged("undecided", UNTESTED, f"not tested: the primary claim is {why}")
+            found[claim.id] = Judged("not_tested", UNTESTED, f"not tested: the primary claim is {why}")
     return {claim.id: found[claim.id] for claim in claims}
 
 
@@ -147,12 +172,6 @@ def _together(claims: Sequence[Tested]) -> dict[str, Judged]:
     return found
 
 
-def _decisive(judged: Judged) -> float:
-    """The adjusted p by which a claim that holds does."""
-    both = judged.verdict == "equivalent"
-    return max(judged.adjusted.p, judged.adjusted.p_upper) if both else judged.adjusted.p
-
-
 def _never_surer(adjusted: PValues, least: float) -> PValues:
     return PValues(*(float(np.maximum(value, least)) for value in vars(adjusted).values()))
 
@@ -162,8 +181,11 @@ def corrected(before: str, after: str) -> str:
     return "supported_with_correction" if after in HOLDS and before not in HOLDS else after
 
 
-def values(result: TestResult, adjusted: PValues) -> Entry:
-    """The numbers of a claim as JSON knows them; what does not exist (one pair has no p) is None."""
+def values(result: TestResult, judged: Judged) -> Entry:
+    """The numbers of a claim as JSON knows them; what does not exist (one pair has no p) is None.
+
+    `p_verdict` is the p that the verdict stands on, see `Judged.decisive`.
+    """
     found = {
         "n": result.n,
         "effect": result.effect,
@@ -171,8 +193,9 @@ def values(result: TestResult, adjusted: PValues) -> Entry:
         "high": result.high,
         "p": result.p,
         "p_upper": result.p_upper,
-        "p_holm": adjusted.p,
-        "p_upper_holm": adjusted.p_upper,
+        "p_holm": judged.adjusted.p,
+        "p_upper_holm": judged.adjusted.p_upper,
+        "p_verdict": judged.decisive,
         "effect_size": result.effect_size,
     }
     return known(found)
@@ -189,8 +212,9 @@ class Order:
 
     `questions` are in words by name, `primary` the primary claim's id by question, `question_of` the question
     of each claim; `margin_share` is the margin of an equivalence as a share of the range above chance, with
-    its `margin_reason`. `tested_as` says how a claim is tested whose words leave that open. `ours` are the
-    questions that this study adds to somebody else's.
+    its `margin_reason`. `tested_as` says how a claim is tested whose words leave that open, `tested_as_at`
+    when the last of that was written. `ours` are the questions that this study adds to somebody else's. A
+    moment is a date, or has an hour where a file gives one.
     """
 
     dated: datetime.date
@@ -201,6 +225,7 @@ class Order:
     primary: dict[str, str]
     question_of: dict[str, str]
     tested_as: dict[str, str]
+    tested_as_at: dict[str, datetime.date]
     baseline_model: str | None = None
     ours: frozenset[str] = frozenset()
 
@@ -232,15 +257,17 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
     try:
         margin, asked = values["margin"], dict(values["questions"])
         share = float(margin["share_of_range_above_chance"])
+        notes = _notes(values.get("tested_as", {}), _questions(asked))
         found = Order(
             dated=_date(values["dated"]),
             measure=str(values["measure"]),
             margin_share=share,
-            margin_reason=str(margin["reason"]).strip(),
+            margin_reason=str({**margin, **margin.get("restated", {})}["reason"]).strip(),
             questions={name: str(entry["asks"]) for name, entry in asked.items()},
             primary={name: str(entry["primary"]) for name, entry in asked.items()},
             question_of=_questions(asked),
-            tested_as=_notes(values.get("tested_as", {}), _questions(asked)),
+            tested_as={name: " ".join(words) for name, (words, _) in notes.items()},
+            tested_as_at={name: max(moments, key=str) for name, (_, moments) in notes.items()},
             baseline_model=values.get("baseline_model"),
             ours=frozenset(name for name, entry in asked.items() if entry.get("ours")),
         )
@@ -251,16 +278,16 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
     return found
 
 
-def _notes(notes: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
-    """How claims are tested, by id: one dated note each, or a list of them, the later ones added."""
+def _notes(
+    notes: Mapping[str, Any], known: Mapping[str, str]
+) -> dict[str, tuple[list[str], list[datetime.date]]]:
+    """How claims are tested, by id, and when it was written: one note each, or a list of them."""
     found = {}
     for claim, entry in notes.items():
         if claim not in known:
             raise ValueError(f"tested_as: no claim {claim}")
         dated = entry if isinstance(entry, list) else [entry]
-        for note in dated:
-            _date(note["dated"])
-        found[claim] = " ".join(str(note["as"]).strip() for note in dated)
+        found[claim] = [str(note["as"]).strip() for note in dated], [_date(note["dated"]) for note in dated]
     return found
 
 

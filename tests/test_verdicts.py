@@ -20,12 +20,12 @@ def result(effect, p=np.nan, p_upper=np.nan):
         (DIRECTION, 0.1, PValues(0.01), "supported"),
         (DIRECTION, -0.1, PValues(0.01), "not_supported"),
         (DIRECTION, 0.1, PValues(0.4), "undecided"),
-        (DIRECTION, 0.1, PValues(np.nan), "undecided"),
+        (DIRECTION, 0.1, PValues(np.nan), "not_tested"),
         (AS_GOOD, 0.0, PValues(0.01, 0.01, 1.0), "equivalent"),
         (AS_GOOD, 0.04, PValues(0.01, 0.2, 1.0), "supported"),
         (AS_GOOD, 0.0, PValues(0.2, 0.01, 1.0), "undecided"),
         (AS_GOOD, -0.2, PValues(1.0, 0.01, 0.01), "not_supported"),
-        (AS_GOOD, 0.0, PValues(np.nan), "undecided"),
+        (AS_GOOD, 0.0, PValues(np.nan), "not_tested"),
         (ABOVE, 0.7, PValues(0.01), "supported"),
         (ABOVE, 0.3, PValues(0.01), "not_supported"),
         (BELOW, 0.3, PValues(0.01), "supported"),
@@ -86,7 +86,7 @@ def test_a_secondary_claim_is_tested_where_its_primary_claim_holds_and_is_never_
     assert list(found) == [claim.id for claim in claims]
     assert found["after it"].verdict == "supported"
     assert found["after it"].adjusted.p == found["holds"].adjusted.p == pytest.approx(0.02)
-    assert found["behind it"].verdict == found["alone"].verdict == "undecided"
+    assert found["behind it"].verdict == found["alone"].verdict == "not_tested"
     assert "the primary claim is undecided" in found["behind it"].closed and not found["after it"].closed
     assert "not at hand" in found["alone"].closed and np.isnan(found["alone"].adjusted.p)
 
@@ -99,7 +99,7 @@ def test_secondary_claims_make_no_primary_claim_harder():
 
 def test_a_claim_without_a_p_counts_for_no_other():
     found = verdicts.judge([Tested("a", DIRECTION, result(0.1, 0.04)), Tested("b", AS_GOOD, result(0.0))])
-    assert found["a"].adjusted.p == pytest.approx(0.04) and found["b"].verdict == "undecided"
+    assert found["a"].adjusted.p == pytest.approx(0.04) and found["b"].verdict == "not_tested"
     assert verdicts.judge([]) == {}
 
 
@@ -109,8 +109,27 @@ def test_only_a_claim_that_the_correction_made_hold_is_supported_with_correction
     assert verdicts.corrected("supported", "undecided") == "undecided"
 
 
+def test_the_p_of_a_verdict_is_that_of_the_side_that_decides():
+    def p_of(effect, p, p_upper=np.nan, rule=AS_GOOD):
+        claim = Tested("a", rule, result(effect, p, p_upper))
+        return verdicts.values(claim.result, verdicts.judge([claim])["a"])["p_verdict"]
+
+    assert p_of(0.0, 0.001, 0.01) == pytest.approx(0.01), "equivalent: the larger of both sides"
+    assert p_of(0.04, 0.001, 0.3) == pytest.approx(0.002), "no worse: that side, corrected for two"
+    assert p_of(-0.3, 0.9999, 1e-6) == pytest.approx(1e-4), "worse than the margin: that it is so"
+    assert p_of(0.1, 0.02, rule=DIRECTION) == pytest.approx(0.02)
+    assert p_of(0.1, np.nan, rule=DIRECTION) is None
+    moot = verdicts.judge([Tested("a", AS_GOOD, result(0.0, 0.001, 0.001), moot="moot: both guess")])["a"]
+    assert np.isnan(moot.decisive) and moot.adjusted.p < 0.05, "no p decides what is moot"
+
+
+def test_a_claim_without_a_p_is_not_tested_even_where_it_is_moot():
+    found = verdicts.judge([Tested("a", AS_GOOD, result(0.0), moot="moot: both guess")])
+    assert found["a"].verdict == "not_tested"
+
+
 def test_what_does_not_exist_is_none_in_a_claims_numbers():
-    found = verdicts.values(result(0.2), verdicts.UNTESTED)
+    found = verdicts.values(result(0.2), verdicts.Judged("not_tested", verdicts.UNTESTED))
     assert (found["effect"], found["p"], found["p_holm"]) == (pytest.approx(0.2), None, None)
 
 

@@ -12,13 +12,15 @@ constant predictors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from pepr import stats, verdicts
 from pepr.analysis import machines, measures, units
+from pepr.analysis.claimed import overlap
+from pepr.analysis.claimed.cells import CELLS, PAIRED_CLAIMS
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.scores import (
@@ -41,65 +43,8 @@ from pepr.verdicts import Entry
 CHANCE = 0.5
 """The AUROC of a guesser."""
 DIRECTION = verdicts.Rule("direction")
-CELLS = {
-    "scratch_full": (False, 1.0),
-    "scratch_tenth": (False, 0.1),
-    "pretrained_full": (True, 1.0),
-    "pretrained_tenth": (True, 0.1),
-}
-"""(pretrained, fraction of the training split) of the four settings that are compared."""
 ImagesOf = Callable[[str], units.Images]
 """What draws test images again, by measure."""
-
-
-@dataclass(frozen=True)
-class PairedClaim:
-    """A claim on one model, paired by split and seed: the first cell of `CELLS` against the second."""
-
-    id: str
-    words: str
-    first: str
-    second: str
-    as_good: bool = False
-    measure: str = "auroc"
-
-
-PAIRED_CLAIMS = (
-    PairedClaim(
-        "pretrained_beats_scratch_seeds",
-        "performs better pretrained than from scratch (AUROC)",
-        "pretrained_full",
-        "scratch_full",
-    ),
-    PairedClaim(
-        "pretrained_beats_scratch_seeds_accuracy",
-        "performs better pretrained than from scratch (accuracy)",
-        "pretrained_full",
-        "scratch_full",
-        measure="accuracy",
-    ),
-    PairedClaim(
-        "tenth_as_good_as_all_pretrained",
-        "pretrained performs as well on a tenth of the data as on all of it",
-        "pretrained_tenth",
-        "pretrained_full",
-        as_good=True,
-    ),
-    PairedClaim(
-        "tenth_as_good_as_all_scratch",
-        "from scratch performs as well on a tenth of the data as on all of it",
-        "scratch_tenth",
-        "scratch_full",
-        as_good=True,
-    ),
-    PairedClaim(
-        "pretrained_tenth_as_good_as_scratch_all",
-        "pretrained, on a tenth of the data, is at least as good as from scratch on all of it",
-        "pretrained_tenth",
-        "scratch_full",
-        as_good=True,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -158,12 +103,19 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
     """Every claim of a profile in the shape of `claims.json`, with more keys: `id`, `question`, `role`, ...
 
     `low` and `high` bound the effect: 95%, or 90% where there is a margin; `noise_...` is `machines.Noise`. A
-    value that does not exist (two seeds have no p) is null. `seed` is that of the resampled test images.
+    value that does not exist (two seeds have no p) is null. `low_overlap`, `high_overlap`, `verdict_overlap`
+    are those of a claim on splits if these are not taken for independent, see `overlap`. `seed` is that of
+    the resampled test images.
     """
     table = with_sets(results.table)
     drawn = Resampled(results, ("auroc", "accuracy"), N_RESAMPLES, seed)
     as_they_are, corrected = (findings(rows, drawn.of) for rows in (table, sound_rows(table)))
     judged, again = judge(as_they_are), judge(corrected)
+    shared = {
+        one.id: overlap.again(one.result, one.contrast, table, one.measure, one.rule.margin)
+        for one in as_they_are
+    }
+    with_shared = judge([replace(one, result=shared[one.id] or one.result) for one in as_they_are])
     return [
         {
             "id": found.id,
@@ -171,10 +123,11 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
             "question": order().question_of[found.name],
             "role": order().role(found.name),
             "test": found.result.test,
-            **verdicts.values(found.result, judged[found.id].adjusted),
+            **verdicts.values(found.result, judged[found.id]),
             "margin": found.rule.margin,
             "verdict": judged[found.id].verdict,
-            "verdict_corrected": again[found.id].verdict if found.id in again else "undecided",
+            "verdict_corrected": again[found.id].verdict if found.id in again else "not_tested",
+            **overlap.values(shared[found.id], with_shared[found.id]),
             "tested_as": order().tested_as.get(found.name),
             "basis": "; ".join(part for part in (found.basis, judged[found.id].closed) if part),
             "measure": found.measure,
@@ -268,7 +221,8 @@ def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None
         return []
     sides = [side[side["model"].isin(both)] for side in (pretrained, scratch)]
     chosen = units.comparable(*sides) or both
-    result = paired_units(*(side[side["model"].isin(chosen)] for side in sides), "auroc", images)
+    sides = [side[side["model"].isin(chosen)] for side in sides]
+    result = paired_units(*sides, "auroc", images)
     return [
         Finding(
             "pretrained_beats_scratch_models",
@@ -279,7 +233,7 @@ def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None
             f"AUROC, mean of {', '.join(chosen)}, {_families(chosen)}, {_pairs(result)}"
             f"{_left_out(chosen, both)}; of these networks, not of all",
             networks=_over(chosen, both),
-            contrast=units.contrast(*(side[side["model"].isin(chosen)] for side in sides)),
+            contrast=units.contrast(*sides),
         )
     ]
 
@@ -326,7 +280,8 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
         return []
     letter, where = primary_resource(rows), f"setting {sizes.idxmax()[1]}"
     split = (
-        f"{where}: {len(small)} models up to {median / 1e6:.1f}M parameters against {len(large)} larger ones"
+        f"{where}: {len(small)} models up to {median / 1e6:.1f}M parameters against {len(large)} larger, "
+        "with an interval over models and not over splits or images"
     )
     as_good = verdicts.Rule("as_good", margin())
     gap = pepr_gap(chosen, letter)
@@ -364,7 +319,7 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
                 f"Networks with more parameters need more {RESOURCES[resource].label.lower()}",
                 DIRECTION,
                 _size_and(chosen.dropna(subset=[resource]), resource),
-                f"{where}: Spearman's rho of parameters and {RESOURCES[resource].column}{note}",
+                f"{where}: Spearman's rho of parameters and {RESOURCES[resource].name}{note}",
                 derived,
             )
         )
@@ -382,7 +337,8 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
             continue
         every = sorted(networks["model"].unique())
         chosen = units.comparable(networks, beside) or every
-        result = paired_units(networks[networks["model"].isin(chosen)], beside, "auroc", images)
+        networks = networks[networks["model"].isin(chosen)]
+        result = paired_units(networks, beside, "auroc", images)
         found.append(
             Finding(
                 f"{name}_beats_baseline",
@@ -393,7 +349,7 @@ def _baseline_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -
                 f"AUROC, mean of {_over(chosen, every)} against {words}, {_pairs(result)}"
                 f"{_left_out(chosen, every)}",
                 networks=_over(chosen, every),
-                contrast=units.contrast(networks[networks["model"].isin(chosen)], beside),
+                contrast=units.contrast(networks, beside),
             )
         )
     return found
@@ -459,7 +415,7 @@ def _moot(first: pd.DataFrame, second: pd.DataFrame, images: ImagesOf | None) ->
     if any(side.low > CHANCE for side in sides):
         return ""
     known = " and ".join(f"{side.estimate:.2f} ({side.low:.2f} to {side.high:.2f})" for side in sides)
-    return f"moot: neither side is above chance, AUROC {known}; networks that learned nothing are alike, too"
+    return f"moot: neither side is above chance, AUROC {known}; networks no better than a coin are alike, too"
 
 
 def _pairs(result: stats.TestResult) -> str:

@@ -163,12 +163,13 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
 
     `place` counts from 1 the models that perform better; `best` is the model that does so most.
     `guesser_beats` is how many models have a lower score than a guesser, who would have chance for no more
-    energy than the cheapest model.
+    energy than the cheapest model; `guesser_beats_worse` how many of these perform no better than it anyway.
     """
     rows = []
     for one in sets:
         score = one.scores["pepr"]
         top, best = int(np.nanargmax(score)), int(np.nanargmax(one.performance))
+        beaten = score < one.chance - ROUNDING
         rows.append(
             {
                 "set": one.name,
@@ -180,7 +181,8 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
                 "best": one.models[best],
                 "best_performance": one.performance[best],
                 "chance": one.chance,
-                "guesser_beats": int((score < one.chance - ROUNDING).sum()),
+                "guesser_beats": int(beaten.sum()),
+                "guesser_beats_worse": int((beaten & (one.performance <= one.chance + ROUNDING)).sum()),
             }
         )
     return pd.DataFrame(rows)
@@ -203,8 +205,9 @@ def comparison_numbers(
     worst = places.loc[(places["place"] / places["models"]).idxmax()]
     if worst["place"] > 1:
         out |= _of_place(worst, "compared_worst", estimated)
-    beaten = places.loc[(places["guesser_beats"] / places["models"]).idxmax()]
-    if beaten["guesser_beats"]:
+    undeserved = (places["guesser_beats"] - places["guesser_beats_worse"]) / places["models"]
+    beaten = places.loc[undeserved.idxmax()]
+    if undeserved.max() > 0:
         out |= _of_place(beaten, "compared_guesser", estimated)
     differ = [table for table in winners(sets).to_dict("records") if table["pepr"] != table.get("pepr_above")]
     out["compared_other_winner"] = number(len(differ), str(len(differ)), estimated)
@@ -224,9 +227,12 @@ def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
         f"{key}_best_performance": number(
             row["best_performance"], performance(row["best_performance"], measure)
         ),
-        f"{key}_gap": number(gap, f"{gap:.1f} points"),
+        f"{key}_gap": number(
+            gap, f"{gap:.1f} hundredths" if measure == "auroc" else f"{gap:.1f} percentage points"
+        ),
         f"{key}_chance": number(row["chance"], performance(row["chance"], measure)),
         f"{key}_beats": number(row["guesser_beats"], str(row["guesser_beats"]), estimated),
+        f"{key}_beats_worse": number(row["guesser_beats_worse"], str(row["guesser_beats_worse"]), estimated),
     }
 
 

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from pepr.analysis.scores import SET, as_array
 from pepr.audit.gates import mean_power_w
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import percent, wh
+from pepr.display.words import percent
 from pepr.models.space import BASELINES
 from pepr.quantities import COMPONENTS, MEASURED_KINDS, WINDOWS, component_sources, energy_is_estimated
 from pepr.score import FloatArray, pepr
@@ -237,19 +237,17 @@ def rank_intervals(scores: pd.DataFrame, measure: str = "auroc", n_draws: int = 
     return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
-def wall_numbers(total_wh: float, ranks: pd.DataFrame) -> Numbers:
-    """What prose may quote of the prior: the study's bill, and the ranks of `rank_intervals`; nothing where
-    no energy is estimated."""
+def wall_numbers(ranks: pd.DataFrame) -> Numbers:
+    """What prose may quote of the prior and of the ranks of `rank_intervals`; nothing where no energy is
+    estimated. The prior is of a processor: it is applied to no bill, of which memory is a part."""
     if ranks.empty:
         return {}
-    low, high = band(total_wh)
     widths = ranks["rank_high"] - ranks["rank_low"]
     steady = float((widths == 0).mean())
     return {
         "wall_median": number(PROCESSOR.median, f"{PROCESSOR.median:.2f}"),
         "wall_middle": number(None, f"{PROCESSOR.low:.2f} to {PROCESSOR.high:.2f}"),
         "wall_machine": number(None, PROCESSOR.machine),
-        "wall_total": number(None, f"{wh(low)} to {wh(high)}", estimate=True),
         "wall_rank_width": number(float(widths.median()), _places(widths.median()), estimate=True),
         "wall_rank_widest": number(int(widths.max()), _places(widths.max()), estimate=True),
         "wall_rank_steady": number(steady, percent(steady), estimate=True),

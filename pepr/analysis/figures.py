@@ -168,8 +168,8 @@ def pepr_curve(
 
 
 def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
-    """What pretraining and what data buy: left, the same model from scratch and pretrained; right, a tenth of
-    the data and all of it. One line joins runs that differ in that alone.
+    """What pretraining and what data buy: the same model from scratch and pretrained, on all data (left) and
+    on a tenth (middle); a tenth of the data and all of it (right). A line joins runs that differ in that.
 
     `runs` is a results table; only `ok` rows with all or a tenth of the data are drawn.
     """
@@ -177,16 +177,18 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     done = usual_starts(runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)])
     done = done.assign(performance=measures.values(done, measure))
     column = "performance"
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.2), sharey=True)
-    full = done[done["train_fraction"] == 1.0]
-    _slopes(left, full, "pretrained", (False, True), ["model", "seed"], column)
-    left.set_xticks([0, 1], ["from scratch", "pretrained"])
-    left.set(title="Pretraining, all data", ylabel=MEASURES[measure].label)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH_IN * 1.25, 4.2), sharey=True)
+    for axes, fraction, words in ((left, 1.0, "all data"), (middle, 0.1, "10% of data")):
+        some = done[done["train_fraction"] == fraction]
+        _slopes(axes, some, "pretrained", (False, True), ["model", "seed"], column)
+        axes.set_xticks([0, 1], ["from scratch", "pretrained"])
+        axes.set(title=f"Pretraining, {words}")
+    left.set(ylabel=MEASURES[measure].label)
     fractions = done[done["train_fraction"].isin([0.1, 1.0])]
     _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
     right.set_xticks([0, 1], ["10% of data", "all data"])
     right.set(title="Data, by starting point")
-    for axes in (left, right):
+    for axes in (left, middle, right):
         axes.set_xlim(-0.25, 1.25)
         axes.grid(axis="x", visible=False)
     handles = [legend_entry(*STYLES[start], start, line="-") for start in NETWORK_STARTS]
@@ -281,9 +283,13 @@ def _chosen(table: pd.DataFrame, setting: str, resource: str, measure: str) -> p
 
 
 def _worth_naming(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a model: all models where their names fit beside the axes, else those with the best scores."""
+    """One row a model: all models where their names fit beside the axes, else those with the best scores and
+    the dearest, which sets the range."""
     each = rows.sort_values("score", ascending=False, kind="stable").drop_duplicates("model")
-    return each.head(MOST_NAMES)
+    if len(each) <= MOST_NAMES:
+        return each
+    dearest = each.loc[[each["resource_value"].idxmax()]]
+    return pd.concat([each.drop(dearest.index).head(MOST_NAMES - 1), dearest])
 
 
 def _starts(rows: pd.DataFrame) -> pd.Series:

@@ -13,18 +13,22 @@ from typing import Any
 
 import pandas as pd
 
+from pepr import stats
+from pepr.analysis import units
 from pepr.analysis.claims import CELLS
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET
-from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import amount, counted, percent, performance
+from pepr.display.numbers import UNKNOWN, Number, Numbers, number
+from pepr.display.words import amount, counted, measure_words, percent, performance
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 
 STARTS = {"scratch": "From scratch", "pretrained": "From ImageNet weights"}
 """The two cells on all training images whose models are compared, and what they start from."""
 RULE = "A best is named only among two models or more, and at least half of a set"
+FROZEN_MEASURES = ("auroc", "auroc_above_chance", "accuracy")
+"""The measures whose ranks over one range for all settings are told."""
 COIN = 0.5
 """The AUROC of a coin, for any number of classes."""
 
@@ -102,16 +106,13 @@ def leader_numbers(
         if not len(rows) or not _networks(rows)["performance"].notna().any():
             continue
         key = tuple(rows.iloc[0][SET])
+        ranked = _of_set(standings, key)
         out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows)
-        out |= _chance_numbers(cell, _of_set(standings, key))
+        out |= _chance_numbers(cell, ranked) | _doubt_numbers(cell, ranked)
         for peak in peaks:
             if _same(peak.key, key) and peak.resource == letter:
                 out |= _peak_numbers(peak, f"{cell}_peak_{peak.measure}")
-        changes = _of_set(rank_changes, key)
-        for _, row in changes[(changes["resource"] == letter) & (changes["n_models"] > 0)].iterrows():
-            differ, of = int(row["n_ranks_differ"]), int(row["n_models"])
-            out[f"{cell}_ranks_differ_{row['measure']}"] = number(differ, f"{differ} of {of}")
-    return out
+    return out | _frozen_numbers(rank_changes, letter)
 
 
 def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
@@ -135,7 +136,6 @@ def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
         )
         setting = rows["setting"].iloc[0]
         out[f"{cell}_setting"] = number(setting, setting)
-        out[f"{cell}_seeds"] = _seeds(rows.loc[finished, "n_seeds"])
     if not enough(ranked.sum(), len(rows)) or not networks["performance"].notna().any():
         words += f" {RULE}."
     return out | {f"{cell}_standing": number(None, words)}
@@ -199,6 +199,61 @@ def _chance_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
     return {f"{cell}_above_chance": number(above, f"{above} of {counted(len(networks), 'network')}")}
 
 
+def _doubt_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
+    """How sure the highest AUROC of a set is the highest: its share of draws, how many models tie with it,
+    and over what; the first two where they are known."""
+    if standings.empty:
+        return {}
+    over = number(None, over_words(standings))
+    share = standings["probability_best"]
+    if share.isna().any():
+        return {f"{cell}_over": over}
+    best = standings["auroc"] == standings["auroc"].max()
+    others = int((standings["tied"].fillna(False) & ~best).sum())
+    words = f"{counted(others, 'other model')} {'ties' if others == 1 else 'tie'} with it"
+    return {
+        f"{cell}_over": over,
+        f"{cell}_best_auroc_share": number(float(share[best].sum()), percent(float(share[best].sum()))),
+        f"{cell}_best_auroc_ties": number(others, words if others else "no other model ties with it"),
+    }
+
+
+def over_words(standings: pd.DataFrame) -> str:
+    """On how many splits the models of one set are compared, and what moves in their intervals."""
+    n_units, over = int(standings["n_units"].iloc[0]), standings["compared_over"].iloc[0]
+    if over == units.SPLITS:
+        return f"{n_units} splits, a seed each"
+    if over == units.SEEDS:
+        return f"{n_units} seeds of one split, and its test images"
+    images = f"test images drawn again, and nothing else: it takes {stats.FEWEST_UNITS} splits to know more"
+    if n_units:
+        return f"{counted(n_units, 'split')} alone ({images})"
+    return f"splits that differ between the models ({images})"
+
+
+def _frozen_numbers(rank_changes: pd.DataFrame, letter: str) -> Numbers:
+    """How many ranks of each set a range over all settings changes; none where none can be ranked."""
+    rows = rank_changes[(rank_changes["resource"] == letter) & (rank_changes["n_models"] > 0)]
+    if rows.empty:
+        return {}
+    shown = [measure for measure in FROZEN_MEASURES if (rows["measure"] == measure).any()]
+    heads = ["Setting", *(measure_words(measure) for measure in shown)]
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for _, group in rows.groupby(SET, dropna=False):
+        of_measure = group.set_index("measure")
+        cells = [
+            _frozen_words(of_measure.loc[measure]) if measure in of_measure.index else UNKNOWN
+            for measure in shown
+        ]
+        lines.append(f"| {' | '.join([group['setting'].iloc[0], *cells])} |")
+    return {"ranks_frozen": number(None, "\n".join(lines))}
+
+
+def _frozen_words(row: pd.Series) -> str:
+    rho = "" if pd.isna(row["spearman"]) else f" (rank correlation {row['spearman']:.2f})".replace("-", "−")
+    return f"{int(row['n_ranks_differ'])} of {int(row['n_models'])}{rho}"
+
+
 def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
     likely = sum(probability > 0.05 for probability in peak.probabilities.values())
     kind = Leader((peak.model,), peak.performance, peak.n_models, peak.n_models).kind
@@ -238,11 +293,6 @@ def _of_set(rows: pd.DataFrame, key: tuple) -> pd.DataFrame:
 def _same(one: tuple, other: tuple) -> bool:
     """Whether two keys of sets are one; what is not known is alike in both."""
     return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
-
-
-def _seeds(n_seeds: pd.Series) -> Number:
-    low, high = (int(n_seeds.min()), int(n_seeds.max())) if len(n_seeds) else (0, 0)
-    return number(low, counted(high, "seed") if low == high else f"{low} to {high} seeds")
 
 
 def _count(value: Any) -> Number:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from pepr import grids as pepr_grids, quantities
 from pepr.analysis import carbon, claims as run_claims, energy
+from pepr.analysis.claimed.numbers import claim_numbers, order_numbers
 from pepr.analysis.leaders import leader_numbers
 from pepr.analysis.peaks import PeakLocation
-from pepr.analysis.ranked import agreement, as_ranked
+from pepr.analysis.ranked import agreement
 from pepr.analysis.scores import (
     main_setting,
     model_means,
@@ -30,13 +31,12 @@ from pepr.display.words import (
     count,
     counted,
     difference,
-    difference_points,
     grams,
     millions,
     minutes,
-    p_value,
     percent,
     performance,
+    rounded,
     seconds,
     watts,
     wh,
@@ -45,7 +45,7 @@ from pepr.errors import InputError, NothingToAnalyse
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
-from pepr.verdicts import PRIMARY, Entry
+from pepr.verdicts import Entry
 
 WITHDRAWN = (
     " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
@@ -97,10 +97,8 @@ def energy_numbers(results: Results, country: str) -> Numbers:
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"
         ),
         "gate_violations": _count((gates.gates(table)["gate"] != gates.DID_LEARN).sum()),
-        "power_lowest": number(energies["power_w"].min(), watts(energies["power_w"].min()), estimated),
-        "power_highest": number(energies["power_w"].max(), watts(energies["power_w"].max()), estimated),
     }
-    out |= _extreme_runs(table, energies)
+    out |= _power_numbers(energies, estimated) | _extreme_runs(table, energies)
     for component in quantities.COMPONENTS:
         share = energies[f"{component}_wh"].sum() / energies["training_wh"].sum()
         how = energies[f"{component}_how"].dropna().unique()
@@ -111,17 +109,32 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         out[f"how_{component}"] = number(text, text)
     most = table["train_fraction"] == table["train_fraction"].max()
     full = energies[energies["run_id"].isin(table.loc[most, "run_id"])]
-    even = full["inferences_to_outweigh_training"].dropna()
-    out["break_even_inferences"] = number(even.median(), count(even.median()), estimated)
-    out["break_even_runs"] = number(len(even), counted(len(even), "run"))
+    even = full.groupby("model")["inferences_to_outweigh_training"].median().dropna()
+    for name, value in (("inferences", even.median()), ("lowest", even.min()), ("highest", even.max())):
+        out[f"break_even_{name}"] = number(value, rounded(value), estimated)
+    out["break_even_networks"] = number(len(even), counted(len(even), "network"))
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
     return out | grids | water_numbers(table) | _target_numbers(records, estimated)
 
 
+def _power_numbers(energies: pd.DataFrame, estimated: bool) -> Numbers:
+    """The lowest and highest mean power, of runs that shared the processor with nothing where there are some:
+    the others' clock also ran while they waited. Which those are, by model and setting."""
+    contended = energies[energies["contended"]]
+    power = energies.loc[~energies["contended"], "power_w"].dropna()
+    power = power if len(power) else energies["power_w"]
+    cells = contended.groupby(["model", "setting"]).size()
+    words = ", ".join(f"{model} in {setting} ({n})" for (model, setting), n in cells.items())
+    return {
+        "power_lowest": number(power.min(), watts(power.min()), estimated),
+        "power_highest": number(power.max(), watts(power.max()), estimated),
+        "contended_networks": number(words or None, words or UNKNOWN),
+    }
+
+
 def _extreme_runs(table: pd.DataFrame, energies: pd.DataFrame) -> Numbers:
-    """The cheapest and the dearest training run, where two or more have an energy of their own alone."""
-    sound = as_ranked(table).query("not energy_spoiled")["run_id"]
-    alone = energies[energies["run_id"].isin(sound)].dropna(subset=["training_wh"])
+    """The cheapest and the dearest training run, where two or more shared the processor with no program."""
+    alone = energies[~energies["contended"]].dropna(subset=["training_wh"])
     if len(alone) < 2 or 2 * len(alone) < len(networks_only(table)):
         return {}
     out = {"extreme_of": number(len(alone), counted(len(alone), "run"))}
@@ -147,7 +160,7 @@ def pepr_numbers(
     standings: pd.DataFrame,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
-    out = run_numbers(results) | _repeated_numbers(results) | _claim_numbers(claims)
+    out = run_numbers(results) | _repeated_numbers(results) | claim_numbers(claims)
     letter = primary_resource(results.table)
     scores = scores[scores["setting"].isin(usual_starts(results.table)["setting"])]
     return out | leader_numbers(scores, peaks, standings, rank_changes, letter) | _gap_numbers(results)
@@ -228,6 +241,7 @@ def run_numbers(results: Results) -> Numbers:
     tenth = networks[networks["train_fraction"] == 0.1]
     contended = int(table["contended"].fillna(False).sum())
     constant = int(asked["constant_predictor"].fillna(False).sum())  # a baseline may be one by design
+    flagged = int(table["constant_predictor"].fillna(False).sum())
     names = ", ".join(sorted(failed["model"].unique())) or "none"
     majority = between(done["test_majority_rate"], percent)
     out = {
@@ -250,7 +264,7 @@ def run_numbers(results: Results) -> Numbers:
                 ("image_size", done["image_size"]),
             )
         },
-        **_order_numbers(),
+        **order_numbers(results),
     }
     setting = main_setting(table) or main_setting(table, pretrained=True)
     out["main_setting"] = number(setting, setting or UNKNOWN)
@@ -264,6 +278,9 @@ def run_numbers(results: Results) -> Numbers:
         "runs_failed": len(failed),
         "runs_contended": contended,
         "runs_constant": constant,
+        "runs_constant_baselines": flagged - constant,
+        "networks_runs": len(networks),
+        "networks_first_epoch": int((networks["best_epoch"] == 0).sum()),
         "runs_not_learned": int((gates.gates(table)["gate"] == gates.DID_LEARN).sum()),
         "models": networks["model"].nunique(),
         "models_asked": asked["model"].nunique(),
@@ -278,33 +295,18 @@ def run_numbers(results: Results) -> Numbers:
     return out | {name: _count(value) for name, value in counts.items()}
 
 
-def _order_numbers() -> Numbers:
-    """The dated order of the claims: when it was set, the margin and its reason."""
-    order, margin = run_claims.order(), run_claims.margin()
-    return {
-        "margin": number(margin, f"{margin:.2f}"),
-        "margin_share": number(order.margin_share, percent(order.margin_share)),
-        "margin_reason": number(None, order.margin_reason),
-        "claims_dated": number(order.dated.isoformat(), order.dated.isoformat()),
-        "questions": _count(len(order.questions)),
-    }
-
-
 def _repeated_numbers(results: Results) -> Numbers:
     """The model with most seeds in the four settings: its means over them, in each."""
     done = usual_starts(results.table.query("status == 'ok'"))
     model = run_claims.repeated_model(done)
     if model is None:
-        return {"repeated_model": number(None, UNKNOWN), "repeated_seeds": number(0, counted(0, "seed"))}
+        return {"repeated_model": number(None, UNKNOWN), "repeated_splits": number(0, counted(0, "split"))}
     runs = done[done["model"] == model]
-    seeds = runs.groupby("setting")["seed"].nunique()
+    settings = runs["setting"].nunique()
     out = {
         "repeated_model": number(model, model),
-        "repeated_seeds": number(
-            int(seeds.max()),
-            f"{between(seeds, count)} seeds" if seeds.max() > 1 else counted(1, "seed"),
-        ),
-        "repeated_settings": number(len(seeds), counted(len(seeds), "setting")),
+        "repeated_splits": number(int(runs["split"].nunique(dropna=False)), repeats_words(runs)),
+        "repeated_settings": number(settings, counted(settings, "setting")),
     }
     means = model_means(runs)
     for cell, (pretrained, fraction) in run_claims.CELLS.items():
@@ -312,7 +314,21 @@ def _repeated_numbers(results: Results) -> Numbers:
         for measure in MEASURES:
             value = float(rows[measure].mean()) if len(rows) else np.nan
             out[f"repeated_{cell}_{measure}"] = number(value, performance(value, measure))
+        of_cell = runs[(runs["pretrained"].astype(bool) == pretrained) & (runs["train_fraction"] == fraction)]
+        majority = float(of_cell["test_majority_rate"].mean()) if len(of_cell) else np.nan
+        out[f"repeated_{cell}_majority"] = number(majority, performance(majority, "accuracy"))
     return out
+
+
+def repeats_words(runs: pd.DataFrame) -> str:
+    """How often a model was run in each of its settings: on how many splits, with how many seeds."""
+    splits = runs.fillna({"split": 0}).groupby("setting")["split"].nunique()
+    seeds = runs.groupby("setting")["seed"].nunique()
+    words = f"{between(splits, count)} {'split' if splits.max() == 1 else 'splits'}"
+    a_split = runs.fillna({"split": 0}).groupby(["setting", "split"])["seed"].nunique()
+    if splits.max() == 1:
+        return f"{words} with {between(seeds, count)} {'seed' if seeds.max() == 1 else 'seeds'}"
+    return f"{words}, {'a seed' if a_split.max() == 1 else f'{between(a_split, count)} seeds'} each"
 
 
 def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
@@ -354,90 +370,6 @@ def _share(value: float) -> Number:
 def _tenths(share: float) -> str:
     """A share in percent, to the tenth."""
     return f"{100 * share:.1f}%"
-
-
-def claims_table(claims: list[Entry]) -> str:
-    """Claims as a Markdown table: role, on what, effect, interval, p after Holm's correction, verdict."""
-    lines = [
-        "| Claim | Role | On | Effect | Interval | p, corrected | Verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for claim in claims:
-        shown = difference_points if claim["measure"] == "accuracy" else difference
-        low, high = shown(claim["low"]), shown(claim["high"])
-        interval = low if low == high == UNKNOWN else f"{low}\u00a0to\u00a0{high}"
-        verdict = claim["verdict"].replace("_", " ")
-        cells = [
-            claim["claim"],
-            claim["role"],
-            claim["basis"],
-            shown(claim["effect"]),
-            interval,
-            p_value(claim["p_holm"]),
-            verdict,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-NOISES = {
-    "noise_seed": "Another seed",
-    "noise_machine": "Another processor",
-    "noise_images": "Other test images",
-    "noise_splits": "Splits and seeds",
-}
-"""What is drawn again, by the key of its standard deviation in `claims.json`."""
-
-
-def noise_table(claims: list[Entry]) -> str:
-    """The claims that performances move, as a Markdown table: effect, and its standard deviation by source;
-    empty where none is known."""
-    known = [claim for claim in claims if any(claim[name] is not None for name in NOISES)]
-    if not known:
-        return ""
-    lines = [f"| Claim | Effect | {' | '.join(NOISES.values())} |", "| --- |" + " ---: |" * (1 + len(NOISES))]
-    for claim in known:
-        points = claim["measure"] == "accuracy"
-        cells = [_deviation(claim[name], points) for name in NOISES]
-        effect = (difference_points if points else difference)(claim["effect"])
-        lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _deviation(value: float | None, points: bool) -> str:
-    if value is None:
-        return UNKNOWN
-    return f"{100 * value:.1f} points" if points else f"{value:.3f}"
-
-
-def _claim_numbers(claims: list[Entry]) -> Numbers:
-    primary = [claim for claim in claims if claim["role"] == PRIMARY]
-    out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
-    if not claims:
-        return out
-    out["claims_table"] = number(None, claims_table(claims))
-    if table := noise_table(claims):
-        out["noise_table"] = number(None, table)
-    for verdict in ("supported", "equivalent", "not_supported", "undecided"):
-        for kind, some in (("", claims), ("_primary", primary)):
-            out[f"claims{kind}_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in some))
-    for claim in claims:
-        key = f"claim_{claim['id']}"
-        shown = difference_points if claim["measure"] == "accuracy" else difference
-        for name in ("effect", "low", "high"):
-            out[f"{key}_{name}"] = number(claim[name], shown(claim[name]), claim["estimated"])
-        for name in ("p", "p_upper", "p_holm", "p_upper_holm"):
-            if name in ("p", "p_holm") or claim["margin"] is not None:
-                out[f"{key}_{name}"] = number(claim[name], p_value(claim[name]))
-        out[f"{key}_effect_size"] = number(claim["effect_size"], difference(claim["effect_size"], 2))
-        out[f"{key}_n"] = _count(claim["n"])
-        words = claim["verdict"].replace("_", " ")
-        out[f"{key}_verdict"] = number(claim["verdict"], words)
-        out[f"{key}_role"] = number(claim["role"], claim["role"])
-        out[f"{key}_basis"] = number(None, claim["basis"])
-        if claim["networks"]:
-            out[f"{key}_networks"] = number(None, claim["networks"])
-    return out
 
 
 def _gap_numbers(results: Results) -> Numbers:

@@ -14,6 +14,8 @@ import pandas as pd
 from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
 from pepr.analysis.across.numbers import across_numbers
 from pepr.analysis.across.sets import Sets
+from pepr.analysis.claimed import pairs
+from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
 from pepr.display.numbers import update_numbers
 from pepr.files import write_atomic
@@ -134,13 +136,15 @@ class Analysis:
         """The numbers that a stage lets prose quote."""
         if stage == "03_energy":
             known = numbers.energy_numbers(self.results, self.country)
-            return known | energy.wall_numbers(known["bill_total"]["value"], self.wall_ranks)
+            return known | energy.wall_numbers(self.wall_ranks)
         if stage == "07_sets":
             return across_numbers(self.sets, self.claims)
         ranked = numbers.pepr_numbers(
             self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
         )
         ranked |= composites.study_numbers(self.table) | self.timing_numbers
+        images = Resampled(self.results, ("auroc",), N_RESAMPLES).of("auroc")
+        ranked |= pairs.pair_numbers(pairs.pairs(self.results, images))
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 
     def write(self, stage: str, folder: Path) -> numbers.Numbers:

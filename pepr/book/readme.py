@@ -59,7 +59,7 @@ def readme_block(results: Results) -> str:
         {
             **text,
             "from_scratch": FROM_SCRATCH.format_map(text)
-            if "scratch_peak_auroc_model" in text
+            if {"scratch_peak_auroc_model", "scratch_best_auroc_share"} <= set(text)
             else text["scratch_standing"],
             "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
             "verdict": text[f"{claim}_verdict"],
@@ -67,7 +67,8 @@ def readme_block(results: Results) -> str:
             "low": text[f"{claim}_low"],
             "high": text[f"{claim}_high"],
             "p": text[f"{claim}_p"],
-            "p_holm": text[f"{claim}_p_holm"],
+            "p_verdict": text[f"{claim}_p_verdict"],
+            "overlap": OVERLAP.format_map(text) if f"{claim}_verdict_overlap" in text else "",
             "n": text[f"{claim}_n"],
             "example": EXAMPLE,
             "printed": example_output(),
@@ -79,11 +80,15 @@ def readme_block(results: Results) -> str:
 
 
 FROM_SCRATCH = """of {scratch_best_auroc_of}, {scratch_best_auroc_model}, {scratch_best_auroc_kind}, has
-  the highest AUROC ({scratch_best_auroc}). {scratch_baseline_words}
+  the highest AUROC ({scratch_best_auroc}), on {scratch_over}. It is the highest in
+  {scratch_best_auroc_share} of the draws, and {scratch_best_auroc_ties}. {scratch_baseline_words}
   {scratch_above_chance} are above a coin's with their whole interval.
   The highest {primary_score} has {scratch_peak_auroc_model}, {scratch_peak_auroc_kind}:
   {scratch_peak_auroc_score}
   (95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high})."""
+OVERLAP = """
+  If splits, which share training images, are not taken for independent:
+  *{claim_pretrained_beats_scratch_models_verdict_overlap}*."""
 README_RESULTS = """## What it takes, and what it found
 
 The shipped reference is a real run of `pocket`: {runs} runs of {models} networks and {baselines} baselines,
@@ -93,15 +98,16 @@ made on {hardware} with {software}.
 {withdrawn}- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.
 - **Pretraining**: networks that were trained both ways differ in AUROC by {effect}
   (95% interval {low} to {high}; n = {n}, splits with their seeds).
-  On its own that has p {p}; Holm's correction for the primary claims makes it {p_holm}.
-  Hence the verdict: *{verdict}*.
+  On its own that has p {p}; Holm's correction for the primary claims makes it {p_verdict}.
+  Hence the verdict: *{verdict}*.{overlap}
   {repeated_model}, for one, has a test accuracy of {repeated_pretrained_full_accuracy} pretrained and
-  {repeated_scratch_full_accuracy} from scratch; always giving the more common answer is right in
-  {majority_rate} of the cases.
+  {repeated_scratch_full_accuracy} from scratch, in the mean of {repeated_splits}; always giving the
+  more common answer has {repeated_scratch_full_majority} there.
 - **From scratch**: {from_scratch}
-- **Claims**: {claims_primary} primary ones, one a question, named on {claims_dated} before the runs:
+- **Claims**: {claims_primary} primary ones, one a question, named on {claims_named}:
   {claims_primary_supported} supported, {claims_primary_equivalent} equivalent,
-  {claims_primary_not_supported} not supported, {claims_primary_undecided} undecided.
+  {claims_primary_not_supported} not supported, {claims_primary_undecided} undecided,
+  {claims_primary_not_tested} not tested.
 
 ![AUROC against training time of the models that were trained from scratch, with 95% intervals]({figure})
 

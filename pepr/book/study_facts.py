@@ -13,10 +13,10 @@ import pandas as pd
 import pepr
 from pepr import datasets, study
 from pepr.analysis import energy, machines
-from pepr.analysis.ranked import CLOCK_ERROR, DRIFT_LIMIT
+from pepr.analysis.ranked import CLOCK_ERROR, DRIFT_LIMIT, drift
 from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
-from pepr.display.words import minutes, wh
+from pepr.display.words import between, minutes, wh
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import sha256
 from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
@@ -117,7 +117,10 @@ def estimates(profile: str) -> str:
     """How each kind of number of a profile is known, measured or estimated. Markdown."""
     table = find_results(profile).table
     done = table[table["status"] == "ok"]
-    rows = [("Accuracy, AUROC", "counted on the test images", True), ("Training time", "a clock", True)]
+    rows = [("Accuracy, AUROC", "counted on the test images", True)]
+    if done["train_cpu_time_s"].notna().any():
+        rows.append(("Training time that ranks", "the time of the processor, of one thread", True))
+    rows.append(("Training time on the clock", "a clock", True))
     for source in sorted(done["memory_source"].dropna().unique()):
         rows.append(("Peak memory", _in_words(source), source != "predicted"))
     components: dict[str, set[str]] = {}
@@ -255,6 +258,20 @@ def leak_facts() -> dict[str, str]:
     return dict(zip(LEAK_KEYS, values, strict=True))
 
 
+def elpv_splits_table() -> str:
+    """The splits of ELPV as a Markdown table: images of each part, and which share of them is defective."""
+    try:
+        labels = elpv.defective()
+    except DataUnavailable:
+        return "(not computed here, without the package `elpv-dataset`)"
+    lines = ["| Split | To train on | To choose the epoch by | To judge by |", "| --- | --- | --- | --- |"]
+    for k, split in enumerate(elpv.block_splits()):
+        parts = [labels[split == part] for part in ("train", "val", "test")]
+        cells = [f"{len(part):,}, {part.mean():.0%} defective" for part in parts]
+        lines.append(f"| {' | '.join([str(k), *cells])} |")
+    return "\n".join(lines)
+
+
 def families_table(space: list[Architecture]) -> str:
     """The families of a model space, the largest first, the small ones together. Markdown."""
     families: dict[str, list[Architecture]] = {}
@@ -290,6 +307,7 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         **model_space_facts(),
         **leak_facts(),
         **repeats_facts(),
+        "elpv_splits_table": elpv_splits_table(),
     }
 
 
@@ -347,6 +365,7 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
+        "probes_beyond": f"{int((drift(pocket).dropna() != 1.0).sum())} of {len(pocket)}",
         "medical_planned": str(len(study.grid(study.load("medical")))),
         "medical_sets_table": sets_table(study.load("medical")),
         **facts(profiles),
@@ -373,8 +392,7 @@ def settings_table(table: pd.DataFrame) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for setting, rows in table.groupby("setting", sort=True):
-        images = rows["n_train"].dropna()
-        count = f"{int(images.max()):,}" if len(images) else "not known"
+        count = between(rows["n_train"], "{:,.0f}".format)
         fraction = f"{100 * rows['train_fraction'].max():g}%"
         lines.append(
             f"| `{setting}` | {'ImageNet weights' if rows['pretrained'].any() else 'random weights'} "

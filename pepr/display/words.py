@@ -87,6 +87,11 @@ def count(value: float) -> str:
     return UNKNOWN if not np.isfinite(value) else f"{value:,.0f}"
 
 
+def rounded(value: float) -> str:
+    """A count that is an estimate, to two digits."""
+    return UNKNOWN if not np.isfinite(value) else count(float(f"{value:.2g}"))
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things: `1 seed`, `3 seeds`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -155,7 +155,7 @@ def moot(claim: Claim, table: pd.DataFrame, rates: dict[str, float]) -> str:
             return ""
     if not claim.compares:
         return ""
-    return "moot: accuracies are not above that of a constant answer; models that learned nothing are alike"
+    return "moot: accuracies are not above that of a constant answer; models that are no better are alike"
 
 
 def _as_good(margins: dict[str, float], settings: tuple[str, ...]) -> Rule:
@@ -420,7 +420,7 @@ def _resources() -> list[Claim]:
                 f"PePR-E and PePR-{letter} say different things.",
                 "appendix panels",
                 Rule("at_most", threshold=SAME_AT_LEAST),
-                _same_ranks(letter),
+                same_ranks(letter),
                 differ,
             )
             for letter in ("C", "T", "M")
@@ -437,7 +437,9 @@ def _proxy(table: pd.DataFrame) -> TestResult:
     return from_jackknife(name, len(means), estimate, without, PROXY_AT_LEAST, fisher=True)
 
 
-def _same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
+def same_ranks(letter: str) -> Callable[[pd.DataFrame], TestResult]:
+    """What tests how far PePR-E and PePR by another resource rank the models of each setting alike."""
+
     def test(table: pd.DataFrame) -> TestResult:
         first, second = (
             table.assign(score=scores(table, RESOURCES[k])).pivot(
@@ -469,7 +471,7 @@ def _as_record(claim: Claim, first: Judged, others: dict[str, Judged | None]) ->
         "role": order().role(claim.id),
         "evidence": claim.evidence,
         "test": result.test,
-        **verdicts.values(result, judged.adjusted),
+        **verdicts.values(result, judged),
         "margin": claim.rule.margin,
         "verdict": judged.verdict,
         "verdict_without_holm": claim.rule.verdict(result, claim.rule.p_values(result)),
@@ -490,5 +492,5 @@ def _edition(name: str, before: str, other: Judged | None) -> Entry:
     return {
         f"verdict_{name}": verdicts.corrected(before, judged.verdict),
         f"test_{name}": result.test,
-        **{f"{key}_{name}": value for key, value in verdicts.values(result, judged.adjusted).items()},
+        **{f"{key}_{name}": value for key, value in verdicts.values(result, judged).items()},
     }

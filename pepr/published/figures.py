@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, theme
-from pepr.published.reproduction import FINAL, Peak
+from pepr.published.reproduction import FINAL, Peak, scores
 from pepr.published.tables import EPOCHS, SETTINGS
 from pepr.published.versions import Versions
 from pepr.verdicts import Entry
@@ -135,6 +135,39 @@ def accuracy_and_score(means: pd.DataFrame, *, narrow: bool = False) -> Figure:
     """Accuracy and PePR-E of each model, averaged over the settings, against parameters; `narrow`, for a
     phone, has one panel below the other."""
     return _panels(means, (("accuracy", "Test accuracy"), ("pepr_e", "PePR-E")), narrow=narrow)
+
+
+PANELS = {"derma_pt": "Derma", "lidc": "LIDC", "pneumonia": "Pneumonia"}
+"""The settings that start from ImageNet weights and have all training images, one a data set."""
+
+
+def by_data_set(table: pd.DataFrame, *, narrow: bool = False) -> Figure:
+    """Accuracy and PePR-E of each model against parameters, one data set beside the other; see `PANELS`.
+
+    `table` is a corrected one of `Versions`: where its `energy_kind` is estimated, the score is hollow.
+    `narrow`, for a phone, has the data sets below one another.
+    """
+    theme()
+    shape = (len(PANELS), 2) if narrow else (2, len(PANELS))
+    size = (NARROW_IN, 2.1 * len(PANELS)) if narrow else (WIDTH_IN * 1.25, 5.0)
+    figure, grid = plt.subplots(*shape, figsize=size, sharex=True)
+    scored = table.assign(score=scores(table))
+    for (setting, title), pair in zip(PANELS.items(), grid if narrow else grid.T, strict=True):
+        rows = scored[scored["dataset"] == setting]
+        for axes, column, label in zip(pair, (FINAL, "score"), ("accuracy", "PePR-E"), strict=True):
+            hollow = (rows["energy_kind"] == "estimated") & (column == "score")
+            for efficient, (marker, colour, _) in MARKS.items():
+                for part, face in ((~hollow, colour), (hollow, "white")):
+                    some = rows[part & (rows["efficient"].astype(bool) == efficient)]
+                    style = {"mfc": face, "mec": colour, "ms": 4, "ls": "none"}
+                    axes.plot(some["num_param"] / 1e6, some[column], marker, **style)
+            axes.set(xscale="log", title=f"{title}: {label}")
+            _plain_log(axes, small=True)
+    for axes in grid[-1]:
+        axes.set(xlabel="Parameters (millions)")
+    ring = Line2D([], [], marker="o", mfc="white", mec=PALETTE["black"], ls="none", ms=5, label="estimated")
+    _legend_below(figure, [*_mark_handles(), ring])
+    return figure
 
 
 def other_scores(means: pd.DataFrame) -> Figure:

@@ -11,11 +11,11 @@ from pepr.audit.finding import Finding
 from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import count, percent
 from pepr.published.history import History, changed_cells, files, missing_runs
-from pepr.published.numbers import VERDICTS, effect_words
+from pepr.published.numbers import effect_words
 from pepr.published.reproduction import scores
 from pepr.published.tables import SETTINGS, Published
 from pepr.published.versions import Versions
-from pepr.verdicts import Entry
+from pepr.verdicts import VERDICTS, Entry
 
 FULL = ("derma_pt", "derma", "lidc", "pneumonia")
 """The settings that train on all images of a data set."""

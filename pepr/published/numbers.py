@@ -19,7 +19,15 @@ from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import p_value, percent
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
-from pepr.published.claims import PAPER, PROXY_AT_LEAST, SAME_AT_LEAST, arithmetic, margins_of, order
+from pepr.published.claims import (
+    PAPER,
+    PROXY_AT_LEAST,
+    SAME_AT_LEAST,
+    arithmetic,
+    margins_of,
+    order,
+    same_ranks,
+)
 from pepr.published.tables import (
     COMMIT,
     EPOCHS,
@@ -30,18 +38,14 @@ from pepr.published.tables import (
     Published,
 )
 from pepr.score import above_chance
-from pepr.verdicts import Entry
+from pepr.verdicts import VERDICTS, Entry
 
 IMAGE_SIZES = (256, 224)
 """The authors' images in pixels, and those of architectures that take no such ones."""
-VERDICTS = {
-    "supported": "supported",
-    "supported_with_correction": "supported once corrected",
-    "equivalent": "equivalent",
-    "not_supported": "not supported",
-    "undecided": "undecided",
-}
-
+SIZE_IN = "small_as_good_in_"
+"""How the ids of the claims on size in one setting begin."""
+NEARLY_ONE = 0.995
+"""From here on two decimals of a correlation read as 1."""
 ACCURACY_CLAIMS = ("small_as_good", "tenth", "pretraining", "cnn_as_good", "efficient_more")
 """Claims (the beginnings of their ids) whose effect is a difference of accuracies: no estimate enters."""
 
@@ -344,7 +348,37 @@ def _claims(claims: Sequence[Entry], runs: versions.Versions) -> Numbers:
             numbers[f"verdict_{claim['id']}{suffix}"] = number(
                 claim[f"verdict{suffix}"], VERDICTS[claim[f"verdict{suffix}"]]
             )
-    return numbers | _arithmetic(runs)
+    return numbers | _arithmetic(runs) | _size_numbers(claims) | _by_construction(runs)
+
+
+def _size_numbers(claims: Sequence[Entry]) -> Numbers:
+    """Small against large models in every setting by itself, on the corrected tables: a table, the verdicts,
+    and in how many settings the small ones are worse with their whole interval."""
+    of_id = {claim["id"]: claim for claim in claims}
+    found = {setting: of_id[f"{SIZE_IN}{setting}"] for setting in SETTINGS}
+    lines = ["| Setting | Small minus large | Verdict |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {effect_words(claim, '_corrected')} | {VERDICTS[claim['verdict_corrected']]} |"
+        for name, claim in found.items()
+    ]
+    counts = Counter(claim["verdict_corrected"] for claim in found.values())
+    words = ", ".join(f"{counts[name]} {text}" for name, text in VERDICTS.items() if counts[name])
+    worse = sum(claim["high_corrected"] < 0 for claim in found.values())
+    return {
+        "small_by_setting": number(None, "\n".join(lines)),
+        "small_verdicts": number(None, words),
+        "small_worse_settings": number(worse, f"{worse} of {len(found)} settings"),
+    }
+
+
+def _by_construction(runs: versions.Versions) -> Numbers:
+    """How far PePR-E and PePR-T are alike only because an energy was put in as a line in time."""
+    share, found = float((runs.corrected["energy_kind"] == "estimated").mean()), same_ranks("T")(runs.reduced)
+    entry = {"id": "e_and_t", "effect": found.effect, "low": found.low, "high": found.high}
+    return {
+        "corrected_by_time_share": number(share, percent(share)),
+        "e_and_t_reduced": number(found.effect, effect_words(entry, "")),
+    }
 
 
 def _arithmetic(runs: versions.Versions) -> Numbers:
@@ -375,7 +409,8 @@ def effect_words(claim: Entry, suffix: str) -> str:
     if claim["id"].startswith("small_advantage"):
         effect, low, high = (percent(value) for value in values)
         return f"{effect} ({low} to {high})"
-    effect, low, high = (f"{value:.2f}".replace("-", "−") for value in values)
+    digits = 2 if abs(values[0]) < NEARLY_ONE else 4
+    effect, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in values)
     return f"{effect} ({low} to {high})"
 
 

@@ -64,6 +64,10 @@ def test_where_the_winner_stands_by_performance_and_whom_a_guesser_beats():
     assert row["guesser_beats"] == 2  # 0.7 / 1.75 and 0.8 / 2 are below 0.5
     (own,) = compared.winners_places([made(performance=(0.5, 0.7, 0.8))]).to_dict("records")
     assert own["guesser_beats"] == 1  # the guesser in the set, with exactly chance, is not below itself
+    assert row["guesser_beats_worse"] == own["guesser_beats_worse"] == 0
+    below = made(performance=(0.6, 0.4, 0.8), energy=(1.0, 4.0, 5.0))
+    (row,) = compared.winners_places([below]).to_dict("records")
+    assert (row["guesser_beats"], row["guesser_beats_worse"]) == (2, 1)
 
 
 def test_the_numbers_name_the_worst_winner_and_the_guesser_or_are_not_there():
@@ -71,12 +75,15 @@ def test_the_numbers_name_the_worst_winner_and_the_guesser_or_are_not_there():
     numbers = compared.comparison_numbers([made(), dear], [made(), dear], estimated=True)
     assert numbers["compared_worst_set"]["value"] == "dear" and numbers["compared_worst_place"]["value"] == 3
     assert (
-        numbers["compared_worst_gap"]["text"] == "20.0 points" and numbers["compared_worst_place"]["estimate"]
+        numbers["compared_worst_gap"]["text"] == "20.0 hundredths"
+        and numbers["compared_worst_place"]["estimate"]
     )
     assert numbers["compared_guesser_beats"]["value"] == 2
     for key in ("agreement", "winners", "exchange"):
         table = numbers[f"compared_{key}"]["text"].splitlines()
         assert len(table) == 4 and len({line.count("|") for line in table}) == 1, key
+    only_worse = made(performance=(0.9, 0.2, 0.3))
+    assert "compared_guesser_set" not in compared.comparison_numbers([only_worse], [only_worse], False)
     best = made(performance=(0.9, 0.7, 0.8), chance=0.1)
     kind = compared.comparison_numbers([best], [best], estimated=False)
     assert "compared_worst_set" not in kind and "compared_guesser_set" not in kind

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr.analysis import leaders, ranked, scores
+from pepr.analysis import leaders, pipeline, ranked, scores, units
+from pepr.runs.results import Results, reference_folder
 
 
 def rows(**values):
@@ -45,3 +46,44 @@ def test_the_largest_set_has_one_machine_even_where_it_is_not_known():
     part["hardware"] = [None, None, "a card"]
     assert list(leaders.largest_set(part)["model"]) == ["a", "b"]
     assert leaders.largest_set(part.iloc[:0]).empty
+
+
+SHIPPED = Results("pocket", "reference", reference_folder("pocket"))
+
+
+@pytest.fixture(scope="module")
+def quoted():
+    """The numbers of the reference that name a leader, and the standings that they are of."""
+    found = pipeline.Analysis(SHIPPED)
+    found.__dict__["drawn"] = []
+    letter = scores.primary_resource(found.table)
+    numbers = leaders.leader_numbers(found.scores, [], found.standings, found.rank_changes, letter)
+    return numbers, found
+
+
+def test_a_leader_stands_beside_its_share_of_draws_and_the_number_that_ties_with_it(quoted):
+    numbers, found = quoted
+    for cell, setting in (("scratch", "elpv"), ("pretrained", "elpv_pt")):
+        rows = found.standings[found.standings["setting"] == setting].set_index("model")
+        best = numbers[f"{cell}_best_auroc_model"]["value"]
+        assert numbers[f"{cell}_best_auroc_share"]["value"] == rows.loc[best, "probability_best"]
+        assert numbers[f"{cell}_best_auroc_ties"]["value"] == rows["tied"].sum() - 1
+        assert numbers[f"{cell}_over"]["text"] == f"{rows['n_units'].iloc[0]} splits, a seed each"
+
+
+def test_on_one_split_a_page_says_that_nothing_but_its_images_was_drawn_again():
+    one = pd.DataFrame({"n_units": [1, 1], "compared_over": [units.IMAGES] * 2})
+    assert leaders.over_words(one).startswith("1 split alone (test images drawn again, and nothing else")
+    assert leaders.over_words(one.assign(n_units=0)).startswith("splits that differ between the models")
+    seeds = one.assign(n_units=3, compared_over=units.SEEDS)
+    assert leaders.over_words(seeds) == "3 seeds of one split, and its test images"
+
+
+def test_ranks_over_a_frozen_range_are_told_of_every_setting_and_not_of_one_that_cannot_change(quoted):
+    numbers, found = quoted
+    lines = numbers["ranks_frozen"]["text"].splitlines()
+    assert {line.split(" | ")[0].removeprefix("| ") for line in lines[2:]} == set(found.table["setting"])
+    changes = found.rank_changes.query("resource == 'T' and measure == 'auroc'").set_index("setting")
+    for line in lines[2:]:
+        setting, by_auroc = line.removeprefix("| ").split(" | ")[:2]
+        assert by_auroc.startswith(f"{changes.loc[setting, 'n_ranks_differ']} of ")

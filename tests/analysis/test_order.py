@@ -15,7 +15,7 @@ OURS = Path(claims.__file__).parent / "primary.yaml"
 
 def test_each_question_has_one_primary_claim_and_a_date():
     found = claims.order()
-    assert found.dated == datetime.date(2026, 11, 27) and found.baseline_model == "pca_svm"
+    assert found.dated.date() == datetime.date(2026, 11, 27) and found.baseline_model == "pca_svm"
     assert set(found.primary) == set(found.questions) == set(found.question_of.values())
     assert all(found.role(claim) == "primary" for claim in found.primary.values())
     assert found.gate("pretrained_beats_scratch_seeds") == "pretrained_beats_scratch_models"

@@ -1,7 +1,12 @@
 """The numbers of our own runs that stand as tables."""
 
+import pandas as pd
+import pytest
+
 from pepr import runs
-from pepr.analysis import claims as run_claims, numbers
+from pepr.analysis import claims as run_claims, energy, numbers, pipeline
+from pepr.analysis.claimed import numbers as claim_numbers
+from pepr.display.words import p_value
 from pepr.models.space import BASELINES
 
 SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
@@ -9,14 +14,14 @@ SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
 def test_the_table_of_claims_has_a_line_each_with_what_it_stands_on_and_its_verdict():
     claims = run_claims.claims(SHIPPED)
-    lines = numbers.claims_table(claims).splitlines()
+    lines = claim_numbers.claims_table(claims).splitlines()
     assert len(lines) == 2 + len(claims)
     width = lines[0].count("|")
     for claim, line in zip(claims, lines[2:], strict=True):
         assert line.count("|") == width and line.startswith(
             f"| {claim['claim']} | {claim['role']} | {claim['basis']} |"
         )
-        assert line.endswith(f"| {claim['verdict'].replace('_', ' ')} |")
+        assert line.endswith(f"| {p_value(claim['p_verdict'])} | {claim['verdict'].replace('_', ' ')} |")
 
 
 def test_constant_predictors_are_counted_among_networks_since_a_baseline_is_one_by_design():
@@ -25,3 +30,78 @@ def test_constant_predictors_are_counted_among_networks_since_a_baseline_is_one_
     by_design = table["model"].isin(BASELINES)
     assert constant[by_design].sum() >= len(table[table["model"] == "majority"]) > 0
     assert numbers.run_numbers(SHIPPED)["runs_constant"]["value"] == constant[~by_design].sum()
+
+
+@pytest.fixture(scope="module")
+def quoted():
+    found = pipeline.Analysis(SHIPPED)
+    ranked = (found.rank_changes, found.standings)
+    return numbers.pepr_numbers(SHIPPED, found.scores, [], found.claims, *ranked)
+
+
+def test_claims_that_were_not_tested_are_counted_apart_from_those_that_stay_undecided(quoted):
+    claims = run_claims.claims(SHIPPED)
+    every = ("supported", "equivalent", "not_supported", "undecided", "not_tested")
+    assert sum(quoted[f"claims_{verdict}"]["value"] for verdict in every) == len(claims)
+    assert quoted["claims_not_tested"]["value"] == sum(claim["p_verdict"] is None for claim in claims)
+
+
+def test_when_the_claims_were_named_stands_beside_when_the_runs_began():
+    quoted, started = numbers.run_numbers(SHIPPED), min(r["started_at"] for r in SHIPPED.records())
+    named = run_claims.order().dated
+    assert named.isoformat() < started
+    assert quoted["claims_named"]["text"] == (
+        f"{named:%Y-%m-%d at %H:%M} UTC, before these runs, the first of which began on "
+        f"{started[:10]} at {started[11:16]} UTC"
+    )
+    late = [when for when in run_claims.order().tested_as_at.values() if when.isoformat() > started]
+    assert quoted["claims_worded_late"]["value"] == len(late) > 0
+
+
+def test_answers_that_cost_as_much_as_training_have_two_digits_and_each_network_counts_once():
+    table = SHIPPED.table
+    quoted = numbers.energy_numbers(SHIPPED, "DNK")
+    full = energy.energy_table(numbers.networks_only(table[table["train_fraction"] == 1.0]))
+    of_networks = full.groupby("model")["inferences_to_outweigh_training"].median()
+    assert quoted["break_even_networks"]["value"] == len(of_networks)
+    assert quoted["break_even_inferences"]["value"] == of_networks.median()
+    assert quoted["break_even_lowest"]["value"] == of_networks.min()
+    digits = quoted["break_even_inferences"]["text"].replace(",", "").rstrip("0")
+    assert len(digits) <= 2
+
+
+class Shared(runs.Results):
+    """The reference, had other programs run beside one network in one setting."""
+
+    @property
+    def table(self):
+        beside = (SHIPPED.table["model"] == "tf_efficientnet_lite0") & (SHIPPED.table["setting"] == "elpv_pt")
+        return SHIPPED.table.assign(contended=beside)
+
+
+def test_power_and_extremes_are_of_runs_that_shared_the_processor_with_no_program():
+    shared = Shared("pocket", "reference", runs.reference_folder("pocket"))
+    quoted = numbers.energy_numbers(shared, "DNK")
+    networks = energy.energy_table(numbers.networks_only(shared.table))
+    alone = networks[~networks["contended"]]
+    n = len(networks) - len(alone)
+    assert quoted["extreme_of"]["value"] == len(alone) < len(networks)
+    assert quoted["power_lowest"]["value"] == alone["power_w"].min()
+    assert quoted["contended_networks"]["text"] == f"tf_efficientnet_lite0 in elpv_pt ({n})"
+
+
+def test_an_accuracy_over_splits_stands_beside_that_of_the_common_answer_on_the_same_splits(quoted):
+    model = run_claims.repeated_model(SHIPPED.table)
+    runs_of = SHIPPED.table[(SHIPPED.table["model"] == model) & (SHIPPED.table["setting"] == "elpv")]
+    assert quoted["repeated_scratch_full_majority"]["value"] == pytest.approx(
+        runs_of["test_majority_rate"].mean()
+    )
+
+
+@pytest.mark.parametrize(
+    ("splits", "seeds", "words"),
+    [([0, 1, 2], [0, 1, 2], "3 splits, a seed each"), ([0, 0], [0, 1], "1 split with 2 seeds")],
+)
+def test_how_often_a_model_was_run_says_splits_and_seeds(splits, seeds, words):
+    table = pd.DataFrame({"setting": "elpv", "split": splits, "seed": seeds})
+    assert numbers.repeats_words(table) == words

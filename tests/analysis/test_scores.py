@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import fail, pocket_grid, simulated_run
 
-from pepr import analysis, grids, quantities, runs, score, stats
+from pepr import analysis, grids, quantities, runs, score, stats, verdicts
 from pepr.analysis import claims as run_claims, energy as run_energy, numbers as run_numbers, standings
 from pepr.audit import gates
 from pepr.display import words
@@ -245,12 +245,7 @@ def test_claims_have_the_shape_of_claims_json_and_can_be_written(claims):
     needed = {"claim", "test", "n", "effect", "low", "high", "p", "verdict", "verdict_corrected", "basis"}
     for claim in claims.values():
         assert needed <= set(claim)
-        assert {claim["verdict"], claim["verdict_corrected"]} <= {
-            "supported",
-            "equivalent",
-            "not_supported",
-            "undecided",
-        }
+        assert {claim["verdict"], claim["verdict_corrected"]} <= set(verdicts.VERDICTS)
         assert claim["p"] is None or claim["p_holm"] is None or claim["p_holm"] >= claim["p"]
     assert json.loads(json.dumps(list(claims.values()), allow_nan=False))
 

@@ -36,6 +36,9 @@ class MadeByHand:
             )
         self.table = runs.as_table(rows)
 
+    def groups(self, run_id):
+        return None
+
     def predictions(self, run_id):
         return self._predictions[run_id]
 

@@ -43,7 +43,7 @@ def test_every_rank_lies_in_its_interval_and_the_draws_are_the_same_each_time(sy
 
 def test_metered_energies_have_no_band_and_no_number():
     ranks = energy.rank_intervals(scores_of([0.9, 0.8], [1.0, 2.0], "measured"))
-    assert ranks.empty and energy.wall_numbers(10.0, ranks) == {}
+    assert ranks.empty and energy.wall_numbers(ranks) == {}
 
 
 def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_results):
@@ -67,10 +67,10 @@ def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_
     plt.close("all")
 
 
-def test_prose_can_quote_the_prior_and_the_bill_on_the_wall(synthetic_results):
+def test_prose_can_quote_the_prior_and_no_bill_is_multiplied_by_that_of_another_processor(synthetic_results):
     quoted = pipeline.Analysis(synthetic_results).numbers("03_energy")
-    assert quoted["wall_median"]["text"] == "0.68" and quoted["wall_total"]["estimate"]
-    assert quoted["wall_total"]["text"].count("Wh") == 2
+    assert quoted["wall_median"]["text"] == "0.68" and quoted["wall_rank_width"]["estimate"]
+    assert "wall_total" not in quoted
 
 
 def test_litres_are_quoted_where_a_factor_was_given(synthetic_results):

@@ -26,7 +26,7 @@ QUOTE = re.compile(r"\{\{ (\w+)\.(\w+) \}\}")
 NO_WORD = re.compile(r"\b[Nn]a[Nn]\b|nan%|\bNone\b|\binf\b")
 """What a program writes where it has no value; a sentence may begin with the English word."""
 OF_A_BEST = re.compile(
-    r"^(scratch|pretrained)_(best|peak|ranks_differ|below|above_chance|baseline_words)|^(best_share|compared)_"
+    r"^(scratch|pretrained)_(best|peak|below|above_chance|baseline_words)|^(best_share|compared)_|^ranks_frozen"
 )
 TOO_FEW = {"spoiled_by_others", "all_but_one_failed", "one_model"}
 """The studies of which no set has enough models that can be ranked by time."""
@@ -144,12 +144,13 @@ def test_nothing_is_said_of_pretraining_by_a_study_that_has_none(study):
 
 
 def test_one_seed_makes_no_interval_over_seeds(study):
-    over = [study.numbers[key]["text"] for _, _, key in quoted(study) if key.endswith("_over")]
+    over = [study.numbers[key]["text"] for _, _, key in quoted(study) if re.search(r"_peak_\w+_over$", key)]
     if study.name == "one_seed":
         assert set(over) == {"test images alone"}
+        assert study.numbers["scratch_over"]["text"].startswith("1 split alone")
         claimed = {key for _, _, key in quoted(study) if key.startswith("claim_") and key.endswith("_low")}
         assert not [key for key in claimed if "scratch" in key or "tenth" in key or "baseline" in key]
-        assert study.numbers["repeated_seeds"]["text"] == "1 seed"
+        assert study.numbers["repeated_splits"]["text"] == "1 split with 1 seed"
     elif study.name == "shared_with_others":
         assert over
 

@@ -6,6 +6,7 @@ import pytest
 
 from pepr.analysis import machines
 from pepr.book import interactive, study_facts
+from pepr.datasets import elpv
 from pepr.models.space import model_space
 
 
@@ -27,8 +28,17 @@ def test_every_estimate_is_listed_with_how_it_is_known():
     text = study_facts.estimates("pocket")
     row = "| Energy, CPU | **estimated** | the processor's load times an assumed power (`load_model`) |"
     assert row in text
-    assert "| Training time | measured | a clock |" in text
+    assert "| Training time on the clock | measured | a clock |" in text
     assert "| Carbon | **estimated** | energy times a yearly average of the grid |" in text
+
+
+def test_the_splits_stand_with_the_share_of_defects_that_each_part_has():
+    lines = study_facts.elpv_splits_table().splitlines()[2:]
+    labels, splits = elpv.defective(), elpv.block_splits()
+    assert len(lines) == len(splits)
+    for line, split in zip(lines, splits, strict=True):
+        tested = labels[split == "test"]
+        assert line.endswith(f"| {len(tested):,}, {100 * tested.mean():.0f}% defective |")
 
 
 def test_the_records_that_are_offered_are_those_of_the_runs(synthetic_results):

@@ -19,10 +19,10 @@ from pepr.published import (
     versions,
 )
 from pepr.published.families import median_parameters, weighted_spearman
+from pepr.verdicts import VERDICTS
 
 pytestmark = needs_tables
 KEYS = ("claim", "test", "n", "effect", "low", "high", "p", "verdict", "verdict_corrected", "basis")
-VERDICTS = {"supported", "supported_with_correction", "equivalent", "not_supported", "undecided"}
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,8 @@ def test_every_figure_can_be_drawn(tables, runs, claims):
         figures.model_space(means, reproduction.drawn_labels(tables, means)),
         figures.violins(runs.corrected),
         figures.accuracy_and_score(means),
+        figures.by_data_set(runs.corrected),
+        figures.by_data_set(runs.corrected, narrow=True),
         figures.other_scores(means),
         figures.imagenet(reproduction.imagenet(tables)),
         figures.energy_time_lines(runs),

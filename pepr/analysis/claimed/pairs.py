@@ -1,0 +1,122 @@
+"""Each network pretrained against itself from scratch, on the splits that it has both ways: for the book."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pepr import stats
+from pepr.analysis import measures, units
+from pepr.analysis.claims import of_cell
+from pepr.analysis.scores import usual_starts
+from pepr.analysis.units import Images
+from pepr.display.numbers import Numbers, number
+from pepr.display.words import counted, difference, performance
+from pepr.models.space import BASELINES
+from pepr.runs.results import Results
+
+SHARES = {"full": "all", "tenth": "a tenth"}
+"""The training images of the two cells that are compared, and what a page calls them."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One network both ways on as many of the training images as `share` says, on `n_units` common splits.
+
+    `scratch` and `pretrained` are mean AUROC on these, `gain` their difference with its 95% interval over
+    splits (NaN ends where there are fewer than three); `n_lower` of the splits have it below zero.
+    """
+
+    dataset: str
+    model: str
+    share: str
+    scratch: float
+    pretrained: float
+    gain: stats.Interval
+    n_units: int
+    n_lower: int
+
+
+def pairs(results: Results, images: Images) -> list[Pair]:
+    """Every network that was trained both ways, on all images or on a tenth, in that order.
+
+    `images` draws the test images again, where seeds of one split share them.
+    """
+    done = usual_starts(results.table[results.table["status"] == "ok"])
+    networks = done[~done["model"].isin(BASELINES)]
+    values = measures.values(networks.set_index("run_id"), "auroc")
+    found = []
+    for share in SHARES:
+        for (dataset, model), runs in networks.groupby(["dataset", "model"]):
+            sides = [of_cell(runs, f"{start}_{share}") for start in ("pretrained", "scratch")]
+            if not all(map(len, sides)):
+                continue
+            one = _pair(str(dataset), str(model), share, sides, values, images)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _pair(
+    dataset: str, model: str, share: str, sides: list[pd.DataFrame], values: pd.Series, images: Images
+) -> Pair | None:
+    contrast = units.contrast(*sides)
+    if not contrast.n_units:
+        return None
+    used = [side[side["run_id"].isin(contrast.weights.index)] for side in sides]
+    pretrained, scratch = (units.contrast(side).by_unit(values).mean() for side in used)
+    by_unit = contrast.by_unit(values)
+    gain = units.mean_of(used[0], values, images, used[1])
+    ends = (gain.interval.low, gain.interval.high) if gain.over != units.IMAGES else (np.nan, np.nan)
+    return Pair(
+        dataset,
+        model,
+        share,
+        float(scratch),
+        float(pretrained),
+        stats.Interval(float(by_unit.mean()), *ends),
+        contrast.n_units,
+        int((by_unit < 0).sum()),
+    )
+
+
+def pair_numbers(found: list[Pair]) -> Numbers:
+    """What prose may quote of `pairs`: a table, and for how many networks pretraining lowers the mean."""
+    if not found:
+        return {}
+    out = {"pretraining_pairs": number(None, pairs_table(found))}
+    for share in SHARES:
+        of_share = [one for one in found if one.share == share]
+        if of_share:
+            lower = sum(one.gain.estimate < 0 for one in of_share)
+            words = f"{lower} of {counted(len(of_share), 'network')}"
+            out[f"pretraining_lowers_{share}"] = number(lower, words)
+    return out
+
+
+def pairs_table(found: list[Pair]) -> str:
+    """Pairs as a Markdown table; the dataset is named where there are several."""
+    several = len({one.dataset for one in found}) > 1
+    heads = ["Network", "Training images", "AUROC from scratch", "Pretrained", "Difference"]
+    heads += ["95% interval over splits", "Splits", "Splits in which it is lower pretrained"]
+    heads = ["Set", *heads] if several else heads
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for one in found:
+        low, high = one.gain.low, one.gain.high
+        interval = (
+            f"{difference(low)}\u00a0to\u00a0{difference(high)}" if np.isfinite(low) else "too few splits"
+        )
+        cells = [
+            one.model,
+            SHARES[one.share],
+            performance(one.scratch, "auroc"),
+            performance(one.pretrained, "auroc"),
+            difference(one.gain.estimate),
+            interval,
+            str(one.n_units),
+            str(one.n_lower),
+        ]
+        lines.append(f"| {' | '.join([one.dataset, *cells] if several else cells)} |")
+    return "\n".join(lines)
