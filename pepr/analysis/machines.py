@@ -223,7 +223,9 @@ def noise_of(
 
     Without `images` that of the test images is not known, and from one unit alone that of splits is not.
     """
-    used = rows.drop_duplicates("run_id").set_index("run_id").loc[contrast.weights.index]
+    used = (
+        rows.drop_duplicates("run_id").set_index("run_id").loc[contrast.weights.index].rename_axis("run_id")
+    )
     table = repeats()
     moved = {"seed": table[table["change"] == SEED], "machine": other_instructions(table)}
     squares = {
