@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -14,7 +15,6 @@ from pepr import stats
 from pepr.analysis.across.arms import Shared
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import title
-from pepr.display.marks import too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 
 MARKERS = ("s", "^", "o", "D", "v", "P")
@@ -39,8 +39,7 @@ def differences(
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 1.3 + 0.34 * max(len(rows), 3)))
     axes.set_xlabel("Test AUROC gained by pretraining")
     if not rows:
-        too_few(axes, 0, 0)
-        return figure
+        return _empty(figure, axes, "No network was trained both ways.")
     for place, (_, result, whole) in enumerate(rows):
         colour = PALETTE["blue" if whole else "grey"]
         known = np.isfinite(result.low) and np.isfinite(result.high)
@@ -72,8 +71,7 @@ def parity(rows: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.2))
     axes.set(xlabel="Parameters (millions)", ylabel="Share of the energy from scratch")
     if rows.empty:
-        too_few(axes, 0, 0)
-        return figure
+        return _empty(figure, axes, "No network was trained both ways.")
     reached = rows["share"].where(np.isfinite(rows["share"]))
     top = 1.15 * max(float(reached.max(skipna=True)) if reached.notna().any() else 0.0, 1.0)
     handles = []
@@ -108,8 +106,7 @@ def shared_bills(found: Sequence[Shared]) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 3.8))
     axes.set(xlabel="Uses that share the energy of pretraining", ylabel="PePR-E gained over from scratch")
     if not found:
-        too_few(axes, 0, 0)
-        return figure
+        return _empty(figure, axes, "No network started from another run.")
     handles = []
     for place, dataset in enumerate(dict.fromkeys(one.dataset for one in found)):
         rows = [one for one in found if one.dataset == dataset]
@@ -138,8 +135,7 @@ def ranks(means: pd.DataFrame) -> Figure:
     ranked = means.rank(ascending=False, method="first")
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 1.4 + 0.3 * max(len(ranked), 4)))
     if ranked.shape[1] < 2 or len(ranked) < 2:
-        too_few(axes, len(ranked), len(ranked))
-        return figure
+        return _empty(figure, axes, "It takes two sets with the same networks from scratch.")
     places = np.arange(ranked.shape[1])
     leaders = [index for index in ranked.index if (ranked.loc[index] == 1).any()]
     for index, row in ranked.iterrows():
@@ -166,4 +162,10 @@ def ranks(means: pd.DataFrame) -> Figure:
     axes.set_yticks(range(1, len(ranked) + 1))
     axes.set_ylabel("Rank by test AUROC")
     axes.grid(axis="x", visible=False)
+    return figure
+
+
+def _empty(figure: Figure, axes: Axes, words: str) -> Figure:
+    """Say in empty axes why nothing is drawn."""
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     return figure
