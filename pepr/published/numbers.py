@@ -348,10 +348,10 @@ def _claims(claims: Sequence[Entry], runs: versions.Versions) -> Numbers:
             numbers[f"verdict_{claim['id']}{suffix}"] = number(
                 claim[f"verdict{suffix}"], VERDICTS[claim[f"verdict{suffix}"]]
             )
-    return numbers | _arithmetic(runs) | _size_numbers(claims) | _by_construction(runs)
+    return numbers | _arithmetic(runs) | size_numbers(claims) | by_construction(runs)
 
 
-def _size_numbers(claims: Sequence[Entry]) -> Numbers:
+def size_numbers(claims: Sequence[Entry]) -> Numbers:
     """Small against large models in every setting by itself, on the corrected tables: a table, the verdicts,
     and in how many settings the small ones are worse with their whole interval."""
     of_id = {claim["id"]: claim for claim in claims}
@@ -371,7 +371,7 @@ def _size_numbers(claims: Sequence[Entry]) -> Numbers:
     }
 
 
-def _by_construction(runs: versions.Versions) -> Numbers:
+def by_construction(runs: versions.Versions) -> Numbers:
     """How far PePR-E and PePR-T are alike only because an energy was put in as a line in time."""
     share, found = float((runs.corrected["energy_kind"] == "estimated").mean()), same_ranks("T")(runs.reduced)
     entry = {"id": "e_and_t", "effect": found.effect, "low": found.low, "high": found.high}
@@ -409,7 +409,7 @@ def effect_words(claim: Entry, suffix: str) -> str:
     if claim["id"].startswith("small_advantage"):
         effect, low, high = (percent(value) for value in values)
         return f"{effect} ({low} to {high})"
-    digits = 2 if abs(values[0]) < NEARLY_ONE else 4
+    digits = 2 if max(map(abs, values)) < NEARLY_ONE else 4
     effect, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in values)
     return f"{effect} ({low} to {high})"
 

@@ -16,6 +16,7 @@ from pepr.published import (
     figures,
     numbers as published_numbers,
     reproduction,
+    tables as published_tables,
     versions,
 )
 from pepr.published.families import median_parameters, weighted_spearman
@@ -223,3 +224,34 @@ def test_every_figure_can_be_drawn(tables, runs, claims):
     ]
     assert all(figure.axes and figure.axes[0].has_data() for figure in drawn)
     plt.close("all")
+
+
+def test_a_correlation_that_is_not_one_is_not_printed_as_one():
+    claim = {"id": "e_and_t_differ", "effect": 0.9988, "low": 0.9962, "high": 0.9996}
+    assert published_numbers.effect_words(claim, "") == "0.9988 (0.9962 to 0.9996)"
+    assert published_numbers.effect_words(claim | {"effect": 0.95, "low": 0.9, "high": 0.98}, "") == (
+        "0.95 (0.90 to 0.98)"
+    )
+
+
+def test_the_front_page_has_every_setting_with_its_verdict_and_counts_those_where_small_is_worse(
+    runs, claims
+):
+    quoted = published_numbers.size_numbers(claims)
+    rows = quoted["small_by_setting"]["text"].splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(published_tables.SETTINGS)
+    of_id = {claim["id"]: claim for claim in claims}
+    found = [of_id[f"small_as_good_in_{name}"] for name in published_tables.SETTINGS]
+    assert all(
+        row.endswith(f"| {VERDICTS[claim['verdict_corrected']]} |")
+        for row, claim in zip(rows, found, strict=True)
+    )
+    worse = sum(claim["high_corrected"] < 0 for claim in found)
+    assert quoted["small_worse_settings"]["text"] == f"{worse} of {len(found)} settings"
+
+
+def test_energy_that_was_put_in_as_a_line_in_time_is_said_beside_its_correlation_with_time(runs):
+    quoted = published_numbers.by_construction(runs)
+    estimated = (runs.corrected["energy_kind"] == "estimated").mean()
+    assert quoted["corrected_by_time_share"]["value"] == estimated > 0.3
+    assert 0.9 < quoted["e_and_t_reduced"]["value"] < 1
