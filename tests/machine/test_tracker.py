@@ -3,11 +3,13 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from codecarbon import OfflineEmissionsTracker
@@ -160,9 +162,12 @@ def test_a_cpu_that_the_table_knows_is_rated_by_its_sockets_and_one_that_it_does
 def test_codecarbons_own_load_model_is_what_the_chapter_on_the_protocol_says(mode, load, share, monkeypatch):
     """A machine by 0.1 + 0.9 load^3, a process in proportion and without a floor."""
     chapter = " ".join((CHECKOUT / "book/protocol.md").read_text().split())
-    assert f"Version {metadata.version('codecarbon')} charges a machine its rated power times 0.1" in chapter
+    (pinned,) = re.findall(r"^codecarbon==(\S+)", (CHECKOUT / "requirements.lock").read_text(), re.MULTILINE)
+    assert f"Version {pinned} charges a machine its rated power times 0.1 + 0.9 load" in chapter
     cpu = hardware.CPU("/nowhere", "cpu_load", "nobody's", tdp=100, tracking_mode=mode)
-    monkeypatch.setattr(cpu._cpu_load_meter, "percent", lambda: 100 * load)
+    # The first is asked by version 3.3.2, the second by 3.3.1.
+    cpu._cpu_load_meter = SimpleNamespace(percent=lambda: 100 * load)
+    monkeypatch.setattr("psutil.cpu_percent", lambda **asked: 100 * load)
     cpu._last_measurement_time, cpu._last_cpu_times = 0.0, {1: 0.0}
     monkeypatch.setattr(hardware.time, "time", lambda: 10.0)
     monkeypatch.setattr(cpu, "_get_process_cpu_times", lambda: {1: 10.0 * load * cpu._cpu_count})
