@@ -170,7 +170,8 @@ def test_codecarbons_own_load_model_is_what_the_chapter_on_the_protocol_says(mod
     monkeypatch.setattr("psutil.cpu_percent", lambda **asked: 100 * load)
     cpu._last_measurement_time, cpu._last_cpu_times = 0.0, {1: 0.0}
     monkeypatch.setattr(hardware.time, "time", lambda: 10.0)
-    monkeypatch.setattr(cpu, "_get_process_cpu_times", lambda: {1: 10.0 * load * cpu._cpu_count})
+    spent = SimpleNamespace(user=10.0 * load * cpu._cpu_count, system=0.0)
+    cpu._process = SimpleNamespace(pid=1, cpu_times=lambda: spent, children=lambda recursive: [])
     watts = cpu._get_power_from_cpu_load().W
     assert watts == pytest.approx(100 * share)
 
