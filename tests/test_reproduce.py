@@ -12,6 +12,7 @@ from fake_nvml import FakeGpu, FakeNvml
 from pepr import runs, study
 from pepr.book import notebooks, pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
+from pepr.machine import description
 from pepr.runs import timing
 from pepr.study import workflow
 from pepr.study.timing import ROUNDS
@@ -119,6 +120,7 @@ def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):
 def test_a_study_names_the_card_of_another_kind_that_it_leaves_idle(results, tmp_path, monkeypatch):
     cards = FakeGpu("GPU-aaaa", name="Fake 3090"), FakeGpu("GPU-bbbb", name="Fake 4090")
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*cards))
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PEPR_DEVICE", "cuda")
     said = []

@@ -74,10 +74,10 @@ def test_waiting_for_a_core_costs_nothing_by_a_load_model():
 
 
 def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
-    def full(spec, data, device):
+    def full(spec, data, device, start=None):
         if spec.batch_size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(spec, data, device)
+        return real(spec, data, device, start)
 
     real = loop.set_up
     monkeypatch.setattr(loop, "set_up", full)
