@@ -43,7 +43,7 @@ X86_LEVELS = {
     "AVX2": ("avx2", "fma"),
 }
 """What a processor must have for torch's kernels of an instruction set, the best first."""
-LIBRARY_SETTINGS = (
+INSTRUCTION_VARIABLES = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
     "ONEDNN_DEFAULT_FPMATH_MODE",
@@ -94,7 +94,7 @@ def instruction_set() -> str:
     """The instruction set that computes here, which decides the last digits of a result and, after some
     epochs, more: `AVX512`, `AVX2`, `DEFAULT` of torch's own kernels, which `$ATEN_CPU_CAPABILITY` may ask
     for, and what the environment asks of the libraries below, such as `ONEDNN_MAX_CPU_ISA=AVX2`."""
-    asked = [f"{name}={os.environ[name]}" for name in LIBRARY_SETTINGS if os.environ.get(name)]
+    asked = [f"{name}={os.environ[name]}" for name in INSTRUCTION_VARIABLES if os.environ.get(name)]
     return ", ".join([_kernels(), *asked])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pepr import runs
 from pepr.analysis import claims, machines, units
-from pepr.machine.description import LIBRARY_SETTINGS
+from pepr.machine.description import INSTRUCTION_VARIABLES
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_other_instructions_are_other_hardware_by_name(repeats, kind_of):
     other = repeats[~repeats["change"].isin((machines.AS_RECORDED, machines.SEED))]
     assert not any(kind_of[row.run_id] in row.hardware for row in other.itertuples())
     convolutions = other[other["change"].str.startswith("oneDNN")]
-    assert len(convolutions) and convolutions["hardware"].str.contains(LIBRARY_SETTINGS[0]).all()
+    assert len(convolutions) and convolutions["hardware"].str.contains(INSTRUCTION_VARIABLES[0]).all()
 
 
 def test_each_change_is_summed_up_by_how_far_its_runs_moved():

@@ -121,7 +121,7 @@ def test_the_instruction_set_is_the_one_that_torch_takes(asked, monkeypatch):
 
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"])
 def test_a_library_that_is_kept_to_other_instructions_is_other_hardware(name, monkeypatch):
-    for one in description.LIBRARY_SETTINGS:
+    for one in description.INSTRUCTION_VARIABLES:
         monkeypatch.delenv(one, raising=False)
     before = description.hardware()
     monkeypatch.setenv(name, "AVX2")

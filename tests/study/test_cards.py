@@ -248,7 +248,7 @@ def test_the_same_run_has_the_same_card_and_another_run_other_identifiers(pocket
         ({"model": MODEL}, "choose one with --setting"),
         ({"model": MODEL, "setting": "derma"}, "no setting 'derma'"),
         ({"model": MODEL, "setting": "elpv", "seed": 99}, "no seed 99"),
-        ({"model": MODEL, "setting": "elpv", "country": "XXX"}, "country 'XXX'"),
+        ({"model": MODEL, "setting": "elpv", "country": "ZZZ"}, "country 'ZZZ'"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(pocket, asked, said):
