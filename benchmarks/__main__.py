@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure everything side by side on this machine, and write `results.json`.
 
-`python -m benchmarks memory meter` measures parts of it anew.
+`python -m benchmarks memory meter` measures parts of it anew; `python -m benchmarks studies`, which compares
+whole studies with those of an earlier commit, takes an hour and is measured only where it is asked for.
 
 Ratios compare two pieces of work in one run, in alternating rounds, so they hold on a slow day too; seconds
 are of this machine. `goals` beside each figure say what was aimed at.
@@ -26,7 +27,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks import analysis, contention, loops, runs, wrapping
+from benchmarks import analysis, contention, loops, runs, studies, wrapping
 from benchmarks.numbers import SOURCE, numbers
 from benchmarks.timing import summary
 from pepr.display.numbers import update_numbers
@@ -49,7 +50,12 @@ GOALS = {
     "bootstrap_seconds": ("<=", 3.0),
     "book_build_seconds": ("<=", 60.0),
     "book_incremental_seconds": ("<=", 10.0),
+    "study_vs_before": ("<=", 0.5),
+    "busy_study_vs_before": ("<=", 0.15),
+    "run_start_vs_before": ("<=", 0.5),
 }
+OF_STUDIES = ("study_vs_before", "busy_study_vs_before", "run_start_vs_before")
+"""What the part `studies` measures, and a whole bench keeps from when it was last asked for."""
 LOOP_ROUNDS, BARE_SECONDS, AUTHORS_SECONDS = 3, 6.0, 10.0
 """Each two loops take turns step by step so often at least, and for so many seconds: beside the bare loop,
 and beside the paper's way, whose memory makes some of its steps slow."""
@@ -64,7 +70,7 @@ LOSSES_ON_ONE_THREAD = ("mobilenetv2_050", "ghostnet_100")
 """The two quick ones."""
 LOSSES_IN_DOUBLE = "mobilenetv2_050"
 """Double precision is slow on a CPU: the one that parts most in single precision."""
-CONTENTION_ROUNDS = 3
+CONTENTION_ROUNDS = 5
 MEMORY_MODEL = "ghostnet_100"
 """Trained with and without the study's memory settings: many layers, each with little to compute."""
 
@@ -248,6 +254,13 @@ def measure_contention(report: Report) -> None:
     report.details["contention"] = contention.measure(CONTENTION_ROUNDS)
 
 
+def measure_studies(report: Report) -> None:
+    found = studies.measure()
+    report.details["studies"] = found
+    for name, taken in zip(OF_STUDIES, studies.ratios(found), strict=True):
+        report.add(name, [taken])
+
+
 def stolen_seconds() -> float:
     """Seconds of each processor, on average, that the host of a virtual machine gave to others since the
     start; 0 where it does not tell."""
@@ -262,7 +275,27 @@ PARTS = {
     "startup": measure_startup,
     "analysis": measure_analysis,
     "contention": measure_contention,
+    "studies": measure_studies,
 }
+ON_DEMAND = {"studies"}
+"""Parts that a whole bench leaves as they are."""
+
+
+def kept(earlier: Mapping[str, Any], asked: list[str]) -> Mapping[str, Any]:
+    """What stays of an earlier report when the parts `asked` for are measured, or, where none is named, all
+    but those on demand."""
+    if asked:
+        return earlier
+    if "studies" not in earlier.get("details", {}):
+        return {}
+    details = earlier["details"]
+    parts = {
+        name: {part: details[name][part] for part in ON_DEMAND}
+        for name in ("took_seconds", "stolen_seconds", "made")
+    }
+    spread = {name: earlier["spread"][name] for name in OF_STUDIES}
+    found = {name: earlier[name] for name in OF_STUDIES}
+    return {**found, "spread": spread, "details": {"studies": details["studies"], **parts}}
 
 
 def main(asked: list[str]) -> int:
@@ -273,8 +306,9 @@ def main(asked: list[str]) -> int:
     torch.set_flush_denormal(True)
     if unknown := set(asked) - PARTS.keys():
         sys.exit(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
-    report, failed = Report(json.loads(RESULTS.read_text()) if asked and RESULTS.exists() else {}), 0
-    for name in asked or PARTS:
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    report, failed = Report(kept(earlier, asked)), 0
+    for name in asked or [part for part in PARTS if part not in ON_DEMAND]:
         began, stolen = time.perf_counter(), stolen_seconds()
         try:
             PARTS[name](report)
@@ -290,7 +324,8 @@ def main(asked: list[str]) -> int:
             "software": description.software(),
         }
     for name in GOALS.keys() - report.found.keys():
-        report.leave_out(name, report.failed)
+        on_demand = "`python -m benchmarks studies` was not asked for" if name in OF_STUDIES else ""
+        report.leave_out(name, report.failed or on_demand)
     write_atomic(RESULTS, json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n")
     update_numbers(RESULTS.parent, SOURCE, numbers(report.as_dict()))
     took, stolen = (sum(report.details[f"{name}_seconds"].values()) for name in ("took", "stolen"))

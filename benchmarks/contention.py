@@ -25,34 +25,43 @@ BUSY_LOOP = "while True: pass"
 
 
 def measure(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Seconds of a training step by load and network of `pocket`, medians of `rounds`: `cpu_s` of the
-    processor on one thread, `corrected_s` set right by the probe, `wall_s` on one thread, `wall_all_s` with
-    one a core."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """Seconds of a training step by load and network of `pocket`: medians of `rounds`, in each of which all
+    networks take turns under all loads, of `cpu_s` of the processor on one thread, `corrected_s` set right by
+    the probe, and `wall_s` on one thread; and `wall_all_s` with one a core, of a single step, which takes so
+    long beside other programs."""
     cores = os.cpu_count() or 1
     networks = sorted({spec.model for spec in study.grid(study.load("pocket"))} - set(models.BASELINES))
+    timed: dict[tuple[str, str], list[dict[str, float]]] = {}
+    on_all_cores: dict[tuple[str, str], float] = {}
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn) as single, ProcessPoolExecutor(1, spawn) as all_cores:
-        for load in LOADS:
-            with _beside(load):
-                found[load] = {}
-                for model in networks:
-                    one = [single.submit(_step, model, 1).result() for _ in range(rounds)]
-                    all_ = [all_cores.submit(_step, model, cores).result() for _ in range(rounds)]
-                    names = ("cpu_s", "wall_s", "probe_s")
-                    found[load][model] = {
-                        **{name: statistics.median(step[name] for step in one) for name in names},
-                        "wall_all_s": statistics.median(step["wall_s"] for step in all_),
-                    }
-    usual = statistics.median(row["probe_s"] for rows in found.values() for row in rows.values())
-    for rows in found.values():
-        for row in rows.values():
-            row["corrected_s"] = row["cpu_s"] * usual / row.pop("probe_s")
+        for round_ in range(rounds):
+            for load in LOADS:
+                with beside(load):
+                    for model in networks:
+                        step = single.submit(_step, model, 1, STEPS).result()
+                        timed.setdefault((load, model), []).append(step)
+                        if round_ == 0:
+                            step = all_cores.submit(_step, model, cores, 1).result()
+                            on_all_cores[load, model] = step["wall_s"]
+    middle = {
+        at: {name: statistics.median(step[name] for step in steps) for name in ("cpu_s", "wall_s", "probe_s")}
+        for at, steps in timed.items()
+    }
+    usual = statistics.median(row["probe_s"] for row in middle.values())
+    found: dict[str, dict[str, dict[str, float]]] = {load: {} for load in LOADS}
+    for (load, model), row in middle.items():
+        found[load][model] = {
+            "cpu_s": row["cpu_s"],
+            "corrected_s": row["cpu_s"] * usual / row["probe_s"],
+            "wall_s": row["wall_s"],
+            "wall_all_s": on_all_cores[load, model],
+        }
     return found
 
 
 @contextlib.contextmanager
-def _beside(load: str) -> Iterator[None]:
+def beside(load: str) -> Iterator[None]:
     """Something else runs meanwhile."""
     with contextlib.ExitStack() as held:
         if load == "a training":
@@ -64,8 +73,8 @@ def _beside(load: str) -> Iterator[None]:
         yield
 
 
-def _step(model: str, threads: int) -> dict[str, float]:
-    """Seconds of one training step, the mean of a few."""
+def _step(model: str, threads: int, steps: int) -> dict[str, float]:
+    """Seconds of one training step, the mean of so many."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     network = models.create(model, 2, image_size=IMAGE_SIZE).network.to(memory_format=torch.channels_last)
@@ -81,8 +90,8 @@ def _step(model: str, threads: int) -> dict[str, float]:
     step()
     probes = [speed_probe_s()] if threads == 1 else []
     cpu, wall = time.process_time(), time.perf_counter()
-    for _ in range(STEPS):
+    for _ in range(steps):
         step()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     probes += [speed_probe_s()] if threads == 1 else []
-    return {"cpu_s": cpu / STEPS, "wall_s": wall / STEPS, "probe_s": statistics.fmean(probes or [0.0])}
+    return {"cpu_s": cpu / steps, "wall_s": wall / steps, "probe_s": statistics.fmean(probes or [0.0])}

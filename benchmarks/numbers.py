@@ -29,9 +29,12 @@ WORDS = {
     "bootstrap_seconds": "10,000 resamples of 131 models in eight settings",
     "book_build_seconds": "The book, from executed notebooks",
     "book_incremental_seconds": "The book again, after a change of one chapter",
+    "study_vs_before": "A whole study, over that of the earlier commit",
+    "busy_study_vs_before": "The same beside a busy loop, of a part of it",
+    "run_start_vs_before": "Processor time of a short run, little but start-up, over the earlier one's",
 }
 """Each measure in words, in the order of the table."""
-SINCE = {"measure_overhead"}
+SINCE = {"measure_overhead", "study_vs_before", "busy_study_vs_before", "run_start_vs_before"}
 """Measures that came later: an earlier report lacks them, and is shown without."""
 DETAILS = {
     "stolen_seconds",
@@ -80,7 +83,10 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not report.get("goals", {}).keys() >= WORDS.keys() - SINCE:
         return {}
     details = report["details"]
-    took, stolen = (sum(details[f"{name}_seconds"].values()) for name in ("took", "stolen"))
+    took, stolen = (
+        sum(seconds for part, seconds in details[f"{name}_seconds"].items() if part != "studies")
+        for name in ("took", "stolen")
+    )
     entries = {
         "table": number(None, _table(report)),
         "goals_met": number(_count(report, True), str(_count(report, True))),
@@ -102,6 +108,8 @@ def numbers(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         entries |= contention_entries(details["contention"])
     if "measure" in details:
         entries |= _measure(details["measure"])
+    if "studies" in details:
+        entries |= study_entries(details["studies"])
     for name, values in details["startup_seconds"].items():
         entries[f"startup_{name}"] = number(statistics.fmean(values), f"{statistics.fmean(values):.1f} s")
     for name, values in details["memory_settings"].items():
@@ -130,6 +138,7 @@ PART_WORDS = {
     "startup": "starting a run",
     "analysis": "the analysis and the book",
     "contention": "other programs beside it",
+    "studies": "whole studies",
 }
 
 
@@ -175,6 +184,27 @@ def contention_entries(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -
         "contention_table": number(None, "\n".join(lines)),
         "contention_models": number(models, str(models)),
         "contention_order": number(min(orders), f"{min(orders):.2f}"),
+    }
+
+
+def study_entries(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Studies of the earlier commit and of this one: how long each took, and what was built beside a loop."""
+    words = {"whole": "`pocket` as it was, alone", "busy": "a part of it beside a busy loop"}
+    lines = []
+    for name, label in words.items():
+        cells = []
+        for commit in ("before", "now"):
+            took = found[name][commit]
+            cells.append(f"{'more than ' if 'stopped' in took else ''}{took['wall_s'] / 60:.1f} min")
+        lines.append((label, *cells))
+    starts = found["start_cpu_s"]
+    lines.append(
+        ("processor time of a short run", *(f"{starts[commit]:.1f} s" for commit in ("before", "now")))
+    )
+    return {
+        "studies_table": number(None, _markdown(("`make reproduce`", "Earlier commit", "This one"), lines)),
+        "studies_before": number(None, f"`{found['before']}`"),
+        "studies_part": number(None, ", ".join(f"`{key}={value}`" for key, value in found["part"].items())),
     }
 
 

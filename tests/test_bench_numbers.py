@@ -1,11 +1,12 @@
 """The numbers of the chapter on speed: from the benchmark's report, goal by goal."""
 
 import json
+import time
 
 import pytest
 
-from benchmarks import numbers
-from benchmarks.__main__ import GOALS, PARTS, Report
+from benchmarks import numbers, studies
+from benchmarks.__main__ import GOALS, OF_STUDIES, PARTS, Report, kept
 from pepr.errors import InputError
 
 
@@ -182,3 +183,51 @@ def test_kinds_of_time_under_load_are_over_those_of_the_machine_alone_with_the_m
         "| 2.00 (at most 3.50) | 0.33 |"
     )
     assert entries["contention_models"]["text"] == "3" and entries["contention_order"]["value"] < 0.34
+
+
+STUDIES = {
+    "before": "abc1234",
+    "now": "def5678",
+    "part": {"MODELS": "a"},
+    "whole": {"before": {"wall_s": 600.0, "cpu_s": 900.0}, "now": {"wall_s": 240.0, "cpu_s": 400.0}},
+    "busy": {
+        "now": {"wall_s": 60.0, "cpu_s": 100.0},
+        "before": {"wall_s": 720.0, "cpu_s": 1400.0, "stopped": 1.0},
+    },
+    "start_cpu_s": {"before": 12.0, "now": 3.0},
+}
+
+
+def test_whole_studies_are_compared_with_an_earlier_commits_and_one_that_was_stopped_says_more_than():
+    assert studies.ratios(STUDIES) == pytest.approx((0.4, 1 / 12, 0.25))
+    table = numbers.study_entries(STUDIES)["studies_table"]["text"].splitlines()
+    assert "| 10.0 min | 4.0 min |" in table[2]
+    assert "| more than 12.0 min | 1.0 min |" in table[3]
+    assert "| 12.0 s | 3.0 s |" in table[4]
+
+
+def test_a_whole_bench_keeps_what_only_a_call_by_name_measures(report):
+    found = {"studies": STUDIES, "startup_seconds": {"run": [1.0]}}
+    seconds = {name: {"studies": 9.0, "loops": 8.0} for name in ("took_seconds", "stolen_seconds", "made")}
+    ratios = dict.fromkeys(OF_STUDIES, 0.4)
+    spread = {name: [0.4, 0.4] for name in OF_STUDIES}
+    earlier = {**ratios, "loop_vs_bare": 1.0, "spread": spread, "details": {**found, **seconds}}
+    whole = kept(earlier, asked=[])
+    assert whole["study_vs_before"] == 0.4 and "loop_vs_bare" not in whole
+    assert whole["details"]["studies"] == STUDIES and "startup_seconds" not in whole["details"]
+    assert whole["details"]["took_seconds"] == {"studies": 9.0}
+    assert kept(earlier, asked=["loops"]) == earlier
+    assert kept({}, asked=[]) == {}
+
+
+def test_a_study_is_timed_stopped_when_it_takes_too_long_and_named_when_it_fails(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "Makefile").write_text("reproduce:\n\ttest ! -e results\n\techo $(PROFILE); $(DO)\n")
+    build, profile = studies.Build(tmp_path), tmp_path / "few.yaml"
+    took = build.study(profile, {"DO": "sleep 0.2"})
+    assert 0.2 <= took["wall_s"] < 10 and took.keys() == {"wall_s", "cpu_s"}
+    assert str(profile) in (tmp_path / "reproduce.log").read_text()
+    began = time.monotonic()
+    assert build.study(profile, {"DO": "sleep 60"}, limit_s=0.5)["stopped"] and time.monotonic() - began < 50
+    with pytest.raises(RuntimeError, match="no-such-study"):
+        build.study(profile, {"DO": "echo no-such-study; exit 3"})
