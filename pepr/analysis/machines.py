@@ -27,11 +27,23 @@ from pepr.runs.results import Results, find_results, reference_folder
 
 REPEATS = Path(str(resources.files("pepr.reference"))) / "repeats.csv"
 """Runs made again, a row each, with what the reference has of the same run beside."""
-AS_RECORDED, SEED = "as recorded", "another seed"
-"""What was changed in a repeated run: nothing; its seed. Everything else is a change of instructions."""
+AS_RECORDED, SEED, ALL_LIBRARIES = "as recorded", "another seed", "all libraries: AVX2"
+"""What was changed in a repeated run: nothing; its seed; the instructions that any library may use. What is
+changed in others is instructions too."""
 EQUAL = 1e-4
 """AUROCs that differ by no more are called the same."""
 MEASURES = ("auroc", "accuracy")
+COSTS = {
+    "train_cpu_time_s": "Processor time",
+    "train_time_s": "Wall time",
+    "energy_kwh": "Energy",
+    "peak_memory_bytes": "Peak memory",
+    "speed_probe_s": "Fixed work",
+}
+"""Columns of a run (`runs.columns` has their units) that say what its training took, or a fixed piece of work
+beside it, and what a table calls them."""
+CIRCUMSTANCES = ("runs_at_once", "energy_source", "contended")
+"""Columns of a run without which what it took cannot be compared."""
 CONTRIBUTED = "contributed"
 """The folder of the shipped reference that holds results measured elsewhere, one folder each."""
 FEWEST_MODELS = 3
@@ -155,18 +167,69 @@ class Noise:
     splits: float
 
 
-def read_repeats() -> pd.DataFrame:
-    """Runs that were made again, a row each: `change`, the run, its measures and those of the reference, how
-    far apart a probability of a test image is at most, and on what hardware and software both were made."""
-    return pd.read_csv(REPEATS, float_precision="round_trip")
+def read_repeats(path: Path = REPEATS) -> pd.DataFrame:
+    """Runs that were made again, a row each: `change`, the run, its measures, `COSTS`, `CIRCUMSTANCES`, and
+    those of the reference; how far apart a probability of a test image is at most, and on what hardware and
+    software both were made. Tables of old have neither costs nor circumstances."""
+    return pd.read_csv(path, float_precision="round_trip")
 
 
 def repeats() -> pd.DataFrame:
-    """`read_repeats` with how far each moved from the reference: `auroc_moved` and `accuracy_moved`."""
+    """`read_repeats` with how far each moved from the reference: `auroc_moved`, `accuracy_moved`, and for
+    each of `COSTS` the difference as a share of the mean of the two, such as `energy_kwh_moved`.
+
+    NaN of what was not kept, and of a pair in which one had other circumstances, or another program beside.
+    """
     table = read_repeats()
     for measure in MEASURES:
         table[f"{measure}_moved"] = table[f"test_{measure}"] - table[f"reference_test_{measure}"]
+    alike = _alike(table)
+    for cost in COSTS:
+        again, before = (_kept(table, name).astype("float64") for name in (cost, f"reference_{cost}"))
+        table[f"{cost}_moved"] = (2 * (again - before) / (again + before)).where(alike)
     return table
+
+
+def _kept(table: pd.DataFrame, column: str) -> pd.Series:
+    """A column [rows], NaN where a table from before it has none."""
+    return table[column] if column in table else pd.Series(np.nan, index=table.index)
+
+
+def _alike(table: pd.DataFrame) -> pd.Series:
+    """Which runs [rows] were made again in the circumstances that they had, no other program beside."""
+    return pd.concat(
+        [
+            *(_kept(table, name) == _kept(table, f"reference_{name}") for name in CIRCUMSTANCES),
+            ~_kept(table, "contended").eq(True),
+        ],
+        axis=1,
+    ).all(axis=1)
+
+
+def costs(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """What networks took when they were made again, from `repeats`, one row a group of the columns `by`.
+
+    `pairs` of a run and its repetition whose costs can be compared, how many of them have `equal_accuracies`,
+    and for each of `COSTS` the `_median`, the `_least` and the `_greatest` move; of the size of a move, its
+    median is `_apart` and its greatest `_furthest`. All are shares. Baselines, which take milliseconds, are
+    left out. Empty where no costs are known.
+    """
+    known = table[table["train_time_s_moved"].notna() & ~table["model"].isin(BASELINES)]
+    rows = []
+    for group, pairs in known.groupby(by, sort=False):
+        row = dict(zip(by, group, strict=True))
+        row |= {"pairs": len(pairs), "equal_accuracies": int((pairs["accuracy_moved"].abs() < 1e-9).sum())}
+        for cost in COSTS:
+            moved = pairs[f"{cost}_moved"]
+            row |= {
+                f"{cost}_median": float(moved.median()),
+                f"{cost}_least": float(moved.min()),
+                f"{cost}_greatest": float(moved.max()),
+                f"{cost}_apart": float(moved.abs().median()),
+                f"{cost}_furthest": float(moved.abs().max()),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def by_change(table: pd.DataFrame) -> pd.DataFrame:

@@ -91,9 +91,11 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):
             mirror.write(f"_figures/{name}/{figure.name}", lighter(figure.read_text()))
+    told = study_facts(profiles)
+    known = {**numbers, "study": {key: {"text": text} for key, text in told.items()}}
     for path in sorted((root / "book").rglob("*")):
         if path.suffix == ".md":
-            mirror.write(path.relative_to(root), chapter(path.read_text(), numbers))
+            mirror.write(path.relative_to(root), chapter(path.read_text(), known))
         elif path.is_file() and "__pycache__" not in path.parts:
             mirror.write(path.relative_to(root), path.read_bytes())
 
@@ -104,7 +106,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
     mirror.write(PICKER, picker.page(source.parent))
 
     config = yaml.safe_load((root / "_config.yml").read_text())
-    config["parse"]["myst_substitutions"] = {"study": study_facts(profiles)}
+    config["parse"]["myst_substitutions"] = {"study": told}
     options = config["sphinx"]["config"]
     options |= {"pepr_numbers_file": NUMBERS_FILE, "pepr_figures": figure_sources(root, pages)}
     options["html_theme_options"] |= theme_options(repository)

@@ -14,6 +14,7 @@ import pepr
 from pepr import datasets, study
 from pepr.analysis import energy, machines
 from pepr.analysis.ranked import CLOCK_ERROR, DRIFT_LIMIT, drift
+from pepr.book import repeated_runs
 from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
 from pepr.display.words import between, minutes, wh
@@ -171,34 +172,6 @@ def machines_table(profile: str) -> str:
     return "\n".join(lines)
 
 
-def repeats_facts() -> dict[str, str]:
-    """What came of runs that were made again with one thing changed: a table and the promise, as Markdown."""
-    made = machines.repeats()
-    changes = machines.by_change(made).to_dict("records")
-    lines = [
-        "| Made again | Runs | The same AUROC | AUROC, median | AUROC, at most | Accuracy, at most "
-        "| One image's probability, at most |",
-        "| --- |" + " ---: |" * 6,
-    ]
-    for row in changes:
-        names = ("auroc_median", "auroc_greatest", "accuracy_greatest", "furthest_probability")
-        moved = [f"{100 * row[name]:.1f}" for name in names]
-        lines.append(f"| {row['change']} | {row['runs']} | {row['equal']} | {' | '.join(moved)} |")
-    return {
-        "repeats_table": "\n".join(lines),
-        "repeats_alone": "; ".join(
-            f"{row['change'].replace(' alone:', ', told')}: {row['runs'] - row['equal']} of {row['runs']}"
-            for row in changes
-            if " alone:" in row["change"]
-        ),
-        "repeats_runs": str(made["run_id"].nunique()),
-        "repeats_models": str(made["model"].nunique()),
-        "repeats_settings": str(made["setting"].nunique()),
-        "repeats_hardware": escaped(made.loc[made["change"] == machines.AS_RECORDED, "hardware"].iloc[0]),
-        "repeats_promise": machines.promise(made.assign(device="cpu")),
-    }
-
-
 def _known(value: float, words: str, without: str) -> str:
     return words.format(value) if value == value else without
 
@@ -306,7 +279,7 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         "clock_error": f"{CLOCK_ERROR:.0%}",
         **model_space_facts(),
         **leak_facts(),
-        **repeats_facts(),
+        **repeated_runs.facts(),
         "elpv_splits_table": elpv_splits_table(),
     }
 

@@ -123,6 +123,11 @@ def measure_words(name: str) -> str:
     return name.replace("_", " ").replace("auroc", "AUROC")
 
 
+def signed_share(value: float | None) -> str:
+    """A share in percent with its sign: `+1.2%`, `−0.3%`."""
+    return UNKNOWN if value is None or not np.isfinite(value) else f"{100 * value:+.1f}%".replace("-", "−")
+
+
 def difference(value: float | None, digits: int = 3) -> str:
     return UNKNOWN if value is None or not np.isfinite(value) else f"{value:+.{digits}f}".replace("-", "−")
 

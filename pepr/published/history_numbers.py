@@ -116,7 +116,13 @@ def _floor(floor: pd.DataFrame) -> Numbers:
     numbers["floor_energy_full_largest"] = _share(floor.loc[full, "energy_largest"].max())
     numbers |= _range("floor_energy_smallest_largest", floor.loc[smallest, "energy_largest"])
     for row in floor.to_dict("records"):
-        for name in ("train_time_median", "energy_median", "train_time_largest", "energy_largest"):
+        for name in (
+            "train_time_median",
+            "energy_median",
+            "train_time_largest",
+            "energy_largest",
+            "memory_largest",
+        ):
             numbers[f"floor_{name}_{row['setting']}"] = _share(row[name])
         for name in ("pairs", "equal_accuracies", "energy_pairs"):
             numbers[f"floor_{name}_{row['setting']}"] = _whole(row[name])

@@ -38,6 +38,9 @@ def test_the_repeats_are_of_runs_that_the_reference_has(repeats, reference):
         run = stated.loc[row["run_id"]]
         for name in ("test_auroc", "test_accuracy"):
             assert row[f"reference_{name}"] == run[name]
+        for name in (*machines.COSTS, *machines.CIRCUMSTANCES):
+            known = row.get(f"reference_{name}")
+            assert pd.isna(known) or known == run[name]
         same = ("model", "setting", "split", "n_test") + (() if row["change"] == machines.SEED else ("seed",))
         assert all(row[name] == run[name] for name in same)
         assert (row["seed"] != run["seed"]) == (row["change"] == machines.SEED)
@@ -65,6 +68,71 @@ def test_each_change_is_summed_up_by_how_far_its_runs_moved():
     (row,) = machines.by_change(table.assign(furthest_probability=0.1)).to_dict("records")
     assert (row["runs"], row["equal"], row["auroc_median"], row["auroc_greatest"]) == (3, 1, 0.03, 0.05)
     assert row["accuracy_greatest"] == 0.02
+
+
+def with_costs(pairs, **others):
+    """Repeats as a file has them: of each pair (before, again) all costs, in like circumstances."""
+    alike = {"runs_at_once": 2, "contended": False, "energy_source": "cpu:load_model"}
+    rows = []
+    for before, again in pairs:
+        row = {"change": "as recorded", "setting": "a", "model": "x"}
+        for name in ("test_auroc", "test_accuracy"):
+            row |= {name: 0.5, f"reference_{name}": 0.5}
+        for cost in machines.COSTS:
+            row |= {cost: again, f"reference_{cost}": before}
+        row |= alike | {f"reference_{name}": value for name, value in alike.items()}
+        rows.append(row | others)
+    return pd.DataFrame(rows)
+
+
+def test_what_a_repeat_took_more_is_a_share_of_the_mean_of_the_two(monkeypatch):
+    table = with_costs([(90.0, 110.0), (110.0, 90.0), (100.0, 100.0), (95.0, 105.0)])
+    monkeypatch.setattr(machines, "read_repeats", table.copy)
+    moved = machines.repeats()
+    assert moved["energy_kwh_moved"].tolist() == pytest.approx([0.2, -0.2, 0.0, 0.1])
+    (row,) = machines.costs(moved, ["change", "setting"]).to_dict("records")
+    assert (row["change"], row["setting"], row["pairs"], row["equal_accuracies"]) == (
+        "as recorded",
+        "a",
+        4,
+        4,
+    )
+    for cost in machines.COSTS:
+        assert row[f"{cost}_median"] == pytest.approx(0.05)
+        assert (row[f"{cost}_least"], row[f"{cost}_greatest"]) == pytest.approx((-0.2, 0.2))
+        assert (row[f"{cost}_apart"], row[f"{cost}_furthest"]) == pytest.approx((0.15, 0.2))
+
+
+def test_costs_are_of_networks_in_like_circumstances_with_no_other_program_beside(monkeypatch):
+    unlike = (
+        {"model": "pca_svm"},
+        {"runs_at_once": 1},
+        {"energy_source": "cpu:counter"},
+        {"contended": True},
+        {"reference_contended": True},
+        {"contended": True, "reference_contended": True},
+        {"contended": None},
+        {"train_time_s": None},
+    )
+    tables = [with_costs([(1.0, 2.0)], change=str(k), **others) for k, others in enumerate(unlike)]
+    like = with_costs([(1.0, 2.0)], change="like")
+    monkeypatch.setattr(machines, "read_repeats", pd.concat([*tables, like], ignore_index=True).copy)
+    assert machines.costs(machines.repeats(), ["change"])["change"].tolist() == ["like"]
+
+
+def test_a_table_of_repeats_from_before_costs_were_kept_is_read_as_it_was(monkeypatch):
+    old = with_costs([(1.0, 2.0)])[
+        [
+            "change",
+            "setting",
+            "model",
+            *(f"{of}test_{m}" for of in ("", "reference_") for m in machines.MEASURES),
+        ]
+    ]
+    monkeypatch.setattr(machines, "read_repeats", old.copy)
+    found = machines.repeats()
+    assert found["auroc_moved"].tolist() == [0.0] and found["train_time_s_moved"].isna().all()
+    assert machines.costs(found, ["change"]).empty
 
 
 def test_a_change_that_reaches_no_library_tells_nothing_of_another_machine():

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from pepr.analysis import machines
 from pepr.book import interactive, study_facts
 from pepr.datasets import elpv
 from pepr.models.space import model_space
@@ -76,15 +75,3 @@ def test_the_script_for_the_drawings_is_data_and_nothing_else(synthetic_results)
     assert energy["kwh"] == pytest.approx(0.0084)
     assert (energy["what"], energy["text"]) == ("The study pocket", "8.4 Wh (estimated)")
     assert {"DNK", "IND", "KEN", "BRA"} <= {code for code, *_ in data["grids"]}
-
-
-def test_repeated_runs_are_told_change_by_change_and_library_by_library():
-    made, facts = machines.repeats(), study_facts.repeats_facts()
-    assert facts["repeats_table"].count("\n") == 1 + made["change"].nunique()
-    assert "| as recorded |" in facts["repeats_table"]
-    changes = machines.by_change(made).set_index("change")
-    one = changes.loc["oneDNN alone: AVX2"]
-    assert (
-        f"oneDNN, told AVX2: {one['runs'] - one['equal']:.0f} of {one['runs']:.0f}" in facts["repeats_alone"]
-    )
-    assert facts["repeats_promise"].endswith("points of accuracy.")

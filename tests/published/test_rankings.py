@@ -268,7 +268,7 @@ def test_every_number_of_the_chapters_exists(chapter):
         "imagenet_images",
     )
     book = Path(__file__).parents[2] / "book"
-    for name in ("history", "signal", "choosing-cost", "pretraining", "report-to-the-authors"):
+    for name in ("history", "how-to-read", "signal", "choosing-cost", "pretraining", "report-to-the-authors"):
         used = set(re.findall(r"published\.(\w+)", (book / f"{name}.md").read_text()))
         used = {key for key in used if key.startswith(prefixes)}
         assert used and used <= set(numbers), (name, used - set(numbers))
