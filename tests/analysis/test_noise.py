@@ -56,6 +56,15 @@ def test_a_run_made_again_as_it_was_has_the_same_result_on_the_same_processor(re
     assert kinds.tolist() == [kind_of[run] for run in again["run_id"]]
 
 
+def test_shipped_repeats_that_say_what_they_took_were_made_in_the_company_that_the_reference_had(repeats):
+    if "runs_at_once" not in repeats:
+        assert repeats["train_time_s_moved"].isna().all()
+        return
+    told = repeats[repeats["train_time_s"].notna()]
+    for name in ("runs_at_once", "energy_source"):
+        assert (told[name] == told[f"reference_{name}"]).all()
+
+
 def test_other_instructions_are_other_hardware_by_name(repeats, kind_of):
     other = repeats[~repeats["change"].isin((machines.AS_RECORDED, machines.SEED))]
     assert not any(kind_of[row.run_id] in row.hardware for row in other.itertuples())
