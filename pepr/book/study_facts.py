@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -245,6 +246,14 @@ def elpv_splits_table() -> str:
     return "\n".join(lines)
 
 
+def splits_shared() -> str:
+    """Which share of a split's training images another split of ELPV trains on, too: the least and the most
+    over all pairs of splits, in words."""
+    trained = [split == "train" for split in elpv.block_splits()]
+    shares = [(one & other).sum() / one.sum() for one, other in itertools.permutations(trained, 2)]
+    return f"{min(shares):.0%} to {max(shares):.0%}"
+
+
 def families_table(space: list[Architecture]) -> str:
     """The families of a model space, the largest first, the small ones together. Markdown."""
     families: dict[str, list[Architecture]] = {}
@@ -281,6 +290,7 @@ def facts(profiles: Iterable[str]) -> dict[str, Any]:
         **leak_facts(),
         **repeated_runs.facts(),
         "elpv_splits_table": elpv_splits_table(),
+        "splits_shared": splits_shared(),
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pepr import runs
 from pepr.analysis import claims, machines, units
+from pepr.analysis.claimed import numbers as claim_numbers
 from pepr.machine.description import INSTRUCTION_VARIABLES
 
 
@@ -205,10 +206,26 @@ def test_the_contrast_of_models_is_the_effect_that_is_claimed(reference):
         assert effect == pytest.approx(one.result.effect, abs=1e-9), one.name
 
 
+def test_the_noise_of_a_claim_says_whether_its_interval_goes_by_splits_or_by_models(reference):
+    found = claims.claims(reference)
+    lines = claim_numbers.noise_table(found).splitlines()
+    over = {
+        line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").rsplit(" | ")[-1]
+        for line in lines[2:]
+    }
+    for claim in found:
+        if claim["claim"] in over:
+            expected = "splits" if claim["verdict_overlap"] is not None else "models"
+            assert over[claim["claim"]] == expected
+    assert set(over.values()) == {"splits", "models"}
+
+
 def test_what_is_promised_names_what_was_seen_and_promises_nothing_of_a_card(repeats, reference):
     promised = machines.promise(reference.table)
     again = repeats[repeats["change"] == machines.AS_RECORDED]
     greatest = 100 * machines.other_instructions(repeats)["auroc_moved"].abs().max()
+    changed = repeats[~repeats["change"].isin([machines.AS_RECORDED, machines.SEED])]
+    assert f"so in {len(machines.other_instructions(repeats))} of {len(changed)} repeats" in promised
     assert f"{len(again)} of {len(again)} runs" in promised and f"up to {greatest:.1f}" in promised
     assert "\n" not in promised
     assert "nothing is promised" in machines.promise(reference.table.assign(device="cuda"))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pepr.book import interactive, study_facts
@@ -38,6 +39,13 @@ def test_the_splits_stand_with_the_share_of_defects_that_each_part_has():
     for line, split in zip(lines, splits, strict=True):
         tested = labels[split == "test"]
         assert line.endswith(f"| {len(tested):,}, {100 * tested.mean():.0f}% defective |")
+
+
+def test_how_many_training_images_two_splits_share_is_counted_over_every_pair():
+    trained = [set(np.flatnonzero(split == "train")) for split in elpv.block_splits()]
+    shares = [len(a & b) / len(a) for a in trained for b in trained if a is not b]
+    assert study_facts.splits_shared() == f"{100 * min(shares):.0f}% to {100 * max(shares):.0f}%"
+    assert min(shares) < 0.5, "of some pairs it is not even half"
 
 
 def test_the_records_that_are_offered_are_those_of_the_runs(synthetic_results):

@@ -49,12 +49,14 @@ def noise_table(claims: list[Entry]) -> str:
     known = [claim for claim in claims if any(claim[name] is not None for name in NOISES)]
     if not known:
         return ""
-    lines = [f"| Claim | Effect | {' | '.join(NOISES.values())} |", "| --- |" + " ---: |" * (1 + len(NOISES))]
+    heads = ["Claim", "Effect", *NOISES.values(), "Its interval is over"]
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (1 + len(NOISES)) + " --- |"]
     for claim in known:
         points = claim["measure"] == "accuracy"
         cells = [_deviation(claim[name], points) for name in NOISES]
         effect = (difference_points if points else difference)(claim["effect"])
-        lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} |")
+        over = next((some for some in ("splits", "seeds") if some in str(claim["test"])), "models")
+        lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} | {over} |")
     return "\n".join(lines)
 
 

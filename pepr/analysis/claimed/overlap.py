@@ -1,7 +1,7 @@
 """What claims on splits are worth if splits are not taken for independent: they share training images.
 
-The t interval over n splits takes their differences for independent, and two splits of one set of images have
-most of their training images in common: the spread between them is less than that of fresh images would be.
+The t interval over n splits takes their differences for independent, and two splits of one set of images
+train on some of the same: the spread between them is less than that of fresh images would be.
 Beside it stands the corrected resampled t-test, which divides the variance of one split by less than n.
 """
 
