@@ -245,6 +245,14 @@ class Order:
         return None if first == claim else first
 
 
+def _reason(margin: Mapping[str, Any]) -> str:
+    """Why a margin is as it is; where the reason came later than the margin, when."""
+    if not (again := margin.get("restated")):
+        return str(margin["reason"]).strip()
+    since = f"(The margin is older than this reason, which is of {_date(again['dated']):%Y-%m-%d %H:%M}.)"
+    return f"{str(again['reason']).strip()} {since}"
+
+
 @functools.cache
 def order(package: str) -> Order:
     """The order in a package's `primary.yaml`. Raises InputError naming what is missing or stands twice."""
@@ -262,7 +270,7 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
             dated=_date(values["dated"]),
             measure=str(values["measure"]),
             margin_share=share,
-            margin_reason=str({**margin, **margin.get("restated", {})}["reason"]).strip(),
+            margin_reason=_reason(margin),
             questions={name: str(entry["asks"]) for name, entry in asked.items()},
             primary={name: str(entry["primary"]) for name, entry in asked.items()},
             question_of=_questions(asked),

@@ -116,12 +116,14 @@ def sets_of_study(table: pd.DataFrame, measure: str = "auroc") -> list[ComparedS
 
 
 def agreement(sets: Sequence[ComparedSet]) -> pd.DataFrame:
-    """Kendall's tau of PePR-E with every other score, one row a set; NaN where they share too few models."""
+    """Kendall's tau of PePR-E with every other score, one row a set; NaN where they share too few models.
+    `<score>_models` are those that have both."""
     rows = []
     for one in sets:
         scores = one.scores
         others = {name: composites.kendall(scores["pepr"], scores[name]) for name in SCORES if name != "pepr"}
-        rows.append({"set": one.name, "models": len(one.models), **others})
+        both = {f"{name}_models": int(np.isfinite(scores["pepr"] + scores[name]).sum()) for name in others}
+        rows.append({"set": one.name, "models": len(one.models), **others, **both})
     return pd.DataFrame(rows)
 
 
@@ -237,11 +239,15 @@ def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
 
 
 def agreement_table(rows: pd.DataFrame) -> str:
-    """`agreement` as a Markdown table."""
+    """`agreement` as a Markdown table; beside a tau over fewer models than the set's, their number."""
     names = [name for name in SCORES if name in rows]
+
+    def tau(row: pd.Series, name: str) -> str:
+        fewer = row[f"{name}_models"] < row["models"] and not np.isnan(row[name])
+        return _rounded(row[name], 2) + (f" (of {row[f'{name}_models']})" if fewer else "")
+
     cells = [
-        [row["set"], str(row["models"]), *(_rounded(row[name], 2) for name in names)]
-        for _, row in rows.iterrows()
+        [row["set"], str(row["models"]), *(tau(row, name) for name in names)] for _, row in rows.iterrows()
     ]
     return _markdown(["Setting", "Models", *(SCORES[name] for name in names)], cells)
 

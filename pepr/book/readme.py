@@ -73,6 +73,7 @@ def readme_block(results: Results) -> str:
             "example": EXAMPLE,
             "printed": example_output(),
             "figure": FIGURE,
+            "seeds": ",".join(map(str, sorted(results.table["seed"].unique()))),
             "never_run": never_run(),
             "profiles_table": profiles_table(),
         }
@@ -91,8 +92,8 @@ OVERLAP = """
   *{claim_pretrained_beats_scratch_models_verdict_overlap}*."""
 README_RESULTS = """## What it takes, and what it found
 
-The shipped reference is a real run of `pocket`: {runs} runs of {models} networks and {baselines} baselines,
-{runs_failed} failed,
+The shipped reference is a real run of `pocket` with `SEEDS={seeds}`: {runs} runs of {models} networks
+and {baselines} baselines, {runs_failed} failed,
 made on {hardware} with {software}.
 
 {withdrawn}- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.

@@ -1,6 +1,7 @@
 """PePR beside other scores: who wins, where they agree, what PePR pays for a watt-hour, by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pepr.analysis import composites as compared
@@ -41,6 +42,13 @@ def test_agreement_is_kendalls_tau_with_pepr():
     # PePR orders bee, ant, cicada; performance cicada, bee, ant: of three pairs one alike.
     assert row["performance"] == pytest.approx(-1 / 3) and row["cheapness"] == pytest.approx(1 / 3)
     assert np.isnan(row["pareto"])  # no model dominates another: one front, no order
+
+
+def test_a_tau_over_fewer_models_than_the_sets_says_over_how_many():
+    whole = {"set": "s", "models": 9, **dict.fromkeys(compared.SCORES, 0.5)}
+    whole |= {f"{name}_models": 9 for name in compared.SCORES}
+    line = compared.agreement_table(pd.DataFrame([whole | {"netscore_models": 4, "netscore": 1.0}]))
+    assert line.splitlines()[-1].count("1.00 (of 4)") == 1 and "(of 9)" not in line
 
 
 def test_points_for_a_watt_hour_are_the_slope_of_the_line_of_equal_score():

@@ -33,6 +33,7 @@ def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
     block = readme.readme_block(synthetic_results)
     assert "simulated CPU, 2 cores" in block
     assert "(estimated)" in block
+    assert "with `SEEDS=0,1,2`: 24 runs" in block
     assert not re.search(r"[{}]", block)
 
 
