@@ -179,8 +179,10 @@ def bootstrap_interval(
     array = array[~np.isnan(array.reshape(len(array), -1)).any(axis=1)]
     if not len(array):
         raise ValueError("no values to resample")
-    low, high = _percentiles(_statistics(array, statistic, n_resamples, seed), confidence)
-    return Interval(float(statistic(array)), low, high)
+    draws = _known(_statistics(array, statistic, n_resamples, seed))
+    shares = [50 * (1 - confidence), 50 * (1 + confidence)]
+    low, high = np.percentile(draws, shares) if len(draws) else (np.nan, np.nan)
+    return Interval(float(statistic(array)), float(low), float(high))
 
 
 def resample_counts(n: int, n_resamples: int, seed: int = 0) -> FloatArray:
@@ -195,50 +197,6 @@ def cluster_counts(clusters: ArrayLike, n_resamples: int, seed: int = 0) -> Floa
     """As `resample_counts`, for samples in clusters [n]: members of a cluster are drawn together."""
     names, member_of = np.unique(np.asarray(clusters), return_inverse=True)
     return resample_counts(len(names), n_resamples, seed)[:, member_of]
-
-
-def weighted_auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> FloatArray:
-    """Area under the ROC curve [resamples] of one score [n] for labels [n] in {0, 1}, under weights
-    [resamples, n] such as `resample_counts`. Ties count one half; NaN where a class has no weight.
-    """
-    scores, positive = np.asarray(scores), np.asarray(labels) == 1
-    by_sample = np.atleast_2d(np.asarray(weights, dtype=np.float64)).T
-    order = np.argsort(scores[~positive], kind="stable")
-    ranked = scores[~positive][order]
-    # Row k: the weight of the k negatives with the lowest scores.
-    below = np.zeros((len(ranked) + 1, by_sample.shape[1]))
-    np.cumsum(by_sample[~positive][order], axis=0, out=below[1:])
-    beaten, tied = (np.searchsorted(ranked, scores[positive], side) for side in ("left", "right"))
-    won = np.einsum("pr,pr->r", by_sample[positive], below[beaten] + below[tied]) / 2
-    pairs = by_sample[positive].sum(axis=0) * below[-1]
-    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def macro_auroc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
-    """Macro AUROC, one class against the rest, [resamples] from probabilities [n, classes] and labels [n].
-
-    Without weights: one value, of the samples as they are. With two classes it is the usual AUROC; with more,
-    the mean over the classes that occur.
-    """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
-    weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
-    classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
-    each = [weighted_auroc(labels == label, probabilities[:, label], weights) for label in classes]
-    return np.mean(each, axis=0)
-
-
-def weighted_balanced_accuracy(
-    labels: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None
-) -> FloatArray:
-    """Mean of the per-class recalls [resamples]; classes without weight in a resample are left out of it."""
-    labels, correct = np.asarray(labels), np.asarray(labels) == np.asarray(predicted)
-    weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
-    recalls = []
-    for label in np.unique(labels):
-        total = weights[:, labels == label].sum(axis=1)
-        hits = weights[:, (labels == label) & correct].sum(axis=1)
-        recalls.append(np.divide(hits, total, out=np.full(len(weights), np.nan), where=total > 0))
-    return np.nanmean(recalls, axis=0)
 
 
 def paired_test(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> TestResult:
@@ -427,14 +385,6 @@ def _gap(a: FloatArray, b: FloatArray, clusters: NDArray | None) -> Estimate:
     return Estimate(effect, float(np.sqrt(parts.sum())), float(freedom))
 
 
-def _percentiles(draws: FloatArray, confidence: float) -> tuple[float, float]:
-    known = draws[~np.isnan(draws)]
-    if not len(known):
-        return np.nan, np.nan
-    low, high = np.percentile(known, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return float(low), float(high)
-
-
 def _differences(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None) -> tuple[FloatArray, NDArray | None]:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape:
@@ -491,9 +441,7 @@ def _hedges_dz(difference: FloatArray) -> float:
 
 def _hedges_g(a: FloatArray, b: FloatArray) -> float:
     freedom = len(a) + len(b) - 2
-    if min(len(a), len(b)) < 2:
-        return np.nan
-    if np.ptp(a) == 0 and np.ptp(b) == 0:
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return np.nan
     variance = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom
     size = (a.mean() - b.mean()) / np.sqrt(variance) if variance else np.nan

@@ -10,7 +10,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pepr import datasets, runs, stats
+from pepr import datasets, runs
+from pepr.runs import metrics
 
 hypothesis.settings.register_profile("pepr", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("pepr")
@@ -88,8 +89,8 @@ def simulated_run(model: str, setting: str, seed: int) -> tuple[dict, np.ndarray
         "n_test": N_TEST,
         "test_accuracy": float(np.mean(predicted == labels)),
         "test_accuracy_last_epoch": float(np.mean(predicted == labels)),
-        "test_balanced_accuracy": float(stats.weighted_balanced_accuracy(labels, predicted)[0]),
-        "test_auroc": float(stats.macro_auroc(labels, probabilities)[0]),
+        "test_balanced_accuracy": float(metrics.weighted_balanced_accuracy(labels, predicted)[0]),
+        "test_auroc": float(metrics.macro_auroc(labels, probabilities)[0]),
         "test_sensitivity": float(np.mean(predicted[labels == 1])),
         "test_specificity": float(np.mean(~predicted[labels == 0])),
         "test_majority_rate": float(np.mean(labels == 0)),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats as scipy_stats
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from pepr import stats
 
@@ -77,26 +76,6 @@ def test_resample_counts_sum_to_n_and_keep_clusters_together():
     assert (stats.resample_counts(7, 100).sum(axis=1) == 7).all()
     counts = stats.cluster_counts(["a", "b", "a", "c"], 50)
     assert (counts[:, 0] == counts[:, 2]).all() and counts.std() > 0
-
-
-def test_weighted_auroc_and_balanced_accuracy_agree_with_scikit_learn_on_resampled_data():
-    rng = np.random.default_rng(0)
-    labels, scores = rng.integers(0, 2, 80), np.round(rng.random(80), 1)
-    counts = stats.resample_counts(80, 5, seed=1)
-    drawn = [np.repeat(np.arange(80), row.astype(int)) for row in counts]
-    expected = [roc_auc_score(labels[pick], scores[pick]) for pick in drawn]
-    np.testing.assert_allclose(stats.weighted_auroc(labels, scores, counts), expected)
-    predicted = scores > 0.5
-    expected = [balanced_accuracy_score(labels[pick], predicted[pick]) for pick in drawn]
-    np.testing.assert_allclose(stats.weighted_balanced_accuracy(labels, predicted, counts), expected)
-
-
-def test_macro_auroc_is_one_against_the_rest_and_needs_both_classes():
-    rng = np.random.default_rng(0)
-    labels, probabilities = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), 60)
-    expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
-    assert stats.macro_auroc(labels, probabilities)[0] == pytest.approx(expected)
-    assert np.isnan(stats.weighted_auroc([1, 1], [0.2, 0.3], np.ones((1, 2)))[0])
 
 
 def test_the_paired_test_is_the_t_test_of_the_differences():

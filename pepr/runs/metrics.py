@@ -7,6 +7,7 @@ import takes longer than the whole evaluation of a run: only runs on ordered gra
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def performance(
@@ -54,22 +55,53 @@ def _of_grades(predicted: np.ndarray, labels: np.ndarray, ordered: bool) -> dict
 def auroc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     """Area under the ROC curve, one class against the rest, mean over the classes that occur; None where only
     one does or a probability is not finite. Shapes as in `performance`."""
-    present = np.unique(labels)
-    if len(present) < 2 or not np.isfinite(probabilities).all():
+    if len(np.unique(labels)) < 2 or not np.isfinite(probabilities).all():
         return None
-    if probabilities.shape[1] == 2:
-        return _binary_auroc(labels == 1, probabilities[:, 1])
-    return float(np.mean([_binary_auroc(labels == k, probabilities[:, k]) for k in present]))
+    return float(macro_auroc(labels, probabilities)[0])
 
 
-def _binary_auroc(positive: np.ndarray, score: np.ndarray) -> float:
-    """Share of (positive, negative) pairs whose positive scores higher, a tie counting half: the
-    Mann-Whitney statistic over mid-ranks."""
-    _, position, counts = np.unique(score, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    rank_sum = float(mid_rank[position[positive]].sum())
-    return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+def weighted_auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> np.ndarray:
+    """Area under the ROC curve [resamples] of one score [n] for labels [n] in {0, 1}, under weights
+    [resamples, n] such as `stats.resample_counts`. Ties count one half; NaN where a class has no weight.
+    """
+    scores, positive = np.asarray(scores), np.asarray(labels) == 1
+    by_sample = np.atleast_2d(np.asarray(weights, dtype=np.float64)).T
+    order = np.argsort(scores[~positive], kind="stable")
+    ranked = scores[~positive][order]
+    # Row k: the weight of the k negatives with the lowest scores.
+    below = np.zeros((len(ranked) + 1, by_sample.shape[1]))
+    np.cumsum(by_sample[~positive][order], axis=0, out=below[1:])
+    beaten, tied = (np.searchsorted(ranked, scores[positive], side) for side in ("left", "right"))
+    won = np.einsum("pr,pr->r", by_sample[positive], below[beaten] + below[tied]) / 2
+    pairs = by_sample[positive].sum(axis=0) * below[-1]
+    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def macro_auroc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Macro AUROC, one class against the rest, [resamples] from probabilities [n, classes] and labels [n].
+
+    Without weights: one value, of the samples as they are. With two classes it is the usual AUROC; with more,
+    the mean over the classes that occur.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
+    classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
+    each = [weighted_auroc(labels == label, probabilities[:, label], weights) for label in classes]
+    return np.mean(each, axis=0)
+
+
+def weighted_balanced_accuracy(
+    labels: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Mean of the per-class recalls [resamples]; classes without weight in a resample are left out of it."""
+    labels, correct = np.asarray(labels), np.asarray(labels) == np.asarray(predicted)
+    weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
+    recalls = []
+    for label in np.unique(labels):
+        total = weights[:, labels == label].sum(axis=1)
+        hits = weights[:, (labels == label) & correct].sum(axis=1)
+        recalls.append(np.divide(hits, total, out=np.full(len(weights), np.nan), where=total > 0))
+    return np.nanmean(recalls, axis=0)
 
 
 def class_entropy(labels: np.ndarray) -> float:
@@ -86,26 +118,12 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.mean(np.log(np.clip(chosen, 1e-12, None))))
 
 
-def _resampled_accuracy(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return counts @ (probabilities.argmax(axis=1) == labels) / counts.sum(axis=1)
-
-
-def _resampled_balanced(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    from pepr import stats
-
-    return stats.weighted_balanced_accuracy(labels, probabilities.argmax(axis=1), counts)
-
-
-def _resampled_auroc(probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    from pepr import stats
-
-    return stats.macro_auroc(labels, probabilities, counts)
-
-
 RESAMPLED = {
-    "accuracy": _resampled_accuracy,
-    "balanced_accuracy": _resampled_balanced,
-    "auroc": _resampled_auroc,
+    "accuracy": lambda found, labels, counts: counts @ (found.argmax(axis=1) == labels) / counts.sum(axis=1),
+    "balanced_accuracy": lambda found, labels, counts: weighted_balanced_accuracy(
+        labels, found.argmax(axis=1), counts
+    ),
+    "auroc": lambda found, labels, counts: macro_auroc(labels, found, counts),
 }
 """How each measure of `quantities.RECORDED` follows [n_resamples] from predictions [n, classes] and labels
 [n] whose images are drawn `counts` [n_resamples, n] times each."""

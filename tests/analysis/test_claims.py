@@ -10,6 +10,7 @@ from conftest import LITE_MODELS, SCRATCH_MODELS, simulated_run
 from pepr import runs, stats
 from pepr.analysis import claims as run_claims, peaks, scores
 from pepr.models.space import BASELINES
+from pepr.runs import metrics
 
 SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 SEEDS = 20
@@ -50,7 +51,7 @@ class Guessing(Simulated):
         for run, (_, labels) in self._predictions.items():
             positive = rng.uniform(size=len(labels))
             self._predictions[run] = [np.column_stack([1 - positive, positive]), labels]
-        aurocs = [stats.macro_auroc(labels, guess)[0] for guess, labels in self._predictions.values()]
+        aurocs = [metrics.macro_auroc(labels, guess)[0] for guess, labels in self._predictions.values()]
         of_runs = pd.Series(np.asarray(aurocs, dtype=float), index=list(self._predictions))
         self.table = self.table.assign(test_auroc=self.table["run_id"].map(of_runs).astype(float))
 

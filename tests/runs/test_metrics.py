@@ -41,7 +41,7 @@ def test_auroc_is_the_mean_over_the_classes_that_occur_and_empty_where_one_does(
     expected = [roc_auc_score(labels == label, probabilities[:, label]) for label in (0, 2)]
     found = metrics.performance(probabilities, labels)
     assert found["test_auroc"] == pytest.approx(np.mean(expected)) and found["n_test_classes"] == 2
-    assert stats.macro_auroc(labels, probabilities)[0] == pytest.approx(np.mean(expected))
+    assert metrics.macro_auroc(labels, probabilities)[0] == pytest.approx(np.mean(expected))
     three = metrics.performance(np.eye(3), np.array([0, 1, 2]))
     assert three["test_auroc"] == 1.0 and three["test_sensitivity"] is None
 
@@ -71,3 +71,23 @@ def test_grades_are_judged_by_how_far_off_they_are_and_other_classes_are_not():
 def test_kappa_is_empty_where_one_grade_is_all_there_is():
     found = metrics.performance(np.eye(5)[[2, 2]], np.array([2, 2]), ordered=True)
     assert found["test_quadratic_kappa"] is None and found["test_mean_absolute_error"] == 0
+
+
+def test_weighted_auroc_and_balanced_accuracy_agree_with_scikit_learn_on_resampled_data():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 80), np.round(rng.random(80), 1)
+    counts = stats.resample_counts(80, 5, seed=1)
+    drawn = [np.repeat(np.arange(80), row.astype(int)) for row in counts]
+    expected = [roc_auc_score(labels[pick], scores[pick]) for pick in drawn]
+    np.testing.assert_allclose(metrics.weighted_auroc(labels, scores, counts), expected)
+    predicted = scores > 0.5
+    expected = [balanced_accuracy_score(labels[pick], predicted[pick]) for pick in drawn]
+    np.testing.assert_allclose(metrics.weighted_balanced_accuracy(labels, predicted, counts), expected)
+
+
+def test_macro_auroc_is_one_against_the_rest_and_needs_both_classes():
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), 60)
+    expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    assert metrics.macro_auroc(labels, probabilities)[0] == pytest.approx(expected)
+    assert np.isnan(metrics.weighted_auroc([1, 1], [0.2, 0.3], np.ones((1, 2)))[0])
