@@ -28,10 +28,10 @@ def find_checkout(start: Path | None = None) -> Path:
     raise InputError(f"{here}: no checkout of the study here or above; the book is built from one")
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+def checksum(path: Path, algorithm: str = "sha256") -> str:
+    """The checksum of a file, in hexadecimal; it is read in pieces."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
 @contextlib.contextmanager
@@ -91,6 +91,17 @@ def lock(handle: int, *, wait: bool) -> bool:
         if error.errno not in NO_LOCKS_HERE:
             raise
     return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[int | None]:
+    """Hold the lock of a file, made where there is none, until the block ends; yields its descriptor, or None
+    while another has it and is not waited for."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield handle if lock(handle, wait=wait) else None
+    finally:
+        os.close(handle)
 
 
 def locks_lock(folder: Path) -> bool:

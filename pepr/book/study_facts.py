@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,24 +20,26 @@ from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
 from pepr.display.words import between, minutes, wh
 from pepr.errors import DataUnavailable, InputError
-from pepr.files import sha256
+from pepr.files import checksum
 from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
 from pepr.published.tables import SHA256
 from pepr.quantities import MEASURED_KINDS, component_sources
 from pepr.runs.results import Results, find_results, record_lines, reference_files, reference_folder
 
 SHOWN_FAMILIES = 8
-LEAK_KEYS = (
-    "elpv_modules",
-    "elpv_splits",
-    "order_predictors",
-    "leak_mean",
-    "leak_worst",
-    "leak_lowest_mean",
-    "leak_lowest",
-    "leak_backwards",
-    "leak_random_split",
-)
+LEAK_FACTS: dict[str, Callable[[pd.DataFrame, float], str]] = {
+    "elpv_modules": lambda found, mixed: f"{len(elpv.MODULE_CELLS)}",
+    "elpv_splits": lambda found, mixed: f"{len(found)}",
+    "order_predictors": lambda found, mixed: f"{found.shape[1]}",
+    "leak_mean": lambda found, mixed: f"{found.mean().max():.2f}",
+    "leak_worst": lambda found, mixed: f"{found.max().max():.2f}",
+    "leak_lowest_mean": lambda found, mixed: f"{found.mean().min():.2f}",
+    "leak_lowest": lambda found, mixed: f"{found.min().min():.2f}",
+    "leak_backwards": lambda found, mixed: f"{1 - found.min().min():.2f}",
+    "leak_random_split": lambda found, mixed: f"{mixed:.3f}",
+}
+"""How each is said of what was `found`, the AUROC of predictors by the order of files [splits, predictors],
+and of the highest of them where a split is `mixed`."""
 IN_WORDS = {
     "counter": "the component's own energy counter",
     "sampled_power": "the power that it reports, sampled",
@@ -58,15 +60,13 @@ def record_files(profiles: Iterable[str]) -> dict[str, bytes]:
     for profile in profiles:
         results = find_results(profile)
         files[f"book/_records/{profile}-results.csv"] = (results.folder / "results.csv").read_bytes()
-        lines = "".join(f"{line}\n" for line in _record_lines(results))
+        if results.origin == "reference":
+            records = [line for _, line in record_lines(results.folder)]
+        else:
+            records = [json.dumps(record) for record in results.records()]
+        lines = "".join(f"{line}\n" for line in records)
         files[f"book/_records/{profile}-records.jsonl"] = lines.encode()
     return files
-
-
-def _record_lines(results: Results) -> list[str]:
-    if results.origin == "reference":
-        return [line for _, line in record_lines(results.folder)]
-    return [json.dumps(record) for record in results.records()]
 
 
 def provenance(profile: str) -> str:
@@ -102,7 +102,7 @@ def provenance(profile: str) -> str:
         "How energy is known": _distinct(table["energy_source"].dropna()),
         "Energy bill": f"{wh(bill['total_wh'])} ({nature}) in {minutes(60 * bill['wall_hours'])} of runs",
         **{
-            f"{path.name}, SHA-256": sha256(path)[:16]
+            f"{path.name}, SHA-256": checksum(path)[:16]
             for path in reference_files(results.folder)
             if path.suffix != ".npz"
         },
@@ -125,13 +125,10 @@ def estimates(profile: str) -> str:
     rows.append(("Training time on the clock", "a clock", True))
     for source in sorted(done["memory_source"].dropna().unique()):
         rows.append(("Peak memory", _in_words(source), source != "predicted"))
-    components: dict[str, set[str]] = {}
-    for text in done["energy_source"]:
-        for component, how in component_sources(text).items():
-            components.setdefault(component, set()).add(how)
-    for component, kinds in sorted(components.items()):
-        for how in sorted(kinds):
-            rows.append((f"Energy, {component.upper()}", _in_words(how), how in MEASURED_KINDS))
+    sources = sorted({source for text in done["energy_source"] for source in component_sources(text).items()})
+    rows += [
+        (f"Energy, {component.upper()}", _in_words(how), how in MEASURED_KINDS) for component, how in sources
+    ]
     rows.append(("Carbon", "energy times a yearly average of the grid", False))
     lines = [f"| {what} | {'measured' if sure else '**estimated**'} | {how} |" for what, how, sure in rows]
     head = [f"**Profile `{profile}`**", "", "| Quantity | Nature | How it is known |", "| --- | --- | --- |"]
@@ -159,14 +156,13 @@ def machines_table(profile: str) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows.to_dict("records"):
-        agreement = "too few models" if row["spearman"] != row["spearman"] else f"{row['spearman']:.2f}"
         cells = [
             escaped(row["hardware"]),
             row["origin"],
             str(row["runs"]),
             _known(row["median_time_s"], "{:.3g} s", "no run can be ranked"),
             _known(row["times_as_long"], "{:.2f} times", "not comparable"),
-            agreement,
+            _known(row["spearman"], "{:.2f}", "too few models"),
             _same_accuracy(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -215,21 +211,10 @@ def leak_facts() -> dict[str, str]:
     try:
         labels = elpv.defective()
     except DataUnavailable:
-        return dict.fromkeys(LEAK_KEYS, "(not computed here, without the package `elpv-dataset`)")
+        return dict.fromkeys(LEAK_FACTS, "(not computed here, without the package `elpv-dataset`)")
     found = pd.DataFrame([leaks.by_order(labels, split) for split in elpv.block_splits()])
-    at_random = leaks.by_order(labels, elpv.random_split(labels))
-    values = (
-        f"{len(elpv.MODULE_CELLS)}",
-        f"{len(found)}",
-        f"{found.shape[1]}",
-        f"{found.mean().max():.2f}",
-        f"{found.max().max():.2f}",
-        f"{found.mean().min():.2f}",
-        f"{found.min().min():.2f}",
-        f"{1 - found.min().min():.2f}",
-        f"{max(at_random.values()):.3f}",
-    )
-    return dict(zip(LEAK_KEYS, values, strict=True))
+    mixed = max(leaks.by_order(labels, elpv.random_split(labels)).values())
+    return {key: words(found, mixed) for key, words in LEAK_FACTS.items()}
 
 
 def elpv_splits_table() -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import ParseResult, unquote, urlparse
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlparse
 
 from pepr import datasets
 from pepr.datasets import downloads
@@ -21,13 +19,18 @@ WAIT_S = 3.0
 def answers(url: str) -> bool:
     """Whether the host of an address takes a connection within three seconds: by the proxy that the
     environment names for it, where it names one, since that is how it would be fetched."""
+    from requests import Request, auth, utils
+
     host = urlparse(url).hostname
-    proxy = None if proxy_bypass(host) else _proxy(urlparse(url).scheme)
+    named = utils.select_proxy(url, utils.get_environ_proxies(url))
+    proxy = urlparse(utils.prepend_scheme_if_needed(named, "http")) if named else None
     connection = HTTPConnection(
         proxy.hostname if proxy else host, (proxy.port or 80) if proxy else 443, timeout=WAIT_S
     )
     if proxy and proxy.scheme.startswith("http"):
-        connection.set_tunnel(host, 443, _credentials(proxy))
+        user = utils.get_auth_from_url(proxy.geturl())
+        headers = auth.HTTPProxyAuth(*user)(Request()).headers if any(user) else {}
+        connection.set_tunnel(host, 443, headers)
     try:
         connection.connect()
     except (OSError, HTTPException):
@@ -35,21 +38,6 @@ def answers(url: str) -> bool:
     finally:
         connection.close()
     return True
-
-
-def _proxy(scheme: str) -> ParseResult | None:
-    """The proxy that the environment names for a scheme; one without a scheme of its own speaks HTTP."""
-    named = getproxies().get(scheme)
-    if not named:
-        return None
-    return urlparse(named if "://" in named else f"http://{named}")
-
-
-def _credentials(proxy: ParseResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
 
 
 def missing(wanted: Iterable[str]) -> dict[str, int]:

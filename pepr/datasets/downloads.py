@@ -6,16 +6,18 @@ sets are up to gigabytes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from pepr import files
 from pepr.errors import PASSING, DataUnavailable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 ATTEMPTS = 4
 """Attempts in a row that bring not one byte, before a download is given up."""
@@ -53,12 +55,6 @@ def cache() -> Path:
     return Path(pooch.os_cache("pepr"))
 
 
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal checksum of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
-
-
 def fetch(url: str, path: Path, *, md5: str, wait_s: float = 1.0) -> Path:
     """Download `url` to `path`, which appears only when its MD5 is right; a file that is there is kept.
 
@@ -74,7 +70,7 @@ def fetch(url: str, path: Path, *, md5: str, wait_s: float = 1.0) -> Path:
         for resumed in (stream.seek(0, os.SEEK_END) > 0, False):
             _receive(url, stream, path.name, wait_s)
             stream.flush()
-            found = digest(part, "md5")
+            found = files.checksum(part, "md5")
             if found == md5:
                 os.fsync(stream.fileno())
                 part.replace(path)
@@ -88,9 +84,10 @@ def fetch(url: str, path: Path, *, md5: str, wait_s: float = 1.0) -> Path:
 def _receive(url: str, stream: IO[bytes], name: str, wait_s: float) -> None:
     """Append what is missing of `url` to a file that is open for appending."""
     import requests
+    from tqdm import tqdm
 
     failures = 0
-    with _progress_bar(name) as bar:
+    with tqdm(desc=name, unit="B", unit_scale=True, disable=None) as bar:
         while True:
             before = stream.seek(0, os.SEEK_END)
             try:
@@ -104,9 +101,8 @@ def _receive(url: str, stream: IO[bytes], name: str, wait_s: float) -> None:
                 time.sleep(wait_s * 2 ** (failures - 1))
 
 
-def receive_once(url: str, stream: IO[bytes], bar) -> None:
+def receive_once(url: str, stream: IO[bytes], bar: tqdm) -> None:
     """Add to `stream` what it has not of the file at `url`, or all of it where the host has no parts."""
-
     import requests
 
     have = stream.seek(0, os.SEEK_END)
@@ -121,11 +117,10 @@ def receive_once(url: str, stream: IO[bytes], bar) -> None:
             stream.truncate(0)
             have = 0
         left = response.headers.get("Content-Length")
-        bar(have, have + int(left) if left else None)
+        bar.reset(have + int(left) if left else None)
+        bar.update(have)
         for chunk in response.iter_content(CHUNK_BYTES):
-            stream.write(chunk)
-            have += len(chunk)
-            bar(have, None)
+            bar.update(stream.write(chunk))
 
 
 def _is_passing(error: Exception) -> bool:
@@ -152,19 +147,3 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
                     if part.exists() and part.stat().st_size == 0:
                         part.unlink()
                 return
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator:
-    """A bar on stderr; yields a function of the bytes so far and, where it is known, of all bytes."""
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(name, total=None)
-
-        def update(completed: int, total: int | None) -> None:
-            progress.update(task, completed=completed, **({} if total is None else {"total": total}))
-
-        yield update

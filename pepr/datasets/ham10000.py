@@ -8,7 +8,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from pepr.datasets import downloads
 from pepr.datasets.source import SPLITS, Dataset, Loaded
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import checksum
 
 CLASSES = {
     "akiec": "actinic keratosis",
@@ -60,11 +61,8 @@ class Row(NamedTuple):
     label: int
 
 
-class File(NamedTuple):
-    """The JPEG of an image: where it lies, in words, and how its bytes are read."""
-
-    where: str
-    read: Callable[[], bytes]
+File = Path | zipfile.Path
+"""The JPEG of an image, in a folder or in an archive."""
 
 
 def _load(by_lesion: bool, image_size: int) -> Loaded:
@@ -93,7 +91,7 @@ def _load(by_lesion: bool, image_size: int) -> Loaded:
         labels=labels,
         split=draw_split(labels, groups),
         status="official" if _is_distributed([table, *zips]) else "unofficial",
-        sha256=hashlib.sha256("".join([downloads.digest(table), *digests]).encode()).hexdigest(),
+        sha256=hashlib.sha256("".join([checksum(table), *digests]).encode()).hexdigest(),
         native_size=min(width, height),
         file=f"{METADATA} and the JPEGs that it names",
         note=f"images of {width} x {height} px, made square by shrinking",
@@ -169,7 +167,7 @@ def _in_zips(paths: list[Path]) -> dict[str, File]:
             raise InputError(f"{path}: not a sound zip: {error}; fetch it again from {ADDRESS}") from error
         for name in archive.namelist():
             if name.lower().endswith(".jpg") and not name.startswith("__MACOSX"):
-                _add(found, name, File(f"{path}: {name}", functools.partial(archive.read, name)))
+                _add(found, zipfile.Path(archive, name))
     return found
 
 
@@ -178,22 +176,21 @@ def _in_folder(folder: Path) -> dict[str, File]:
     found: dict[str, File] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".jpg":
-            _add(found, path.name, File(str(path), path.read_bytes))
+            _add(found, path)
     return found
 
 
-def _add(found: dict[str, File], name: str, file: File) -> None:
-    image = Path(name).stem
-    if image in found:
-        raise InputError(f"image {image} is there twice: {found[image].where} and {file.where}; remove one")
-    found[image] = file
+def _add(found: dict[str, File], file: File) -> None:
+    if file.stem in found:
+        raise InputError(f"image {file.stem} is there twice: {found[file.stem]} and {file}; remove one")
+    found[file.stem] = file
 
 
 def _bytes(file: File) -> bytes:
     try:
-        return file.read()
+        return file.read_bytes()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise InputError(f"{file.where}: damaged: {error}; fetch it again from {ADDRESS}") from error
+        raise InputError(f"{file}: damaged: {error}; fetch it again from {ADDRESS}") from error
 
 
 def _digest(file: File) -> str:
@@ -206,7 +203,7 @@ def _decoded(file: File):
     try:
         return Image.open(io.BytesIO(_bytes(file))).convert("RGB")
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{file.where}: not a readable image: {error}") from error
+        raise InputError(f"{file}: not a readable image: {error}") from error
 
 
 def _blocks(files: list[File], side: int) -> Iterator[np.ndarray]:
@@ -223,7 +220,7 @@ def _blocks(files: list[File], side: int) -> Iterator[np.ndarray]:
 def _is_distributed(paths: list[Path]) -> bool:
     """Whether these are the distributed files, all of them, by name and MD5."""
     return {path.name for path in paths} == set(MD5) and all(
-        downloads.digest(path, "md5") == MD5[path.name] for path in paths
+        checksum(path, "md5") == MD5[path.name] for path in paths
     )
 
 

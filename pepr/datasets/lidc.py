@@ -9,6 +9,7 @@ import numpy as np
 from pepr.datasets import downloads, npz
 from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_labels, check_names
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import checksum
 
 RATERS = 4
 SHARES = (0.6, 0.2)
@@ -48,7 +49,7 @@ def _load(image_size: int) -> Loaded:
         labels=labels,
         split=split,
         status="supplied",
-        sha256=downloads.digest(path),
+        sha256=checksum(path),
         native_size=shape[1],
         file=path.name,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from pepr.datasets import downloads, npz
 from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_images, check_labels, check_names
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import checksum
 
 ADDRESS = "MedMNIST v2, https://doi.org/10.5281/zenodo.10519652"
 UNOFFICIAL = "PEPR_UNOFFICIAL"
@@ -117,7 +118,7 @@ def checksum_status(path: Path, file: Published) -> str:
 
     Raises InputError for a file that is not the published one, byte for byte.
     """
-    found = downloads.digest(path, "md5")
+    found = checksum(path, "md5")
     if found == file.md5:
         return "official"
     if os.environ.get(UNOFFICIAL) == "yes":
@@ -165,14 +166,8 @@ def choose(name: str, files: list[Published], image_size: int) -> tuple[Publishe
         ) from error
 
 
-def _load(
-    name: str,
-    counts: Mapping[str, int],
-    classes: tuple[str, ...],
-    channels: int,
-    dimensions: int,
-    image_size: int,
-) -> Loaded:
+def _load(name: str, entry: Mapping[str, Any], dimensions: int, image_size: int) -> Loaded:
+    counts, channels, classes = entry["n_samples"], entry["n_channels"], tuple(entry["label"].values())
     file, path, note = choose(name, files_of(name), image_size)
     status = checksum_status(path, file)
     found = npz.headers(path)
@@ -190,7 +185,7 @@ def _load(
         labels=1 - np.concatenate(labels) if name in SWAPPED else np.concatenate(labels),
         split=np.repeat(np.array(SPLITS, dtype="<U5"), [counts[part] for part in SPLITS]),
         status=status,
-        sha256=downloads.digest(path),
+        sha256=checksum(path),
         native_size=file.size,
         file=file.name,
         note=note,
@@ -211,59 +206,50 @@ def _flat(flag: str) -> Dataset:
     names = tuple(f"{ORDERED[flag]} {label}" for label in classes) if flag in ORDERED else classes
     return _declared(
         flag,
-        entry["n_samples"],
-        functools.partial(_load, flag, entry["n_samples"], classes, entry["n_channels"], 2),
+        entry,
         title=title,
         classes=names[::-1] if flag in SWAPPED else names,
-        licence=entry["license"],
         attribution=f"{images_of}; Yang et al. 2023",
-        source=ADDRESS,
         caution=" ".join(filter(None, [NOT_CLINICAL, CAUTIONS.get(flag)])),
         ordered=flag in ORDERED,
         benchmark=BENCHMARK.get(flag),
     )
 
 
-def _declared(name: str, counts: Mapping[str, int], load: Callable[[int], Loaded], **own: Any) -> Dataset:
-    """A set of this source: its counts and files as every one declares them, and what is its `own`."""
+def _declared(name: str, entry: Mapping[str, Any], dimensions: int = 2, **own: Any) -> Dataset:
+    """A set of this source as the package's `entry` has it, but for what is its `own`."""
     files = files_of(name)
-    return Dataset(
-        name=name,
-        counts=counts,
-        load=load,
-        files=tuple(f"medmnist/{file.name}" for file in files),
-        at_hand=functools.partial(is_at_hand, name),
-        downloadable=any(file.url for file in files),
-        unofficial_by=UNOFFICIAL,
-        **own,
-    )
+    shared = {
+        "counts": entry["n_samples"],
+        "classes": tuple(entry["label"].values()),
+        "licence": entry["license"],
+        "source": ADDRESS,
+        "load": functools.partial(_load, name, entry, dimensions),
+        "files": tuple(f"medmnist/{file.name}" for file in files),
+        "at_hand": functools.partial(is_at_hand, name),
+        "downloadable": any(file.url for file in files),
+        "unofficial_by": UNOFFICIAL,
+    }
+    return Dataset(name=name, **(shared | own))
 
 
 def _nodule() -> Dataset:
-    entry = info()["nodulemnist3d"]
-    classes = tuple(entry["label"].values())
     return _declared(
         "nodule",
-        entry["n_samples"],
-        functools.partial(_load, "nodule", entry["n_samples"], classes, 1, 3),
+        info()["nodulemnist3d"],
+        dimensions=3,
         title="NoduleMNIST3D: lung nodules in CT, three slices through the middle",
-        classes=classes,
-        licence=entry["license"],
         attribution="LIDC-IDRI, Armato et al. 2011; Yang et al. 2023",
-        source=ADDRESS,
         caution=f"{NOT_CLINICAL} The three channels are three planes, not colours. Part of LIDC-IDRI with "
         "other labels and another split than the paper's LIDC: not to be compared with it.",
     )
 
 
 def _corrected_derma() -> Dataset:
-    classes = tuple(info()["dermamnist"]["label"].values())
     return _declared(
         "dermamnist_c",
-        CORRECTED_DERMA_COUNTS,
-        functools.partial(_load, "dermamnist_c", CORRECTED_DERMA_COUNTS, classes, 3, 2),
+        {**info()["dermamnist"], "n_samples": CORRECTED_DERMA_COUNTS},
         title="DermaMNIST-C: DermaMNIST with each lesion on one side of the split",
-        classes=classes,
         licence="CC BY-NC 4.0",
         attribution="Tschandl et al. 2018; Codella et al. 2019; Abhishek et al. 2025",
         source="Zenodo, DOI 10.5281/zenodo.11101337; supplied by you in $PEPR_DATA/medmnist",

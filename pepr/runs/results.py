@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import zipfile
@@ -19,7 +18,7 @@ from pepr.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd  # half of what the process around a run would load, which makes no table
-from pepr.files import results_root, write_atomic
+from pepr.files import checksum, results_root, write_atomic
 from pepr.runs import timing
 from pepr.runs.columns import COLUMNS, KINDS, LATER_COLUMNS, Record
 from pepr.runs.store import Store, read_groups, read_predictions
@@ -105,24 +104,21 @@ class Results:
 
     def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Test probabilities [n_test, classes] and labels [n_test] of one `ok` run."""
-        if self.origin == "reference":
-            with np.load(self._archive(run_id), allow_pickle=False) as archive:
-                return archive[f"{run_id}/probabilities"], archive[f"{run_id}/labels"]
-        return read_predictions(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+        return read_predictions(*self._stored(run_id))
 
     def groups(self, run_id: str) -> np.ndarray | None:
         """Groups [n_test] of a run's test images, such as the modules that cells are cut from: images of one
         are not independent. None where the dataset names none, or the run is older than this was kept."""
-        if self.origin == "reference":
-            with np.load(self._archive(run_id), allow_pickle=False) as archive:
-                return archive.get(f"{run_id}/groups")
-        return read_groups(Store(self.folder.parent, self.folder.name).predictions_path(run_id))
+        return read_groups(*self._stored(run_id))
 
-    def _archive(self, run_id: str) -> Path:
+    def _stored(self, run_id: str) -> tuple[Path, str]:
+        """The file with a run's predictions, and how the names of its arrays begin there."""
+        if self.origin != "reference":
+            return Store(self.folder.parent, self.folder.name).predictions_path(run_id), ""
         path = prediction_archives(self.folder).get(run_id)
         if path is None:
             raise KeyError(f"{self.folder}: no predictions of {run_id}")
-        return path
+        return path, f"{run_id}/"
 
 
 def reference_folder(profile: str) -> Path:
@@ -157,7 +153,7 @@ def write_reference(results: Results, folder: Path, records: list[Record] | None
     What an earlier reference in the folder had of runs, and this one has not, is removed.
     """
     records = results.records() if records is None else records
-    packed = {name: content for name, content in _packed(results, records)}
+    packed = dict(_packed(results, records))
     packed["results.csv"] = as_table(records).to_csv(index=False).encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in packed.items():
@@ -250,7 +246,7 @@ def _members(archive: Path, written_ns: int) -> tuple[str, ...]:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a shipped reference, a timing of its models among them where there is one."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in reference_files(folder)}
+    return {path.name: checksum(path) for path in reference_files(folder)}
 
 
 def write_checksums(folder: Path) -> None:

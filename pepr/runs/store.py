@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pepr.errors import InputError
-from pepr.files import write_atomic
+from pepr.files import whole_file, write_atomic
 from pepr.runs.columns import Record
 
 
@@ -48,9 +47,8 @@ class Store:
         arrays = {"probabilities": probabilities.astype(np.float32), "labels": labels.astype(np.int64)}
         if groups is not None:
             arrays["groups"] = numbered(groups)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_atomic(self.predictions_path(run_id), buffer.getvalue())
+        with whole_file(self.predictions_path(run_id)) as stream:
+            np.savez_compressed(stream, **arrays)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write the record of a run that ended; from then on the run is done.
@@ -83,16 +81,17 @@ class Store:
                 yield record
 
 
-def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Test probabilities [n_test, classes] and labels [n_test] of one run's file."""
+def read_predictions(path: Path, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Test probabilities [n_test, classes] and labels [n_test] of one run, from its own file, or from one of
+    several runs, whose names there begin with a `prefix`."""
     with np.load(path, allow_pickle=False) as archive:
-        return archive["probabilities"], archive["labels"]
+        return archive[f"{prefix}probabilities"], archive[f"{prefix}labels"]
 
 
-def read_groups(path: Path) -> np.ndarray | None:
-    """Groups [n_test] of the test images of one run's file; None where its dataset names none."""
+def read_groups(path: Path, prefix: str = "") -> np.ndarray | None:
+    """Groups [n_test] of a run's test images, as `read_predictions`; None where its dataset names none."""
     with np.load(path, allow_pickle=False) as archive:
-        return archive.get("groups")
+        return archive.get(f"{prefix}groups")
 
 
 def numbered(groups: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def study(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEPR_RESULTS", str(root))
-        patch.setattr(study_facts, "leak_facts", lambda: dict.fromkeys(study_facts.LEAK_KEYS, "one"))
+        patch.setattr(study_facts, "leak_facts", lambda: dict.fromkeys(study_facts.LEAK_FACTS, "one"))
         results = write_degenerate(root, EDITS[request.param])
         few = _few_draws(results)
         numbers = few.numbers("03_energy") | few.numbers("04_pepr")

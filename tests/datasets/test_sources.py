@@ -9,6 +9,7 @@ import pytest
 from pepr import datasets
 from pepr.datasets import downloads, lidc, medmnist, npz
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import checksum
 
 
 def noise(shape, labels):
@@ -80,7 +81,7 @@ def test_images_of_a_file_that_was_let_in_once_are_not_used_when_it_no_longer_is
     monkeypatch.delenv("PEPR_UNOFFICIAL")
     with pytest.raises(InputError, match="its MD5 is"):
         datasets.prepare("pneumoniamnist", 28)
-    monkeypatch.setattr(medmnist.downloads, "digest", lambda path, kind="sha256": official_digest(kind))
+    monkeypatch.setattr(medmnist, "checksum", lambda path, kind="sha256": official_digest(kind))
     assert datasets.prepare("pneumoniamnist", 28).card["status"] == "official" and path.exists()
 
 
@@ -127,7 +128,7 @@ def test_label_1_is_the_finding_and_grades_are_ordered():
 
 
 def test_a_file_with_the_published_checksum_is_official(supplied, monkeypatch):
-    md5 = downloads.digest(write_chest_x_rays(supplied), "md5")
+    md5 = checksum(write_chest_x_rays(supplied), "md5")
     files = [medmnist.Published("pneumoniamnist.npz", 28, md5, None)]
     monkeypatch.setattr(medmnist, "published_files", lambda flag: files)
     assert datasets.prepare("pneumoniamnist", 28).card["status"] == "official"

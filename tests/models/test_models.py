@@ -17,7 +17,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pepr import errors, models
 from pepr.errors import InputError, ModelUnavailable
-from pepr.files import sha256
+from pepr.files import checksum
 from pepr.models import simulation, space, weights
 from pepr.models.space import HEADS_BY_CLASSES
 
@@ -470,7 +470,7 @@ def test_a_kept_network_is_the_start_of_another_task_and_its_head_is_not(tmp_pat
     made = models.create(model, 2, image_size=32, start=path)
     torch.manual_seed(1)
     fresh = models.create(model, 2, image_size=32)
-    assert made.weights == "run:a-run" and made.weights_sha256 == sha256(path)
+    assert made.weights == "run:a-run" and made.weights_sha256 == checksum(path)
     ours, theirs, plain = (tensors(network) for network in (made.network, source, fresh.network))
     heads = [name for name in ours if ours[name].shape != theirs[name].shape]
     assert heads and all(torch.equal(ours[name], plain[name]) for name in heads)

@@ -252,7 +252,7 @@ def test_a_run_keeps_its_network_where_it_is_asked_to_and_another_starts_from_it
     again, repeated = run(spec, store=store), run(spec, store=store)
     record = again.record
     assert record["init_from"] == small.run_id and record["weights"] == f"run:{small.run_id}"
-    assert record["weights_sha256"] == files.sha256(store.weights_path(small.run_id))
+    assert record["weights_sha256"] == files.checksum(store.weights_path(small.run_id))
     assert record["init_energy_kwh"] == first.record["energy_kwh"] > 0
     np.testing.assert_array_equal(again.probabilities, repeated.probabilities)
     assert np.abs(again.probabilities - first.probabilities).max() > 1e-3
