@@ -15,6 +15,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 import json
 import time
 from importlib import metadata, resources
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pepr.errors import InputError
-from pepr.models.space import IMAGE_SIZES, Architecture, model_space
+from pepr.models.space import IMAGE_SIZES, model_space
 
 FILE = "atlas.csv"
 VERSIONED = ("torch", "timm")
@@ -106,7 +107,8 @@ def compute(model: str, image_size: int, checkpointing: bool = False) -> Entry:
     if known and not known.accepts(image_size):
         raise InputError(known.refusal(image_size))
     if known:
-        network, num_params = _build(known, image_size), known.num_params
+        network = simulation.build(known.timm_name, **known.creation_options(image_size))
+        num_params = known.num_params
         step = simulation.simulate(network, image_size, checkpointing)
     else:
         step = _simulate_unknown(model, image_size, checkpointing)
@@ -121,12 +123,6 @@ def compute(model: str, image_size: int, checkpointing: bool = False) -> Entry:
     )
 
 
-def _build(known: Architecture, image_size: int) -> Any:
-    from pepr.models import simulation
-
-    return simulation.build(known.timm_name, **known.creation_options(image_size))
-
-
 def _simulate_unknown(timm_name: str, image_size: int, checkpointing: bool) -> Any:
     """As it is, or else told its image size, which some architectures need when they are built."""
     from pepr.models import simulation
@@ -134,26 +130,16 @@ def _simulate_unknown(timm_name: str, image_size: int, checkpointing: bool) -> A
     try:
         return simulation.simulate(simulation.build(timm_name), image_size, checkpointing)
     except InputError as refused:
-        if timm_name not in _all_names():
+        import timm
+
+        if timm_name not in timm.list_models():
             raise
         try:
             network = simulation.build(timm_name, img_size=image_size)
             return simulation.simulate(network, image_size, checkpointing)
         except (TypeError, AssertionError, RuntimeError, ValueError):
-            raise InputError(f"{refused} It was made for {_own_size(timm_name)} px.") from None
-
-
-def _own_size(timm_name: str) -> int:
-    """The image size in pixels that an architecture's weights were trained on."""
-    import timm
-
-    return timm.models.get_pretrained_cfg(timm_name).input_size[-1]
-
-
-def _all_names() -> set[str]:
-    import timm
-
-    return set(timm.list_models())
+            own_size = timm.models.get_pretrained_cfg(timm_name).input_size[-1]
+            raise InputError(f"{refused} It was made for {own_size} px.") from None
 
 
 def missing(done: set[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -197,10 +183,9 @@ def assemble(part: Path) -> str:
     if absent:
         raise InputError(f"{part}: {len(absent)} rows are missing, the first is {absent[0]}")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for model in model_space():
-        for size in IMAGE_SIZES:
-            if (model, size) in entries:
-                writer.writerow([getattr(entries[model, size], name) for name in COLUMNS])
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for key in itertools.product(model_space(), IMAGE_SIZES):
+        if key in entries:
+            writer.writerow(dataclasses.asdict(entries[key]))
     return text.getvalue()

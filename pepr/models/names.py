@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pepr.errors import InputError
 from pepr.models.space import model_space
 
-PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
+PREFIXES = re.compile(r"^(hf-hub:|hf_hub:|timm/)+")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ def plain(asked: str) -> Named:
     Raises InputError for a tag that the architecture does not have, naming those that it has, and for a model
     of another owner of the hub.
     """
-    name = _without_prefixes(asked)
+    name = PREFIXES.sub("", asked.strip())
     if "/" in name:
         raise InputError(f"model {asked!r}: of the hub only timm's own models are known, `hf-hub:timm/NAME`")
     if name not in model_space():
@@ -32,13 +33,6 @@ def plain(asked: str) -> Named:
     if name == asked:
         return Named(name, None)
     return Named(name, f"{asked} is taken as {name}: what it costs does not depend on the weights")
-
-
-def _without_prefixes(name: str) -> str:
-    name = name.strip()
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def _without_tag(name: str) -> str:

@@ -32,6 +32,8 @@ LARGE_KERNEL = 5
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.convolution, aten.convolution_backward)
 MATRIX_PRODUCTS = (aten.mm, aten.bmm, aten.addmm, aten.baddbmm)
+FLOPS_OF = ("conv", "pointwise", "matmul", "large_depthwise")
+"""The kinds of operation whose FLOPs are told apart."""
 
 
 def simulate(network: nn.Module, image_size: int, checkpointing: bool = False) -> Step:
@@ -62,10 +64,7 @@ def simulate(network: nn.Module, image_size: int, checkpointing: bool = False) -
         fine_tuned_params=sum(p.numel() for p in network.parameters()),
         buffer_bytes=sum(b.numel() * b.element_size() for b in network.buffers()),
         flops=round(flops.total() / BATCH),
-        conv_flops=round(flops["conv"] / BATCH),
-        pointwise_flops=round(flops["pointwise"] / BATCH),
-        matmul_flops=round(flops["matmul"] / BATCH),
-        large_depthwise_flops=round(flops["large_depthwise"] / BATCH),
+        **{f"{kind}_flops": round(flops[kind] / BATCH) for kind in FLOPS_OF},
         activation_bytes=activation_bytes,
         working_bytes_per_image=round(ledger.peak_scaling / BATCH),
         working_bytes_fixed=ledger.peak_fixed,

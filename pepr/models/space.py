@@ -10,13 +10,8 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from pepr.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
 
 SIZES = {
     "any": (1, 1),
@@ -46,18 +41,18 @@ class Architecture:
     """
 
     model: str
-    timm_name: str
-    weights_tag: str
-    weights_source: str
-    weights_licence: str
-    num_params: int
-    head_std: float
-    cnn: bool
-    efficient: bool
     family: str
     sizing: str
     role: str
     note: str
+    timm_name: str = ""
+    weights_tag: str = ""
+    weights_source: str = ""
+    weights_licence: str = ""
+    num_params: int = 0
+    head_std: float = 0.0
+    cnn: bool = False
+    efficient: bool = False
 
     @property
     def weights(self) -> str:
@@ -116,8 +111,8 @@ def paper_models() -> list[str]:
 
 def find(model: str) -> Architecture:
     """The entry of a model. Raises InputError that suggests the nearest names."""
-    if model in BASELINES:
-        return _baseline(model)
+    if model in BASELINES:  # which take any size, have no weights to start from and no parameters to count
+        return Architecture(model, "baseline", "any", "baseline", BASELINES[model])
     space = model_space()
     if model not in space:
         import difflib
@@ -126,25 +121,6 @@ def find(model: str) -> Architecture:
         hint = f"; did you mean {', '.join(close)}?" if close else "; `pepr models` lists them"
         raise InputError(f"unknown model {model!r}{hint}")
     return space[model]
-
-
-def _baseline(model: str) -> Architecture:
-    """A baseline as an entry: it takes any size, has no weights to start from and no parameters to count."""
-    return Architecture(
-        model=model,
-        timm_name="",
-        weights_tag="",
-        weights_source="",
-        weights_licence="",
-        num_params=0,
-        head_std=0.0,
-        cnn=False,
-        efficient=False,
-        family="baseline",
-        sizing="any",
-        role="baseline",
-        note=BASELINES[model],
-    )
 
 
 def family_of(models: Iterable[str]) -> list[str]:
