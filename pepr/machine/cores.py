@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from pepr.machine.process import number_after, text_of
+
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 """Where Linux shows control groups, and to which of them this process belongs (see `man cgroups`)."""
@@ -122,9 +124,9 @@ def quotas() -> list[tuple[Path, float]]:
     """The control groups of this process that have a quota of processor time, and how many cores it is."""
     found = []
     for folder in _groups("cpu"):
-        parts = _text(folder / "cpu.max").split()
+        parts = text_of(folder / "cpu.max").split()
         if not parts:
-            parts = [_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")]
+            parts = [text_of(folder / "cpu.cfs_quota_us"), text_of(folder / "cpu.cfs_period_us")]
         if all(part.isdecimal() for part in parts) and int(parts[1]):
             found.append((folder, int(parts[0]) / int(parts[1])))
     return found
@@ -132,9 +134,9 @@ def quotas() -> list[tuple[Path, float]]:
 
 def used_time(group: Path) -> float | None:
     """Processor seconds that a control group used so far; None where it is not counted."""
-    for line in _text(group / "cpu.stat").splitlines():
-        if line.startswith("usage_usec "):
-            return int(line.split()[1]) / 1e6
+    microseconds = number_after("usage_usec", group / "cpu.stat")
+    if microseconds is not None:
+        return microseconds / 1e6
     hierarchy = CGROUPS / "cpu"  # of version 1
     if not group.is_relative_to(hierarchy):
         return None
@@ -147,7 +149,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
     In a container the path may be that of the host, of which only the top is shown.
     """
-    for line in _text(MEMBERSHIP).splitlines():
+    for line in text_of(MEMBERSHIP).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
@@ -157,12 +159,5 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _number(path: Path) -> int | None:
-    text = _text(path)
+    text = text_of(path)
     return int(text) if text.isdecimal() else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

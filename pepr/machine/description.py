@@ -17,8 +17,10 @@ import psutil
 
 from pepr.errors import InputError
 from pepr.machine import cores, gpu
+from pepr.machine.process import text_of
 
-PACKAGES = ("pepr", "torch", "timm", "codecarbon", "numpy", "scikit-learn", "pandas", "medmnist", "papermill")
+NAMED = ("pepr", "torch", "timm", "codecarbon")
+PACKAGES = (*NAMED, "numpy", "scikit-learn", "pandas", "medmnist", "papermill")
 
 
 RAPL = Path("/sys/class/powercap/intel-rapl/subsystem")
@@ -38,6 +40,8 @@ ARM_PARTS = {
     ("0xc0", "0xac3"): "Ampere-1",
 }
 """Names of ARM processors on servers and small boards by implementer and part, as `lscpu` gives them."""
+IDENTITY = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
+"""What Linux tells of a processor besides its name, on x86 and on ARM."""
 X86_LEVELS = {
     "AVX512": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"),
     "AVX2": ("avx2", "fma"),
@@ -65,7 +69,7 @@ def cpu_model() -> str:
     if CPUINFO.exists():
         facts = _cpuinfo()
         part = (facts.get("CPU implementer", ""), facts.get("CPU part", ""))
-        named = facts.get("model name") or ARM_PARTS.get(part) or _text(DEVICE_TREE).rstrip("\0")
+        named = facts.get("model name") or ARM_PARTS.get(part) or text_of(DEVICE_TREE).rstrip("\0")
         return " ".join((named or facts.get("Hardware") or platform.machine()).split())
     if sys.platform == "darwin" and (named := ask_sysctl("machdep.cpu.brand_string")):
         return named
@@ -77,16 +81,7 @@ def cpu_identity() -> str:
     implementer and part, or the model of a Mac; empty where the system tells none."""
     if CPUINFO.exists():
         facts = _cpuinfo()
-        names = {
-            "cpu family": "family",
-            "model": "model",
-            "stepping": "stepping",
-            "CPU implementer": "implementer",
-            "CPU part": "part",
-            "CPU variant": "variant",
-            "CPU revision": "revision",
-        }
-        return " ".join(f"{word} {facts[name]}" for name, word in names.items() if name in facts)
+        return " ".join(f"{name.split()[-1]} {facts[name]}" for name in IDENTITY if name in facts)
     return ask_sysctl("hw.model") if sys.platform == "darwin" else ""
 
 
@@ -113,28 +108,26 @@ def sockets() -> int:
     what somebody configured, and one where nothing is told."""
     if "hypervisor" in _cpuinfo().get("flags", "").split():
         return 1
-    return len(set(re.findall(r"^physical id\s*:\s*(\d+)", _text(CPUINFO), re.M))) or 1
+    return len(set(re.findall(r"^physical id\s*:\s*(\d+)", text_of(CPUINFO), re.M))) or 1
 
 
 def _cpuinfo() -> dict[str, str]:
     """What Linux tells of the first processor; nothing elsewhere."""
-    first = _text(CPUINFO).split("\n\n")[0]
+    first = text_of(CPUINFO).split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 @functools.cache
 def ask_sysctl(name: str) -> str:
     """What macOS answers to a name such as `machdep.cpu.family`; empty where there is no answer."""
+    return _answer("sysctl", "-n", name)
+
+
+def _answer(*command: str, cwd: Path | None = None) -> str:
+    """What a program prints; nothing where it fails, or is not there."""
     try:
-        asked = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10, check=True)
+        asked = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return asked.stdout.strip()
@@ -153,12 +146,8 @@ def versions() -> dict[str, str]:
 
 def software() -> str:
     """One line for the results table."""
-    named = versions()
-    parts = [
-        f"{package} {named[package]}"
-        for package in ("pepr", "torch", "timm", "codecarbon")
-        if package in named
-    ]
+    found = versions()
+    parts = [f"{package} {found[package]}" for package in NAMED if package in found]
     return "; ".join([f"python {platform.python_version()}", *parts])
 
 
@@ -187,11 +176,6 @@ def _memory_gib() -> int:
     gib = psutil.virtual_memory().total / 2**30
     step = 2 ** max(math.floor(math.log2(max(gib, 1))) - 3, 0)
     return math.ceil(gib / step) * step
-
-
-def gpu_name(device: str) -> str:
-    """Name of the GPU that torch calls `device`, asked of the driver: no CUDA context is made."""
-    return gpu.current(device).name
 
 
 @functools.cache
@@ -223,8 +207,8 @@ def cpu_power_limits_w() -> list[float]:
 def _cpu_limits_w() -> list[list[float]]:
     """Limits in watts of each processor, that of the longest time first."""
     packages = [path for path in sorted(RAPL.glob("intel-rapl:*")) if path.name.count(":") == 1]
-    named = [path for path in packages if _text(path / "name").startswith("package")]
-    texts = [[_text(limit) for limit in sorted(path.glob("constraint_*_power_limit_uw"))] for path in named]
+    named = [path for path in packages if text_of(path / "name").startswith("package")]
+    texts = [[text_of(limit) for limit in sorted(path.glob("constraint_*_power_limit_uw"))] for path in named]
     found = [[int(text) / 1e6 for text in limits if text.strip().isdecimal()] for limits in texts]
     return [limits for limits in found if limits]
 
@@ -233,10 +217,8 @@ def default_device() -> str:
     """`cuda` where there is an NVIDIA GPU that torch can use, else `cpu`; `$PEPR_DEVICE` overrides. An Apple
     GPU is taken where it is named: its energy cannot be measured."""
     told = os.environ.get("PEPR_DEVICE", AUTO)
-    return told if told not in ("", AUTO) else _fastest_metered()
-
-
-def _fastest_metered() -> str:
+    if told not in ("", AUTO):
+        return told
     return "cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu"
 
 
@@ -295,17 +277,12 @@ def _ask_torch(question: str) -> str | None:
 def git_revision() -> tuple[str | None, bool | None]:
     """Commit of the checkout that this package runs from and whether it had uncommitted changes;
     (None, None) outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        run = functools.partial(
-            subprocess.run, cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        )
-        tracked = run(["git", "ls-files", "--error-unmatch", Path(__file__).name])
-        revision = run(["git", "rev-parse", "HEAD"]).stdout.strip()
-        changes = run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+    module = Path(__file__).resolve()
+    git = functools.partial(_answer, "git", cwd=module.parent)
+    revision = git("ls-files", "--error-unmatch", module.name) and git("rev-parse", "HEAD")
+    if not revision:
         return None, None
-    return (revision, bool(changes)) if tracked.stdout else (None, None)
+    return revision, bool(git("status", "--porcelain", "--untracked-files=no"))
 
 
 def environment(device: str = "cpu", threads: int | None = None) -> dict[str, object]:

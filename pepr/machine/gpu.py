@@ -240,8 +240,7 @@ class EnergyReader:
         self.of_module = bool(MODULE.search(gpu.name))
         self._handle = self._nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
         self.source = self._find_source()
-        limit = self._try(self._nvml.nvmlDeviceGetEnforcedPowerLimit)
-        self.power_limit_w = None if limit is None else limit / 1000
+        self.power_limit_w = gpu.limit_w
         self._before_mj = 0
         self._sampler: _Sampler | None = None
 
@@ -297,12 +296,6 @@ class EnergyReader:
             return ask(self._handle)
         except self._nvml.NVMLError as error:
             raise MeterError(f"{self._gpu.name}: {ask.__name__}: {error}") from error
-
-    def _try(self, ask: Any) -> int | None:
-        try:
-            return ask(self._handle)
-        except self._nvml.NVMLError:
-            return None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pepr import grids
 from pepr.errors import MeterError
 from pepr.files import write_atomic
 from pepr.machine import cores, description, gpu, process, tracker
@@ -57,14 +58,9 @@ class Window:
 
     def add(self, part: Window) -> None:
         """Add another opening of the same window."""
-        for name in ("energy_kwh", "energy_cpu_kwh", "energy_gpu_kwh", "energy_ram_kwh"):
-            new = getattr(part, name)
+        for name, new in asdict(part).items():
             if new is not None:
                 setattr(self, name, (getattr(self, name) or 0.0) + new)
-        self.time_s += part.time_s
-        self.cpu_time_s += part.cpu_time_s
-        self.beside_cpu_time_s += part.beside_cpu_time_s
-        self.other_cpu_time_s += part.other_cpu_time_s
 
 
 @dataclass(frozen=True)
@@ -206,6 +202,23 @@ class Meter:
                     f"the meter ({self.sources[component]}) measured nothing"
                 )
         return window
+
+    def costs(self, name: str) -> dict[str, float | bool | None]:
+        """What a window took, in columns of a results table, with what its energy stands for.
+
+        Raises MeterError as `check` does.
+        """
+        window = self.check(name)
+        energies = {key: value for key, value in asdict(window).items() if key.startswith("energy_")}
+        return {
+            **energies,
+            **grids.derived(window.energy_kwh, grids.per_kwh()),
+            "idle_power_w": self.idle_power_w,
+            "power_limit_w": self.power_limit_w,
+            "train_time_s": window.time_s,
+            "train_cpu_time_s": window.cpu_time_s,
+            "contended": self.contended(name),
+        }
 
     def as_dict(self) -> dict[str, dict[str, float | None]]:
         return {name: asdict(window) for name, window in self.windows.items()}

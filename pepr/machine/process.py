@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -27,11 +28,35 @@ def cpu_time_s() -> float:
 
 def peak_memory_bytes() -> int:
     """Peak resident memory since this process began, or since Linux was told to forget it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    peak = status_bytes("VmHWM")
+    if peak is not None:
+        return peak
     if resource is None:
         return psutil.Process().memory_info().peak_wset
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
+
+
+def forget_peak() -> None:
+    """Let Linux count the peak from here on; elsewhere, and where it refuses, nothing changes."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def status_bytes(name: str) -> int | None:
+    """A size of this process in Linux's table, such as `VmHWM`; None where the system does not tell."""
+    kilobytes = number_after(f"{name}:", Path("/proc/self/status"))
+    return None if kilobytes is None else 1024 * kilobytes
+
+
+def number_after(name: str, path: Path) -> int | None:
+    """The number that stands behind a name in a file of the system; None where it does not tell."""
+    told = (line.split() for line in text_of(path).splitlines())
+    return next((int(words[1]) for words in told if words[:1] == [name]), None)
+
+
+def text_of(path: Path) -> str:
+    """What a file of the system says; nothing where it is not there, or refuses."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

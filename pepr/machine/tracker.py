@@ -61,34 +61,20 @@ CONFIGURATION = ".codecarbon.config"
 PREFIX = "codecarbon_"
 
 
-@dataclass(frozen=True)
-class Stray:
-    """A setting of CodeCarbon that stands outside this study, and where: it is not used."""
-
-    setting: str
-    place: str
-
-    def __str__(self) -> str:
-        return f"{self.setting} ({self.place})"
-
-
-def stray_settings() -> list[Stray]:
-    """The settings that another project left where CodeCarbon would take them from: environment variables,
-    and a file in the home folder or the working folder."""
-    found = [
-        Stray(name.lower().removeprefix(PREFIX), name)
-        for name in sorted(os.environ)
-        if name.lower().startswith(PREFIX)
-    ]
+def stray_settings() -> list[str]:
+    """The settings that another project left where CodeCarbon would take them from, each with its place in
+    brackets: environment variables, and a file in the home folder or the working folder. None is used."""
+    names = [name for name in sorted(os.environ) if name.lower().startswith(PREFIX)]
+    found = [f"{name.lower().removeprefix(PREFIX)} ({name})" for name in names]
     for path in dict.fromkeys((Path("~").expanduser() / CONFIGURATION, Path.cwd() / CONFIGURATION)):
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read(path)
         except (configparser.Error, UnicodeDecodeError):
-            found.append(Stray("settings that cannot be read", str(path)))
+            found.append(f"settings that cannot be read ({path})")
             continue
         names = parser["codecarbon"] if parser.has_section("codecarbon") else ()
-        found += [Stray(name, str(path)) for name in names]
+        found += [f"{name} ({path})" for name in names]
     return found
 
 
@@ -97,7 +83,7 @@ def warning() -> str | None:
     found = stray_settings()
     if not found:
         return None
-    return f"Settings of CodeCarbon that are not this study's are ignored: {', '.join(map(str, found))}."
+    return f"Settings of CodeCarbon that are not this study's are ignored: {', '.join(found)}."
 
 
 def is_installed() -> bool:
@@ -190,27 +176,26 @@ def power_limit_w() -> float:
     """The most that CPU and memory may draw in watts, worked out without the tracker whose numbers it
     guards: the limits that the CPU itself keeps to where they can be read, else its rated power; and
     CodeCarbon's model of the memory."""
+    limits = description.cpu_power_limits_w()
+    return (sum(limits) if limits else rated_power().watts) + _memory_power_w()
+
+
+def _memory_power_w() -> float:
     from codecarbon.external.ram import RAM
 
-    limits = description.cpu_power_limits_w()
     with _nothing_from_outside():
-        memory = RAM(tracking_mode="machine").total_power().W
-    return (sum(limits) if limits else rated_power().watts) + memory
+        return RAM(tracking_mode="machine").total_power().W
 
 
 def assumptions() -> dict[str, Setting]:
     """What an estimate of energy rests on, for a record: watts, sockets, their source, what is ignored."""
-    from codecarbon.external.ram import RAM
-
     rated = rated_power()
-    with _nothing_from_outside():
-        memory = RAM(tracking_mode="machine").total_power().W
     return {
         "cpu_rated_power_w": rated.watts,
         "cpu_sockets": rated.sockets,
         "cpu_power_source": rated.source,
-        "memory_power_w": memory,
+        "memory_power_w": _memory_power_w(),
         "memory_power_source": "CodeCarbon's model of memory modules by the size of the memory",
         "pue": SETTINGS["pue"],
-        "settings_ignored": [str(stray) for stray in stray_settings()],
+        "settings_ignored": stray_settings(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -46,3 +47,8 @@ def run_record(
     if unknown:
         raise InputError(f"a record has no {', '.join(sorted(unknown))}: declare it in pepr/runs/columns.py")
     return record
+
+
+def now(timespec: str = "milliseconds") -> str:
+    """The time in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec=timespec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import importlib
 import re
 import signal
@@ -18,12 +17,11 @@ from typing import TYPE_CHECKING
 from pepr import files
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
-from pepr.grids import derived, per_kwh
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
 from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
 from pepr.runs.columns import COLUMNS, Record
-from pepr.runs.record import run_record
+from pepr.runs.record import now, run_record
 from pepr.runs.spec import RunSpec
 from pepr.study import command
 from pepr.study.performance import Output, Source, as_performance
@@ -135,11 +133,11 @@ def measure(
     `measure` says which performance is set: `accuracy`, `balanced_accuracy` or `auroc`. `device` is `cpu` or
     `cuda`, by default what there is. A block that raises leaves a record of status `failed`, and raises.
     """
-    subject = Subject(name, dataset, setting, measure, _device(device), folder)
+    subject = Subject(name, dataset, setting, measure, device_of(device), folder)
     run = Measurement(subject)
     meter = meter or open_meter(subject.device, _synchroniser(subject.device))
-    memory = _BlockMemory(subject.device)
-    failure, started_at = None, _now()
+    memory_source, peak_memory = _peak_memory(subject.device)
+    failure, started_at = None, now()
     try:
         with meter.window(WINDOW):
             yield run
@@ -149,12 +147,8 @@ def measure(
         failure = (classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}")
         raise
     finally:
-        circumstances = {
-            "software": description.software(),
-            "environment": description.environment(subject.device),
-            "peak_memory_bytes": memory.peak(),
-            "memory_source": memory.source,
-        }
+        circumstances = description.recorded(subject.device)
+        circumstances |= {"peak_memory_bytes": peak_memory(), "memory_source": memory_source}
         _keep(run, meter, "block", failure, started_at, circumstances)
 
 
@@ -172,7 +166,7 @@ def measure_command(
     was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
     """
     run = Measurement(subject)
-    began, started_at, kills = time.time(), _now(), out_of_memory_kills()
+    began, started_at, kills = time.time(), now(), out_of_memory_kills()
     listen = performance.listen if isinstance(performance, Output) else None
     try:
         ended, meter = _metered(lambda: command.run(arguments, listen), subject.device, meter)
@@ -181,17 +175,14 @@ def measure_command(
     failure = _failure(arguments, ended.status, out_of_memory_kills() > kills)
     if performance is not None and failure is None:
         try:
-            run.performance = (
-                performance.value(percent)
-                if isinstance(performance, Output)
-                else performance.value(began, percent)
-            )
+            run.performance = performance.value(began, percent)
         except InputError as error:
             say(f"pepr measure: no performance: {error}")
-    environment = description.environment(subject.device)
+    circumstances = description.recorded(subject.device)
+    environment = circumstances["environment"]
     packages = {name: environment["packages"][name] for name in COMMAND_PACKAGES}
     peak = None if subject.device.startswith("cuda") else ended.peak_memory_bytes
-    circumstances = {
+    circumstances |= {
         "software": "; ".join(f"{name} {version}" for name, version in packages.items()),
         "environment": {**environment, "packages": packages, "python": None},
         "peak_memory_bytes": peak,
@@ -244,21 +235,10 @@ def name_of(arguments: Sequence[str]) -> str:
     return re.sub(r"[^\w.+@-]+", "_", Path((files or arguments)[0]).name).lstrip(".") or "command"
 
 
-def subject_of(
-    arguments: Sequence[str],
-    name: str | None,
-    dataset: str,
-    setting: str,
-    measure: str,
-    device: str | None,
-    folder: Path | None,
-) -> Subject:
-    """The subject of a command's record, with the name and the device that are meant where none is given."""
-    return Subject(name or name_of(arguments), dataset, setting, measure, _device(device), folder)
+def device_of(asked: str | None) -> str:
+    """The device that is meant.
 
-
-def _device(asked: str | None) -> str:
-    """Raises InputError where one GPU has to be chosen of several, and for a device that is not metered."""
+    Raises InputError where one GPU has to be chosen of several, and for a device that is not metered."""
     if asked not in (None, "cpu") and not asked.startswith("cuda"):
         raise InputError(f"device {asked!r}: expected cpu or cuda")
     device = asked or description.default_device()
@@ -281,15 +261,16 @@ def _keep(
     """Write the record of a training that has ended, and the table of its folder."""
     from pepr.runs.results import collect
 
-    try:
-        costs = _costs(meter)
-    except MeterError as error:
-        costs = {}
-        failure = failure or ("meter_failed", str(error))
-    if failure:
-        costs = {}
+    costs = {}
+    if failure is None:
+        try:
+            costs = meter.costs(WINDOW)
+            costs["wall_time_s"] = costs["train_time_s"]
+        except MeterError as error:
+            failure = ("meter_failed", str(error))
     subject, store = run.subject, run.subject.store
-    with _one_writer(store):
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with files.locked(store.folder / ".measure.lock"):
         spec = _spec(run, fidelity, store)
         unknown = sorted(run.facts.keys() - set(COLUMNS))
         facts = {name: value for name, value in run.facts.items() if name in COLUMNS}
@@ -298,11 +279,10 @@ def _keep(
         found |= {
             "runs_at_once": meter.runs_at_once,
             "energy_source": meter.source,
-            "hardware": description.hardware(subject.device),
             RECORDED[subject.measure].column: None if failure else run.performance,
             "meter": meter.as_dict(),
             "started_at": started_at,
-            "ended_at": _now(),
+            "ended_at": now(),
         }
         kind, traceback = failure or (None, None)
         run.record = run_record(spec, {}, failure=kind, traceback=traceback, **found)
@@ -328,23 +308,6 @@ def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
     return RunSpec(*key[:3], fidelity=fidelity, seed=done, device=subject.device, **details)
 
 
-def _costs(meter: Meter) -> dict[str, float | bool | None]:
-    window = meter.check(WINDOW)
-    return {
-        "energy_kwh": window.energy_kwh,
-        "energy_cpu_kwh": window.energy_cpu_kwh,
-        "energy_gpu_kwh": window.energy_gpu_kwh,
-        "energy_ram_kwh": window.energy_ram_kwh,
-        "idle_power_w": meter.idle_power_w,
-        "power_limit_w": meter.power_limit_w,
-        **derived(window.energy_kwh, per_kwh()),
-        "train_time_s": window.time_s,
-        "train_cpu_time_s": window.cpu_time_s,
-        "wall_time_s": window.time_s,
-        "contended": meter.contended(WINDOW),
-    }
-
-
 def _failure(arguments: Sequence[str], status: int, out_of_memory: bool) -> tuple[str, str] | None:
     if status == 0:
         return None
@@ -359,33 +322,19 @@ def _failure(arguments: Sequence[str], status: int, out_of_memory: bool) -> tupl
 
 def out_of_memory_kills() -> int:
     """How many processes the system has killed for want of memory; 0 where it does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
+    return process.number_after("oom_kill", Path("/proc/vmstat")) or 0
 
 
-class _BlockMemory:
-    """Peak memory of a block in this process: the allocator's on a GPU, else the resident peak."""
-
-    def __init__(self, device: str):
-        self.torch = gpu.loaded_torch() if device.startswith("cuda") else None
-        self.source = None
-        if self.torch is not None:
-            self.source = "cuda_allocator_peak"
-            self.torch.cuda.reset_peak_memory_stats()
-        elif not device.startswith("cuda"):
-            self.source = "rss_peak"
-            with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
-
-    def peak(self) -> int | None:
-        if self.torch is not None:
-            return self.torch.cuda.max_memory_allocated()
-        if self.source is None:
-            return None
-        return process.peak_memory_bytes()
+def _peak_memory(device: str) -> tuple[str | None, Callable[[], int | None]]:
+    """How the peak memory of a block in this process is known, counted from here on, and what tells it: the
+    allocator of a GPU, where torch is loaded, else the resident memory."""
+    if not device.startswith("cuda"):
+        process.forget_peak()
+        return "rss_peak", process.peak_memory_bytes
+    if (torch := gpu.loaded_torch()) is None:
+        return None, lambda: None
+    torch.cuda.reset_peak_memory_stats()
+    return "cuda_allocator_peak", torch.cuda.max_memory_allocated
 
 
 def _synchroniser(device: str) -> Callable[[], None]:
@@ -396,15 +345,3 @@ def _synchroniser(device: str) -> Callable[[], None]:
             torch.cuda.synchronize()
 
     return synchronise if device.startswith("cuda") else lambda: None
-
-
-@contextlib.contextmanager
-def _one_writer(store: Store) -> Iterator[None]:
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with (store.folder / ".measure.lock").open("w") as lock:
-        files.lock(lock.fileno(), wait=True)
-        yield
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

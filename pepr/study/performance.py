@@ -38,8 +38,9 @@ class Output:
             self._search(line)
         self._line = self._line[-LONGEST_LINE:]
 
-    def value(self, percent: bool = False) -> float:
-        """The performance. Raises InputError where no line matched, or what matched is no performance."""
+    def value(self, since: float = 0.0, percent: bool = False) -> float:
+        """The performance, whatever `since` is. Raises InputError where no line matched, or what matched is
+        no performance."""
         self._search(self._line)
         shown = self.pattern.pattern.decode()
         if self.found is None:

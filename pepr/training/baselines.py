@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from pepr import datasets
@@ -18,7 +19,7 @@ from pepr.runs import metrics
 from pepr.runs.spec import RunSpec
 from pepr.training.memory import memory_gauge
 from pepr.training.probe import speed_probe_s
-from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
+from pepr.training.record import Clock, Outcome, Parts, epoch_entry, outcome
 
 THUMBNAIL_PX = 32
 NEIGHBOURS = 10
@@ -29,64 +30,55 @@ LEAST_WINDOW_S = 0.5
 clocks of a processor count in hundredths of a second, and the meter opens and closes around a window."""
 
 T = TypeVar("T")
+Make = Callable[[int, int], Any]
+"""Makes an estimator for so many training images, with a seed."""
 
 
-class Baseline(Protocol):
-    """Fitted on images of the training set, it gives class probabilities [n, classes] of others."""
+class Baseline:
+    """An estimator of scikit-learn with its defaults, since nothing is tuned on the data, on `features`
+    [n, d] of images: thumbnails, or the order of their files, where no pixel is seen.
 
-    def fit(self, data: datasets.Prepared, train: np.ndarray) -> None: ...
-    def predict(self, data: datasets.Prepared, index: np.ndarray) -> np.ndarray: ...
+    Margins of a support vector machine become probabilities by a softmax, which keeps their order and is not
+    calibrated.
+    """
 
-
-class Majority:
-    """The class shares of the training set, for every image."""
-
-    def fit(self, data: datasets.Prepared, train: np.ndarray) -> None:
-        self.shares = np.bincount(data.labels[train], minlength=data.num_classes) / len(train)
-
-    def predict(self, data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
-        return np.tile(self.shares, (len(index), 1))
-
-
-class FileOrder:
-    """The class shares of the nearest training files: no pixel is seen."""
+    def __init__(
+        self, features: Callable[[datasets.Prepared, np.ndarray], np.ndarray], make: Make, seed: int
+    ):
+        self.features, self.make, self.seed = features, make, seed
 
     def fit(self, data: datasets.Prepared, train: np.ndarray) -> None:
-        self.train = train
-
-    def predict(self, data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
-        return leaks.nearest_shares(self.train, data.labels[self.train], index, NEIGHBOURS, data.num_classes)
-
-
-class OnThumbnails:
-    """A pipeline of scikit-learn on images that are reduced to thumbnails, with its defaults: nothing is
-    tuned on the data. Margins of a support vector machine become probabilities by a softmax, which keeps
-    their order and is not calibrated."""
-
-    def __init__(self, make: Callable[[int], Any], seed: int):
-        self.make, self.seed = make, seed
-
-    def fit(self, data: datasets.Prepared, train: np.ndarray) -> None:
+        """Fit on the images at the positions `train` [n]."""
         torch.manual_seed(self.seed)
-        self.pipeline = self.make(len(train), self.seed)
-        self.pipeline.fit(leaks.thumbnails(data.images[train], THUMBNAIL_PX), data.labels[train])
+        self.estimator = self.make(len(train), self.seed)
+        self.estimator.fit(self.features(data, train), data.labels[train])
 
     def predict(self, data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
-        small = leaks.thumbnails(data.images[index], THUMBNAIL_PX)
-        if hasattr(self.pipeline, "predict_proba"):
-            found = self.pipeline.predict_proba(small)
+        """Class probabilities [n, classes] of the images at the positions `index` [n]."""
+        features = self.features(data, index)
+        if hasattr(self.estimator, "predict_proba"):
+            found = self.estimator.predict_proba(features)
         else:
-            margins = self.pipeline.decision_function(small)
+            margins = self.estimator.decision_function(features)
             two = margins.ndim == 1
-            found = _softmax(np.stack([-margins, margins], axis=1) if two else margins)
+            found = softmax(np.stack([-margins, margins], axis=1) if two else margins, axis=1)
         probabilities = np.zeros((len(index), data.num_classes))
-        probabilities[:, self.pipeline.classes_] = found
+        probabilities[:, self.estimator.classes_] = found
         return probabilities
 
 
-def _softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+def _thumbnails(data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
+    return leaks.thumbnails(data.images[index], THUMBNAIL_PX)
+
+
+def _file_numbers(data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
+    return index[:, None]
+
+
+def _class_shares(n_train: int, seed: int) -> Any:
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior")
 
 
 def _logistic_regression(n_train: int, seed: int) -> Any:
@@ -117,26 +109,22 @@ PIPELINES = {
     "nearest_neighbours": _nearest_neighbours,
     "pca_svm": _pca_svm,
 }
+"""Of the baselines that see thumbnails."""
+WITHOUT_PIXELS = {"majority": _class_shares, "file_order": _nearest_neighbours}
 
 
 def make(model: str, seed: int) -> Baseline:
     """A baseline by the name that the model space gives it, not yet fitted."""
-    if model == "majority":
-        return Majority()
-    if model == "file_order":
-        return FileOrder()
-    return OnThumbnails(PIPELINES[model], seed)
+    if model in WITHOUT_PIXELS:
+        return Baseline(_file_numbers, WITHOUT_PIXELS[model], seed)
+    return Baseline(_thumbnails, PIPELINES[model], seed)
 
 
 def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome:
     """Fit a baseline and measure what it takes, in the record of a network's run: energy in kWh, time in
     seconds, memory in bytes. One fit counts as one epoch; there is no loss that was trained on."""
-    clock = Clock()
-    data = datasets.prepare(spec.dataset, spec.image_size, spec.split)
-    train = data.train_indices(spec.train_fraction, spec.seed, keep_repeated=spec.fidelity == "paper")
-    val, test = data.indices("val"), data.indices("test")
-    if spec.fidelity == "paper":
-        test = test[: len(test) - len(test) % spec.batch_size]
+    clock, parts = Clock(), Parts.of(spec)
+    data, train = parts.data, parts.train
     with threadpool_limits(1):
         few = datasets.stratified_share(data.labels[train], min(1, WARM_UP_IMAGES / len(train)), spec.seed)
         make(spec.model, spec.seed).fit(data, train[few])  # loads what a first use loads
@@ -146,31 +134,31 @@ def fit(spec: RunSpec, meter: Meter, progress: Callable[[str], None]) -> Outcome
         repeated_work(meter, "train", lambda: baseline.fit(data, train))
         peak = max(memory.peak(), 0) or None  # what needs no more than is there anyway has none that is known
         probes.append(speed_probe_s())
-        on_val = repeated_work(meter, "validation", lambda: baseline.predict(data, val))
-        on_test = repeated_work(meter, "inference", lambda: baseline.predict(data, test))
+        on_val = repeated_work(meter, "validation", lambda: baseline.predict(data, parts.val))
+        on_test = repeated_work(meter, "inference", lambda: baseline.predict(data, parts.test))
         on_train = baseline.predict(data, train)
-    epoch = _epoch(data, meter.windows["train"], (train, on_train), (val, on_val))
+    loss = metrics.cross_entropy(on_train, data.labels[train])
+    accuracy = float(np.mean(on_train.argmax(1) == data.labels[train]))
+    epoch = epoch_entry(0, loss, accuracy, meter.windows["train"], on_val, data.labels[parts.val])
     told = f"validation accuracy {epoch['val_accuracy']:.3f}  {epoch['train_time_s']:.3g} s"
     progress(f"{spec.model} fitted  {told}")
-    fitted = Fitted(
-        train=train,
-        val=val,
-        test=test,
-        probabilities=on_test,
-        last=on_test,
+    return outcome(
+        spec,
+        parts,
+        meter,
+        clock,
         history=[epoch],
         best_epoch=0,
-        train_loss=None,
-        num_params=None,
+        probabilities=on_test,
+        last=on_test,
+        threads=1,
+        probes=probes,
         weights="none",
         weights_sha256=None,
         peak_memory_bytes=peak,
         peak_memory_reserved_bytes=None,
         memory_source=memory.source,
-        threads=1,
-        probes=probes,
     )
-    return outcome(spec, data, fitted, meter, clock)
 
 
 def repeated_work(meter: Meter, name: str, work: Callable[[], T]) -> T:
@@ -188,23 +176,3 @@ def repeated_work(meter: Meter, name: str, work: Callable[[], T]) -> T:
     }
     meter.windows[name] = Window(**shares)
     return found
-
-
-def _epoch(
-    data: datasets.Prepared,
-    window: Window,
-    on_train: tuple[np.ndarray, np.ndarray],
-    on_val: tuple[np.ndarray, np.ndarray],
-) -> Epoch:
-    (train, of_train), (val, of_val) = on_train, on_val
-    return {
-        "epoch": 0,
-        "train_loss": metrics.cross_entropy(of_train, data.labels[train]),
-        "train_accuracy": float(np.mean(of_train.argmax(1) == data.labels[train])),
-        "val_loss": metrics.cross_entropy(of_val, data.labels[val]),
-        "val_accuracy": float(np.mean(of_val.argmax(1) == data.labels[val])),
-        "val_auroc": metrics.auroc(of_val, data.labels[val]),
-        "train_time_s": window.time_s,
-        "train_cpu_time_s": window.cpu_time_s,
-        "energy_kwh": window.energy_kwh,
-    }

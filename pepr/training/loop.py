@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +23,11 @@ from torch.nn import functional as F
 from pepr import datasets, grids, models
 from pepr.errors import Diverged, InputError, OutOfMemory
 from pepr.machine import meter as metering
-from pepr.runs import metrics
 from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.runs.store import Store
 from pepr.training.memory import give_back, memory_gauge, out_of_memory_by_one_name, wait_for
 from pepr.training.probe import speed_probe_s
-from pepr.training.record import Clock, Epoch, Fitted, Outcome, outcome
+from pepr.training.record import Clock, Epoch, Outcome, Parts, epoch_entry, outcome
 from pepr.training.start import Start
 
 LIBRARIES = ("timm", "torch._dynamo")
@@ -38,6 +38,7 @@ PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.
 HELD_SHARE = 0.1
 """Images stay on a GPU if they take no more than this share of its free memory."""
 COPIED_AT_ONCE = 1024
+T = TypeVar("T")
 
 
 @dataclass
@@ -133,16 +134,23 @@ def fine_tune(
 
         check(spec)
         return baselines.fit(spec, meter or _open_meter_and_libraries(torch.device("cpu")), progress)
+    return or_what_fits(
+        lambda: _fine_tune(spec, meter, progress, store),
+        lambda smaller: _fits(smaller, Start.of(spec, store)),
+        spec,
+    )
+
+
+def or_what_fits(work: Callable[[], T], fits: Callable[[RunSpec], bool], spec: RunSpec) -> T:
+    """What `work` gives; where the device has no room for it, OutOfMemory is raised, with the largest batch
+    size at which the specification `fits`."""
     try:
         with out_of_memory_by_one_name():
-            return _fine_tune(spec, meter, progress, store)
+            return work()
     except torch.OutOfMemoryError as error:
         told = str(error).splitlines()[0]
     # Only here is the failed network gone: the error held it.
-    start = Start.of(spec, store)
-    size = largest_batch(
-        lambda size: _fits(dataclasses.replace(spec, batch_size=size), start), spec.batch_size
-    )
+    size = largest_batch(lambda size: fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
     raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
 
 
@@ -157,9 +165,8 @@ def largest_batch(fits: Callable[[int], bool], failed: int) -> int | None:
 
 def _fits(spec: RunSpec, start: Start) -> bool:
     """Whether two steps of training find room on the device."""
-    device, data = torch.device(spec.device), datasets.prepare(spec.dataset, spec.image_size, spec.split)
-    train = data.train_indices(spec.train_fraction, spec.seed)
-    return finds_room(spec, data, train, device, start)
+    parts = Parts.of(spec)
+    return finds_room(spec, parts.data, parts.train, torch.device(spec.device), start)
 
 
 def finds_room(
@@ -200,6 +207,14 @@ def set_up(
     return created, network, Batches(data, spec.image_size, mean, std, device, hold)
 
 
+def quiet(spec: RunSpec, data: datasets.Prepared, meter: metering.Meter | None) -> tuple[models.Created, Run]:
+    """A run on such data that says nothing of its epochs, and the model that was created for it."""
+    device = torch.device(spec.device)
+    settle(spec, device)
+    created, network, batches = set_up(spec, data, device)
+    return created, Run(spec, network, batches, meter, lambda line: None)
+
+
 def fits_beside(size: int, device: torch.device) -> bool:
     """Whether `size` bytes of images may lie on a GPU beside what trains there; on a CPU they are in its
     memory anyway."""
@@ -221,38 +236,37 @@ def _fine_tune(
     if on_cpu:
         # More threads add up in another order: results would hang on the number of cores.
         torch.set_num_threads(1)
-    data = datasets.prepare(spec.dataset, spec.image_size, spec.split)
-    train = data.train_indices(spec.train_fraction, spec.seed, keep_repeated=spec.fidelity == "paper")
-    val, test = data.indices("val"), data.indices("test")
-    if spec.fidelity == "paper":
-        test = test[: len(test) - len(test) % spec.batch_size]
+    parts = Parts.of(spec)
 
     meter = meter or _open_meter_and_libraries(device)
     memory = memory_gauge(device)
-    created, network, batches = set_up(spec, data, device, start)
-    warm_up(network, batches, train, spec)
+    created, network, batches = set_up(spec, parts.data, device, start)
+    warm_up(network, batches, parts.train, spec)
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
 
     run = Run(spec, network, batches, meter, progress)
     for epoch in range(spec.epochs):
-        run.epoch(epoch, train, val, test)
+        run.epoch(epoch, parts.train, parts.val, parts.test)
     peak, reserved = memory.peak() - batches.held_bytes, memory.reserved()
     reserved = reserved and reserved - batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
-    last, chosen = run.predict_test(test)
+    last, chosen = run.predict_test(parts.test)
     if store is not None and os.environ.get("PEPR_KEEP_WEIGHTS") == "yes":
         models.save_backbone(network, store.weights_path(spec.run_id))
 
-    fitted = Fitted(
-        train=train,
-        val=val,
-        test=test,
-        probabilities=chosen,
-        last=last,
+    return outcome(
+        spec,
+        parts,
+        meter,
+        clock,
         history=run.history,
         best_epoch=run.best_epoch,
-        train_loss=run.history[-1]["train_loss"],
+        probabilities=chosen,
+        last=last,
+        threads=torch.get_num_threads(),
+        probes=probes,
+        train_loss_last_epoch=run.history[-1]["train_loss"],
         num_params=created.num_params,
         weights=created.weights,
         weights_sha256=created.weights_sha256,
@@ -260,10 +274,7 @@ def _fine_tune(
         peak_memory_bytes=peak,
         peak_memory_reserved_bytes=reserved,
         memory_source=memory.source,
-        threads=torch.get_num_threads(),
-        probes=probes,
     )
-    return outcome(spec, data, fitted, meter, clock)
 
 
 def check(spec: RunSpec) -> None:
@@ -328,17 +339,7 @@ class Run:
         if not np.isfinite(loss) or not np.isfinite(probabilities).all():
             raise Diverged(f"epoch {epoch + 1} of {self.spec.epochs}: training loss {loss}")
         labels = self.batches.data.labels[val]
-        row = {
-            "epoch": epoch,
-            "train_loss": loss,
-            "train_accuracy": accuracy,
-            "val_loss": metrics.cross_entropy(probabilities, labels),
-            "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
-            "val_auroc": metrics.auroc(probabilities, labels),
-            "train_time_s": window.time_s,
-            "train_cpu_time_s": window.cpu_time_s,
-            "energy_kwh": window.energy_kwh,
-        }
+        row = epoch_entry(epoch, loss, accuracy, window, probabilities, labels)
         self.history.append(row)
         if self._is_best(row):
             self.best_epoch = epoch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import torch
@@ -44,8 +43,7 @@ class _MetalMemory:
     def peak(self) -> int:
         return torch.mps.driver_allocated_memory()
 
-    def reserved(self) -> int:
-        return torch.mps.driver_allocated_memory()
+    reserved = peak
 
 
 class _ResidentMemory:
@@ -63,8 +61,7 @@ class _ResidentMemory:
         self.baseline = psutil.Process().memory_info().rss - _file_pages()
 
     def reset(self) -> None:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        process.forget_peak()
 
     def peak(self) -> int:
         return process.peak_memory_bytes() - _file_pages() - self.baseline
@@ -75,11 +72,7 @@ class _ResidentMemory:
 
 def _file_pages() -> int:
     """Bytes of files that are in this process's memory; 0 where the system does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("RssFile:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    return process.status_bytes("RssFile") or 0
 
 
 def memory_gauge(device: torch.device) -> _CudaMemory | _MetalMemory | _ResidentMemory:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from pepr import datasets, grids
+from pepr import datasets
 from pepr.machine import description
-from pepr.machine.meter import Meter
+from pepr.machine.meter import Meter, Window
 from pepr.runs import metrics
 from pepr.runs.columns import Record
-from pepr.runs.record import run_record
+from pepr.runs.record import now, run_record
 from pepr.runs.spec import RunSpec
 
 Epoch = dict[str, float]
@@ -36,104 +36,105 @@ class Outcome:
 class Clock:
     """When a run began: on the wall, and in seconds of a counter."""
 
-    started_at: str = field(default_factory=lambda: now())
+    started_at: str = field(default_factory=now)
     began: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit leaves for its record.
+class Parts:
+    """A prepared dataset, and the positions of the images that a run trains on, chooses its epoch by and is
+    judged on."""
 
-    `train`, `val` and `test` are positions of images; `probabilities` and `last` [n_test, classes] are of the
-    chosen epoch and of the last one; `history` has one entry an epoch; `train_loss` is the mean training loss
-    of the last epoch in nats, None where no loss was trained on. Memory is in bytes, `probes` in seconds.
-    """
-
+    data: datasets.Prepared
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
-    probabilities: np.ndarray
-    last: np.ndarray
-    history: list[Epoch]
-    best_epoch: int
-    train_loss: float | None
-    num_params: int | None
-    weights: str
-    weights_sha256: str | None
-    peak_memory_bytes: int | None
-    peak_memory_reserved_bytes: int | None
-    memory_source: str
-    threads: int
-    probes: Sequence[float]
-    init_energy_kwh: float | None = None
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Parts:
+        """The parts of a run; in fidelity `paper` without what the paper's protocol leaves out."""
+        data = datasets.prepare(spec.dataset, spec.image_size, spec.split)
+        paper = spec.fidelity == "paper"
+        train = data.train_indices(spec.train_fraction, spec.seed, keep_repeated=paper)
+        test = data.indices("test")
+        if paper:
+            test = test[: len(test) - len(test) % spec.batch_size]
+        return cls(data, train, data.indices("val"), test)
 
 
-def outcome(spec: RunSpec, data: datasets.Prepared, fitted: Fitted, meter: Meter, clock: Clock) -> Outcome:
+def epoch_entry(
+    epoch: int, loss: float, accuracy: float, window: Window, probabilities: np.ndarray, labels: np.ndarray
+) -> Epoch:
+    """One entry of a learning curve: `loss` and `accuracy` of training in a window of the meter, and how well
+    probabilities [n_val, classes] go with labels [n_val]."""
+    return {
+        "epoch": epoch,
+        "train_loss": loss,
+        "train_accuracy": accuracy,
+        "val_loss": metrics.cross_entropy(probabilities, labels),
+        "val_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
+        "val_auroc": metrics.auroc(probabilities, labels),
+        "train_time_s": window.time_s,
+        "train_cpu_time_s": window.cpu_time_s,
+        "energy_kwh": window.energy_kwh,
+    }
+
+
+def outcome(
+    spec: RunSpec,
+    parts: Parts,
+    meter: Meter,
+    clock: Clock,
+    *,
+    history: list[Epoch],
+    best_epoch: int,
+    probabilities: np.ndarray,
+    last: np.ndarray,
+    threads: int,
+    probes: Sequence[float],
+    **facts: Any,
+) -> Outcome:
     """The record of a run that ended well, with its predictions.
 
+    `history` has one entry an epoch; `probabilities` and `last` [n_test, classes] are of the best epoch and
+    of the last one; `probes` are in seconds. `facts` are other columns and keys of the record, as they are.
     Raises MeterError where a window with work in it shows nothing.
     """
-    labels = data.labels[fitted.test]
+    data, labels = parts.data, parts.data.labels[parts.test]
+    costs = meter.costs("train")
+    validation, inference = meter.check("validation"), meter.check("inference")
+    epoch_times = [row["train_time_s"] for row in history]
     record = run_record(
         spec,
-        description.recorded(spec.device, fitted.threads, power=meter.assumptions),
-        num_params=fitted.num_params,
-        n_train=len(fitted.train),
-        n_val=len(fitted.val),
-        n_test=len(fitted.test),
-        test_accuracy_last_epoch=float(np.mean(fitted.last.argmax(1) == labels)),
-        val_accuracy=fitted.history[fitted.best_epoch]["val_accuracy"],
-        best_epoch=fitted.best_epoch,
-        train_loss_last_epoch=fitted.train_loss,
-        train_class_entropy=metrics.class_entropy(data.labels[fitted.train]),
-        **metrics.performance(fitted.probabilities, labels, ordered=data.card["ordered"]),
-        **_costs(fitted.history, meter),
-        peak_memory_bytes=fitted.peak_memory_bytes,
-        peak_memory_reserved_bytes=fitted.peak_memory_reserved_bytes,
-        memory_source=fitted.memory_source,
-        threads=fitted.threads,
+        description.recorded(spec.device, threads, power=meter.assumptions),
+        n_train=len(parts.train),
+        n_val=len(parts.val),
+        n_test=len(parts.test),
+        test_accuracy_last_epoch=float(np.mean(last.argmax(1) == labels)),
+        val_accuracy=history[best_epoch]["val_accuracy"],
+        best_epoch=best_epoch,
+        train_class_entropy=metrics.class_entropy(data.labels[parts.train]),
+        **metrics.performance(probabilities, labels, ordered=data.card["ordered"]),
+        **costs,
+        energy_source=meter.source,
+        energy_validation_kwh=validation.energy_kwh,
+        energy_inference_kwh=inference.energy_kwh,
+        validation_time_s=validation.time_s,
+        inference_time_s=inference.time_s,
+        epoch_time_s_first=epoch_times[0],
+        epoch_time_s_median=float(np.median(epoch_times)),
+        threads=threads,
         runs_at_once=meter.runs_at_once,
-        speed_probe_s=float(np.mean(fitted.probes)) if fitted.probes else None,
-        speed_probes_s=list(fitted.probes),
+        speed_probe_s=float(np.mean(probes)) if probes else None,
+        speed_probes_s=list(probes),
         data_status=data.card["status"],
         data_sha256=data.card["sha256"],
-        weights=fitted.weights,
-        weights_sha256=fitted.weights_sha256,
-        init_energy_kwh=fitted.init_energy_kwh,
-        history=fitted.history,
+        history=history,
         meter=meter.as_dict(),
         started_at=clock.started_at,
         ended_at=now(),
         wall_time_s=time.perf_counter() - clock.began,
+        **facts,
     )
-    groups = None if data.groups is None else data.groups[fitted.test]
-    return Outcome(record, fitted.probabilities, labels, groups)
-
-
-def _costs(history: Sequence[Epoch], meter: Meter) -> dict[str, str | float | bool | None]:
-    train, validation, inference = (meter.check(name) for name in ("train", "validation", "inference"))
-    epoch_times = [row["train_time_s"] for row in history]
-    return {
-        "energy_kwh": train.energy_kwh,
-        "energy_cpu_kwh": train.energy_cpu_kwh,
-        "energy_gpu_kwh": train.energy_gpu_kwh,
-        "energy_ram_kwh": train.energy_ram_kwh,
-        "energy_source": meter.source,
-        "energy_validation_kwh": validation.energy_kwh,
-        "energy_inference_kwh": inference.energy_kwh,
-        "idle_power_w": meter.idle_power_w,
-        "power_limit_w": meter.power_limit_w,
-        **grids.derived(train.energy_kwh, grids.per_kwh()),
-        "train_time_s": train.time_s,
-        "train_cpu_time_s": train.cpu_time_s,
-        "inference_time_s": inference.time_s,
-        "validation_time_s": validation.time_s,
-        "epoch_time_s_first": epoch_times[0],
-        "epoch_time_s_median": float(np.median(epoch_times)),
-        "contended": meter.contended("train"),
-    }
-
-
-def now() -> str:
-    """The time in UTC, to the millisecond."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    groups = None if data.groups is None else data.groups[parts.test]
+    return Outcome(record, probabilities, labels, groups)

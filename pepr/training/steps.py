@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import gc
 import importlib
 import math
@@ -18,13 +17,14 @@ import numpy as np
 import torch
 
 from pepr.datasets.preparation import Prepared
-from pepr.errors import OutOfMemory
 from pepr.machine import description
 from pepr.machine.meter import Meter, Window
+from pepr.models.weights import Created
+from pepr.runs.record import now
 from pepr.runs.spec import RunSpec
 from pepr.runs.timing import CONDITIONS
 from pepr.training import loop
-from pepr.training.memory import memory_gauge, out_of_memory_by_one_name, wait_for
+from pepr.training.memory import memory_gauge, wait_for
 from pepr.training.probe import speed_probe_s
 
 CLASSES = 2
@@ -75,14 +75,7 @@ def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
     Model, size, batch and precision are those of `spec`; its dataset plays no part. Warm-up falls outside.
     Raises OutOfMemory, with the largest batch size that would fit.
     """
-    try:
-        with out_of_memory_by_one_name():
-            return _measure(spec, meter, limit_s)
-    except torch.OutOfMemoryError as error:
-        told = str(error).splitlines()[0]
-    # Only here is the failed network gone: the error held it.
-    size = loop.largest_batch(lambda size: _fits(dataclasses.replace(spec, batch_size=size)), spec.batch_size)
-    raise OutOfMemory(f"{told}; largest batch size that fits: {size or 'none'}")
+    return loop.or_what_fits(lambda: _measure(spec, meter, limit_s), _fits, spec)
 
 
 def prepare(device: str) -> None:
@@ -106,30 +99,32 @@ def noise(spec: RunSpec) -> Prepared:
     return Prepared(images, np.arange(count) % CLASSES, split, repeated, card)
 
 
-def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
+def warm(spec: RunSpec, data: Prepared, meter: Meter | None) -> tuple[Created, loop.Run]:
+    """A run on such data that does not change its network, past its first steps, and the model created."""
     spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
-    device = torch.device(spec.device)
-    loop.settle(spec, device)
-    data = noise(spec)
+    created, run = loop.quiet(spec, data, meter)
+    loop.warm_up(run.network, run.batches, np.arange(len(data.labels)), spec)
+    return created, run
+
+
+def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
+    device, data = torch.device(spec.device), noise(spec)
     everything = np.arange(len(data.labels))
     memory = memory_gauge(device)
-    created, network, batches = loop.set_up(spec, data, device)
-    loop.warm_up(network, batches, everything, spec)
+    created, run = warm(spec, data, meter)
     on_cpu = device.type == "cpu"
     probes = [speed_probe_s()] if on_cpu else []
     memory.reset()
-    run = loop.Run(spec, network, batches, meter, lambda line: None)
     rounds = list(_rounds(run, everything, spec.batch_size, limit_s))
-    peak = memory.peak() - batches.held_bytes
+    peak = memory.peak() - run.batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
-    source = meter.source
     return Steps(
         num_params=created.num_params,
         steps=sum(one.steps for one in rounds),
         **medians_of([one.costs(meter) for one in rounds]),
         peak_memory_bytes=peak,
         memory_source=memory.source,
-        energy_source=source,
+        energy_source=meter.source,
         contended=meter.contended("train"),
         speed_probe_s=statistics.fmean(probes) if probes else None,
     )
@@ -150,17 +145,12 @@ def time_steps(spec: RunSpec, steps: int) -> Turn:
 
     The network is built anew, so that no other one's memory is in its way; warm-up falls outside.
     """
-    spec = dataclasses.replace(spec, learning_rate=LEARNING_RATE, pretrained=False)
-    device = torch.device(spec.device)
-    loop.settle(spec, device)
     data = noise(spec)
-    _, network, batches = loop.set_up(spec, data, device)
-    everything = np.arange(len(data.labels))
-    loop.warm_up(network, batches, everything, spec)
-    run = loop.Run(spec, network, batches, None, lambda line: None)
-    wait_for(device)
+    _, run = warm(spec, data, None)
+    wait_for(run.batches.device)
     began, began_cpu = time.perf_counter(), time.process_time()
-    images = batches.ordered(np.resize(everything, steps * spec.batch_size), spec.batch_size)
+    positions = np.resize(np.arange(len(data.labels)), steps * spec.batch_size)
+    images = run.batches.ordered(positions, spec.batch_size)
     loop.train_epoch(run.network, run.optimiser, run.scaler, spec, images)  # the loss that it reads ends it
     took, of_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     return Turn(steps, took / steps, of_cpu / steps)
@@ -188,7 +178,7 @@ def rounds_of(specs: Sequence[RunSpec], first: int, count: int) -> Iterator[Mapp
                 "software": description.software(),
                 "round": number,
                 "place": place,
-                "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "measured_at": now("seconds"),
             }
 
 
@@ -248,21 +238,12 @@ def agree_in_time(rounds: list[Round]) -> bool:
 
 def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> Round:
     """One epoch of the loop, and what the meter's two windows grew by meanwhile."""
-    before = {name: dataclasses.replace(run.meter.windows.get(name, Window())) for name in WINDOWS}
+    before = {name: run.meter.windows.pop(name, Window()) for name in WINDOWS}
     run.epoch(len(run.history), images, evaluated, evaluated)
-    grown = [_difference(run.meter.windows[name], before[name]) for name in WINDOWS]
+    grown = [dataclasses.replace(run.meter.windows[name]) for name in WINDOWS]
+    for name, total in before.items():
+        run.meter.windows[name].add(total)
     return Round(1, *grown, evaluated=2)
-
-
-def _difference(after: Window, before: Window) -> Window:
-    names = ("energy_kwh", "time_s", "cpu_time_s")
-    return Window(
-        **{
-            name: grown - (getattr(before, name) or 0.0)
-            for name in names
-            if (grown := getattr(after, name)) is not None
-        }
-    )
 
 
 def medians_of(costs: list[dict[str, float | None]]) -> dict[str, float | None]:

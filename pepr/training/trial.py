@@ -45,10 +45,8 @@ def trained(spec: RunSpec) -> tuple[np.ndarray, np.ndarray]:
 
     Raises Diverged where the loss is no number.
     """
-    data, device = gratings(), torch.device(spec.device)
-    loop.settle(spec, device)
-    _, network, batches = loop.set_up(spec, data, device)
-    run = loop.Run(spec, network, batches, Meter(None, {}), lambda line: None)
+    data = gratings()
+    _, run = loop.quiet(spec, data, Meter(None, {}))
     train, test = data.indices("train"), data.indices("test")
     for epoch in range(spec.epochs):
         run.epoch(epoch, train, test, test)
@@ -75,10 +73,8 @@ def bare_steps(
 def against_bare(spec: RunSpec, data: Prepared, rounds: int, at_least_s: float) -> list[float]:
     """Images a second of the loop over those of the bare loop, one value for each of at least `rounds` rounds
     of an epoch each, until `at_least_s` seconds are over; 1 is the limit."""
-    device = torch.device(spec.device)
-    loop.settle(spec, device)
-    _, network, batches = loop.set_up(spec, data, device)
-    run = loop.Run(spec, network, batches, Meter(None, {}), lambda line: None)
+    _, run = loop.quiet(spec, data, Meter(None, {}))
+    network, batches = run.network, run.batches
     everything = np.arange(len(data.labels))
     ready = list(batches.ordered(everything, spec.batch_size))
     network.train()
@@ -91,10 +87,10 @@ def against_bare(spec: RunSpec, data: Prepared, rounds: int, at_least_s: float) 
         bare_steps(network, run.optimiser, spec, ready)
 
     def seconds(work: Callable[[], None]) -> float:
-        wait_for(device)
+        wait_for(batches.device)
         began = time.perf_counter()
         work()
-        wait_for(device)
+        wait_for(batches.device)
         return time.perf_counter() - began
 
     for work in (ours, bare):

@@ -368,12 +368,12 @@ def test_a_command_is_named_by_the_file_that_it_runs(tmp_path):
 def test_of_several_visible_gpus_one_has_to_be_named(monkeypatch):
     monkeypatch.setattr(measurement.gpu, "visible", lambda: ["one", "another"])
     with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
-        measurement.subject_of(["true"], None, "own", "own", "accuracy", "cuda", None)
+        measurement.device_of("cuda")
 
 
 def test_a_device_that_is_not_metered_is_refused():
     with pytest.raises(InputError, match="expected cpu or cuda"):
-        measurement.subject_of(["true"], None, "own", "own", "accuracy", "tpu", None)
+        measurement.device_of("tpu")
 
 
 def test_the_folder_is_the_results_of_this_machine_unless_another_is_named(monkeypatch, tmp_path):
