@@ -15,18 +15,15 @@ import jsonschema
 import yaml
 
 from pepr import __version__
+from pepr.display.words import measure_words
 from pepr.errors import InputError
 from pepr.grids import WORLD, carbon_intensity
-from pepr.quantities import MEASURED_KINDS, component_sources
+from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
 from pepr.runs.results import Results
 from pepr.runs.spec import MEASURED_FIDELITIES
 
 COMPONENT_WORDS = {"cpu": "CPU", "gpu": "GPU", "ram": "memory", "module": "module"}
-MEASURE_WORDS = {
-    "test_accuracy": "accuracy",
-    "test_balanced_accuracy": "balanced accuracy",
-    "test_auroc": "AUROC",
-}
+MEASURE_WORDS = {measure.column: measure_words(name) for name, measure in RECORDED.items()}
 GRAMS_PER_TONNE = 1e6
 BILLION = 1e9
 
@@ -85,6 +82,12 @@ class Training:
     def carbon_words(self) -> str:
         """How the carbon is known."""
         return f"derived, the energy times {self.intensity_g_per_kwh:g} g CO2-eq/kWh ({self.grid})"
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The measures of performance that the record holds, by what they are called."""
+        known = {words: self.record.get(column) for column, words in MEASURE_WORDS.items()}
+        return _given(**known)
 
     def meter(self) -> str:
         """The meter and its version."""
@@ -191,9 +194,7 @@ def cyclonedx(training: Training) -> dict[str, Any]:
             }
         )
     metrics = [
-        {"type": words, "value": str(record[column]), "slice": "test"}
-        for column, words in MEASURE_WORDS.items()
-        if record.get(column) is not None
+        {"type": words, "value": str(value), "slice": "test"} for words, value in training.measures.items()
     ]
     tool = {"type": "application", "name": "pepr", "version": __version__}
     model = {
@@ -264,14 +265,8 @@ def spdx(training: Training) -> dict[str, Any]:
         "software_packageVersion": record["run_id"],
         "software_primaryPurpose": "model",
         "ai_informationAboutTraining": _what(training),
-        "ai_hyperparameter": [
-            _entry(name, record[name]) for name in hyperparameters if record.get(name) is not None
-        ],
-        "ai_metric": [
-            _entry(words, record[column])
-            for column, words in MEASURE_WORDS.items()
-            if record.get(column) is not None
-        ],
+        "ai_hyperparameter": _entries({name: record.get(name) for name in hyperparameters}),
+        "ai_metric": _entries(training.measures),
         "ai_energyConsumption": {"type": "ai_EnergyConsumption", **energies},
     }
     creation = {
@@ -302,8 +297,15 @@ def spdx(training: Training) -> dict[str, Any]:
     }
 
 
-def _entry(key: str, value: Any) -> dict[str, str]:
-    return {"type": "DictionaryEntry", "key": key, "value": str(value)}
+def _entries(known: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"type": "DictionaryEntry", "key": key, "value": str(value)} for key, value in _given(**known).items()
+    ]
+
+
+def _given(**known: Any) -> dict[str, Any]:
+    """Those fields that a record tells."""
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def model_card(training: Training) -> dict[str, Any]:
@@ -312,16 +314,13 @@ def model_card(training: Training) -> dict[str, Any]:
     The format knows pre-training and fine-tuning: from scratch is the first. Where a record does not tell,
     neither is said.
     """
-    emissions = {
-        "emissions": training.co2eq_g,
-        "source": f"{training.meter()}: {training.energy_kwh:g} kWh. {training.provenance()}",
-    }
-    if _fine_tuned(training.record) is not None:
-        emissions["training_type"] = "fine-tuning" if _fine_tuned(training.record) else "pre-training"
-    if training.country:
-        emissions["geographical_location"] = training.country
-    if training.record.get("hardware"):
-        emissions["hardware_used"] = training.record["hardware"]
+    emissions = _given(
+        emissions=training.co2eq_g,
+        source=f"{training.meter()}: {training.energy_kwh:g} kWh. {training.provenance()}",
+        training_type={True: "fine-tuning", False: "pre-training"}.get(_fine_tuned(training.record)),
+        geographical_location=training.country,
+        hardware_used=training.record.get("hardware") or None,
+    )
     return {"co2_eq_emissions": emissions}
 
 
@@ -331,22 +330,25 @@ def boamps(training: Training) -> dict[str, Any]:
     `quality` is `low` (within 50%) where anything was estimated, `medium` (within 25%) where all was metered:
     a meter inside the machine sees less than one on the wall.
     """
-    record = training.record
-    report = {
-        "header": {
+    record, facts = training.record, training.record.get("environment") or {}
+    platform, python = facts.get("platform"), facts.get("python")
+    grid = {"country": training.country, "powerSourceCarbonIntensity": training.intensity_g_per_kwh}
+    return _given(
+        header={
             "formatVersionSpecificationUri": "https://github.com/Boavizta/BoAmps/tree/main/model",
             "reportId": str(training.identifier("boamps")),
             "reportDatetime": _date_and_time(training.started),
             "reportStatus": "final",
         },
-        "task": {
-            "taskStage": "finetuning" if _fine_tuned(record) else "training",
-            "taskFamily": _family(record),
-            "taskDescription": f"{_what(training)} {training.provenance()}",
-            "algorithms": [_algorithm(record)],
-            "dataset": [_dataset(record)],
-        },
-        "measures": [
+        task=_given(
+            taskStage="finetuning" if _fine_tuned(record) else "training",
+            taskFamily="image classification" if _of_images(record) else "other",
+            taskDescription=f"{_what(training)} {training.provenance()}",
+            algorithms=[_algorithm(record)],
+            dataset=[_dataset(record)],
+            measuredAccuracy=record.get("test_accuracy"),
+        ),
+        measures=[
             {
                 "measurementMethod": training.meter(),
                 "cpuTrackingMode": _tracking(training, "cpu"),
@@ -356,22 +358,12 @@ def boamps(training: Training) -> dict[str, Any]:
                 "measurementDateTime": _date_and_time(training.started),
             }
         ],
-        "infrastructure": {"infraType": "other", "components": _components(record)},
-        "quality": "low" if training.estimated else "medium",
-    }
-    if record.get("test_accuracy") is not None:
-        report["task"]["measuredAccuracy"] = record["test_accuracy"]
-    facts = record.get("environment") or {}
-    if facts.get("platform"):
-        report["system"] = {"os": facts["platform"].partition("-")[0]}
-    if facts.get("python"):
-        report["software"] = {"language": "python", "version": facts["python"]}
-    if training.country:
-        report["environment"] = {
-            "country": training.country,
-            "powerSourceCarbonIntensity": training.intensity_g_per_kwh,
-        }
-    return report
+        infrastructure={"infraType": "other", "components": _components(record)},
+        quality="low" if training.estimated else "medium",
+        system={"os": platform.partition("-")[0]} if platform else None,
+        software={"language": "python", "version": python} if python else None,
+        environment=grid if training.country else None,
+    )
 
 
 def _tracking(training: Training, component: str) -> str:
@@ -386,34 +378,32 @@ def _algorithm(record: Mapping[str, Any]) -> dict[str, Any]:
     packages = (record.get("environment") or {}).get("packages") or {}
     is_network = bool(record.get("num_params"))
     of_study = is_network and record.get("fidelity") not in MEASURED_FIDELITIES
-    known = {
-        "algorithmType": "neural network" if is_network else None,
-        "algorithmName": record["model"],
-        "trainingType": {True: "transferLearning", False: "supervisedLearning"}.get(_fine_tuned(record)),
-        "epochsNumber": record.get("epochs"),
-        "quantization": record.get("precision"),
-        "optimizer": "adam" if of_study else None,
-        "framework": "torch" if is_network and "torch" in packages else None,
-        "frameworkVersion": packages.get("torch") if is_network else None,
-        "parametersNumber": record["num_params"] / BILLION if is_network else None,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+    return _given(
+        algorithmType="neural network" if is_network else None,
+        algorithmName=record["model"],
+        trainingType={True: "transferLearning", False: "supervisedLearning"}.get(_fine_tuned(record)),
+        epochsNumber=record.get("epochs"),
+        quantization=record.get("precision"),
+        optimizer="adam" if of_study else None,
+        framework="torch" if is_network and "torch" in packages else None,
+        frameworkVersion=packages.get("torch") if is_network else None,
+        parametersNumber=record["num_params"] / BILLION if is_network else None,
+    )
 
 
 def _dataset(record: Mapping[str, Any]) -> dict[str, Any]:
-    known: dict[str, Any] = {"dataUsage": "input", "dataType": "image" if _of_images(record) else "other"}
-    if record.get("n_train"):
-        known["dataQuantity"] = record["n_train"]
-    if _of_images(record):
-        known["shape"] = f"({record['image_size']}, {record['image_size']})"
-    return known
+    size = record.get("image_size")
+    return _given(
+        dataUsage="input",
+        dataType="image" if _of_images(record) else "other",
+        dataQuantity=record.get("n_train") or None,
+        shape=f"({size}, {size})" if _of_images(record) else None,
+    )
 
 
 def _components(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     facts = record.get("environment") or {}
-    parts: list[dict[str, Any]] = [{"componentType": "cpu", "nbComponent": 1}]
-    if facts.get("cpu_model"):
-        parts[0]["componentName"] = facts["cpu_model"]
+    parts = [_given(componentType="cpu", nbComponent=1, componentName=facts.get("cpu_model") or None)]
     if facts.get("gpu"):
         parts.append({"componentType": "gpu", "nbComponent": 1, "componentName": facts["gpu"]})
     if facts.get("memory_bytes"):
@@ -424,10 +414,6 @@ def _components(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _of_images(record: Mapping[str, Any]) -> bool:
     return record.get("image_size") is not None
-
-
-def _family(record: Mapping[str, Any]) -> str:
-    return "image classification" if _of_images(record) else "other"
 
 
 def _what(training: Training) -> str:

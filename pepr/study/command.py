@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pty
 import resource
 import signal
-import struct
 import subprocess
 import sys
 import termios
@@ -17,6 +15,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from pepr.machine import process
@@ -121,16 +120,9 @@ def _forwarded_signals() -> Iterator[Callable[[int], None]]:
 
 def _in_foreground() -> bool:
     """Whether this process is in the group that its terminal's keys reach."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+    with contextlib.suppress(OSError), Path("/dev/tty").open("rb", buffering=0) as terminal:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    return False
 
 
 @contextlib.contextmanager
@@ -140,14 +132,14 @@ def _heard(listen: Callable[[bytes], None]) -> Iterator[dict[str, int]]:
     Where both of this process go to one terminal they stay one stream, so that their order is kept.
     """
     outputs = {"stdout": sys.stdout, "stderr": sys.stderr}
-    joint = all(_is_terminal(stream) for stream in outputs.values())
+    joint = all(stream.isatty() for stream in outputs.values())
     pairs, ends = [], {}
     for name, stream in outputs.items():
         if joint and pairs:
             ends[name] = ends["stdout"]
             continue
         stream.flush()
-        reading, ends[name] = _terminal_like(stream) if _is_terminal(stream) else os.pipe()
+        reading, ends[name] = _terminal_like(stream) if stream.isatty() else os.pipe()
         pairs.append((reading, stream.fileno()))
     threads = [threading.Thread(target=pass_on, args=(*pair, listen), daemon=True) for pair in pairs]
     for thread in threads:
@@ -161,26 +153,14 @@ def _heard(listen: Callable[[bytes], None]) -> Iterator[dict[str, int]]:
             thread.join(DRAIN_S)
 
 
-def _is_terminal(stream: IO[str]) -> bool:
-    try:
-        return os.isatty(stream.fileno())
-    except (OSError, ValueError):
-        return False
-
-
 def _terminal_like(stream: IO[str]) -> tuple[int, int]:
     """The two ends of a terminal of the size of `stream`'s, which changes nothing of what passes."""
     reading, writing = pty.openpty()
     tty.setraw(writing)
     with contextlib.suppress(OSError):
         size = os.get_terminal_size(stream.fileno())
-        set_size(writing, size)
+        termios.tcsetwinsize(writing, (size.lines, size.columns))
     return reading, writing
-
-
-def set_size(terminal: int, size: os.terminal_size) -> None:
-    """Give a terminal, by its descriptor, a number of lines and columns."""
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
 
 
 def pass_on(reading: int, writing: int, listen: Callable[[bytes], None]) -> None:

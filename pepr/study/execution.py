@@ -143,11 +143,10 @@ def execute_run(
         if is_storage_error(f"{error.ename}: {error.evalue}"):
             raise WorkFailed(f"{spec.run_id}: not recorded: {error.ename}: {error.evalue}") from None
         return classify(error.ename, error.evalue), traceback
-    except TimeoutError as error:  # the wall limit's error is an OSError too
-        return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
-    except (OSError, WorkFailed) as error:
-        raise WorkFailed(f"{spec.run_id}: not recorded: {error}") from None
     except Exception as error:
+        # The wall limit's error is an OSError too.
+        if isinstance(error, OSError | WorkFailed) and not isinstance(error, TimeoutError):
+            raise WorkFailed(f"{spec.run_id}: not recorded: {error}") from None
         return classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}"
     return None
 

@@ -100,8 +100,8 @@ def forecast(
     the two cores of the shipped runs.
     """
     specs = list(specs)
-    reference, own = reference_records(profile.name), own_records(profile.name)
-    seen = {**reference, **own}
+    own = _finished(Store(results_root(), profile.name).records())
+    seen = {**reference_records(profile.name), **own}
     measured = {spec: _measured(seen[key(spec)]) for spec in specs if key(spec) in seen}
     hardware = hardware_for(device)
     predicted = {
@@ -183,8 +183,7 @@ def _total(known: list[_Cost], quantity: str, part: int, scale: float | None, un
 
 
 def _measured(record: Mapping[str, Any]) -> _Cost:
-    seconds, kwh = record["wall_time_s"], whole_energy_kwh(record)
-    return _Cost((seconds,) * 3, (kwh,) * 3)
+    return _Cost((record["wall_time_s"],) * 3, (whole_energy_kwh(record),) * 3)
 
 
 def memory_bytes(spec: RunSpec) -> int:
@@ -386,12 +385,6 @@ def _basis(
     return "; ".join(parts) or "no run of this profile was measured yet, and none can be predicted"
 
 
-def own_records(profile: str) -> dict[tuple, Record]:
-    """The finished records of this machine by `key`."""
-    records = Store(results_root(), profile).records()
-    return {key(record): record for record in records if record["status"] == "ok"}
-
-
 def whole_energy_kwh(record: Mapping[str, Any]) -> float:
     """Energy of all windows of a run, in kWh: training, validation and inference."""
     return sum(window["energy_kwh"] for window in record["meter"].values())
@@ -416,7 +409,10 @@ def key(run: RunSpec | Mapping[str, Any]) -> tuple:
 
 def reference_records(profile: str) -> dict[tuple, Record]:
     """The finished records of a shipped reference by `key`; empty where none ships."""
-    records = Results(profile, "reference", reference_folder(profile)).records()
+    return _finished(Results(profile, "reference", reference_folder(profile)).records())
+
+
+def _finished(records: Iterable[Record]) -> dict[tuple, Record]:
     return {key(record): record for record in records if record["status"] == "ok"}
 
 

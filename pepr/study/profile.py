@@ -78,22 +78,8 @@ def _validated(path: Path, values: Any) -> dict[str, Any]:
     if errors:
         where = ".".join(str(part) for part in errors[0].path) or "the file"
         raise InputError(f"{path}: {where}: {errors[0].message}{_hint(errors[0])}")
-    properties = schema["properties"]
-    filled = {key: rule["default"] for key, rule in properties.items() if "default" in rule}
-    filled |= _typed(values, properties)
-    setting_rules = properties["settings"]["additionalProperties"]["properties"]
-    default_fraction = setting_rules["train_fraction"]["default"]
-    block_rules = properties["runs"]["items"]["properties"]
-    defaults = {name: block_rules[name]["default"] for name in ("seeds", "splits")}
-    filled["settings"] = {
-        name: {"train_fraction": default_fraction, **_typed(setting, setting_rules)}
-        for name, setting in values["settings"].items()
-    }
-    filled["runs"] = [{**defaults, **block} for block in values["runs"]]
+    filled = _filled(values, schema)
     for block in filled["runs"]:
-        block["seeds"] = [int(seed) for seed in block["seeds"]]
-        if block["splits"] != "by_seed":
-            block["splits"] = [int(split) for split in block["splits"]]
         if block["models"] == "paper":
             block["models"] = models.paper_models()
     return filled
@@ -117,11 +103,18 @@ def _finite(path: Path, value: Any, *keys: Any) -> Any:
 KINDS = {"integer": int, "number": float}
 
 
-def _typed(values: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of an object with each number in the kind that its rule names: 3.0 epochs are 3, and a fraction
-    of 1 is 1.0, so that one run has one name however it was written."""
-    kinds = {name: KINDS.get(rules[name].get("type")) for name in values}
-    return {name: kinds[name](value) if kinds[name] else value for name, value in values.items()}
+def _filled(value: Any, rule: Mapping[str, Any]) -> Any:
+    """A value with what its rule in the schema takes for granted, and each number in the kind that it names:
+    3.0 epochs are 3, and a fraction of 1 is 1.0, so that one run has one name however it was written."""
+    rule = rule.get("anyOf", [rule])[0]
+    if isinstance(value, dict):
+        rules, others = rule.get("properties", {}), rule.get("additionalProperties")
+        defaults = {name: inner["default"] for name, inner in rules.items() if "default" in inner}
+        return defaults | {name: _filled(part, rules.get(name, others)) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, rule["items"]) for part in value]
+    kind = KINDS.get(rule.get("type"))
+    return kind(value) if kind else value
 
 
 def _hint(error: Any) -> str:
@@ -233,13 +226,13 @@ def _refuse_unknown(profile: Profile, kind: str, asked: Sequence[str] | None, kn
         )
 
 
-def _has_a_start_of_its_own(setting: Mapping[str, Any]) -> bool:
-    return bool(setting.get("shuffled") or setting.get("init_from"))
-
-
 def _start_all(values: dict[str, Any], pretrained: bool) -> None:
     """Start every setting that way; those with a start of their own have no other, and are left out."""
-    own = {name for name, setting in values["settings"].items() if _has_a_start_of_its_own(setting)}
+    own = {
+        name
+        for name, setting in values["settings"].items()
+        if setting.get("shuffled") or setting.get("init_from")
+    }
     for block in values["runs"]:
         block["settings"] = [name for name in block["settings"] if name not in own]
     values["runs"] = [block for block in values["runs"] if block["settings"]]
@@ -298,7 +291,8 @@ def _with_source(
     settings: Mapping[str, Any], shared: Mapping[str, Any], *, model: str, setting: str, seed: int, split: int
 ) -> list[RunSpec]:
     """A run, and before it the one that it starts from, where its setting names one: that of seed 0."""
-    values = {**shared, **settings[setting], **_fitted_once(model)}
+    fitted_once = {"epochs": 1} if model in models.BASELINES else {}
+    values = {**shared, **settings[setting], **fitted_once}
     first = values.pop("init_from", None)
     if first is None:
         return [RunSpec(model=model, setting=setting, seed=seed, split=split, **values)]
@@ -306,11 +300,6 @@ def _with_source(
     (source,) = _with_source(settings, shared, model=model, setting=first, seed=SOURCE_SEED, split=at)
     run = RunSpec(model=model, setting=setting, seed=seed, split=split, init_from=source.run_id, **values)
     return [source, run]
-
-
-def _fitted_once(model: str) -> dict[str, int]:
-    """A baseline has one epoch, whatever the networks of its profile have."""
-    return {"epochs": 1} if model in models.BASELINES else {}
 
 
 def _splits(block: Mapping[str, Any], seed: int, dataset: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from pepr.display.words import duration
 from pepr.runs.spec import RunSpec
-from pepr.study import forecast
+from pepr.study import forecast, recovery
 
 
 class LabelledLines:
@@ -58,8 +58,7 @@ def begun(spec: RunSpec) -> str:
 def ended(record: Mapping[str, Any]) -> str:
     """What became of a run."""
     if record["status"] != "ok":
-        last = (record["traceback"] or "").strip().splitlines()
-        return f"failed: {record['failure']}: {last[-1] if last else ''}"
+        return f"failed: {record['failure']}: {recovery.last_line(record)}"
     on_gpu = record["device"] != "cpu"
     marked = ""
     if record["contended"]:

@@ -48,12 +48,12 @@ def only_one(folder: Path) -> Iterator[int]:
     written.
     """
     path = folder / ".lock"
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        trusted = files.locks_lock(folder)
-    try:
-        if not files.lock(handle, wait=False):
+    with contextlib.ExitStack() as held:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = held.enter_context(files.locked(path, wait=False))
+            trusted = files.locks_lock(folder)
+        if handle is None:
             raise InputError(f"{folder}: another `make reproduce` is at work here; wait for it")
         holder = Holder.read(path)
         if holder is not None and holder.is_alive(path, trusted):
@@ -63,8 +63,6 @@ def only_one(folder: Path) -> Iterator[int]:
             )
         with _heartbeat(path):
             yield handle
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -133,19 +131,16 @@ def one_at_a_time(store: Store, run_id: str) -> Iterator[None]:
     Raises InputError where the folder cannot be written.
     """
     path = store.record_path(run_id).with_name(f".{run_id}.lock")
-    with _writing(store.folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        files.lock(handle, wait=True)
+    with contextlib.ExitStack() as held:
+        with _writing(store.folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(files.locked(path))
         with contextlib.suppress(OSError):  # a full disk is the run's to find out
             Holder.of_this_process().write(path)
         yield
         # Whoever still waits for this file finds the record and has nothing left to do.
         if store.record_path(run_id).exists():
             path.unlink(missing_ok=True)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -187,10 +182,10 @@ def shared_fault(store: Store, to_do: Iterable[str]) -> tuple[list[str], str] | 
     enough = min(FIRST_ALIKE, len(to_do))
     if enough < 2 or len(ended) < enough or any(record["status"] == "ok" for record in ended):
         return None
-    kinds = {(record["failure"], VARYING.sub("#", _last_line(record))) for record in ended}
+    kinds = {(record["failure"], VARYING.sub("#", last_line(record))) for record in ended}
     if len(kinds) > 1 or ended[0]["failure"] not in OF_A_MACHINE:
         return None
-    error = f"{ended[0]['failure']}: {_last_line(ended[0]).rstrip('.')}"
+    error = f"{ended[0]['failure']}: {last_line(ended[0]).rstrip('.')}"
     return [record["run_id"] for record in ended], error
 
 
@@ -236,11 +231,8 @@ def without_locks(folder: Path) -> str | None:
 
 
 def _is_held(path: Path) -> bool:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        return not files.lock(handle, wait=False)
-    finally:
-        os.close(handle)
+    with files.locked(path, wait=False) as handle:
+        return handle is None
 
 
 def _set_aside(store: Store, run_id: str) -> str | None:
@@ -272,7 +264,7 @@ def _forget_stale_table(store: Store) -> None:
         path.unlink()
 
 
-def _last_line(record: Mapping[str, Any]) -> str:
+def last_line(record: Mapping[str, Any]) -> str:
     """The last line of a failed run's traceback: the error itself."""
     lines = (record.get("traceback") or "").strip().splitlines()
     return lines[-1] if lines else ""

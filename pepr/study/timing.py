@@ -39,19 +39,8 @@ def to_time(table: pd.DataFrame, hardware: str) -> list[RunSpec]:
     on noise, since costs do not depend on the images."""
     done = table[(table["status"] == "ok") & (table["hardware"] == hardware)]
     networks = done[~done["model"].isin(BASELINES)]
-    kinds = networks.groupby(["model", *CONDITIONS]).size().index
-    return [
-        RunSpec(
-            str(model),
-            "noise",
-            "noise",
-            device=str(device),
-            image_size=int(size),
-            batch_size=int(batch),
-            precision=str(precision),
-        )
-        for model, device, size, batch, precision in kinds
-    ]
+    kinds = networks[["model", *CONDITIONS]].drop_duplicates().sort_values(["model", *CONDITIONS])
+    return [RunSpec(dataset="noise", setting="noise", **kind) for kind in kinds.to_dict("records")]
 
 
 def of_profile(

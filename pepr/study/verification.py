@@ -55,9 +55,7 @@ class Mismatch:
     why: str
 
     def __str__(self) -> str:
-        place = ", ".join(
-            [self.file, *([f"row {self.row}"] if self.row else []), *([self.column] if self.column else [])]
-        )
+        place = ", ".join(filter(None, [self.file, self.row and f"row {self.row}", self.column]))
         return f"{place}: {_shown(self.found)} there, {_shown(self.expected)} expected ({self.why})"
 
 
@@ -71,15 +69,17 @@ class Verification:
     compared: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def differs(self, *mismatch: Any) -> None:
+        """Add a mismatch, by the fields of `Mismatch`."""
+        self.mismatches.append(Mismatch(*mismatch))
+
     @property
     def holds(self) -> bool:
         return not self.mismatches
 
     def as_json(self) -> str:
         found = {
-            "profile": self.results.profile,
-            "origin": self.results.origin,
-            "folder": str(self.results.folder),
+            **vars(self.results),
             "holds": self.holds,
             "compared": self.compared,
             "notes": self.notes,
@@ -144,7 +144,7 @@ def verify(target: str) -> Verification:
 
 
 def _shown(value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if _is_missing(value):
         return "nothing"
     return repr(value) if isinstance(value, str) else str(value)
 
@@ -257,35 +257,31 @@ def compare_table(done: Verification, records: list[Record]) -> pd.DataFrame | N
         found = runs.read_table(path)
     except (InputError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        done.mismatches.append(Mismatch(path.name, None, None, reason, "a results table", "reading it"))
+        done.differs(path.name, None, None, reason, "a results table", "reading it")
         return None
     try:
         expected = runs.as_table(records)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        done.mismatches.append(Mismatch("the records", None, None, reason, "numbers", "making the table"))
+        done.differs("the records", None, None, reason, "numbers", "making the table")
         return None
     done.compared["cells"] = expected.size
     if extra := [name for name in found.columns if name not in COLUMNS]:
-        done.mismatches.append(Mismatch(path.name, None, extra[0], extra, [], "columns of a table"))
+        done.differs(path.name, None, extra[0], extra, [], "columns of a table")
     for name, table in ((path.name, found), ("the records", expected)):
         for run_id in table.loc[table["run_id"].duplicated(), "run_id"]:
-            done.mismatches.append(Mismatch(name, run_id, "run_id", "two rows", "one row", "identity"))
+            done.differs(name, run_id, "run_id", "two rows", "one row", "identity")
     found = found.drop_duplicates("run_id").set_index("run_id")
     expected = expected.drop_duplicates("run_id").set_index("run_id")
     for run_id in found.index.symmetric_difference(expected.index):
         there = "a row" if run_id in found.index else None
-        done.mismatches.append(
-            Mismatch(path.name, str(run_id), None, there, "no row" if there else "a row", "the records")
-        )
+        done.differs(path.name, str(run_id), None, there, "no row" if there else "a row", "the records")
     both = found.index.intersection(expected.index)
     for column in COLUMNS[1:]:
         here, there = found.loc[both, column], expected.loc[both, column]
         same = (here == there).fillna(False).astype(bool) | (here.isna() & there.isna())
         for run_id in both[~same.to_numpy()]:
-            done.mismatches.append(
-                Mismatch(path.name, run_id, column, here[run_id], there[run_id], "its record")
-            )
+            done.differs(path.name, run_id, column, here[run_id], there[run_id], "its record")
     return found
 
 
@@ -303,31 +299,20 @@ def _compare_predictions(done: Verification, records: list[Record]) -> None:
         try:
             probabilities, labels = done.results.predictions(run_id)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            done.mismatches.append(Mismatch(file, run_id, None, str(error), "predictions", "reading it"))
+            done.differs(file, run_id, None, str(error), "predictions", "reading it")
             continue
         done.mismatches += _prediction_mismatches(file, record, probabilities, labels)
         key = (record["dataset"], record.get("fidelity"), record.get("split"), len(labels))
         first, known = labels_of.setdefault(key, (run_id, labels))
         if not np.array_equal(known, labels):
             image = int(np.flatnonzero(known != labels)[0])
-            done.mismatches.append(
-                Mismatch(
-                    file,
-                    f"{run_id}, image {image}",
-                    "labels",
-                    int(labels[image]),
-                    int(known[image]),
-                    f"label in {first}",
-                )
-            )
+            place, here, there = f"{run_id}, image {image}", int(labels[image]), int(known[image])
+            done.differs(file, place, "labels", here, there, f"label in {first}")
     orphans = sorted(_stored_predictions(done.results) - set(ok))
     if done.results.origin == "reference":
-        done.mismatches += [
-            Mismatch(
-                _predictions_file(done.results, run_id), run_id, None, "predictions", None, "no `ok` record"
-            )
-            for run_id in orphans
-        ]
+        for run_id in orphans:
+            file = _predictions_file(done.results, run_id)
+            done.differs(file, run_id, None, "predictions", None, "no `ok` record")
     elif orphans:
         done.notes.append(f"Predictions of runs that did not end: {', '.join(orphans)}.")
 
@@ -350,11 +335,9 @@ def _prediction_mismatches(
 ) -> Iterator[Mismatch]:
     run_id = record["run_id"]
     if "predictions_sha256" in record:
-        found = runs.predictions_digest(probabilities, labels)
-        if found != record["predictions_sha256"]:
-            yield Mismatch(
-                file, run_id, "predictions", found, record["predictions_sha256"], "digest in the record"
-            )
+        found, stated = runs.predictions_digest(probabilities, labels), record["predictions_sha256"]
+        if found != stated:
+            yield Mismatch(file, run_id, "predictions", found, stated, "digest in the record")
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         shapes = f"{probabilities.shape} and {labels.shape}"
         yield Mismatch(file, run_id, "predictions", shapes, "[n, classes] and [n]", "shape")

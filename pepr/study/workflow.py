@@ -146,9 +146,12 @@ def announcement(
     done = sum(store.record_path(spec.run_id).exists() for spec in specs)
     device = specs[0].device if together and not cluster else None
     expected = forecast.forecast(profile, specs, device, together.runs if together else 1)
+    place = (
+        f"the nodes of {cluster} ({specs[0].device})" if cluster else description.hardware(specs[0].device)
+    )
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
-        f"{len(specs)} runs on {_place(specs[0].device, cluster)}, {done} of them done.",
+        f"{len(specs)} runs on {place}, {done} of them done.",
     ]
     if expected.hours is not None:
         low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
@@ -199,10 +202,6 @@ def _carbon(grams: float | None) -> str:
     if grams is None:
         return "CO2-eq not known: the table has no intensity for that country"
     return f"{grams / 1000:.1f} kg CO2-eq" if grams >= 1000 else f"{grams:.1f} g CO2-eq"
-
-
-def _place(device: str, cluster: str | None) -> str:
-    return f"the nodes of {cluster} ({device})" if cluster else description.hardware(device)
 
 
 def forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
@@ -277,7 +276,9 @@ def _snakemake(
         # Snakemake holds the folder too, should it outlive this process, and what its runs ask for kernels.
         shared = [lock]
         if here and options["device"] == "cpu" and hasattr(os, "fork"):
-            told, descriptor = held.enter_context(_loaded(environment))
+            from pepr.study import kernels
+
+            told, descriptor = held.enter_context(kernels.loaded(cores.KERNEL_ENVIRONMENT | environment))
             environment |= told
             shared.append(descriptor)
         process = subprocess.Popen(
@@ -302,14 +303,6 @@ def _snakemake(
         recovery.stop_at_a_shared_fault(store, to_do)
         if ended_with:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
-
-
-def _loaded(environment: Mapping[str, str]) -> contextlib.AbstractContextManager[tuple[dict[str, str], int]]:
-    """A process with the libraries of the runs in it, with the memory settings of a run's kernel."""
-    from pepr.study.execution import KERNEL_ENVIRONMENT
-    from pepr.study.kernels import loaded
-
-    return loaded({**KERNEL_ENVIRONMENT, **environment})
 
 
 def pass_on(line: str, log: BinaryIO) -> None:

@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import threading
 import time
@@ -67,7 +68,7 @@ def test_output_that_something_left_behind_holds_open_is_not_waited_for():
 
 def test_a_command_that_writes_to_a_terminal_still_sees_one_of_its_size():
     reading, writing = pty.openpty()
-    command.set_size(writing, os.terminal_size((123, 45)))
+    termios.tcsetwinsize(writing, (45, 123))
     shown = "import os, sys; print(sys.stdout.isatty(), sys.stderr.isatty(), *os.get_terminal_size())"
     program = THROUGH.format(LISTENING)
     with subprocess.Popen(
