@@ -12,7 +12,7 @@ import typer
 
 from pepr.costs import commands
 from pepr.costs.commands import JsonOption, print_json
-from pepr.errors import DataUnavailable, InputError, ModelUnavailable, WorkFailed
+from pepr.errors import InputError, exit_status
 
 if TYPE_CHECKING:
     from pepr.audit.finding import Finding
@@ -61,18 +61,12 @@ def models(
     """The model space: sizes, and where the pretrained weights come from."""
     from pepr.models.space import IMAGE_SIZES, model_space
 
+    names = ("model", "timm_name", "weights_licence", "num_params", "cnn", "efficient", "family", "note")
     rows = [
-        {
-            "model": entry.model,
-            "timm_name": entry.timm_name,
+        {name: getattr(entry, name) for name in names}
+        | {
             "weights": entry.weights_source,
-            "weights_licence": entry.weights_licence,
-            "num_params": entry.num_params,
-            "cnn": entry.cnn,
-            "efficient": entry.efficient,
             "image_sizes": [size for size in IMAGE_SIZES if entry.accepts(size)],
-            "family": entry.family,
-            "note": entry.note,
         }
         for entry in model_space().values()
         if family in (None, entry.family)
@@ -343,7 +337,8 @@ def measure(
 
     if performance and performance_from_output:
         raise InputError("give one of --performance and --performance-from-output")
-    subject = measurement.subject_of(arguments, name, dataset, setting, kind, device, results)
+    name, device = name or measurement.name_of(arguments), measurement.device_of(device)
+    subject = measurement.Subject(name, dataset, setting, kind, device, results)
     source = source_of(performance) if performance else None
     if performance_from_output:
         source = output_of(performance_from_output)
@@ -475,14 +470,7 @@ def main() -> None:
     A request to end (SIGTERM: a cluster, a service manager, `kill`) is taken like Ctrl-C.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        app(standalone_mode=True)
-    except (InputError, DataUnavailable, ModelUnavailable) as error:
-        print(f"pepr: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except WorkFailed as error:
-        print(f"pepr: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    raise SystemExit(exit_status(app, "pepr: "))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 
 class InputError(ValueError):
@@ -60,6 +61,17 @@ def is_storage_error(text: str) -> bool:
     return bool(re.search(STORAGE_ERROR, text))
 
 
+def exit_status(work: Callable[[], object], program: str = "") -> int:
+    """Do some work and return the exit status of a program: 2 for input that cannot be used, 1 for work that
+    failed, with the reason on standard error."""
+    try:
+        work()
+    except (InputError, DataUnavailable, ModelUnavailable, WorkFailed) as error:
+        print(f"{program}{error}", file=sys.stderr)
+        return 1 if isinstance(error, WorkFailed) else 2
+    return 0
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """An error, then what it was raised from or while, to the first."""
     seen: list[BaseException] = []
@@ -91,14 +103,5 @@ def classify(name: str, message: str) -> str:
     return FAILURE_OF_ERROR.get(name, "error")
 
 
-FAILURES = (
-    "out_of_memory",
-    "diverged",
-    "model_unavailable",
-    "data_unavailable",
-    "timeout",
-    "kernel_died",
-    "killed",
-    "meter_failed",
-    "error",
-)
+FAILURES = (*dict.fromkeys(FAILURE_OF_ERROR.values()), "killed", "error")
+"""Every kind of failure: those, a command that was ended, and what has no kind of its own."""

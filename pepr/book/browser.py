@@ -21,7 +21,7 @@ from pepr.book import page_rules
 from pepr.book.build import BUILD_FOLDER
 from pepr.book.links import check_site, pages_of, parse
 from pepr.book.pages import documents
-from pepr.errors import InputError, WorkFailed
+from pepr.errors import InputError, WorkFailed, exit_status
 from pepr.files import find_checkout
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -231,13 +231,9 @@ def check(html: Path, names: list[str] | None = None) -> str:
 
 def main(arguments: list[str]) -> int:
     """`python -m pepr.book.browser [FOLDER]` checks the built pages; by default those of this checkout."""
-    try:
-        html = Path(arguments[0]) if arguments else find_checkout() / BUILD_FOLDER / "html"
-        print(check(html))
-    except (InputError, WorkFailed) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    return 0
+    return exit_status(
+        lambda: print(check(Path(arguments[0]) if arguments else find_checkout() / BUILD_FOLDER / "html"))
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pepr.book.readme import write_readme
 from pepr.book.study_facts import of_several_sets, profiles_with_results, record_files, study_facts
 from pepr.book.svg import lighter, lighter_notebook
 from pepr.display.numbers import read_numbers
-from pepr.errors import BookError, InputError
+from pepr.errors import BookError, InputError, exit_status
 from pepr.files import find_checkout, results_root, write_atomic
 from pepr.runs.results import find_results
 
@@ -174,15 +174,8 @@ def front_matter_of_root(root: Path) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """`python -m pepr.book.build` builds the book; `--readme` renews the results in the README instead."""
-    try:
-        if arguments == ["--readme"]:
-            write_readme(find_checkout())
-        else:
-            build()
-    except (InputError, BookError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    return 0
+    readme = arguments == ["--readme"]
+    return exit_status(lambda: write_readme(find_checkout()) if readme else build())
 
 
 if __name__ == "__main__":

@@ -46,10 +46,9 @@ def profile_models(results: Results) -> dict[str, Any]:
 
 def grids() -> list[list[Any]]:
     """Code, country, intensity in g/kWh and year of every grid of CodeCarbon's table."""
-    columns = ["country_code", "country", "carbon_intensity", "year"]
     return [
         [code, name, round(float(intensity), 1), int(year)]
-        for code, name, intensity, year in grid_intensities()[columns].itertuples(index=False)
+        for code, name, intensity, year in grid_intensities().itertuples(index=False)
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pepr.errors import InputError
+from pepr.errors import InputError, exit_status
 
 LAUNCHERS = {"github.com": ("colab_url", "binderhub_url"), "gitlab.com": ("binderhub_url",)}
 """The hosts whose notebooks can be opened elsewhere, and by what. Any other host gets no button."""
@@ -94,20 +94,19 @@ def with_address(notebook: str, repository: Repository | None) -> str:
     return notebook.replace(json.dumps(EMPTY)[1:-1], json.dumps(f'repository = "{repository.url}"')[1:-1])
 
 
-def main(arguments: list[str]) -> int:
-    """`python -m pepr.book.launch FOLDER` writes the repository's address into the notebooks of a folder."""
-    try:
-        folder = Path(arguments[0] if arguments else "notebooks")
-        repository = find_repository(folder.resolve())
-        if repository is None:
-            raise InputError(f"{folder.resolve()}: no public repository is known; set a git remote `origin`")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+def write_address(folder: Path) -> None:
+    """Write the repository's address into a folder's notebooks. Raises InputError where none is known."""
+    repository = find_repository(folder.resolve())
+    if repository is None:
+        raise InputError(f"{folder.resolve()}: no public repository is known; set a git remote `origin`")
     for path in sorted(folder.glob("*.ipynb")):
         path.write_text(with_address(path.read_text(), repository))
     print(f"Notebooks in {folder} install the package from {repository.url}")
-    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m pepr.book.launch FOLDER` writes the repository's address into the notebooks of a folder."""
+    return exit_status(lambda: write_address(Path(arguments[0] if arguments else "notebooks")))
 
 
 if __name__ == "__main__":

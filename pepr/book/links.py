@@ -11,19 +11,11 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 LOADING = {
-    "script": ("src",),
-    "img": ("src", "srcset"),
-    "iframe": ("src",),
-    "frame": ("src",),
-    "embed": ("src",),
-    "object": ("data",),
-    "source": ("src", "srcset"),
+    **dict.fromkeys(("script", "iframe", "frame", "embed", "audio", "track", "input"), ("src",)),
+    **dict.fromkeys(("img", "source"), ("src", "srcset")),
+    **dict.fromkeys(("image", "use"), ("href", "xlink:href")),
     "video": ("src", "poster"),
-    "audio": ("src",),
-    "track": ("src",),
-    "input": ("src",),
-    "image": ("href", "xlink:href"),
-    "use": ("href", "xlink:href"),
+    "object": ("data",),
     "link": ("href",),
 }
 """Attributes that make a browser load something, by element."""
@@ -120,18 +112,12 @@ def _missing(html: Path, page: Path, address: str) -> str | None:
 
 def check_page(html: Path, page: Path) -> list[str]:
     """What is wrong with one page, a line each: foreign resources, links and resources without a target."""
-    name = page.relative_to(html)
-    problems = []
-    for address in loaded_by(page):
-        if is_external(address):
-            problems.append(f"{name}: loads from another host: {address}")
-        elif reason := _missing(html, page, address):
-            problems.append(f"{name}: {reason}: {address}")
-    for tag in parse(page).find_all("a", href=True):
-        address = tag["href"]
-        if not is_external(address) and address != "#" and (reason := _missing(html, page, address)):
-            problems.append(f"{name}: {reason}: {address}")
-    return problems
+    name, loaded = page.relative_to(html), loaded_by(page)
+    pointed_at = [tag["href"] for tag in parse(page).find_all("a", href=True) if tag["href"] != "#"]
+    local = [address for address in (*loaded, *pointed_at) if not is_external(address)]
+    problems = [f"{name}: loads from another host: {address}" for address in loaded if is_external(address)]
+    reasons = ((address, _missing(html, page, address)) for address in local)
+    return problems + [f"{name}: {reason}: {address}" for address, reason in reasons if reason]
 
 
 def check_styles(html: Path) -> list[str]:

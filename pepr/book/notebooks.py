@@ -29,9 +29,9 @@ FIGURE_FILE = re.compile(r"""["'](\w+\.svg)["']""")
 
 
 def package_files() -> list[Path]:
-    """The package's code, profiles, claims and tables; not its reference, of which a page takes a part."""
+    """The package's code, profiles, claims, tables and style; not its reference: a page takes a part."""
     package = Path(str(resources.files("pepr")))
-    paths = [path for path in package.rglob("*") if path.suffix in {".py", ".yaml", ".csv"}]
+    paths = [path for path in package.rglob("*") if path.suffix in {".py", ".yaml", ".csv", ".mplstyle"}]
     return sorted(path for path in paths if "reference" not in path.relative_to(package).parts)
 
 
@@ -110,10 +110,8 @@ def notice_notebook(source: Path, why: str) -> str:
 
     cells = nbformat.read(source, as_version=4).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    cell = nbformat.v4.new_markdown_cell(
-        NOTICE.format(title=title_of(text), why=why).split("---\n")[-1].strip()
-    )
-    cell.id = "notice"
+    notice = NOTICE.format(title=title_of(text), why=why).split("---\n")[-1].strip()
+    cell = nbformat.v4.new_markdown_cell(notice, id="notice")
     return nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
 
 
@@ -122,9 +120,7 @@ def unexecuted_notebook(source: Path) -> str:
     import nbformat
 
     notebook = nbformat.read(source, as_version=4)
-    cell = nbformat.v4.new_markdown_cell(UNEXECUTED)
-    cell.id = "not-executed"
-    notebook.cells.insert(1, cell)
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(UNEXECUTED, id="not-executed"))
     return nbformat.writes(notebook)
 
 

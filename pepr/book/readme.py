@@ -62,14 +62,11 @@ def readme_block(results: Results) -> str:
             if {"scratch_peak_auroc_model", "scratch_best_auroc_share"} <= set(text)
             else text["scratch_standing"],
             "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
-            "verdict": text[f"{claim}_verdict"],
-            "effect": text[f"{claim}_effect"],
-            "low": text[f"{claim}_low"],
-            "high": text[f"{claim}_high"],
-            "p": text[f"{claim}_p"],
-            "p_verdict": text[f"{claim}_p_verdict"],
+            **{
+                part: text[f"{claim}_{part}"]
+                for part in ("verdict", "effect", "low", "high", "p", "p_verdict", "n")
+            },
             "overlap": OVERLAP.format_map(text) if f"{claim}_verdict_overlap" in text else "",
-            "n": text[f"{claim}_n"],
             "example": EXAMPLE,
             "printed": example_output(),
             "figure": FIGURE,

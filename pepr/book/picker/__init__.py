@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
 from importlib import metadata, resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def chart_specification() -> dict[str, Any]:
     Measured costs are filled marks, predicted ones hollow; a bar is the 90% interval of the accuracy; the
     line is the Pareto front of what the budget allows; dashed lines join equal PePR.
     """
-    alt = _altair()
+    alt = _needed("altair")
     x = alt.X(
         "x:Q",
         title="cost",
@@ -220,25 +221,20 @@ def vega_bundle(cache: Path) -> str:
 
     Bundling takes seconds, so a version's script is kept in the folder `cache`.
     """
-    _needed("vl_convert")
+    vl_convert = _needed("vl_convert")
     kept = cache / f"vega-of-vl-convert-{metadata.version('vl-convert-python')}.js"
     if not kept.exists():
-        import vl_convert
-
         write_atomic(kept, vl_convert.javascript_bundle())
     return kept.read_text(encoding="utf-8")
 
 
-def _altair() -> Any:
-    _needed("altair")
-    import altair
-
-    return altair
-
-
-def _needed(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"the model picker is made with {package}: install altair and vl-convert-python")
+def _needed(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise InputError(
+            f"the model picker is made with {package}: install altair and vl-convert-python"
+        ) from None
 
 
 def _asset(name: str) -> str:
