@@ -52,7 +52,8 @@ def carbon_intensity(country: str | None = None) -> tuple[float | None, str]:
     asked = country or os.environ.get("PEPR_COUNTRY") or WORLD
     code, mixes = asked.strip().upper(), country_mixes()
     if code == WORLD:
-        return _world_intensity(), "world average"
+        sources = _codecarbon_data("carbon_intensity_per_source.json")
+        return float(sources["world_average"]), "world average"
     if code not in mixes:
         meant = _country_meant(code)
         hint = f": {meant} is {mixes[meant]['country_name']}" if meant in mixes else ", such as DNK"
@@ -123,10 +124,6 @@ def country_mixes() -> dict[str, dict[str, Any]]:
     return _codecarbon_data("global_energy_mix.json")
 
 
-def _world_intensity() -> float:
-    return float(_codecarbon_data("carbon_intensity_per_source.json")["world_average"])
-
-
 def grid_intensities() -> pd.DataFrame:
     """Carbon intensity by country, g CO2-eq per kWh: country_code, country, carbon_intensity, year.
 
@@ -135,19 +132,10 @@ def grid_intensities() -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = resources.files("codecarbon") / "data" / "private_infra" / "global_energy_mix.json"
-    mixes = json.loads(path.read_text())
-    rows = [
-        {
-            "country_code": code,
-            "country": mix["country_name"],
-            "carbon_intensity": mix["carbon_intensity"],
-            "year": mix.get("year"),
-        }
-        for code, mix in mixes.items()
-        if mix.get("carbon_intensity")
-    ]
-    return pd.DataFrame(rows).sort_values("carbon_intensity", ignore_index=True)
+    table = pd.DataFrame.from_dict(country_mixes(), orient="index").rename_axis("country_code").reset_index()
+    table = table.rename(columns={"country_name": "country"}).query("carbon_intensity > 0")
+    columns = ["country_code", "country", "carbon_intensity", "year"]
+    return table[columns].sort_values("carbon_intensity", ignore_index=True)
 
 
 def carbon_across_countries(energy_kwh: float, pue: float = 1.0) -> pd.DataFrame:

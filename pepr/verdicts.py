@@ -147,7 +147,8 @@ def judge(claims: Sequence[Tested]) -> dict[str, Judged]:
     is_open = {claim.id for claim in first if found[claim.id].verdict in HOLDS}
     tested = [claim for claim in claims if claim.gate in is_open]
     for claim, judged in zip(tested, _together(tested).values(), strict=True):
-        adjusted = _never_surer(judged.adjusted, found[claim.gate].decisive)
+        least = found[claim.gate].decisive
+        adjusted = PValues(*(float(np.maximum(value, least)) for value in vars(judged.adjusted).values()))
         found[claim.id] = claim.judged(adjusted)
     for claim in claims:
         if claim.id not in found:
@@ -170,10 +171,6 @@ def _together(claims: Sequence[Tested]) -> dict[str, Judged]:
         p_values = PValues(1.0 if worse else lower, upper, lower if worse else np.nan)
         found[claim.id] = claim.judged(p_values)
     return found
-
-
-def _never_surer(adjusted: PValues, least: float) -> PValues:
-    return PValues(*(float(np.maximum(value, least)) for value in vars(adjusted).values()))
 
 
 def corrected(before: str, after: str) -> str:

@@ -39,32 +39,7 @@ LEGEND_CHARACTERS = 84
 def theme() -> None:
     """Set the look of every figure (matplotlib's global settings)."""
     sns.set_theme(context="paper", style="ticks", palette=list(PALETTE.values()))
-    mpl.rcParams.update(
-        {
-            "axes.grid": True,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlesize": 11,
-            "axes.labelsize": 11,
-            "figure.constrained_layout.use": True,
-            "figure.constrained_layout.h_pad": 0.1,
-            "figure.constrained_layout.w_pad": 0.1,
-            "figure.facecolor": "white",
-            "font.family": "DejaVu Sans",
-            "font.size": 11,
-            "grid.color": "#E5E5E5",
-            "grid.linewidth": 0.6,
-            "hatch.linewidth": 0.8,
-            "legend.fontsize": 9.5,
-            "legend.frameon": False,
-            "savefig.facecolor": "white",
-            "svg.fonttype": "none",
-            "svg.hashsalt": "pepr",
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-        }
-    )
+    plt.style.use("pepr.display.pepr")
 
 
 def save(figure: Figure, path: Path, *, narrow: Figure | None = None, shown: bool = True) -> None:
