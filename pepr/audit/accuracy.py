@@ -50,8 +50,8 @@ def accuracy_not_k_of_n(view: View) -> list[Finding]:
         lambda row: ERROR if bad[row, final] else WARNING,
         lambda row: [name for name, off in zip(names, bad[row], strict=True) if off],
         lambda row: view.performance[row, first(row)],
-        nearest,
         explain,
+        nearest,
         lambda row: likely(row)[0],
     )
 
@@ -89,9 +89,7 @@ def _unexplained(bad: np.ndarray, row: int) -> str:
     )
 
 
-@check(
-    "A run whose accuracy is the share of one class, epoch after epoch: it answers one class.",
-)
+@check("A run whose accuracy is the share of one class, epoch after epoch: it answers one class.")
 def constant_predictor(view: View) -> list[Finding]:
     if not view.columns.performance:
         return []
@@ -106,20 +104,17 @@ def constant_predictor(view: View) -> list[Finding]:
         rows = np.flatnonzero(view.at_class_rate[:, -1])
     final = view.performance[:, -1]
     moving = np.array([len(rates) > 2 * DROPPED_IMAGES for rates in view.class_rates])
-    return view.findings(
-        rows,
-        WARNING,
-        [view.columns.final],
-        lambda row: final[row],
-        lambda row: None,
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"The accuracy is {count_words(view, row, final[row])}, the share of one class"
             f"{', but for a last batch drawn at random' if moving[view.setting_code[row]] else ''}. "
             "The run has "
             "learned to answer that class; its accuracy says nothing about the model, while its score still "
             "rewards whatever energy it saved."
-        ),
-    )
+        )
+
+    return view.findings(rows, WARNING, [view.columns.final], final, explain)
 
 
 @check(
@@ -154,31 +149,26 @@ def collapsed_run(view: View) -> list[Finding]:
         ERROR,
         lambda row: [name if untrained[row] else view.columns.final],
         lambda row: train[row] if untrained[row] else final[row],
-        lambda row: majority[row],
         explain,
+        majority,
     )
 
 
-@check(
-    "A run that in no epoch did better than always answering the largest class.",
-)
+@check("A run that in no epoch did better than always answering the largest class.")
 def never_above_majority(view: View) -> list[Finding]:
     if not view.columns.performance:
         return []
     best, majority = np.fmax.reduce(view.performance, axis=1), view.majority
     rows = np.flatnonzero(best <= majority + 1e-9)
-    return view.findings(
-        rows,
-        WARNING,
-        list(view.columns.performance),
-        lambda row: best[row],
-        lambda row: majority[row],
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"The best accuracy of any epoch, {best[row]:.4f}, does not exceed the share of the "
             f"largest class, {majority[row]:.4f}. Ranking such runs ranks noise, and cost alone decides "
             "their score."
-        ),
-    )
+        )
+
+    return view.findings(rows, WARNING, view.columns.performance, best, explain, majority)
 
 
 @check(
@@ -199,15 +189,12 @@ def duplicate_architecture(view: View) -> list[Finding]:
         names = {int(row): view.model_of(int(row)) for row in rows}
         if len(set(names.values())) > 1:
             partner |= {row: listed([n for r, n in names.items() if r != row]) for row in names}
-    return view.findings(
-        sorted(partner),
-        NOTE,
-        [view.columns.parameters, *view.columns.performance],
-        lambda row: values[row, -1],
-        lambda row: None,
-        lambda row: (
-            f"Parameters and all accuracies are those of {partner[row]}: the same network, "
-            "trained from the "
+
+    def explain(row: int) -> str:
+        return (
+            f"Parameters and all accuracies are those of {partner[row]}: the same network, trained from the "
             "same seed. The two rows are one observation."
-        ),
-    )
+        )
+
+    columns = [view.columns.parameters, *view.columns.performance]
+    return view.findings(sorted(partner), NOTE, columns, values[:, -1], explain)

@@ -52,14 +52,7 @@ def carbon_unit(view: View) -> list[Finding]:
         likely = f": {fits[0]}?" if fits else "; one of the two is in another unit, or of another run."
         return f"{own[row]:.3g} g/kWh is no grid's{likely}"
 
-    return view.findings(
-        rows,
-        ERROR,
-        [view.columns.carbon, view.columns.energy],
-        lambda row: own[row],
-        lambda row: None,
-        explain,
-    )
+    return view.findings(rows, ERROR, [view.columns.carbon, view.columns.energy], own, explain)
 
 
 @check(
@@ -75,19 +68,17 @@ def carbon_fallback(view: View) -> list[Finding]:
     if (~is_fallback & np.isfinite(intensity)).sum() == 0:
         return []
     local = np.nanmedian(intensity[~is_fallback])
-    return view.findings(
-        np.flatnonzero(is_fallback),
-        WARNING,
-        [view.columns.carbon, view.columns.energy],
-        lambda row: intensity[row],
-        lambda row: local,
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"Carbon is {intensity[row]:.0f} g/kWh times energy, "
             f"{FALLBACK_INTENSITIES[float(fallback[row])]}, where other rows have about "
             f"{local:.0f}. The grams, and any score made from them, compare where the meter found no local "
             "value, not the models."
-        ),
-    )
+        )
+
+    columns = [view.columns.carbon, view.columns.energy]
+    return view.findings(np.flatnonzero(is_fallback), WARNING, columns, intensity, explain, local)
 
 
 @check(
@@ -106,22 +97,18 @@ def fallback_country(view: View) -> list[Finding]:
     if set(view.machine_code[away]).isdisjoint(view.machine_code[~away]):
         return []
     (country,) = others
-    return view.findings(
-        np.flatnonzero(away),
-        WARNING,
-        [str(view.columns.country)],
-        lambda row: countries[row],
-        lambda row: country,
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"This row is in {countries[row]} where the others are in {country}. CodeCarbon falls back to "
             "Canada when it cannot locate itself; the grams are then those of another grid."
-        ),
-    )
+        )
+
+    rows, seen = np.flatnonzero(away), np.array(countries)
+    return view.findings(rows, WARNING, [view.columns.country], seen, explain, country)
 
 
-@check(
-    "All rows of a table have one carbon intensity, but for a few: their grams were made in another way.",
-)
+@check("All rows of a table have one carbon intensity, but for a few: their grams were made in another way.")
 def carbon_unlike_rest(view: View) -> list[Finding]:
     intensity = view.intensity
     if intensity is None or np.isfinite(intensity).sum() < 4:
@@ -139,17 +126,15 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
         for row in np.flatnonzero(off & ~_of_no_grid(intensity) & ~np.isfinite(_fallback(intensity)))
         if countries is None or countries[row] in rest
     ]
-    return view.findings(
-        rows,
-        WARNING,
-        [view.columns.carbon, view.columns.energy],
-        lambda row: intensity[row],
-        lambda row: middle,
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"{intensity[row]:.4g} g/kWh, where the other rows all have {middle:.4g}: the grams, or the "
             "energy, are of another run, another grid or another unit."
-        ),
-    )
+        )
+
+    columns = [view.columns.carbon, view.columns.energy]
+    return view.findings(rows, WARNING, columns, intensity, explain, middle)
 
 
 @check(
@@ -166,17 +151,13 @@ def carbon_of_other_country(view: View) -> list[Finding]:
         ratio = intensity / usual
         unlike = (ratio > COUNTRY_RATIO) | (ratio < 1 / COUNTRY_RATIO)
     rows = np.flatnonzero(unlike & ~_of_no_grid(intensity))
-    return view.findings(
-        rows,
-        WARNING,
-        [str(view.columns.country), str(view.columns.carbon), str(view.columns.energy)],
-        lambda row: intensity[row],
-        lambda row: usual[row],
-        lambda row: (
-            f"{intensity[row]:.4g} g/kWh, where the grid of {countries[row]} has {usual[row]:.4g} over a "
-            "year."
-        ),
-    )
+    columns = [view.columns.country, view.columns.carbon, view.columns.energy]
+
+    def explain(row: int) -> str:
+        grid = f"the grid of {countries[row]} has {usual[row]:.4g} over a year"
+        return f"{intensity[row]:.4g} g/kWh, where {grid}."
+
+    return view.findings(rows, WARNING, columns, intensity, explain, usual)
 
 
 @cache
@@ -207,17 +188,7 @@ def carbon_intensity_varies(view: View) -> list[Finding]:
         )
         setting = name if view.columns.setting else None
         columns = [str(view.columns.carbon), str(view.columns.energy)]
-        found.append(
-            Finding(
-                NOTE,
-                setting,
-                None,
-                columns,
-                float(known.max()),
-                float(known.min()),
-                text,
-            )
-        )
+        found.append(Finding(NOTE, setting, None, columns, float(known.max()), float(known.min()), text))
     return found
 
 

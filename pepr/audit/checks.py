@@ -21,32 +21,28 @@ SCORE_PAIRS = {"pepr_e": "E_n", "pepr_c": "C_n", "pepr_t": "T_n", "pepr_m": "M_n
 SOURCES = {"E_n": "energy", "C_n": "co2", "T_n": "train_time", "M_n": "memR"}
 
 
-@check(
-    "A run that used no energy, or none that was recorded. A zero is a missing value, not a measurement.",
-)
+@check("A run that used no energy, or none that was recorded. A zero is a missing value, not a measurement.")
 def missing_energy(view: View) -> list[Finding]:
     energy = view.role("energy")
     if energy is None:
         return []
-    name = view.columns.energy
-    return view.findings(
-        np.flatnonzero(~(energy > 0)),
-        lambda row: NOTE if np.isnan(energy[row]) else ERROR,
-        [name],
-        lambda row: energy[row],
-        lambda row: view.fitted_energy[row],
-        lambda row: (
-            "No energy is recorded for this run; it has no score."
-            if np.isnan(energy[row])
-            else "An energy of 0 is recorded for a run that ended well. Scored as zero it would look free; "
+
+    def severity(row: int) -> str:
+        return NOTE if np.isnan(energy[row]) else ERROR
+
+    def explain(row: int) -> str:
+        if np.isnan(energy[row]):
+            return "No energy is recorded for this run; it has no score."
+        return (
+            "An energy of 0 is recorded for a run that ended well. Scored as zero it would look free; "
             "it should be left out, or measured again."
-        ),
-    )
+        )
+
+    rows = np.flatnonzero(~(energy > 0))
+    return view.findings(rows, severity, [view.columns.energy], energy, explain, view.fitted_energy)
 
 
-@check(
-    "A run whose status is not ok carries a final accuracy, so that it can slip into a ranking.",
-)
+@check("A run whose status is not ok carries a final accuracy, so that it can slip into a ranking.")
 def failed_but_scored(view: View) -> list[Finding]:
     status, final = view.columns.status, view.columns.final
     if status is None or final is None:
@@ -99,14 +95,8 @@ def _copies(view: View, copies: list[int], rows: list[int], owner: int | None) -
             "missing. A row pasted from the wrong file would look like this."
         )
 
-    return view.findings(
-        copies,
-        ERROR if owner is not None else WARNING,
-        [c for c in (name, view.columns.time, view.columns.final) if c],
-        lambda row: view.floats(name)[row],
-        lambda row: None,
-        explain,
-    )
+    columns = [name, view.columns.time, view.columns.final]
+    return view.findings(copies, WARNING if owner is None else ERROR, columns, view.floats(name), explain)
 
 
 @check(
@@ -157,10 +147,10 @@ def copied_energy(view: View) -> list[Finding]:
     return view.findings(
         wrong,
         lambda row: ERROR if groups[row].owner is not None or row not in groups[row].candidates else WARNING,
-        lambda row: [*names, *([view.columns.carbon] if carbon_too[row] and view.columns.carbon else [])],
-        lambda row: values[row],
-        lambda row: view.fitted_energy[row] if role == "energy" else None,
+        lambda row: [*names, *([view.columns.carbon] if carbon_too[row] else [])],
+        values,
         explain,
+        view.fitted_energy if role == "energy" else None,
     )
 
 
@@ -176,27 +166,22 @@ def _likely_cause(view: View, row: int) -> str:
     )
 
 
-@check(
-    "Rows that share a training time to the last digit without being the same run.",
-)
+@check("Rows that share a training time to the last digit without being the same run.")
 def copied_time(view: View) -> list[Finding]:
     time = view.role("time")
     if time is None:
         return []
     rows = np.flatnonzero(shared(time, view.n_rows) & (view.copied_rows < 0))
     twins = pd.Series(rows).groupby(time[rows]).agg(list) if rows.size else {}
-    return view.findings(
-        rows,
-        WARNING,
-        [view.columns.time],
-        lambda row: time[row],
-        lambda row: None,
-        lambda row: (
-            "The time is, digit for digit, that of "
-            + listed([where(view, other) for other in twins[time[row]] if other != row])
-            + ". A measured time does not repeat so; at most one of the rows can own it."
-        ),
-    )
+
+    def explain(row: int) -> str:
+        others = listed([where(view, other) for other in twins[time[row]] if other != row])
+        return (
+            f"The time is, digit for digit, that of {others}. A measured time does not repeat so; at most "
+            "one of the rows can own it."
+        )
+
+    return view.findings(rows, WARNING, [view.columns.time], time, explain)
 
 
 @check(
@@ -225,17 +210,8 @@ def constant_column(view: View) -> list[Finding]:
             else "Every row has the same value, so the column describes the machine and cannot tell runs "
             "apart."
         )
-        found.append(
-            Finding(
-                WARNING if zero and not part else NOTE,
-                None,
-                None,
-                [name],
-                float(known[0]),
-                None,
-                text,
-            )
-        )
+        severity = WARNING if zero and not part else NOTE
+        found.append(Finding(severity, None, None, [name], float(known[0]), None, text))
     return found
 
 
@@ -269,15 +245,11 @@ def scores_not_reproduced(view: View) -> list[Finding]:
 def _differences(
     view: View, name: str, values: np.ndarray, expected: np.ndarray, columns: list[str]
 ) -> list[Finding]:
-    rows = np.flatnonzero(np.abs(values - expected) > 1e-6)
-    return view.findings(
-        rows,
-        ERROR,
-        columns,
-        lambda row: values[row],
-        lambda row: expected[row],
-        lambda row: (
+    def explain(row: int) -> str:
+        return (
             f"{name} is {values[row]:.6g}; the row's other columns give {expected[row]:.6g}. "
             "It was computed from other data than the table holds."
-        ),
-    )
+        )
+
+    rows = np.flatnonzero(np.abs(values - expected) > 1e-6)
+    return view.findings(rows, ERROR, columns, values, explain, expected)

@@ -81,14 +81,8 @@ def implied_power(view: View) -> list[Finding]:
             "shorter one."
         )
 
-    return view.findings(
-        np.flatnonzero(high | low),
-        ERROR,
-        [view.columns.energy, view.columns.time],
-        lambda row: power[row],
-        lambda row: floor[row] if low[row] else ceiling[row],
-        explain,
-    )
+    rows, columns = np.flatnonzero(high | low), [view.columns.energy, view.columns.time]
+    return view.findings(rows, ERROR, columns, power, explain, np.where(low, floor, ceiling))
 
 
 def _limit(view: View) -> FloatArray:
@@ -152,18 +146,16 @@ def beyond_named_hardware(view: View) -> list[Finding]:
     rows = np.flatnonzero((power > ceiling) & (power <= MACHINE_POWER_W * _count(view)))
     limit = _limit(view)
     rows = [row for row in rows if not np.isfinite(limit[row])]
-    named = [name for name in (view.columns.cpu, view.columns.gpu, view.columns.hardware) if name]
-    return view.findings(
-        rows,
-        ERROR,
-        [view.columns.energy, view.columns.time, *named],
-        lambda row: power[row],
-        lambda row: ceiling[row],
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"{watts(power[row])} on average, where {' and '.join(filter(None, names[row]))} with its host "
             f"reaches {watts(ceiling[row])} at most."
-        ),
-    )
+        )
+
+    known = view.columns
+    columns = [known.energy, known.time, known.cpu, known.gpu, known.hardware]
+    return view.findings(rows, ERROR, columns, power, explain, ceiling)
 
 
 def _named_parts(view: View) -> list[tuple[str, str]] | None:
@@ -287,9 +279,7 @@ def _half_digit(values: FloatArray) -> FloatArray:
     return np.where(np.isnan(half), 1e-14 * np.abs(values), half)
 
 
-@check(
-    "A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.",
-)
+@check("A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.")
 def zero_measured(view: View) -> list[Finding]:
     found: list[Finding] = []
     roles = [
@@ -304,12 +294,6 @@ def zero_measured(view: View) -> list[Finding]:
         rows = np.flatnonzero(values == 0)
         if not rows.size or not (values > 0).any():
             continue
-        found += view.findings(
-            rows,
-            WARNING,
-            [name],
-            lambda row: 0.0,
-            lambda row: None,
-            f"The {words} is 0 where other rows have one: it was not measured, and should be empty.",
-        )
+        text = f"The {words} is 0 where other rows have one: it was not measured, and should be empty."
+        found += view.findings(rows, WARNING, [name], values, text)
     return found

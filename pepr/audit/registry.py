@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,7 @@ Check = Callable[[View], list[Finding]]
 Maker = Callable[..., list[Finding]]
 
 
-@dataclass(frozen=True)
-class NamedCheck:
-    """A check, its name, and what it looks for and why, in a sentence or two."""
-
-    name: str
-    explanation: str
-    run: Check
-
-
-CHECKS: dict[str, NamedCheck] = {}
+CHECKS: dict[str, Check] = {}
 """The checks on any results table, by name."""
 EXPLANATIONS: dict[str, str] = {}
 """What each check looks for and why: those above, and those that take tables of their own."""
@@ -54,9 +45,8 @@ def check(explanation: str) -> Callable[[Check], Check]:
     """Register a function of a view as a check on any results table, by the function's name."""
 
     def register(function: Check) -> Check:
-        run = named(explanation)(function)
-        CHECKS[function.__name__] = NamedCheck(function.__name__, explanation, run)
-        return run
+        CHECKS[function.__name__] = named(explanation)(function)
+        return CHECKS[function.__name__]
 
     return register
 

@@ -22,14 +22,8 @@ from pepr.tables.naming import is_percent
 from pepr.tables.reader import Reader, read_table
 
 SEVERITIES = (ERROR, WARNING, NOTE)
-for _module in (
-    "checks",
-    "power",
-    "siblings",
-    "carbon",
-    "accuracy",
-):  # the checks register themselves, in the order of their findings
-    importlib.import_module(f"pepr.audit.{_module}")
+for _module in ("checks", "power", "siblings", "carbon", "accuracy"):
+    importlib.import_module(f"pepr.audit.{_module}")  # checks register themselves, in the order of findings
 
 
 def audit(
@@ -53,7 +47,7 @@ def audit(
     [('accuracy_not_k_of_n', 'error', 'bee')]
     """
     view = View(table, columns, n_test, power_limit_w, key)
-    found = [finding for named in CHECKS.values() for finding in named.run(view)]
+    found = [finding for check in CHECKS.values() for finding in check(view)]
     return _sorted(found)
 
 

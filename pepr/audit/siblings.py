@@ -54,31 +54,23 @@ def unlike_siblings(view: View) -> list[Finding]:
     found |= _lost_of_pairs(view, values, group, known & (count == 2), by_time)
     if by_time:
         found |= {row: v for row, v in _alone(view, values, known, group).items() if row not in found}
-    columns = [view.columns.energy, *([view.columns.time] if by_time else [])]
+    columns = [view.columns.energy, view.columns.time if by_time else None]
 
     def explain(row: int) -> str:
         ratio = np.exp(values[row] - found[row])
-        seen = watts(np.exp(values[row])) if by_time else f"{np.exp(values[row]):.4g} kWh"
+        seen = f"{watts(np.exp(values[row]))} on average" if by_time else f"{np.exp(values[row]):.4g} kWh"
         usual = watts(np.exp(found[row])) if by_time else f"{np.exp(found[row]):.4g} kWh"
         whose = "the same model's other runs" if count[row] > 1 else "the nearest of all other rows"
         size = f"a factor of {1 / ratio:.3g} below" if ratio < 1 else f"{ratio:.3g} times"
         why = (
             "Part of the energy was lost." if ratio < 1 else "It holds another run's energy, or other work's."
         )
-        return (
-            f"{seen} on average, {size} the {usual} of {whose}. {why}"
-            if by_time
-            else (f"{seen}, {size} the {usual} of {whose}. {why}")
-        )
+        return f"{seen}, {size} the {usual} of {whose}. {why}"
 
-    return view.findings(
-        sorted(found),
-        WARNING,
-        [str(name) for name in columns],
-        lambda row: energy[row],
-        lambda row: energy[row] * np.exp(found[row] - values[row]),
-        explain,
-    )
+    def expected(row: int) -> float:
+        return energy[row] * np.exp(found[row] - values[row])
+
+    return view.findings(sorted(found), WARNING, columns, energy, explain, expected)
 
 
 def _odd(view: View, own: FloatArray, group: np.ndarray, among: np.ndarray, least: float) -> np.ndarray:
@@ -156,18 +148,16 @@ def off_energy_time_line(view: View) -> list[Finding]:
     if energy is None or view.role("time") is None:
         return []
     rows = [row for row in view.off_line if row not in set(_second_machine(view))]
-    return view.findings(
-        rows,
-        WARNING,
-        [view.columns.energy, view.columns.time],
-        lambda row: energy[row],
-        lambda row: view.fitted_energy[row],
-        lambda row: (
+
+    def explain(row: int) -> str:
+        return (
             f"The row lies {view.energy_deviation[row]:+.0%} off the line of energy over time of its "
             "setting. Other work on the machine, a meter that missed part of the run, or an energy from "
             "elsewhere could explain it."
-        ),
-    )
+        )
+
+    columns = [view.columns.energy, view.columns.time]
+    return view.findings(rows, WARNING, columns, energy, explain, view.fitted_energy)
 
 
 def _second_machine(view: View) -> list[int]:

@@ -205,21 +205,22 @@ class View:
         self,
         rows: Iterable[int],
         severity: str | Callable[[int], str],
-        columns: Sequence[str] | Callable[[int], Sequence[str]],
-        value: Callable[[int], Any],
-        expected: Callable[[int], Any],
+        columns: Sequence[str | None] | Callable[[int], Sequence[str]],
+        value: FloatArray | Callable[[int], Any],
         explanation: str | Callable[[int], str],
+        expected: FloatArray | Callable[[int], Any] | float | None = None,
         cause: Callable[[int], str] | None = None,
     ) -> list[Finding]:
-        """One finding for each of `rows`; whatever is a function is asked with the row's number."""
+        """One finding for each of `rows`; whatever is a function is asked with the row's number, and of an
+        array, which is of the table's rows, the row's is taken. Columns that the table lacks are left out."""
         return [
             Finding(
                 severity(row) if callable(severity) else severity,
                 self.setting_of(row),
                 self._models[row],
-                list(columns(row) if callable(columns) else columns),
-                _plain(value(row)),
-                _plain(expected(row)),
+                [name for name in (columns(row) if callable(columns) else columns) if name],
+                plain(_at(row, value)),
+                plain(_at(row, expected)),
                 explanation(row) if callable(explanation) else explanation,
                 cause=cause(row) if cause else None,
                 which=self.which_of(row),
@@ -272,7 +273,14 @@ def ended_well(status: pd.Series) -> pd.Series:
     return words.isin(DONE) | words.isin(MISSING)
 
 
-def _plain(value: Any) -> Any:
+def _at(row: int, known: Any) -> Any:
+    """What is known of a row by a function, an array of the table's rows, or a value that all rows have."""
+    if callable(known):
+        return known(row)
+    return known[row] if isinstance(known, np.ndarray) else known
+
+
+def plain(value: Any) -> Any:
     """A value as JSON knows it: numpy scalars unwrapped, NaN as None."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not np.isfinite(value) else value

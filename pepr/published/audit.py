@@ -11,6 +11,7 @@ import pandas as pd
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import named
 from pepr.audit.report import audit
+from pepr.audit.table import plain
 from pepr.published.history import History
 from pepr.published.origins import with_origins
 from pepr.published.tables import Published
@@ -56,42 +57,22 @@ def joined_to_other_model(
             continue
         matches = lookup["model"][lookup["model"].str.contains(model, regex=False)]
         expected = float(own[0]) if len(own) else None
-        found.append(
-            Finding(
-                ERROR,
-                setting,
-                str(model),
-                [value],
-                float(seen),
-                expected,
-                _join_text(model, seen, matches, exact, lookup, old_names),
-            )
-        )
+        text = _join_text(model, seen, matches, lookup["model"][exact], model in old_names)
+        found.append(Finding(ERROR, setting, str(model), [value], float(seen), expected, text))
     return found
 
 
-def _join_text(
-    model: str,
-    seen: float,
-    matches: pd.Series,
-    exact: pd.Series,
-    lookup: pd.DataFrame,
-    old_names: Mapping[str, str],
-) -> str:
-    own = (
-        f"Its own entry is {lookup['model'][exact].iloc[0]}."
-        if exact.any()
-        else "It has no entry of its own."
-    )
+def _join_text(model: str, seen: float, matches: pd.Series, own: pd.Series, renamed: bool) -> str:
+    known = f"Its own entry is {own.iloc[0]}." if len(own) else "It has no entry of its own."
     if seen == 0 and not len(matches):
-        was = " The name is older than the list." if model in old_names else ""
-        return f"No name in the list contains {model!r}, so it was given {seen:g}.{was} {own}"
+        was = " The name is older than the list." if renamed else ""
+        return f"No name in the list contains {model!r}, so it was given {seen:g}.{was} {known}"
     if len(matches):
         return (
             f"The value is that of {matches.iloc[0]}, the first name in the list that contains {model!r}: "
-            f"another one. {own} Comparing the part before the first dot would find it."
+            f"another one. {known} Comparing the part before the first dot would find it."
         )
-    return f"The value {seen:g} is not that of any entry of this model. {own}"
+    return f"The value {seen:g} is not that of any entry of this model. {known}"
 
 
 @named(
@@ -111,20 +92,12 @@ def labels_by_position(
     for position, (model, drawn) in enumerate(zip(drawn_order, labels[column], strict=True)):
         if own[model] == drawn:
             continue
-        found.append(
-            Finding(
-                WARNING,
-                setting,
-                str(model),
-                [column],
-                bool(drawn),
-                bool(own[model]),
-                f"Row {position + 1} in alphabetical order is {model}, but it is marked with the label of "
-                "row "
-                f"{position + 1} of the list of names, {labels['model'].iloc[position]}. Joining on the "
-                "name would mend it.",
-            )
+        text = (
+            f"Row {position + 1} in alphabetical order is {model}, but it is marked with the label of row "
+            f"{position + 1} of the list of names, {labels['model'].iloc[position]}. Joining on the name "
+            "would mend it."
         )
+        found.append(Finding(WARNING, setting, str(model), [column], bool(drawn), bool(own[model]), text))
     return found
 
 
@@ -138,20 +111,14 @@ def labels_disagree(labels: pd.DataFrame, column: str, reference: str, setting: 
             continue
         common = set(counts.index[counts == counts.max()])
         odd = rows if len(common) > 1 else rows[~rows[column].isin(common)]
-        split = f"{len(rows)} models with the reference {link}: {_counts(counts)}"
-        found += [
-            Finding(
-                NOTE,
-                setting,
-                str(row["model"]),
-                [column],
-                _plain(row[column]),
-                None if len(common) > 1 else _plain(next(iter(common))),
-                f"{column} is {row[column]}, one of {split}. Where groups are compared, models of one kind "
-                "stand on both sides.",
+        listed = ", ".join(f"{label} {number}" for label, number in counts.items())
+        expected = None if len(common) > 1 else plain(next(iter(common)))
+        for model, label in zip(odd["model"], odd[column], strict=True):
+            text = (
+                f"{column} is {label}, one of {len(rows)} models with the reference {link}: {listed}. Where "
+                "groups are compared, models of one kind stand on both sides."
             )
-            for _, row in odd.iterrows()
-        ]
+            found.append(Finding(NOTE, setting, str(model), [column], plain(label), expected, text))
     return found
 
 
@@ -177,19 +144,11 @@ def implausible_population(
             if whose
             else ""
         )
-        found.append(
-            Finding(
-                ERROR,
-                setting,
-                str(name).strip(),
-                ["pop"],
-                int(seen),
-                int(sizes[at]),
-                f"{int(seen):,} people, where a reference list has about {sizes[at]:,.0f}.{hint} "
-                "Publications per "
-                "capita of its region inherit the difference.",
-            )
+        text = (
+            f"{int(seen):,} people, where a reference list has about {sizes[at]:,.0f}.{hint} Publications "
+            "per capita of its region inherit the difference."
         )
+        found.append(Finding(ERROR, setting, str(name).strip(), ["pop"], int(seen), int(sizes[at]), text))
     return found
 
 
@@ -201,19 +160,11 @@ def superseded_column(table: pd.DataFrame, old: str, new: str, setting: str) -> 
     differ = int((both[old] != both[new]).sum())
     if not len(both) or differ <= 0.5 * len(both):
         return []
-    return [
-        Finding(
-            NOTE,
-            setting,
-            None,
-            [old, new],
-            differ,
-            0,
-            f"{old!r} differs from {new!r} in {differ} of the {len(both)} rows that can be compared, and "
-            "looks like labels "
-            f"in another order. {new!r} is the one to use; {old!r} could be dropped from the file.",
-        )
-    ]
+    text = (
+        f"{old!r} differs from {new!r} in {differ} of the {len(both)} rows that can be compared, and looks "
+        f"like labels in another order. {new!r} is the one to use; {old!r} could be dropped from the file."
+    )
+    return [Finding(NOTE, setting, None, [old, new], differ, 0, text)]
 
 
 def reference_populations() -> pd.DataFrame:
@@ -225,14 +176,6 @@ def reference_populations() -> pd.DataFrame:
 
 def _factor(a: float, b: float) -> float:
     return float(max(a, b) / min(a, b)) if min(a, b) > 0 else float("inf")
-
-
-def _counts(counts: pd.Series) -> str:
-    return ", ".join(f"{label} {number}" for label, number in counts.items())
-
-
-def _plain(value: object) -> object:
-    return value.item() if hasattr(value, "item") else value
 
 
 GPU_POWER_LIMIT_W = 350.0

@@ -8,6 +8,7 @@ recognised by its model and its training time.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -120,33 +121,74 @@ def facts(history: History, results: pd.DataFrame) -> pd.DataFrame:
     that differ from what was first recorded, with the first value; `missing_run_commit`: where a row was
     pasted from another setting, the commit that holds the run which belongs there.
     """
-    rows = history.rows_of(results)
-    if (rows < 0).any():
-        lost = results[rows < 0].iloc[0]
-        raise InputError(f"{lost['model']} in {lost['dataset']}: no recording has a run of this time")
-    runs = history.runs.iloc[rows].reset_index(drop=True)
-    energy = history.runs.iloc[runs["energy_run"]].reset_index(drop=True)
-    own = runs["energy_run"].to_numpy() == rows
-    pasted = (runs["setting"] != results["dataset"].to_numpy()).to_numpy()
-    missing = missing_runs(history, results).set_index(["setting", "model"])["commit"]
-    pairs = list(zip(results["dataset"], results["model"], strict=True))
     return pd.DataFrame(
         {
-            "model": results["model"].to_numpy(),
-            "setting": results["dataset"].to_numpy(),
-            "recorded": runs["recorded"],
-            "commit": runs["commit"],
-            "recorded_for": runs["setting"],
-            "energy_recorded": energy["recorded"],
-            "energy_commit": energy["commit"],
-            "energy_of": energy["setting"],
-            "energy_owner": np.where(own, "own", np.where(energy["published"], "other", "dropped")),
-            "changed": [_listed(cells) for cells in changed_cells(history, results)],
-            "missing_run_commit": [
-                missing.get(pair, "") if lost else "" for pair, lost in zip(pairs, pasted, strict=True)
-            ],
+            "model": model,
+            "setting": setting,
+            "recorded": row.run["recorded"],
+            "commit": row.run["commit"],
+            "recorded_for": row.run["setting"],
+            "energy_recorded": row.energy_run["recorded"],
+            "energy_commit": row.energy_run["commit"],
+            "energy_of": row.energy_run["setting"],
+            "energy_owner": row.energy_is,
+            "changed": _listed(row.changed),
+            "missing_run_commit": row.missing["commit"] if row.missing else "",
         }
+        for (setting, model), row in row_facts(history, results).items()
     )
+
+
+Place = dict[str, str]
+"""Where something was recorded first: model, setting, date and commit."""
+
+
+@dataclass(frozen=True)
+class RowFacts:
+    """What the history knows of a published row.
+
+    `run` and `energy_run` are where the run, and the run of its energy, were recorded first; the energy is
+    the row's `own`, that of an `other` row, or of a run that was `dropped` from the table. `pasted`: the run
+    is of another setting; `changed`: cells with their first values; `missing`: the run that it hides.
+    """
+
+    run: Place
+    energy_run: Place
+    energy_is: str
+    pasted: bool
+    changed: Mapping[str, float]
+    missing: Place | None
+
+
+def row_facts(history: History, results: pd.DataFrame) -> dict[tuple[str, str], RowFacts]:
+    """What the history knows of each published row, by setting and model, in the order of `results`.
+
+    Raises InputError for a row that nothing recorded.
+    """
+    at = history.rows_of(results)
+    if (at < 0).any():
+        lost = results[at < 0].iloc[0]
+        raise InputError(f"{lost['model']} in {lost['dataset']}: no recording has a run of this time")
+    hidden = {(run["setting"], run["model"]): run for _, run in missing_runs(history, results).iterrows()}
+    facts: dict[tuple[str, str], RowFacts] = {}
+    pairs = zip(results["dataset"], results["model"], at, changed_cells(history, results), strict=True)
+    for setting, model, row, changed in pairs:
+        run = history.runs.iloc[row]
+        energy = history.runs.iloc[run["energy_run"]]
+        own = run["energy_run"] == row
+        facts[str(setting), str(model)] = RowFacts(
+            run=_place(run),
+            energy_run=_place(energy),
+            energy_is="own" if own else "other" if energy["published"] else "dropped",
+            pasted=bool(run["setting"] != setting),
+            changed=changed,
+            missing=_place(hidden[setting, model]) if (setting, model) in hidden else None,
+        )
+    return facts
+
+
+def _place(run: pd.Series) -> Place:
+    return {name: str(run[name]) for name in ("model", "setting", "recorded", "commit")}
 
 
 def changed_cells(history: History, results: pd.DataFrame) -> list[dict[str, float]]:

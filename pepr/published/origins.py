@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from pepr.audit import registry
 from pepr.audit.energy_line import shared
 from pepr.audit.finding import CONFIRMED, ERROR, NOTE, REFUTED, Finding
-from pepr.published.history import History, changed_cells, missing_runs
+from pepr.published.history import History, RowFacts, row_facts
 
 PASTED_CHECKS = ("copied_row", "copied_time")
 ENERGY_CHECKS = ("copied_energy", "implied_power")
@@ -19,8 +19,6 @@ JUDGED = (*ENERGY_CHECKS, *PASTED_CHECKS, "accuracy_not_k_of_n")
 """Checks whose findings say where a value comes from, which the history can confirm or refute."""
 
 Key = tuple[str, str]
-Place = dict[str, str]
-"""Where something was recorded first: model, setting, date and commit."""
 Origin = dict[str, object]
 """What a finding says of where its value comes from."""
 
@@ -31,7 +29,7 @@ def with_origins(findings: Sequence[Finding], history: History, results: pd.Data
     A finding that says where a value comes from becomes `confirmed` or `refuted`. Every row that shares its
     energy has a finding after this: rows that own it a note.
     """
-    rows = _row_facts(history, results)
+    rows = row_facts(history, results)
     judged = [_judged(finding, rows) for finding in findings]
     return [*judged, *_own_findings(judged, rows, results)]
 
@@ -42,7 +40,7 @@ def against_history(findings: Sequence[Finding], history: History, results: pd.D
     `confirmed`, `refuted`, `not_decidable` count its findings; `precision` is confirmed over decidable;
     `in_history` counts the rows that it should find by the history, and `recall` the share found.
     """
-    rows = _row_facts(history, results)
+    rows = row_facts(history, results)
     settings = set(results["dataset"])
     truth = {
         "copied_energy": {key for key, row in rows.items() if row.energy_is != "own" and not row.pasted},
@@ -71,51 +69,6 @@ def against_history(findings: Sequence[Finding], history: History, results: pd.D
             }
         )
     return pd.DataFrame(table)
-
-
-@dataclass(frozen=True)
-class RowFacts:
-    """What the history knows of a published row.
-
-    `run` and `energy_run` are where the run, and the run of its energy, were recorded first; the energy is
-    the row's `own`, that of an `other` row, or of a run that was `dropped` from the table. `pasted`: the run
-    is of another setting; `changed`: cells with their first values; `missing`: the run that it hides.
-    """
-
-    run: Place
-    energy_run: Place
-    energy_is: str
-    pasted: bool
-    changed: Mapping[str, float]
-    missing: Place | None
-
-
-def _row_facts(history: History, results: pd.DataFrame) -> dict[Key, RowFacts]:
-    """What the history knows of each published row, by setting and model."""
-    at = history.rows_of(results)
-    missing = missing_runs(history, results).set_index(["setting", "model"])
-    facts: dict[Key, RowFacts] = {}
-    pairs = zip(results["dataset"], results["model"], at, changed_cells(history, results), strict=True)
-    for setting, model, row, changed in pairs:
-        run = history.runs.iloc[row]
-        energy = history.runs.iloc[run["energy_run"]]
-        key = (str(setting), str(model))
-        own = run["energy_run"] == row
-        facts[key] = RowFacts(
-            run=_place(run),
-            energy_run=_place(energy),
-            energy_is="own" if own else "other" if energy["published"] else "dropped",
-            pasted=bool(run["setting"] != setting),
-            changed=changed,
-            missing=_place(missing.loc[key].rename(key)) if key in missing.index else None,
-        )
-    return facts
-
-
-def _place(run: pd.Series) -> Place:
-    setting, model = (run["setting"], run["model"]) if "setting" in run else run.name
-    place = {"model": str(model), "setting": str(setting)}
-    return place | {"recorded": str(run["recorded"]), "commit": str(run["commit"])}
 
 
 def _key(finding: Finding) -> Key:
@@ -181,18 +134,8 @@ def _own_findings(
 def changed_since_recorded(key: Key, row: RowFacts, values: pd.Series) -> list[Finding]:
     cells, last = row.changed, list(row.changed)[-1]
     listed = ", ".join(f"{name} {first:.6g}, now {values[name]:.6g}" for name, first in cells.items())
-    return [
-        Finding(
-            ERROR,
-            *key,
-            list(cells),
-            float(values[last]),
-            cells[last],
-            f"First recorded on {row.run['recorded']}: {listed}.",
-            row.run | {"first_values": cells},
-            CONFIRMED,
-        )
-    ]
+    text, origin = f"First recorded on {row.run['recorded']}: {listed}.", row.run | {"first_values": cells}
+    return [Finding(ERROR, *key, list(cells), float(values[last]), cells[last], text, origin, CONFIRMED)]
 
 
 @registry.named(
@@ -201,35 +144,20 @@ def changed_since_recorded(key: Key, row: RowFacts, values: pd.Series) -> list[F
 )
 def energy_recorded_elsewhere(key: Key, row: RowFacts, energy: float) -> list[Finding]:
     run = row.energy_run
-    return [
-        Finding(
-            ERROR,
-            *key,
-            ["energy", "co2"],
-            energy,
-            None,
-            f"First recorded on {run['recorded']} for {run['model']} in {run['setting']}, a second run that "
-            "the table left out. The energy of this run was never recorded.",
-            run | {"in_table": False},
-            CONFIRMED,
-        )
-    ]
+    text = (
+        f"First recorded on {run['recorded']} for {run['model']} in {run['setting']}, a second run that the "
+        "table left out. The energy of this run was never recorded."
+    )
+    return [Finding(ERROR, *key, ["energy", "co2"], energy, None, text, run | {"in_table": False}, CONFIRMED)]
 
 
 @registry.named(
     "An energy that other rows carry as well, and that was first recorded for this row: it is sound."
 )
 def owns_shared_energy(key: Key, row: RowFacts, energy: float, others: int) -> list[Finding]:
-    return [
-        Finding(
-            NOTE,
-            *key,
-            ["energy"],
-            energy,
-            None,
-            f"First recorded on {row.energy_run['recorded']} for this run; {others} other "
-            f"{'row carries' if others == 1 else 'rows carry'} it as well.",
-            row.energy_run | {"in_table": True},
-            CONFIRMED,
-        )
-    ]
+    text = (
+        f"First recorded on {row.energy_run['recorded']} for this run; {others} other "
+        f"{'row carries' if others == 1 else 'rows carry'} it as well."
+    )
+    origin = row.energy_run | {"in_table": True}
+    return [Finding(NOTE, *key, ["energy"], energy, None, text, origin, CONFIRMED)]
