@@ -42,15 +42,8 @@ def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure:
         for _, run in epochs[epochs["setting"] == setting].groupby("run_id"):
             chosen = run["model"].iloc[0] == highlight
             colour, marker = (PALETTE["blue"], "o") if chosen else (PALETTE["grey"], None)
-            axes.plot(
-                run["epoch"],
-                run[measure],
-                color=colour,
-                marker=marker,
-                ms=5,
-                lw=2 if chosen else 1,
-                zorder=3 if chosen else 2,
-            )
+            width, above = (2, 3) if chosen else (1, 2)
+            axes.plot(run["epoch"], run[measure], color=colour, marker=marker, ms=5, lw=width, zorder=above)
             if run["status"].iloc[0] == "failed":
                 last = run.iloc[-1]
                 axes.plot(last["epoch"], last[measure], FAILED, color=PALETTE["black"], ms=10, zorder=4)
@@ -112,13 +105,10 @@ def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int 
     axes.set_yticks(rows.index, rows["country"])
     axes.set(xlabel="Carbon (g CO2-eq), estimated", xlim=(0, None))
     axes.grid(axis="y", visible=False)
-    handles = [
-        legend_entry("o", PALETTE["blue"], "estimate: energy times the grid's yearly average", hollow=True)
-    ]
-    if len(here):
-        handles.append(
-            legend_entry("o", PALETTE["vermillion"], here["country"].iloc[0], hollow=True, size=10)
-        )
+    words = "estimate: energy times the grid's yearly average"
+    handles = [legend_entry("o", PALETTE["blue"], words, hollow=True)]
+    for name in here["country"]:
+        handles.append(legend_entry("o", PALETTE["vermillion"], name, hollow=True, size=10))
     legend_below(figure, handles, columns=1)
     return figure
 

@@ -63,8 +63,7 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     axes.set(xlabel="Parameters (millions)", ylabel=label)
     if rows.empty:
         return figure
-    for which in ("x", "y"):
-        log_axis(axes, which)
+    log_axis(axes, "xy")
     axes.margins(0.07)
     legend_below(figure, [*_style_handles(rows), *shared, *failed])
     named = _worth_naming(rows)
@@ -89,15 +88,8 @@ def performance_vs_resource(
     x, y = rows["resource_value"].to_numpy() * factor, rows["performance"].to_numpy()
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.6))
     low, high = bars["low"].to_numpy(), bars["high"].to_numpy()
-    axes.errorbar(
-        x,
-        y,
-        [np.maximum(y - low, 0), np.maximum(high - y, 0)],
-        fmt="none",
-        ecolor="#9A9A9A",
-        lw=1.2,
-        zorder=2,
-    )
+    spread = [np.maximum(y - low, 0), np.maximum(high - y, 0)]
+    axes.errorbar(x, y, spread, fmt="none", ecolor="#9A9A9A", lw=1.2, zorder=2)
     for start, group in rows.groupby(_starts(rows)):
         _points(axes, group["resource_value"] * factor, group["performance"], group["kind"], start)
     marks = shared_marks(axes, x, y, rows["contended"], rows["shared"])
@@ -241,17 +233,9 @@ def rank_comparison(
         moved = row["rank"] != row["rank_frozen"]
         colour = PALETTE["vermillion"] if moved else PALETTE["grey"]
         axes.plot([0, 1], [row["left"], row["right"]], "-o", color=colour, lw=2 if moved else 1.2, ms=5)
-        axes.text(
-            -0.04, row["left"], f"{row['model']}  {row['score']:.3f}", ha="right", va="center", fontsize=9.5
-        )
-        axes.text(
-            1.04,
-            row["right"],
-            f"{row['score_frozen']:.3f}  {row['model']}",
-            ha="left",
-            va="center",
-            fontsize=9.5,
-        )
+        left, right = f"{row['model']}  {row['score']:.3f}", f"{row['score_frozen']:.3f}  {row['model']}"
+        axes.text(-0.04, row["left"], left, ha="right", va="center", fontsize=9.5)
+        axes.text(1.04, row["right"], right, ha="left", va="center", fontsize=9.5)
     axes.set_xticks([0, 1], ["range of\nthis setting", "range over\nall settings"])
     axes.set_yticks([])
     axes.set(xlim=(-1.3, 2.3), ylim=(len(rows) + 0.6, 0.4))

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from pepr.costs.your_machine import CLASSES
-from pepr.display.style import PALETTE, WIDTH_IN, legend_below, theme
+from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 
 GB = 1e9
 BAND = 0.10
@@ -53,17 +53,11 @@ def memory(rows: pd.DataFrame, setting: str = "lidc") -> Figure:
     right.axhline(0, color=PALETTE["black"], lw=0.8)
     right.plot(observed, error, "o", mfc="none", mec=PALETTE["blue"], ms=5)
     _name_worst(right, observed, error, here["model"])
-    right.set(xlabel="Published peak memory (GB)", ylabel="Error of the prediction", xscale="log")
+    right.set(xlabel="Published peak memory (GB)", ylabel="Error of the prediction")
     right.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    _plain(right, "x")
-    legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", mfc="none", color=PALETTE["blue"], ls="none", label="one model"),
-            Patch(color="#E0E0E0", label="within 10%"),
-            Line2D([], [], color=PALETTE["black"], lw=0.8, label="equal"),
-        ],
-    )
+    log_axis(right, "x")
+    one = legend_entry("o", PALETTE["blue"], "one model", hollow=True)
+    legend_below(figure, [one, Patch(color="#E0E0E0", label="within 10%"), _equal_entry()])
     return figure
 
 
@@ -80,16 +74,9 @@ def energy(rows: pd.DataFrame, settings: Sequence[str]) -> Figure:
         axes.set(title=setting, xlabel="Published energy (Wh)")
         _name_worst(axes, here["observed"], here["predicted"], here["model"], relative=True, most=3)
     np.atleast_1d(all_axes)[0].set(ylabel="Predicted energy (Wh)")
-    legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", mfc="none", color=PALETTE["blue"], ls="none", label="predicted"),
-            Line2D(
-                [], [], marker="x", color=PALETTE["vermillion"], ls="none", label="outside its 90% interval"
-            ),
-            Line2D([], [], color=PALETTE["black"], lw=0.8, label="equal"),
-        ],
-    )
+    inside = legend_entry("o", PALETTE["blue"], "predicted", hollow=True)
+    outside = legend_entry("x", PALETTE["vermillion"], "outside its 90% interval")
+    legend_below(figure, [inside, outside, _equal_entry()])
     return figure
 
 
@@ -107,8 +94,8 @@ def families(rows: pd.DataFrame, setting: str = "lidc") -> Figure:
         values = here.loc[here["family"] == family, "factor"]
         axes.plot(values, np.full(len(values), at), "o", mfc="none", mec=PALETTE["blue"], ms=5)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="Predicted / published energy", xscale="log")
-    _plain(axes, "x", subs=(1, 1.5, 2, 3, 5, 7))
+    axes.set(xlabel="Predicted / published energy")
+    log_axis(axes, "x", subs=(1, 1.5, 2, 3, 5, 7))
     return figure
 
 
@@ -116,7 +103,7 @@ def by_term(shares: pd.DataFrame) -> Figure:
     """What the predicted time of some models is made of; `shares` from `cost_evidence.time_by_term`."""
     theme()
     used = [name for name in shares.columns if shares[name].max() > 0.005]
-    colours = [PALETTE[name] for name in PALETTE if name not in ("black",)]
+    colours = [colour for name, colour in PALETTE.items() if name != "black"]
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 0.42 * len(shares) + 1.9))
     left = np.zeros(len(shares))
     handles = []
@@ -143,31 +130,23 @@ def on_cpu(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN * 1.35, 3.9))
     have = table.reindex(columns=["model", "time_s", "published_wh"]).dropna()
     axes[0].plot(have["published_wh"], have["time_s"], "o", color=PALETTE["blue"], ms=6)
-    axes[0].set(
-        xlabel="Published LIDC energy on a GPU (Wh)",
-        ylabel="Measured here, on a CPU (s)",
-        xscale="log",
-        yscale="log",
-    )
+    axes[0].set(xlabel="Published LIDC energy on a GPU (Wh)", ylabel="Measured here, on a CPU (s)")
+    log_axis(axes[0], "xy")
     _label(axes[0], have["published_wh"], have["time_s"], have["model"])
     used = table["calibrating"]
     axes[1].plot(table["calibrated_s"][~used], table["time_s"][~used], "o", mfc="none", mec=PALETTE["blue"])
     axes[1].plot(table["calibrated_s"][used], table["time_s"][used], "s", color=PALETTE["vermillion"], ms=6)
     span = [table["time_s"].min() * 0.8, table["time_s"].max() * 1.25]
     axes[1].plot(span, span, color=PALETTE["black"], lw=0.8)
-    axes[1].set(xlabel="Predicted after calibration (s)", xscale="log", yscale="log")
+    axes[1].set(xlabel="Predicted after calibration (s)")
+    log_axis(axes[1], "xy")
     _label(axes[1], table["calibrated_s"], table["time_s"], table["model"])
     for each in axes:
-        _plain(each, "both")
         each.margins(0.18)
-    legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="both measured"),
-            Line2D([], [], marker="s", color=PALETTE["vermillion"], ls="none", label="calibrated on"),
-            Line2D([], [], marker="o", mfc="none", color=PALETTE["blue"], ls="none", label="predicted"),
-        ],
-    )
+    both = legend_entry("o", PALETTE["blue"], "both measured")
+    calibrating = legend_entry("s", PALETTE["vermillion"], "calibrated on")
+    predicted = legend_entry("o", PALETTE["blue"], "predicted", hollow=True)
+    legend_below(figure, [both, calibrating, predicted])
     return figure
 
 
@@ -181,23 +160,13 @@ def targets(table: pd.DataFrame, setting: str) -> Figure:
     axes.plot(reached["energy_wh"], reached["energy_to_target_wh"], "o", mfc="none", mec=PALETTE["blue"])
     floor = reached["energy_to_target_wh"].min() * 0.7
     axes.plot(never["energy_wh"], np.full(len(never), floor), "x", color=PALETTE["vermillion"], ms=5)
-    axes.set(
-        xlabel="Energy of ten epochs (Wh)",
-        ylabel=f"Energy until {table['target'].iloc[0]:.1%} (Wh)",
-        xscale="log",
-        yscale="log",
-        title=setting,
-    )
-    _plain(axes, "both")
+    until = f"Energy until {table['target'].iloc[0]:.1%} (Wh)"
+    axes.set(xlabel="Energy of ten epochs (Wh)", ylabel=until, title=setting)
+    log_axis(axes, "xy")
     first = reached.head(NAMED)
     _label(axes, first["energy_wh"], first["energy_to_target_wh"], first["model"])
-    legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", mfc="none", color=PALETTE["blue"], ls="none", label="reached"),
-            Line2D([], [], marker="x", color=PALETTE["vermillion"], ls="none", label="never in ten epochs"),
-        ],
-    )
+    met = legend_entry("o", PALETTE["blue"], "reached", hollow=True)
+    legend_below(figure, [met, legend_entry("x", PALETTE["vermillion"], "never in ten epochs")])
     return figure
 
 
@@ -214,30 +183,17 @@ def whole_runs(table: pd.DataFrame) -> Figure:
         axes.axvspan(1 / (1 + BAND), 1 + BAND, color="#F0F0F0", zorder=0)
         axes.axvline(1, color=PALETTE["black"], lw=0.8)
         for name, style in SHAPE_AND_STEP.items():
-            axes.plot(here[name] / here["observed"], at, **style)
-        axes.set(title=title, xlabel="Predicted / measured", xscale="log")
-        _plain(axes, "x", subs=(1, 1.2, 1.5, 2, 3, 5, 7))
+            axes.plot(here[name] / here["observed"], at, ls="none", ms=5, **style)
+        axes.set(title=title, xlabel="Predicted / measured")
+        log_axis(axes, "x", subs=(1, 1.2, 1.5, 2, 3, 5, 7))
     all_axes[0].set_yticks(range(len(order)), order)
-    legend_below(figure, [Line2D([], [], **style) for style in SHAPE_AND_STEP.values()])
+    legend_below(figure, [Line2D([], [], ls="none", ms=5, **style) for style in SHAPE_AND_STEP.values()])
     return figure
 
 
 SHAPE_AND_STEP = {
-    "by_shape": {
-        "marker": "x",
-        "color": PALETTE["vermillion"],
-        "ls": "none",
-        "ms": 5,
-        "label": "by the cost model",
-    },
-    "by_step": {
-        "marker": "o",
-        "mfc": "none",
-        "color": PALETTE["blue"],
-        "ls": "none",
-        "ms": 5,
-        "label": "by a measured step",
-    },
+    "by_shape": {"marker": "x", "color": PALETTE["vermillion"], "label": "by the cost model"},
+    "by_step": {"marker": "o", "mfc": "none", "color": PALETTE["blue"], "label": "by a measured step"},
 }
 
 
@@ -255,18 +211,13 @@ def machine(table: pd.DataFrame) -> Figure:
         part = table[table["operators"] == name]
         left.plot(1000 * part["there_s"], 1000 * part["here_s"], **styles[name])
         right.plot(part["ratio"], np.full(len(part), used.index(name)), **styles[name])
-    left.set(
-        xlabel="A step on the authors' GPU (ms)",
-        ylabel="A step on this machine (ms)",
-        xscale="log",
-        yscale="log",
-    )
-    _plain(left, "both")
+    left.set(xlabel="A step on the authors' GPU (ms)", ylabel="A step on this machine (ms)")
+    log_axis(left, "xy")
     right.axvline(1, color=PALETTE["black"], lw=0.8)
     right.set_yticks(range(len(used)), [CLASSES[name] for name in used])
     right.invert_yaxis()
-    right.set(xlabel="Time here over there (median model: 1)", xscale="log")
-    _plain(right, "x", subs=(1, 2, 3, 5))
+    right.set(xlabel="Time here over there (median model: 1)")
+    log_axis(right, "x", subs=(1, 2, 3, 5))
     worst = table.loc[np.log(table["ratio"]).abs().nlargest(NAMED).index]
     _label(left, 1000 * worst["there_s"], 1000 * worst["here_s"], worst["model"])
     legend_below(figure, [Line2D([], [], **styles[name], label=CLASSES[name]) for name in used])
@@ -280,8 +231,12 @@ def _identity(axes: Axes, x: pd.Series, y: pd.Series, covered: pd.Series | None 
     inside = pd.Series(True, index=x.index) if covered is None else covered
     axes.plot(x[inside], y[inside], "o", mfc="none", mec=PALETTE["blue"], ms=5)
     axes.plot(x[~inside], y[~inside], "x", color=PALETTE["vermillion"], ms=5.5)
-    axes.set(xscale="log", yscale="log", xlim=span, ylim=span)
-    _plain(axes, "both")
+    log_axis(axes, "xy")
+    axes.set(xlim=span, ylim=span)
+
+
+def _equal_entry() -> Line2D:
+    return Line2D([], [], color=PALETTE["black"], lw=0.8, label="equal")
 
 
 def _name_worst(
@@ -311,10 +266,3 @@ def _label(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series) -> None:
             fontsize=7.5,
             color="#444444",
         )
-
-
-def _plain(axes: Axes, which: str, subs: Sequence[float] = (1, 2, 5)) -> None:
-    for axis in {"x": (axes.xaxis,), "y": (axes.yaxis,), "both": (axes.xaxis, axes.yaxis)}[which]:
-        axis.set_major_locator(LogLocator(subs=subs))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())

@@ -62,18 +62,10 @@ def save(figure: Figure, path: Path, *, narrow: Figure | None = None, shown: boo
 def legend_entry(
     marker: str, colour: str, text: str, hollow: bool = False, size: float = 7, line: str = ""
 ) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        marker=marker,
-        color=colour,
-        mfc="white" if hollow else colour,
-        mec=colour,
-        mew=1.4,
-        ms=size,
-        ls=line,
-        label=text,
-    )
+    """What a legend shows of a marker, and of the `line` that joins them, where there is one."""
+    fill = "white" if hollow else colour
+    style = {"marker": marker, "color": colour, "mfc": fill, "mec": colour, "mew": 1.4, "ms": size}
+    return Line2D([], [], ls=line, label=text, **style)
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int | None = None) -> None:
@@ -83,9 +75,11 @@ def legend_below(figure: Figure, handles: Sequence[Line2D | Patch], columns: int
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
 
 
-def log_axis(axes: Axes, which: str) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def log_axis(axes: Axes, which: str, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Make one axis logarithmic, or with `xy` both, with plain numbers at `subs` times powers of ten."""
+    for name in which:
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        axes.set(**{f"{name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())

@@ -7,7 +7,6 @@ or mended values. Efficient models are triangles, others circles, by each model'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,15 +16,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, theme
+from pepr.display.style import (
+    NARROW_IN,
+    PALETTE,
+    WIDTH_IN,
+    legend_below,
+    legend_entry,
+    log_axis,
+    theme,
+)
 from pepr.published.reproduction import FINAL, Peak, scores
 from pepr.published.tables import EPOCHS, SETTINGS
 from pepr.published.versions import Versions
 from pepr.verdicts import Entry
 
 MARKS = {True: ("^", PALETTE["green"], "efficient"), False: ("o", PALETTE["blue"], "other")}
+FEW = (1, 3)
+"""Times powers of ten: the numbers on the axes of small panels."""
 SHORTER = {
     "Small models perform as well as large ones": "Small minus large",
     "Pretrained and fine-tuned on a tenth is as good as from scratch on all data": (
@@ -52,23 +60,12 @@ def publications_per_capita(rates: pd.DataFrame) -> Figure:
         axes.hlines(places, rows["published"], rows["corrected"], color=colour, lw=1)
         axes.plot(rows["published"], places, marker, color=colour, mec="white", ms=7, ls="none")
         axes.plot(rows["corrected"], places, marker, mfc="none", mec=colour, ms=10, ls="none")
-        handles += [
-            Line2D([], [], marker=marker, color=colour, ls="none", ms=7, label=f"{year}, as published"),
-            Line2D(
-                [],
-                [],
-                marker=marker,
-                mfc="none",
-                mec=colour,
-                ls="none",
-                ms=10,
-                label=f"{year}, populations mended",
-            ),
-        ]
-    axes.set(xlabel="Publications per million people", xscale="log", yticks=places)
+        handles.append(legend_entry(marker, colour, f"{year}, as published"))
+        handles.append(legend_entry(marker, colour, f"{year}, populations mended", hollow=True, size=10))
+    axes.set(xlabel="Publications per million people", yticks=places)
     axes.set_yticklabels(order)
-    _plain_log(axes)
-    _legend_below(figure, handles, columns=2)
+    log_axis(axes, "x")
+    legend_below(figure, handles, columns=2)
     return figure
 
 
@@ -78,28 +75,13 @@ def model_space(means: pd.DataFrame, drawn: pd.Series) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     _by_size(axes, means, means["energy"] * 1000)
     wrong = means[drawn.loc[means.index] != means["efficient"]]
-    axes.plot(
-        wrong["num_param"] / 1e6,
-        wrong["energy"] * 1000,
-        "o",
-        mfc="none",
-        mec=PALETTE["vermillion"],
-        ms=12,
-        mew=1.2,
-    )
-    axes.set(yscale="log", ylabel="Mean energy of ten epochs (Wh)")
-    _plain_log(axes, "both")
-    ring = Line2D(
-        [],
-        [],
-        marker="o",
-        mfc="none",
-        mec=PALETTE["vermillion"],
-        ms=11,
-        ls="none",
-        label="marked otherwise in the paper's figures",
-    )
-    _legend_below(figure, [*_mark_handles(), ring])
+    ring = {"mfc": "none", "mec": PALETTE["vermillion"], "ms": 12, "mew": 1.2}
+    axes.plot(wrong["num_param"] / 1e6, wrong["energy"] * 1000, "o", **ring)
+    axes.set(ylabel="Mean energy of ten epochs (Wh)")
+    log_axis(axes, "y")
+    words = "marked otherwise in the paper's figures"
+    ringed = legend_entry("o", PALETTE["vermillion"], words, hollow=True, size=11)
+    legend_below(figure, [*_mark_handles(), ringed], columns=3)
     return figure
 
 
@@ -117,15 +99,8 @@ def violins(table: pd.DataFrame) -> Figure:
     for axes, (title, first, second) in zip(all_axes, panels, strict=True):
         both = pd.DataFrame(dict((first, second))).dropna()
         axes.plot([0, 1], both.to_numpy().T, color=PALETTE["grey"], lw=0.5, alpha=0.35, zorder=1)
-        sns.violinplot(
-            both,
-            ax=axes,
-            palette=[PALETTE["orange"], PALETTE["sky"]],
-            inner="quart",
-            cut=0,
-            linewidth=1,
-            width=0.6,
-        )
+        colours = [PALETTE["orange"], PALETTE["sky"]]
+        sns.violinplot(both, ax=axes, palette=colours, inner="quart", cut=0, linewidth=1, width=0.6)
         axes.set(title=f"{title} (n = {len(both)})", xlabel="")
     all_axes[0].set(ylabel="Test accuracy, last epoch")
     return figure
@@ -161,12 +136,12 @@ def by_data_set(table: pd.DataFrame, *, narrow: bool = False) -> Figure:
                     some = rows[part & (rows["efficient"].astype(bool) == efficient)]
                     style = {"mfc": face, "mec": colour, "ms": 4, "ls": "none"}
                     axes.plot(some["num_param"] / 1e6, some[column], marker, **style)
-            axes.set(xscale="log", title=f"{title}: {label}")
-            _plain_log(axes, small=True)
+            axes.set(title=f"{title}: {label}")
+            log_axis(axes, "x", FEW)
     for axes in grid[-1]:
         axes.set(xlabel="Parameters (millions)")
-    ring = Line2D([], [], marker="o", mfc="white", mec=PALETTE["black"], ls="none", ms=5, label="estimated")
-    _legend_below(figure, [*_mark_handles(), ring])
+    hollow = legend_entry("o", PALETTE["black"], "estimated", hollow=True, size=5)
+    legend_below(figure, [*_mark_handles(), hollow])
     return figure
 
 
@@ -190,31 +165,12 @@ def imagenet(table: pd.DataFrame) -> Figure:
         axes.vlines(size[wrong], published[wrong], own[wrong], color=PALETTE["vermillion"], lw=0.8)
         axes.plot(size[wrong], published[wrong], "X", color=PALETTE["vermillion"], mec="white", ms=8)
         axes.plot(size[wrong], own[wrong], "o", mfc="white", mec=PALETTE["vermillion"], ms=6)
-        axes.set(xscale="log", xlabel="Parameters (millions)", ylabel=label, ylim=(-0.04, None))
-        _plain_log(axes)
-    _legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="the model's own entry"),
-            Line2D(
-                [],
-                [],
-                marker="X",
-                color=PALETTE["vermillion"],
-                ls="none",
-                label="another's entry, or none (0)",
-            ),
-            Line2D(
-                [],
-                [],
-                marker="o",
-                mfc="white",
-                mec=PALETTE["vermillion"],
-                ls="none",
-                label="with the own entry",
-            ),
-        ],
-    )
+        axes.set(xlabel="Parameters (millions)", ylabel=label, ylim=(-0.04, None))
+        log_axis(axes, "x")
+    right = legend_entry("o", PALETTE["blue"], "the model's own entry")
+    wrongly = legend_entry("X", PALETTE["vermillion"], "another's entry, or none (0)")
+    mended = legend_entry("o", PALETTE["vermillion"], "with the own entry", hollow=True)
+    legend_below(figure, [right, wrongly, mended], columns=3)
     return figure
 
 
@@ -229,42 +185,25 @@ def energy_time_lines(runs: Versions) -> Figure:
         here = table["dataset"] == setting
         own, copies = table[here & ~is_copy], table[here & is_copy]
         line = runs.lines[runs.lines["setting"] == setting].iloc[0]
-        time = np.geomspace(*_span(table.loc[here, "train_time"]), 60)
+        times = table.loc[here, "train_time"]
+        time = np.geomspace(times.min(), times.max(), 60)
         fitted = line["intercept_wh"] + line["slope_w"] * EPOCHS * time / 3600
         axes.plot(time, np.where(fitted > 0, fitted, np.nan), color=PALETTE["black"], lw=1, zorder=1)
         axes.plot(own["train_time"], own["energy"] * 1000, "o", color=PALETTE["blue"], ms=3.5, mew=0)
-        axes.plot(
-            copies["train_time"], copies["energy"] * 1000, "x", color=PALETTE["vermillion"], ms=4.5, mew=1
-        )
-        axes.set(xscale="log", yscale="log", title=setting)
-        axes.text(
-            0.04,
-            0.9,
-            f"{len(copies)} of {int(here.sum())}",
-            transform=axes.transAxes,
-            fontsize=9,
-            color=PALETTE["vermillion"],
-        )
-        _plain_log(axes, "both", small=True)
+        red = PALETTE["vermillion"]
+        axes.plot(copies["train_time"], copies["energy"] * 1000, "x", color=red, ms=4.5, mew=1)
+        counted = f"{len(copies)} of {int(here.sum())}"
+        axes.text(0.04, 0.9, counted, transform=axes.transAxes, fontsize=9, color=red)
+        axes.set(title=setting)
+        log_axis(axes, "xy", FEW)
     for axes in all_axes[-1]:
         axes.set(xlabel="Last epoch (s)")
     for axes in all_axes[:, 0]:
         axes.set(ylabel="Ten epochs (Wh)")
-    _legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="own energy"),
-            Line2D(
-                [],
-                [],
-                marker="x",
-                color=PALETTE["vermillion"],
-                ls="none",
-                label="energy of another run (counted)",
-            ),
-            Line2D([], [], color=PALETTE["black"], label="line of the setting"),
-        ],
-    )
+    owned = legend_entry("o", PALETTE["blue"], "own energy")
+    copied = legend_entry("x", PALETTE["vermillion"], "energy of another run (counted)")
+    line = Line2D([], [], color=PALETTE["black"], label="line of the setting")
+    legend_below(figure, [owned, copied, line], columns=3)
     return figure
 
 
@@ -285,16 +224,14 @@ def implied_power(table: pd.DataFrame, limit_w: float, ceiling_w: float) -> Figu
         (ceiling_w, "--", "with host and overhead"),
     ):
         axes.axvline(value, color=PALETTE["black"], ls=style, lw=1.2, label=f"{text}, {value:,.0f} W")
-    axes.set(xscale="log", xlabel="Mean power implied by energy and time (W)", yticks=range(len(SETTINGS)))
+    axes.set(xlabel="Mean power implied by energy and time (W)", yticks=range(len(SETTINGS)))
     axes.set_yticklabels(SETTINGS)
     axes.invert_yaxis()
-    _plain_log(axes)
+    log_axis(axes, "x")
     axes.grid(axis="y", visible=False)
-    handles = [
-        Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="possible"),
-        Line2D([], [], marker="x", color=PALETTE["vermillion"], ls="none", label="beyond what can be drawn"),
-    ]
-    _legend_below(figure, [*handles, *axes.get_legend_handles_labels()[0]], columns=2)
+    possible = legend_entry("o", PALETTE["blue"], "possible")
+    beyond = legend_entry("x", PALETTE["vermillion"], "beyond what can be drawn")
+    legend_below(figure, [possible, beyond, *axes.get_legend_handles_labels()[0]], columns=2)
     return figure
 
 
@@ -302,15 +239,15 @@ def curves(peaks: Sequence[Peak]) -> Figure:
     """The PePR-E curve of every setting, published and corrected, with each peak and its 95% interval."""
     theme()
     styles = {
-        "published": ("-", PALETTE["blue"], "o", -1),
-        "corrected": ("--", PALETTE["vermillion"], "s", 1),
+        "published": ("-", PALETTE["blue"], "o", -1, "published"),
+        "corrected": ("--", PALETTE["vermillion"], "s", 1, "corrected (estimates)"),
     }
     figure, all_axes = plt.subplots(2, 4, figsize=(WIDTH_IN * 1.45, 5.2), sharex=True)
     for axes, setting in zip(all_axes.flat, SETTINGS, strict=True):
         here = [peak for peak in peaks if peak.setting == setting]
         top = max(peak.score for peak in here)
         for peak in here:
-            style, colour, marker, side = styles[peak.table]
+            style, colour, marker, side, _ = styles[peak.table]
             width = 2.4 if peak.table == "published" else 1.2
             axes.plot(peak.curve.resource_norm, peak.curve.score, style, color=colour, lw=width)
             height = top * (1.045 + 0.02 * side)
@@ -325,23 +262,11 @@ def curves(peaks: Sequence[Peak]) -> Figure:
     for axes in all_axes[:, 0]:
         axes.set(ylabel="PePR-E")
     handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            ls=style,
-            marker=marker,
-            mfc=colour if name == "published" else "white",
-            label=text,
-        )
-        for (name, (style, colour, marker, _)), text in zip(
-            styles.items(), ("published", "corrected (estimates)"), strict=True
-        )
+        legend_entry(marker, colour, words, hollow=name != "published", line=style)
+        for name, (style, colour, marker, _, words) in styles.items()
     ]
-    _legend_below(
-        figure,
-        [*handles, Line2D([], [], color=PALETTE["grey"], lw=2.5, label="95% interval of the peak's place")],
-    )
+    handles.append(Line2D([], [], color=PALETTE["grey"], lw=2.5, label="95% interval of the peak's place"))
+    legend_below(figure, handles, columns=3)
     return figure
 
 
@@ -354,17 +279,8 @@ def rank_sensitivity(rows: pd.DataFrame) -> Figure:
     for axes, (column, title) in zip(all_axes, panels, strict=True):
         grid = rows.pivot(index="variant", columns="setting", values=column)[list(SETTINGS)]
         grid = grid.loc[rows["variant"].drop_duplicates()]
-        sns.heatmap(
-            grid,
-            ax=axes,
-            vmin=0,
-            vmax=1,
-            cmap="cividis",
-            annot=True,
-            fmt=".2f",
-            cbar=False,
-            annot_kws={"size": 8},
-        )
+        look = {"vmin": 0, "vmax": 1, "cmap": "cividis", "cbar": False}
+        sns.heatmap(grid, ax=axes, annot=True, fmt=".2f", annot_kws={"size": 8}, **look)
         axes.set(xlabel="", ylabel="", title=title)
         axes.set_xticks(
             axes.get_xticks(), axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor"
@@ -386,32 +302,21 @@ def claims(records: Sequence[Entry], title: str = "") -> Figure:
         if record["margin"]:
             band = 100 * np.array([-1, 1]) * record["margin"]
             axes.fill_betweenx([place - 0.5, place + 0.5], *band, color=PALETTE["grey"], alpha=0.18, lw=0)
-        for suffix, shift, colour, face in (
-            ("", -0.13, "blue", "blue"),
-            ("_corrected", 0.13, "vermillion", None),
+        for suffix, shift, marker, colour, face in (
+            ("", -0.13, "o", PALETTE["blue"], PALETTE["blue"]),
+            ("_corrected", 0.13, "s", PALETTE["vermillion"], "white"),
         ):
-            low, high = 100 * record[f"low{suffix}"], 100 * record[f"high{suffix}"]
-            axes.plot([low, high], [place + shift] * 2, color=PALETTE[colour], lw=1.6)
-            axes.plot(
-                100 * record[f"effect{suffix}"],
-                place + shift,
-                "o" if face else "s",
-                mfc=PALETTE[face] if face else "white",
-                mec=PALETTE[colour],
-                ms=5.5,
-            )
+            effect, low, high = (100 * record[f"{name}{suffix}"] for name in ("effect", "low", "high"))
+            axes.plot([low, high], [place + shift] * 2, color=colour, lw=1.6)
+            axes.plot(effect, place + shift, marker, mfc=face, mec=colour, ms=5.5)
     axes.set(xlabel="Difference in accuracy (points)", yticks=range(len(shown)), title=title)
     axes.set_yticklabels([_short(record["claim"]) for record in shown])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    _legend_below(
-        figure,
-        [
-            Line2D([], [], marker="o", color=PALETTE["blue"], label="published"),
-            Line2D([], [], marker="s", mfc="white", color=PALETTE["vermillion"], label="corrected"),
-            Patch(color=PALETTE["grey"], alpha=0.18, label="margin of equivalence"),
-        ],
-    )
+    published = legend_entry("o", PALETTE["blue"], "published", line="-")
+    corrected = legend_entry("s", PALETTE["vermillion"], "corrected", hollow=True, line="-")
+    band = Patch(color=PALETTE["grey"], alpha=0.18, label="margin of equivalence")
+    legend_below(figure, [published, corrected, band])
     return figure
 
 
@@ -434,7 +339,7 @@ def _panels(means: pd.DataFrame, columns: Sequence[tuple[str, str]], *, narrow: 
         _by_size(axes, means, means[column])
         axes.set(title=label)
     all_axes[0].set(ylabel="Mean of the settings")
-    _legend_below(figure, _mark_handles())
+    legend_below(figure, _mark_handles())
     return figure
 
 
@@ -443,25 +348,9 @@ def _by_size(axes: Axes, means: pd.DataFrame, values: pd.Series) -> None:
     for efficient, (marker, colour, _) in MARKS.items():
         rows = means["efficient"] == efficient
         axes.plot(size[rows], values[rows], marker, color=colour, mec="white", mew=0.5, ms=6.5, ls="none")
-    axes.set(xscale="log", xlabel="Parameters (millions)")
-    _plain_log(axes)
+    axes.set(xlabel="Parameters (millions)")
+    log_axis(axes, "x")
 
 
 def _mark_handles() -> list[Line2D]:
-    return [Line2D([], [], marker=m, color=c, ls="none", ms=6.5, label=text) for m, c, text in MARKS.values()]
-
-
-def _plain_log(axes: Axes, which: str = "x", small: bool = False) -> None:
-    """Plain numbers on logarithmic axes; `small` panels get fewer of them."""
-    for axis in {"x": (axes.xaxis,), "y": (axes.yaxis,), "both": (axes.xaxis, axes.yaxis)}[which]:
-        axis.set_major_locator(LogLocator(subs=(1, 3) if small else (1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _span(values: pd.Series) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
-
-
-def _legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = None) -> None:
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or min(3, len(handles)))
+    return [legend_entry(*mark, size=6.5) for mark in MARKS.values()]

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, legend_below, theme
+from pepr.display.style import NARROW_IN, PALETTE, WIDTH_IN, legend_below, legend_entry, theme
 from pepr.published.strategies import SIZES
 
 PARTS = (
@@ -43,16 +43,8 @@ def signal(rows: pd.DataFrame, *, narrow: bool = False) -> Figure:
     looks = (("accuracy_epochs", "o", "blue", -0.14), ("pepr_t_epochs", "s", "orange", 0.14))
     for name, marker, colour, shift in looks:
         error = [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
-        left.errorbar(
-            rows[name],
-            places + shift,
-            xerr=error,
-            fmt=marker,
-            color=PALETTE[colour],
-            ms=6,
-            mec="white",
-            lw=1.4,
-        )
+        style = {"fmt": marker, "color": PALETTE[colour], "ms": 6, "mec": "white", "lw": 1.4}
+        left.errorbar(rows[name], places + shift, xerr=error, **style)
     start = np.zeros(len(rows))
     for name, _, colour in PARTS:
         right.barh(places, rows[name], left=start, color=colour, edgecolor="white", height=0.7)
@@ -66,8 +58,8 @@ def signal(rows: pd.DataFrame, *, narrow: bool = False) -> Figure:
     if narrow:
         right.invert_yaxis()
     handles = [
-        Line2D([], [], marker="o", color=PALETTE["blue"], ls="none", label="by accuracy"),
-        Line2D([], [], marker="s", color=PALETTE["orange"], ls="none", label="by PePR-T"),
+        legend_entry("o", PALETTE["blue"], "by accuracy"),
+        legend_entry("s", PALETTE["orange"], "by PePR-T"),
         *(Patch(facecolor=colour, edgecolor="white", label=f"variance: {word}") for _, word, colour in PARTS),
     ]
     legend_below(figure, handles, columns=2 if narrow else None)
@@ -81,53 +73,27 @@ def choosing(summary: pd.DataFrame, *, narrow: bool = False) -> Figure:
     rows = summary.set_index("strategy")
     for words, marker, style, colour in LINES:
         part = rows.loc[[f"{size} {words}" for size in SIZES]]
-        axes.fill_between(
-            part["energy_share_mean"],
-            part["lost_lower"],
-            part["lost_upper"],
-            color=PALETTE[colour],
-            alpha=0.15,
-            lw=0,
-        )
-        axes.plot(
-            part["energy_share_mean"], part["lost_mean"], style, marker=marker, color=PALETTE[colour], ms=5
-        )
+        share, band = part["energy_share_mean"], (part["lost_lower"], part["lost_upper"])
+        axes.fill_between(share, *band, color=PALETTE[colour], alpha=0.15, lw=0)
+        axes.plot(share, part["lost_mean"], style, marker=marker, color=PALETTE[colour], ms=5)
+    looks = {
+        name: {"color": PALETTE["black"], "mec": "white", "mew": 0.5, "ms": SIZE_OF.get(name, 9)}
+        for name in ALONE
+    }
     for name, marker in ALONE.items():
         row = rows.loc[name]
         spread = [[row["lost_mean"] - row["lost_lower"]], [row["lost_upper"] - row["lost_mean"]]]
-        axes.errorbar(
-            row["energy_share_mean"],
-            row["lost_mean"],
-            yerr=np.maximum(spread, 0),
-            fmt=marker,
-            color=PALETTE["black"],
-            mec="white",
-            mew=0.5,
-            ms=SIZE_OF.get(name, 9),
-            lw=1,
-        )
+        at = (row["energy_share_mean"], row["lost_mean"])
+        axes.errorbar(*at, yerr=np.maximum(spread, 0), fmt=marker, lw=1, **looks[name])
     axes.axhline(0, color=PALETTE["black"], lw=0.8)
     axes.set(xscale="log", xlabel="Energy spent, share of training all", ylabel="Points of accuracy lost")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     lines = [
-        Line2D(
-            [], [], marker=marker, ls=style, color=PALETTE[colour], label=f"{SIZES[0]} to {SIZES[-1]} {words}"
-        )
+        legend_entry(marker, PALETTE[colour], f"{SIZES[0]} to {SIZES[-1]} {words}", line=style)
         for words, marker, style, colour in LINES
     ]
     marks = [
-        Line2D(
-            [],
-            [],
-            marker=marker,
-            ls="none",
-            color=PALETTE["black"],
-            mec="white",
-            mew=0.5,
-            ms=SIZE_OF.get(name, 9),
-            label=name,
-        )
-        for name, marker in ALONE.items()
+        Line2D([], [], marker=marker, ls="none", label=name, **looks[name]) for name, marker in ALONE.items()
     ]
     legend_below(figure, [*lines, *marks], columns=1 if narrow else None)
     return figure
@@ -152,8 +118,7 @@ def pretraining(shares: pd.DataFrame, by_size: pd.DataFrame, *, narrow: bool = F
     left.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f}%"))
     _points_by_size(right, by_size)
     handles = [
-        Line2D([], [], marker=marker, ls=style, color=PALETTE[colour], label=words)
-        for _, marker, style, colour, words in looks
+        legend_entry(marker, PALETTE[colour], words, line=style) for _, marker, style, colour, words in looks
     ]
     legend_below(figure, handles)
     return figure
