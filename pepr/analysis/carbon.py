@@ -47,12 +47,12 @@ def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> Numbers
     out = {}
     for code, row in rows.iterrows():
         key, intensity = f"carbon_{code.lower()}", float(row["carbon_intensity"])
-        out[f"{key}_country"] = number(row["country"], row["country"])
-        out[f"{key}_intensity"] = number(intensity, f"{intensity:.0f} g/kWh", True)
-        out[f"{key}_year"] = number(int(row["year"]), str(int(row["year"])))
-        out[f"{key}_co2"] = number(energy_kwh * intensity, mass(energy_kwh * intensity), True)
+        out[f"{key}_country"] = number(row["country"])
+        out[f"{key}_intensity"] = number(intensity, "{:.0f} g/kWh".format, True)
+        out[f"{key}_year"] = number(int(row["year"]), str)
+        out[f"{key}_co2"] = number(energy_kwh * intensity, mass, True)
     ratio = float(rows["carbon_intensity"].max() / rows["carbon_intensity"].min())
-    return out | {"carbon_grid_ratio": number(ratio, f"{ratio:.1f}", True)}
+    return out | {"carbon_grid_ratio": number(ratio, "{:.1f}".format, True)}
 
 
 def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> Numbers:
@@ -69,6 +69,6 @@ def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> Numb
     moved = ranks_that_differ(grams)
     return grid_numbers(bill["total_wh"] / 1000, codes) | {
         "carbon_model_ratio": number(ratio, f"{ratio:.1f}" if ratio == ratio else UNKNOWN, bill["estimated"]),
-        "carbon_models": number(len(energy), str(len(energy))),
+        "carbon_models": number(len(energy)),
         "carbon_ranks_moved": number(moved, str(moved) if moved else "none"),
     }

@@ -24,8 +24,8 @@ from pepr.analysis.scores import (
     primary_resource,
     with_sets,
 )
-from pepr.display.numbers import UNKNOWN, Numbers, number
-from pepr.display.words import measure_words, performance, wh
+from pepr.display.numbers import UNKNOWN, Number, Numbers, number
+from pepr.display.words import fixed, markdown, measure_words, performance, wh
 from pepr.models import atlas
 from pepr.quantities import ABOVE_CHANCE, RECORDED, RESOURCES
 from pepr.score import pepr, resource_range_of
@@ -201,7 +201,7 @@ def comparison_numbers(
         "compared_agreement": number(None, agreement_table(agreement(sets))),
         "compared_winners": number(None, winners_table(winners(sets))),
         "compared_exchange": number(None, exchange_table(exchange(priced))),
-        "compared_sets": number(len(sets), str(len(sets))),
+        "compared_sets": number(len(sets)),
     }
     places = winners_places(sets)
     worst = places.loc[(places["place"] / places["models"]).idxmax()]
@@ -211,81 +211,72 @@ def comparison_numbers(
     beaten = places.loc[undeserved.idxmax()]
     if undeserved.max() > 0:
         out |= _of_place(beaten, "compared_guesser", estimated)
-    differ = [table for table in winners(sets).to_dict("records") if table["pepr"] != table.get("pepr_above")]
-    out["compared_other_winner"] = number(len(differ), str(len(differ)), estimated)
+    differ = sum(table["pepr"] != table.get("pepr_above") for table in winners(sets).to_dict("records"))
+    out["compared_other_winner"] = number(differ, estimate=estimated)
     return out
 
 
 def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
     measure, gap = row["measure"], 100 * (row["best_performance"] - row["performance"])
+    unit = "hundredths" if measure == "auroc" else "percentage points"
+
+    def known(name: str) -> Number:
+        return number(row[name], performance(row[name], measure))
+
     return {
-        f"{key}_set": number(row["set"], row["set"]),
-        f"{key}_measure": number(measure, measure_words(measure)),
-        f"{key}_model": number(row["model"], row["model"], estimated),
-        f"{key}_place": number(row["place"], str(row["place"]), estimated),
-        f"{key}_models": number(row["models"], str(row["models"])),
-        f"{key}_performance": number(row["performance"], performance(row["performance"], measure)),
-        f"{key}_best": number(row["best"], row["best"]),
-        f"{key}_best_performance": number(
-            row["best_performance"], performance(row["best_performance"], measure)
-        ),
-        f"{key}_gap": number(
-            gap, f"{gap:.1f} hundredths" if measure == "auroc" else f"{gap:.1f} percentage points"
-        ),
-        f"{key}_chance": number(row["chance"], performance(row["chance"], measure)),
-        f"{key}_beats": number(row["guesser_beats"], str(row["guesser_beats"]), estimated),
-        f"{key}_beats_worse": number(row["guesser_beats_worse"], str(row["guesser_beats_worse"]), estimated),
+        f"{key}_set": number(row["set"]),
+        f"{key}_measure": number(measure, measure_words),
+        f"{key}_model": number(row["model"], estimate=estimated),
+        f"{key}_place": number(row["place"], estimate=estimated),
+        f"{key}_models": number(row["models"]),
+        f"{key}_performance": known("performance"),
+        f"{key}_best": number(row["best"]),
+        f"{key}_best_performance": known("best_performance"),
+        f"{key}_gap": number(gap, f"{gap:.1f} {unit}"),
+        f"{key}_chance": known("chance"),
+        f"{key}_beats": number(row["guesser_beats"], estimate=estimated),
+        f"{key}_beats_worse": number(row["guesser_beats_worse"], estimate=estimated),
     }
 
 
 def agreement_table(rows: pd.DataFrame) -> str:
     """`agreement` as a Markdown table; beside a tau over fewer models than the set's, their number."""
-    names = [name for name in SCORES if name in rows]
+    shown = {name: words for name, words in SCORES.items() if name in rows}
 
     def tau(row: pd.Series, name: str) -> str:
         fewer = row[f"{name}_models"] < row["models"] and not np.isnan(row[name])
-        return _rounded(row[name], 2) + (f" (of {row[f'{name}_models']})" if fewer else "")
+        return fixed(row[name]) + (f" (of {row[f'{name}_models']})" if fewer else "")
 
-    cells = [
-        [row["set"], str(row["models"]), *(tau(row, name) for name in names)] for _, row in rows.iterrows()
-    ]
-    return _markdown(["Setting", "Models", *(SCORES[name] for name in names)], cells)
+    return markdown(
+        {"Setting": row["set"], "Models": str(row["models"])}
+        | {words: tau(row, name) for name, words in shown.items()}
+        for _, row in rows.iterrows()
+    )
 
 
 def winners_table(rows: pd.DataFrame) -> str:
     """`winners` as a Markdown table."""
-    names = [name for name in SCORES if name in rows]
-    cells = [
-        [row["set"], *(UNKNOWN if pd.isna(row[name]) else row[name] for name in names)]
+    shown = {name: words for name, words in SCORES.items() if name in rows}
+    return markdown(
+        {"Setting": row["set"]}
+        | {words: UNKNOWN if pd.isna(row[name]) else row[name] for name, words in shown.items()}
         for _, row in rows.iterrows()
-    ]
-    return _markdown(["Setting", *(SCORES[name] for name in names)], cells)
+    )
 
 
 def exchange_table(rows: pd.DataFrame) -> str:
     """`exchange` as a Markdown table: points of performance for a watt-hour."""
-    cells = [
-        [
-            row["set"],
-            measure_words(row["measure"]),
-            performance(row["chance"], row["measure"]),
-            wh(row["range_wh"]),
-            _significant(row["points_per_wh"]),
-            _significant(row["points_per_wh_above"]),
-        ]
+    return markdown(
+        {
+            "Setting": row["set"],
+            "Performance": measure_words(row["measure"]),
+            "Chance": performance(row["chance"], row["measure"]),
+            "Range of energy": wh(row["range_wh"]),
+            "Points for 1 Wh": _significant(row["points_per_wh"]),
+            "Above chance": _significant(row["points_per_wh_above"]),
+        }
         for _, row in rows.iterrows()
-    ]
-    heads = ["Setting", "Performance", "Chance", "Range of energy", "Points for 1 Wh", "Above chance"]
-    return _markdown(heads, cells)
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _rounded(value: float, digits: int) -> str:
-    return UNKNOWN if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+    )
 
 
 def _significant(value: float) -> str:

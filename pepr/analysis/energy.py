@@ -212,29 +212,20 @@ def rank_intervals(scores: pd.DataFrame, measure: str = "auroc", n_draws: int = 
         spread = np.log([PROCESSOR.low, PROCESSOR.high])
         walls = energy / np.exp(rng.uniform(*spread, (n_draws, len(energy))))
         drawn = rankdata([-pepr(performance, wall) for wall in walls], method="min", axis=1)
-        low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="closest_observation")
+        low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="closest_observation").astype(int)
         low_wh, high_wh = band(1000 * energy)
         part = group[[*SET, "model", "score"]].assign(
             energy_wh=1000 * energy,
             wall_low_wh=low_wh,
             wall_high_wh=high_wh,
             rank=rankdata(-as_array(group["score"]), method="min").astype(int),
-            rank_low=low.astype(int),
-            rank_high=high.astype(int),
+            rank_low=low,
+            rank_high=high,
         )
         parts.append(part.sort_values("rank"))
-    names = [
-        *SET,
-        "model",
-        "score",
-        "energy_wh",
-        "wall_low_wh",
-        "wall_high_wh",
-        "rank",
-        "rank_low",
-        "rank_high",
-    ]
-    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
+    columns = [*SET, "model", "score", "energy_wh", "wall_low_wh", "wall_high_wh"]
+    columns += ["rank", "rank_low", "rank_high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def wall_numbers(ranks: pd.DataFrame) -> Numbers:
@@ -243,14 +234,13 @@ def wall_numbers(ranks: pd.DataFrame) -> Numbers:
     if ranks.empty:
         return {}
     widths = ranks["rank_high"] - ranks["rank_low"]
-    steady = float((widths == 0).mean())
     return {
-        "wall_median": number(PROCESSOR.median, f"{PROCESSOR.median:.2f}"),
+        "wall_median": number(PROCESSOR.median, "{:.2f}".format),
         "wall_middle": number(None, f"{PROCESSOR.low:.2f} to {PROCESSOR.high:.2f}"),
         "wall_machine": number(None, PROCESSOR.machine),
-        "wall_rank_width": number(float(widths.median()), _places(widths.median()), estimate=True),
-        "wall_rank_widest": number(int(widths.max()), _places(widths.max()), estimate=True),
-        "wall_rank_steady": number(steady, percent(steady), estimate=True),
+        "wall_rank_width": number(float(widths.median()), _places, estimate=True),
+        "wall_rank_widest": number(int(widths.max()), _places, estimate=True),
+        "wall_rank_steady": number(float((widths == 0).mean()), percent, estimate=True),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import pandas as pd
 
@@ -18,9 +18,9 @@ from pepr.analysis import units
 from pepr.analysis.claims import CELLS
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import SET
-from pepr.display.numbers import UNKNOWN, Number, Numbers, number
-from pepr.display.words import amount, counted, measure_words, percent, performance
+from pepr.analysis.scores import SET, in_set
+from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
+from pepr.display.words import amount, counted, fixed, markdown, measure_words, percent, performance
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 
@@ -37,9 +37,7 @@ def largest_set(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the one set that has the most models; all of them where there are none."""
     if rows.empty:
         return rows
-    key = rows.groupby(SET, dropna=False)["model"].nunique().idxmax()
-    missing = rows[SET].isna() & pd.Series(key, index=SET).isna()
-    return rows[(rows[SET].eq(list(key)) | missing).all(axis=1)]
+    return rows[in_set(rows, rows.groupby(SET, dropna=False)["model"].nunique().idxmax())]
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,11 @@ def leader_numbers(
         out |= _standing_numbers(cell, rows, letter)
         if not len(rows) or not _networks(rows)["performance"].notna().any():
             continue
-        key = tuple(rows.iloc[0][SET])
-        ranked = _of_set(standings, key)
+        ranked = standings[in_set(standings, rows.iloc[0][SET])]
         out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows)
         out |= _chance_numbers(cell, ranked) | _doubt_numbers(cell, ranked)
         for peak in peaks:
-            if _same(peak.key, key) and peak.resource == letter:
+            if in_set(rows, peak.key).all() and peak.resource == letter:
                 out |= _peak_numbers(peak, f"{cell}_peak_{peak.measure}")
     return out | _frozen_numbers(rank_changes, letter)
 
@@ -120,10 +117,10 @@ def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
     rows = _one(rows, letter, "auroc")
     networks, finished, ranked = _networks(rows), rows["performance"].notna(), rows["score"].notna()
     out = {
-        f"{cell}_networks": _count(len(networks)),
-        f"{cell}_baselines": _count(len(rows) - len(networks)),
-        f"{cell}_finished": _count(finished.sum()),
-        f"{cell}_ranked": _count(ranked.sum()),
+        f"{cell}_networks": number(len(networks)),
+        f"{cell}_baselines": number(len(rows) - len(networks)),
+        f"{cell}_finished": number(finished.sum()),
+        f"{cell}_ranked": number(ranked.sum()),
     }
     if rows.empty:
         words = f"{STARTS[cell]} no network was trained on all images."
@@ -134,8 +131,7 @@ def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
             f"{STARTS[cell]} on all images: {counted(len(networks), 'network')}{beside}, of which "
             f"{finished.sum()} finished and {ranked.sum()} can be ranked by {RESOURCES[letter].name}."
         )
-        setting = rows["setting"].iloc[0]
-        out[f"{cell}_setting"] = number(setting, setting)
+        out[f"{cell}_setting"] = number(rows["setting"].iloc[0])
     if not enough(ranked.sum(), len(rows)) or not networks["performance"].notna().any():
         words += f" {RULE}."
     return out | {f"{cell}_standing": number(None, words)}
@@ -147,8 +143,7 @@ def _best_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
     for measure in MEASURES:
         found = leader(_one(rows, letter, measure), "performance")
         if found:
-            words = performance(found.value, measure)
-            out |= _leader_numbers(f"{cell}_best_{measure}", found, words)
+            out |= _leader_numbers(f"{cell}_best_{measure}", found, performance(found.value, measure))
         for resource in RESOURCES:
             part = _one(rows, resource, measure)
             found = leader(part, "score")
@@ -162,8 +157,8 @@ def _best_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
 def _leader_numbers(key: str, found: Leader, words: str, estimated: bool = False) -> Numbers:
     return {
         key: number(found.value, words, estimated),
-        f"{key}_model": number(found.name, found.name),
-        f"{key}_kind": number(found.kind, found.kind),
+        f"{key}_model": number(found.name),
+        f"{key}_kind": number(found.kind),
         f"{key}_of": number(found.n_compared, _of(found.n_compared, found.n_models)),
     }
 
@@ -186,7 +181,7 @@ def _baseline_numbers(cell: str, rows: pd.DataFrame) -> Numbers:
         f"{'lies' if below == 1 else 'lie'} below that."
     )
     return {
-        f"{cell}_best_baseline": number(best, best),
+        f"{cell}_best_baseline": number(best),
         f"{cell}_below_baseline": number(below, f"{below} of {counted(len(networks), 'network')}"),
         f"{cell}_baseline_words": number(None, words),
     }
@@ -213,7 +208,7 @@ def _doubt_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
     words = f"{counted(others, 'other model')} {'ties' if others == 1 else 'tie'} with it"
     return {
         f"{cell}_over": over,
-        f"{cell}_best_auroc_share": number(float(share[best].sum()), percent(float(share[best].sum()))),
+        f"{cell}_best_auroc_share": number(float(share[best].sum()), percent),
         f"{cell}_best_auroc_ties": number(others, words if others else "no other model ties with it"),
     }
 
@@ -237,44 +232,40 @@ def _frozen_numbers(rank_changes: pd.DataFrame, letter: str) -> Numbers:
     if rows.empty:
         return {}
     shown = [measure for measure in FROZEN_MEASURES if (rows["measure"] == measure).any()]
-    heads = ["Setting", *(measure_words(measure) for measure in shown)]
-    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    for _, group in rows.groupby(SET, dropna=False):
-        of_measure = group.set_index("measure")
-        cells = [
-            _frozen_words(of_measure.loc[measure]) if measure in of_measure.index else UNKNOWN
+    sets = [group.set_index("measure") for _, group in rows.groupby(SET, dropna=False)]
+    table = markdown(
+        {"Setting": of_measure["setting"].iloc[0]}
+        | {
+            measure_words(measure): (
+                _frozen_words(of_measure.loc[measure]) if measure in of_measure.index else UNKNOWN
+            )
             for measure in shown
-        ]
-        lines.append(f"| {' | '.join([group['setting'].iloc[0], *cells])} |")
-    return {"ranks_frozen": number(None, "\n".join(lines))}
+        }
+        for of_measure in sets
+    )
+    return {"ranks_frozen": number(None, table)}
 
 
 def _frozen_words(row: pd.Series) -> str:
-    rho = "" if pd.isna(row["spearman"]) else f" (rank correlation {row['spearman']:.2f})".replace("-", "−")
+    rho = "" if pd.isna(row["spearman"]) else f" (rank correlation {fixed(row['spearman'])})"
     return f"{int(row['n_ranks_differ'])} of {int(row['n_models'])}{rho}"
 
 
 def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
     likely = sum(probability > 0.05 for probability in peak.probabilities.values())
-    kind = Leader((peak.model,), peak.performance, peak.n_models, peak.n_models).kind
-    out = {
-        f"{key}_model": number(peak.model, peak.model),
-        f"{key}_kind": number(kind, kind),
+    return {
+        f"{key}_model": number(peak.model),
+        f"{key}_kind": number(Leader((peak.model,), peak.performance, peak.n_models, peak.n_models).kind),
         f"{key}_of": number(peak.n_models, f"{peak.n_models} models"),
-        f"{key}_probability": number(peak.probabilities[peak.model], percent(peak.probabilities[peak.model])),
+        f"{key}_probability": number(peak.probabilities[peak.model], percent),
         f"{key}_candidates": number(likely, f"{likely} of {peak.n_models}"),
         f"{key}_performance": number(peak.performance, performance(peak.performance, peak.measure)),
-        f"{key}_units": number(peak.n_units, f"{peak.n_units}"),
+        f"{key}_units": number(peak.n_units),
         f"{key}_over": number(None, peak.over),
+        **interval_numbers(f"{key}_location", peak.location, partial(amount, peak.resource)),
+        **interval_numbers(f"{key}_location_norm", peak.location_norm, "{:.2f}".format),
+        **interval_numbers(f"{key}_score", peak.score, "{:.3f}".format),
     }
-    for name in ("estimate", "low", "high"):
-        suffix = "" if name == "estimate" else f"_{name}"
-        location, norm = getattr(peak.location, name), getattr(peak.location_norm, name)
-        score = getattr(peak.score, name)
-        out[f"{key}_location{suffix}"] = number(location, amount(peak.resource, location))
-        out[f"{key}_location_norm{suffix}"] = number(norm, f"{norm:.2f}")
-        out[f"{key}_score{suffix}"] = number(score, f"{score:.3f}")
-    return out
 
 
 def _one(rows: pd.DataFrame, resource: str, measure: str) -> pd.DataFrame:
@@ -284,16 +275,3 @@ def _one(rows: pd.DataFrame, resource: str, measure: str) -> pd.DataFrame:
 
 def _networks(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["model"].isin(BASELINES)]
-
-
-def _of_set(rows: pd.DataFrame, key: tuple) -> pd.DataFrame:
-    return rows[[_same(tuple(row), key) for row in rows[SET].itertuples(index=False)]]
-
-
-def _same(one: tuple, other: tuple) -> bool:
-    """Whether two keys of sets are one; what is not known is alike in both."""
-    return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
-
-
-def _count(value: Any) -> Number:
-    return number(int(value), f"{int(value):,}")

@@ -38,6 +38,7 @@ from pepr.display.words import (
     performance,
     rounded,
     seconds,
+    tenths,
     watts,
     wh,
 )
@@ -86,32 +87,30 @@ def energy_numbers(results: Results, country: str) -> Numbers:
     energies, bill = energy.energy_table(networks_only(table)), energy.study_bill(table)
     estimated = bill["estimated"]
     out: Numbers = {
-        f"bill_{window}": number(bill[f"{window}_wh"], wh(bill[f"{window}_wh"]), estimated)
+        f"bill_{window}": number(bill[f"{window}_wh"], wh, estimated)
         for window in (*quantities.WINDOWS, "total")
     }
     out |= {
-        "bill_co2": number(bill["co2eq_g"], grams(bill["co2eq_g"]), True),
+        "bill_co2": number(bill["co2eq_g"], grams, True),
         "bill_metered_time": number(bill["metered_hours"], minutes(60 * bill["metered_hours"])),
         "bill_wall_time": number(bill["wall_hours"], minutes(60 * bill["wall_hours"])),
         "energy_nature": number(
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"
         ),
-        "gate_violations": _count((gates.gates(table)["gate"] != gates.DID_LEARN).sum()),
+        "gate_violations": number((gates.gates(table)["gate"] != gates.DID_LEARN).sum()),
     }
     out |= _power_numbers(energies, estimated) | _extreme_runs(table, energies)
     for component in quantities.COMPONENTS:
         share = energies[f"{component}_wh"].sum() / energies["training_wh"].sum()
         how = energies[f"{component}_how"].dropna().unique()
-        out[f"share_{component}"] = number(
-            share, percent(share) if share else "none", estimated and share > 0
-        )
-        text = ", ".join(sorted(how)).replace("_", " ") or "not metered"
-        out[f"how_{component}"] = number(text, text)
+        words = percent(share) if share else "none"
+        out[f"share_{component}"] = number(share, words, estimated and share > 0)
+        out[f"how_{component}"] = number(", ".join(sorted(how)).replace("_", " ") or "not metered")
     most = table["train_fraction"] == table["train_fraction"].max()
     full = energies[energies["run_id"].isin(table.loc[most, "run_id"])]
     even = full.groupby("model")["inferences_to_outweigh_training"].median().dropna()
     for name, value in (("inferences", even.median()), ("lowest", even.min()), ("highest", even.max())):
-        out[f"break_even_{name}"] = number(value, rounded(value), estimated)
+        out[f"break_even_{name}"] = number(value, rounded, estimated)
     out["break_even_networks"] = number(len(even), counted(len(even), "network"))
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
     return out | grids | water_numbers(table) | _target_numbers(records, estimated)
@@ -126,9 +125,9 @@ def _power_numbers(energies: pd.DataFrame, estimated: bool) -> Numbers:
     cells = contended.groupby(["model", "setting"]).size()
     words = ", ".join(f"{model} in {setting} ({n})" for (model, setting), n in cells.items())
     return {
-        "power_lowest": number(power.min(), watts(power.min()), estimated),
-        "power_highest": number(power.max(), watts(power.max()), estimated),
-        "contended_networks": number(words or None, words or UNKNOWN),
+        "power_lowest": number(power.min(), watts, estimated),
+        "power_highest": number(power.max(), watts, estimated),
+        "contended_networks": _text(words),
     }
 
 
@@ -138,15 +137,14 @@ def _extreme_runs(table: pd.DataFrame, energies: pd.DataFrame) -> Numbers:
     if len(alone) < 2 or 2 * len(alone) < len(networks_only(table)):
         return {}
     out = {"extreme_of": number(len(alone), counted(len(alone), "run"))}
-    for name, row in (
-        ("cheapest", _extreme(alone, "training_wh", min)),
-        ("dearest", _extreme(alone, "training_wh", max)),
-    ):
+    taken = alone["training_wh"]
+    for name, at in (("cheapest", taken.idxmin()), ("dearest", taken.idxmax())):
+        row = alone.loc[at]
         out |= {
-            f"{name}_run_model": number(row["model"], row["model"]),
-            f"{name}_run_setting": number(row["setting"], row["setting"]),
-            f"{name}_run_energy": number(row["training_wh"], wh(row["training_wh"]), bool(row["estimated"])),
-            f"{name}_run_time": number(row["train_time_s"], seconds(row["train_time_s"])),
+            f"{name}_run_model": number(row["model"]),
+            f"{name}_run_setting": number(row["setting"]),
+            f"{name}_run_energy": number(row["training_wh"], wh, bool(row["estimated"])),
+            f"{name}_run_time": number(row["train_time_s"], seconds),
         }
     return out
 
@@ -175,16 +173,14 @@ def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:
     out = {
         "grid_country": number(country, chosen["country"]),
         "grid_year": number(int(chosen["year"]), str(int(chosen["year"]))),
-        "grids": number(len(grids), str(len(grids))),
-        "grid_ratio": number(ratio, f"{ratio:.0f}", True),
+        "grids": number(len(grids)),
+        "grid_ratio": number(ratio, "{:.0f}".format, True),
     }
     for name, row in (("grid", chosen), ("grid_lowest", lowest), ("grid_highest", highest)):
-        out[f"{name}_intensity"] = number(
-            row["carbon_intensity"], f"{row['carbon_intensity']:.0f} g/kWh", True
-        )
-        out[f"{name}_co2"] = number(row["co2eq_g"], grams(row["co2eq_g"]), True)
+        out[f"{name}_intensity"] = number(row["carbon_intensity"], "{:.0f} g/kWh".format, True)
+        out[f"{name}_co2"] = number(row["co2eq_g"], grams, True)
     for name, row in (("grid_lowest", lowest), ("grid_highest", highest)):
-        out[f"{name}_country"] = number(row["country"], row["country"])
+        out[f"{name}_country"] = number(row["country"])
     return out
 
 
@@ -206,19 +202,17 @@ def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Number
     spent = energy.energy_to_target(records, target)
     reached = spent.dropna(subset=["time_to_target_s"])
     out = {
-        "target_auroc": number(target, f"{target:.2f}"),
-        "target_reached": number(len(reached), str(len(reached))),
-        "target_runs": number(len(spent), str(len(spent))),
+        "target_auroc": number(target, "{:.2f}".format),
+        "target_reached": number(len(reached)),
+        "target_runs": number(len(spent)),
     }
     if len(reached):
         first = reached.loc[reached["time_to_target_s"].idxmin()]
         out |= {
-            "target_first_model": number(first["model"], first["model"]),
-            "target_first_setting": number(first["setting"], first["setting"]),
-            "target_first_energy": number(
-                first["energy_to_target_wh"], wh(first["energy_to_target_wh"]), estimated
-            ),
-            "target_first_time": number(first["time_to_target_s"], seconds(first["time_to_target_s"])),
+            "target_first_model": number(first["model"]),
+            "target_first_setting": number(first["setting"]),
+            "target_first_energy": number(first["energy_to_target_wh"], wh, estimated),
+            "target_first_time": number(first["time_to_target_s"], seconds),
         }
     return out
 
@@ -239,20 +233,17 @@ def run_numbers(results: Results) -> Numbers:
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
     whole = usual_starts(networks[networks["train_fraction"] == 1.0])
     tenth = networks[networks["train_fraction"] == 0.1]
-    contended = int(table["contended"].fillna(False).sum())
     constant = int(asked["constant_predictor"].fillna(False).sum())  # a baseline may be one by design
     flagged = int(table["constant_predictor"].fillna(False).sum())
-    names = ", ".join(sorted(failed["model"].unique())) or "none"
-    majority = between(done["test_majority_rate"], percent)
     out = {
         "origin": number(results.origin, ORIGINS[results.origin]),
         "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
-        "failed_models": number(names, names),
+        "failed_models": number(", ".join(sorted(failed["model"].unique())) or "none"),
         "withdrawn": number(len(withdrawn(done)) or None, withdrawn(done).strip() or UNKNOWN),
         "primary_resource": number(letter, RESOURCES[letter].name),
-        "primary_score": number(f"PePR-{letter}", f"PePR-{letter}"),
-        "majority_rate": number(None, majority),
+        "primary_score": number(f"PePR-{letter}"),
+        "majority_rate": number(None, between(done["test_majority_rate"], percent)),
         **{
             name: number(None, between(column, count))
             for name, column in (
@@ -270,13 +261,13 @@ def run_numbers(results: Results) -> Numbers:
     out["main_setting"] = number(setting, setting or UNKNOWN)
     for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) > 1 else ():
         row = sizes.iloc[position]
-        out[f"{name}_model"] = number(row["model"], row["model"])
-        out[f"{name}_model_params"] = number(int(row["num_params"]), millions(row["num_params"]))
+        out[f"{name}_model"] = number(row["model"])
+        out[f"{name}_model_params"] = number(int(row["num_params"]), millions)
     counts = {
         "runs": len(table),
         "runs_ok": len(done),
         "runs_failed": len(failed),
-        "runs_contended": contended,
+        "runs_contended": int(table["contended"].fillna(False).sum()),
         "runs_constant": constant,
         "runs_constant_baselines": flagged - constant,
         "networks_runs": len(networks),
@@ -292,7 +283,7 @@ def run_numbers(results: Results) -> Numbers:
         "settings": done["setting"].nunique(),
         "splits": done.groupby(["dataset", "split"], dropna=False).ngroups,
     }
-    return out | {name: _count(value) for name, value in counts.items()}
+    return out | {name: number(value) for name, value in counts.items()}
 
 
 def _repeated_numbers(results: Results) -> Numbers:
@@ -304,7 +295,7 @@ def _repeated_numbers(results: Results) -> Numbers:
     runs = done[done["model"] == model]
     settings = runs["setting"].nunique()
     out = {
-        "repeated_model": number(model, model),
+        "repeated_model": number(model),
         "repeated_splits": number(int(runs["split"].nunique(dropna=False)), repeats_words(runs)),
         "repeated_settings": number(settings, counted(settings, "setting")),
     }
@@ -347,29 +338,20 @@ def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
         f"few steps at a time, in {counted(found.rounds, 'round')} of random order: their training took "
         f"{found.ratio:.2f} times its steps at that pace in the middle, Spearman's correlation of the two is "
         f"{found.rank_correlation:.3f}, and from one network to another they differ by "
-        f"{_tenths(found.error)} (standard deviation). That is the error of a time in intervals and ranks, "
+        f"{tenths(found.error)} (standard deviation). That is the error of a time in intervals and ranks, "
         "or the scatter of its repeats where it is larger."
     )
     out: Numbers = {
         "timing_words": number(None, words),
         "timing_models": number(models, counted(models, "network")),
         "timing_rounds": number(found.rounds, counted(found.rounds, "round")),
-        "timing_ratio": number(found.ratio, f"{found.ratio:.2f}"),
-        "timing_rank_correlation": number(found.rank_correlation, f"{found.rank_correlation:.3f}"),
-        "timing_error": _share(found.error),
+        "timing_ratio": number(found.ratio, "{:.2f}".format),
+        "timing_rank_correlation": number(found.rank_correlation, "{:.3f}".format),
+        "timing_error": number(found.error, tenths),
     }
     if np.isfinite(found.step_error):
-        out["timing_step_error"] = _share(found.step_error)
+        out["timing_step_error"] = number(found.step_error, tenths)
     return out
-
-
-def _share(value: float) -> Number:
-    return number(value, _tenths(value))
-
-
-def _tenths(share: float) -> str:
-    """A share in percent, to the tenth."""
-    return f"{100 * share:.1f}%"
 
 
 def _gap_numbers(results: Results) -> Numbers:
@@ -385,24 +367,16 @@ def _gap_numbers(results: Results) -> Numbers:
         return {}
     gap = run_claims.pepr_gap(scratch, primary_resource(table))
     return {
-        "small_limit_params": number(median, millions(median)),
-        "small_models": _count(len(small)),
-        "large_models": _count(len(large)),
-        "small_mean_auroc": number(small["auroc"].mean(), f"{small['auroc'].mean():.3f}"),
-        "large_mean_auroc": number(large["auroc"].mean(), f"{large['auroc'].mean():.3f}"),
-        "pepr_gap": number(gap.whole, difference(gap.whole)),
-        "pepr_gap_resource_alone": number(gap.by_resource, difference(gap.by_resource)),
-        "pepr_gap_performance": number(gap.beyond.effect, difference(gap.beyond.effect)),
+        "small_limit_params": number(median, millions),
+        "small_models": number(len(small)),
+        "large_models": number(len(large)),
+        "small_mean_auroc": number(small["auroc"].mean(), "{:.3f}".format),
+        "large_mean_auroc": number(large["auroc"].mean(), "{:.3f}".format),
+        "pepr_gap": number(gap.whole, difference),
+        "pepr_gap_resource_alone": number(gap.by_resource, difference),
+        "pepr_gap_performance": number(gap.beyond.effect, difference),
     }
-
-
-def _count(value: Any) -> Number:
-    return number(None, UNKNOWN) if value is None or pd.isna(value) else number(int(value), f"{int(value):,}")
 
 
 def _text(value: str) -> Number:
     return number(value or None, value or UNKNOWN)
-
-
-def _extreme(rows: pd.DataFrame, column: str, which: Any) -> pd.Series:
-    return rows.loc[rows[column].idxmin() if which is min else rows[column].idxmax()]

@@ -11,7 +11,7 @@ from pepr import stats
 from pepr.analysis import measures as run_measures, units
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked, enough, resource_errors, spoiled
-from pepr.analysis.scores import SET, as_array, earned, model_means, on_shared_splits, with_sets
+from pepr.analysis.scores import SET, as_array, earned, in_set, model_means, on_shared_splits, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, of, pepr_peak
@@ -144,7 +144,7 @@ def drawn_scores(
     for measure, images in Resampled.each(results, measures, n_resamples, seed):
         values = values_by_run(done, measure)
         for key, group in means.groupby(SET, dropna=False):
-            members = done[_same(done, key)]
+            members = done[in_set(done, key)]
             together: dict[tuple[str, ...], units.Joint] = {}
             for letter in resources:
                 ranked = group[group[letter].notna() & group[measure].notna()]
@@ -277,15 +277,9 @@ def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
             "measure": peak.measure,
             "model": peak.model,
             "performance": peak.performance,
-            "score": peak.score.estimate,
-            "score_low": peak.score.low,
-            "score_high": peak.score.high,
-            "location_norm": peak.location_norm.estimate,
-            "location_norm_low": peak.location_norm.low,
-            "location_norm_high": peak.location_norm.high,
-            "location": peak.location.estimate,
-            "location_low": peak.location.low,
-            "location_high": peak.location.high,
+            **units.with_ends("score", peak.score),
+            **units.with_ends("location_norm", peak.location_norm),
+            **units.with_ends("location", peak.location),
             "probability": peak.probabilities[peak.model],
             "n_models": peak.n_models,
             "n_units": peak.n_units,
@@ -295,14 +289,6 @@ def peak_table(peaks: list[PeakLocation]) -> pd.DataFrame:
     ]
     columns = [*SET, "resource", "measure", *PEAK_COLUMNS]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _same(rows: pd.DataFrame, key: tuple) -> pd.Series:
-    """Which rows are of the set with a key; what is not known is alike."""
-    same = pd.Series(True, index=rows.index)
-    for column, value in zip(SET, key, strict=True):
-        same &= rows[column].isna() if pd.isna(value) else rows[column].eq(value).fillna(False).astype(bool)
-    return same
 
 
 def _observed_interval(estimate: float, draws: np.ndarray) -> stats.Interval:

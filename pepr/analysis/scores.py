@@ -8,7 +8,7 @@ are models of their set like any other: they take part in its range, its ranks, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -215,10 +215,7 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
             for position, (_, row) in enumerate(group.iterrows()):
                 rows.append(
                     {
-                        **{
-                            name: row[name]
-                            for name in [*same, "setting", "train_fraction", "n_train", "n_seeds"]
-                        },
+                        **row[[*same, "setting", "train_fraction", "n_train", "n_seeds"]],
                         "measure": measure,
                         "performance": row[measure],
                         "resource_norm": norm[position],
@@ -234,7 +231,7 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
 
     A failed model has no resource to put into the range; its size tells where it would have been.
     """
-    table = with_sets(table)
+    table, told = with_sets(table), ["run_id", "model", "setting", "seed", "failure", "num_params"]
     means, letter = model_means(table), primary_resource(table)
     rows = []
     for _, run in table[table["status"] == "failed"].iterrows():
@@ -243,53 +240,29 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
         low, high = resource_range_of(as_array(scored["accuracy"]), as_array(scored[letter]))
         rows.append(
             {
-                "run_id": run["run_id"],
-                "model": run["model"],
-                "setting": run["setting"],
-                "seed": run["seed"],
-                "failure": run["failure"],
-                "num_params": run["num_params"],
+                **run[told],
                 f"{RESOURCES[letter].column}_lowest": low,
                 f"{RESOURCES[letter].column}_highest": high,
                 "effect_on_range": _effect_on_range(run, scored),
             }
         )
-    columns = ["run_id", "model", "setting", "seed", "failure", "num_params", "effect_on_range"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*told, "effect_on_range"])
 
 
 def curves(scores: pd.DataFrame) -> pd.DataFrame:
     """The PePR curves of a score table: one row a point, in each set, resource and measure."""
-    parts = []
-    for key, group in scores.groupby([*SET, "resource", "measure"], dropna=False):
+    parts, by = [], [*SET, "resource", "measure"]
+    for key, group in scores.groupby(by, dropna=False):
         ranked = group.dropna(subset=["score"])
         curve = pepr_curve(earned(ranked["performance"]), as_array(ranked["resource_value"]))
-        part = pd.DataFrame(
-            {
-                "resource_norm": curve.resource_norm,
-                "best_performance": curve.best_performance,
-                "score": curve.score,
-            }
-        )
-        parts.append(part.assign(**dict(zip([*SET, "resource", "measure"], key, strict=True))))
+        parts.append(pd.DataFrame(vars(curve)).assign(**dict(zip(by, key, strict=True))))
     return pd.concat(parts, ignore_index=True)
 
 
 def _scored(group: pd.DataFrame, letter: str, measure: str, frozen: Range) -> pd.DataFrame:
     performance, resource = earned(group[measure]), as_array(group[letter])
-    part = group[
-        [
-            *SET,
-            "model",
-            "num_params",
-            "pretrained",
-            "train_fraction",
-            "n_train",
-            "n_seeds",
-            "n_failed",
-            "status",
-        ]
-    ].copy()
+    of_model = ["model", "num_params", "pretrained", "train_fraction", "n_train"]
+    part = group[[*SET, *of_model, "n_seeds", "n_failed", "status"]].copy()
     part["contended"], part["shared"] = group[f"{letter}_spoiled"], group["shared"]
     part["resource"], part["measure"] = letter, measure
     sources = zip(group["energy_source"], group["memory_source"], strict=True)
@@ -324,15 +297,18 @@ def _effect_on_range(run: pd.Series, scored: pd.DataFrame) -> str:
     return "its size lies inside those of the scored models: the range probably stays"
 
 
-def of_set(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that are of the same set as `rows`, which are all of one."""
-    if rows.empty:
-        return table.iloc[:0]
+def in_set(table: pd.DataFrame, key: Sequence[object]) -> pd.Series:
+    """Which rows of a table are of the set with a key, the values of `SET`; what is not known is alike."""
     same = pd.Series(True, index=table.index)
-    for column, value in rows[SET].iloc[0].items():
+    for column, value in zip(SET, key, strict=True):
         alike = table[column].isna() if pd.isna(value) else table[column].eq(value).fillna(False)
         same &= alike.astype(bool)
-    return table[same]
+    return same
+
+
+def of_set(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of the same set as `rows`, which are all of one."""
+    return table[in_set(table, rows[SET].iloc[0])] if len(rows) else table.iloc[:0]
 
 
 def earned(performance: pd.Series) -> np.ndarray:

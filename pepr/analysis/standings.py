@@ -15,7 +15,8 @@ from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, model_means, on_shared_splits, usual_starts, with_sets
-from pepr.display.numbers import UNKNOWN, number
+from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
+from pepr.display.words import counted, ends, markdown, percent, tenths
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
 
@@ -24,6 +25,8 @@ MEAN_COLUMNS = {
     "sensitivity": "test_sensitivity",
     "specificity": "test_specificity",
 }
+AUROC = "{:.3f}".format
+"""An AUROC in words."""
 PAPER = "paper_"
 """How the keys of numbers begin that stand beside the authors' tables."""
 PUBLISHED_SETTINGS = {
@@ -191,9 +194,7 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def selection_numbers(
-    ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd.DataFrame | None
-) -> dict[str, dict]:
+def selection_numbers(ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd.DataFrame | None) -> Numbers:
     """What prose may quote of `standings`, `choices` and `agreement` (None without the authors' tables).
 
     The choice on one dataset has numbers of its own, the choices on several a table.
@@ -211,10 +212,10 @@ def selection_numbers(
         tied, compared = int(rows["tied"].sum()), f"Shares and ties are over {compared_over(rows)}."
         out[f"standings_{setting}"] = number(None, f"{standings_table(rows)}\n\n{compared}")
         out[f"tied_{setting}"] = number(tied, f"{tied} of {len(rows)} models")
-        out[f"best_share_{setting}"] = number(float(share), f"{100 * share:.0f}%")
+        out[f"best_share_{setting}"] = number(float(share), percent)
     for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
         key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
-        out[f"{key}_n"] = number(int(row["n"]), str(int(row["n"])))
+        out[f"{key}_n"] = number(int(row["n"]))
         for name in ("rho", "low", "high"):
             known = np.isfinite(row[name])
             out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
@@ -234,74 +235,59 @@ def compared_over(rows: pd.DataFrame) -> str:
 
 def choices_table(chosen: Sequence[Choice]) -> str:
     """The choice on each dataset as a Markdown table."""
-    lines = [
-        "| Set | Model | Setting | Runs | Validation accuracy | Test AUROC | 95% interval | Interval over "
-        "| Test accuracy |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for choice in chosen:
-        cells = [
-            choice.dataset,
-            choice.model,
-            choice.setting,
-            str(choice.n_seeds),
-            f"{100 * choice.val_accuracy:.1f}%",
-            f"{choice.auroc.estimate:.3f}",
-            f"{choice.auroc.low:.3f}\u00a0to\u00a0{choice.auroc.high:.3f}",
-            choice.over,
-            f"{100 * choice.accuracy.estimate:.1f}%",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(
+        {
+            "Set": choice.dataset,
+            "Model": choice.model,
+            "Setting": choice.setting,
+            "Runs": str(choice.n_seeds),
+            "Validation accuracy": tenths(choice.val_accuracy),
+            "Test AUROC": AUROC(choice.auroc.estimate),
+            "95% interval": ends(choice.auroc.low, choice.auroc.high, AUROC),
+            "Interval over": choice.over,
+            "Test accuracy": tenths(choice.accuracy.estimate),
+        }
+        for choice in chosen
+    )
 
 
-def _choice_numbers(chosen: Choice) -> dict[str, dict]:
+def _choice_numbers(chosen: Choice) -> Numbers:
     out = {
-        "chosen_model": number(chosen.model, chosen.model),
-        "chosen_setting": number(chosen.setting, chosen.setting),
-        "chosen_seeds": number(chosen.n_seeds, f"{chosen.n_seeds} seed{'s' if chosen.n_seeds > 1 else ''}"),
-        "chosen_over": number(chosen.over, chosen.over),
-        "chosen_val_accuracy": number(chosen.val_accuracy, f"{100 * chosen.val_accuracy:.1f}%"),
-        "smallest_rival": number(chosen.smallest, chosen.smallest),
+        "chosen_model": number(chosen.model),
+        "chosen_setting": number(chosen.setting),
+        "chosen_seeds": number(chosen.n_seeds, counted(chosen.n_seeds, "seed")),
+        "chosen_over": number(chosen.over),
+        "chosen_val_accuracy": number(chosen.val_accuracy, tenths),
+        "smallest_rival": number(chosen.smallest),
+        **interval_numbers("chosen_accuracy", chosen.accuracy, tenths),
+        **interval_numbers("chosen_auroc", chosen.auroc, AUROC),
     }
-    for name, interval in (("accuracy", chosen.accuracy), ("auroc", chosen.auroc)):
-        for part in ("estimate", "low", "high"):
-            value = getattr(interval, part)
-            text = f"{100 * value:.1f}%" if name == "accuracy" else f"{value:.3f}"
-            out[f"chosen_{name}" + ("" if part == "estimate" else f"_{part}")] = number(value, text)
     if chosen.over_smallest is not None and np.isfinite(chosen.over_smallest.low):
-        over = chosen.over_smallest
-        for part in ("estimate", "low", "high"):
-            suffix = "" if part == "estimate" else f"_{part}"
-            out[f"chosen_over_smallest{suffix}"] = number(getattr(over, part), f"{getattr(over, part):+.3f}")
-        words = "does" if over.low > 0 else "does not"
-        out["chosen_beats_smallest"] = number(over.low > 0, words)
+        out |= interval_numbers("chosen_over_smallest", chosen.over_smallest, "{:+.3f}".format)
+        beats = chosen.over_smallest.low > 0
+        out["chosen_beats_smallest"] = number(beats, "does" if beats else "does not")
     return out
 
 
 def standings_table(rows: pd.DataFrame) -> str:
     """One set of `standings` as a Markdown table, best first; shares and ties only where there are some."""
     compared = bool(rows["probability_best"].notna().all())
-    columns = ["Model", "Runs", "AUROC", "95% interval", "Interval over"]
-    columns += ["Share as best", "Tied with the best"] if compared else []
-    columns += ["Accuracy", "Sensitivity", "Specificity"]
-    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * len(columns))} |"]
+    cells = []
     for _, row in rows.iterrows():
-        shares = [
-            f"{100 * row[name]:.1f}%" if pd.notna(row[name]) else "-"
-            for name in ("accuracy", "sensitivity", "specificity")
-        ]
-        cells = [
-            row["model"],
-            str(row["n_seeds"]),
-            f"{row['auroc']:.3f}",
-            f"{row['low']:.3f}\u00a0to\u00a0{row['high']:.3f}",
-            row["over"],
-            *([f"{100 * row['probability_best']:.0f}%", "yes" if row["tied"] else "no"] if compared else []),
-            *shares,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        of_model = {
+            "Model": row["model"],
+            "Runs": str(row["n_seeds"]),
+            "AUROC": AUROC(row["auroc"]),
+            "95% interval": ends(row["low"], row["high"], AUROC),
+            "Interval over": row["over"],
+        }
+        if compared:
+            of_model["Share as best"] = percent(row["probability_best"])
+            of_model["Tied with the best"] = "yes" if row["tied"] else "no"
+        for name in ("accuracy", "sensitivity", "specificity"):
+            of_model[name.capitalize()] = tenths(row[name]) if pd.notna(row[name]) else "-"
+        cells.append(of_model)
+    return markdown(cells)
 
 
 def _runs_of(done: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:

@@ -142,6 +142,11 @@ def common_units(rows: pd.DataFrame, label: pd.Series) -> set[int]:
     return set.intersection(*found) if found else set()
 
 
+def with_ends(name: str, interval: stats.Interval) -> dict[str, float]:
+    """An estimate and its two ends as columns of a table: `name`, and with `_low` and `_high`."""
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
 def mean_of(
     rows: pd.DataFrame, values: pd.Series, images: Images, second: pd.DataFrame | None = None
 ) -> Mean:

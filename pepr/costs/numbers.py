@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,8 @@ from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.fit import Evidence
 from pepr.costs.sweep import Sweep
 from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import count, percent
+from pepr.display.words import count, percent, tenths
+from pepr.published.numbers import top_ten_words
 from pepr.published.tables import SETTINGS
 from pepr.quantities import energy_is_estimated
 
@@ -49,33 +52,26 @@ def bill_numbers(short: pd.DataFrame, long: pd.DataFrame, beside: pd.DataFrame) 
         low, high = kwh.quantile([0.05, 0.95])
         uses = table["uses"].dropna()
         found |= {
-            f"pretraining_{word}_epochs": number(epochs, count(epochs)),
-            f"pretraining_{word}_kwh": _estimate(kwh.median(), _kwh(kwh.median())),
+            f"pretraining_{word}_epochs": number(epochs),
+            f"pretraining_{word}_kwh": _estimate(kwh.median(), _kwh),
             f"pretraining_{word}_range": _estimate(None, f"{low:.0f} to {_kwh(high)}"),
-            f"pretraining_{word}_runs": _estimate(
-                table["runs_worth"].median(), _rough(table["runs_worth"].median())
-            ),
-            f"pretraining_{word}_uses": _estimate(uses.median(), _rough(uses.median())),
-            f"pretraining_{word}_uses_low": _estimate(uses.quantile(0.05), _rough(uses.quantile(0.05))),
-            f"pretraining_{word}_uses_high": _estimate(uses.quantile(0.95), _rough(uses.quantile(0.95))),
+            f"pretraining_{word}_runs": _estimate(table["runs_worth"].median(), _rough),
+            f"pretraining_{word}_uses": _estimate(uses.median(), _rough),
+            f"pretraining_{word}_uses_low": _estimate(uses.quantile(0.05), _rough),
+            f"pretraining_{word}_uses_high": _estimate(uses.quantile(0.95), _rough),
         }
-    tenth = bill.uses_until(short)
-    found["pretraining_uses_until_tenth"] = _estimate(tenth, _rough(tenth))
-    found["pretraining_models"] = number(len(short), count(len(short)))
+    found["pretraining_uses_until_tenth"] = _estimate(bill.uses_until(short), _rough)
+    found["pretraining_models"] = number(len(short))
     for row in bill.shared(short).itertuples():
         found[f"pretraining_share_{row.uses}"] = _estimate(row.share_kwh, _wh(1000 * row.share_kwh))
-        found[f"pretraining_share_{row.uses}_runs"] = _estimate(
-            row.of_a_fine_tuning, _times(row.of_a_fine_tuning)
-        )
+        found[f"pretraining_share_{row.uses}_runs"] = _estimate(row.of_a_fine_tuning, _times)
     for key, row in zip(("resnet", "deit"), beside.itertuples(), strict=True):
         found |= {
-            f"pretraining_{key}_epochs": number(row.epochs, count(row.epochs)),
-            f"pretraining_{key}_gpu_hours": number(row.published_gpu_hours, count(row.published_gpu_hours)),
-            f"pretraining_{key}_at_most": _estimate(
-                row.published_kwh_at_most, _kwh(row.published_kwh_at_most)
-            ),
-            f"pretraining_{key}_kwh": _estimate(row.predicted_kwh, _kwh(row.predicted_kwh)),
-            f"pretraining_{key}_hours": _estimate(row.predicted_gpu_hours, count(row.predicted_gpu_hours)),
+            f"pretraining_{key}_epochs": number(row.epochs),
+            f"pretraining_{key}_gpu_hours": number(row.published_gpu_hours, count),
+            f"pretraining_{key}_at_most": _estimate(row.published_kwh_at_most, _kwh),
+            f"pretraining_{key}_kwh": _estimate(row.predicted_kwh, _kwh),
+            f"pretraining_{key}_hours": _estimate(row.predicted_gpu_hours, count),
         }
     return found
 
@@ -86,13 +82,13 @@ def checked_numbers(table: pd.DataFrame) -> Numbers:
     for row in table.to_dict("records"):
         name = OF_TARGET[row["target"]]
         found |= {
-            "sweep_runs": number(row["runs"], count(row["runs"])),
-            "sweep_run_models": number(row["models"], count(row["models"])),
-            f"sweep_{name}_factor": number(row["factor"], f"{row['factor']:.2f}"),
+            "sweep_runs": number(row["runs"]),
+            "sweep_run_models": number(row["models"]),
+            f"sweep_{name}_factor": number(row["factor"], "{:.2f}".format),
         }
         for key in ("by_step", "by_shape"):
-            found[f"sweep_{name}_{key}"] = number(row[f"{key}_median"], _percent1(row[f"{key}_median"]))
-            found[f"sweep_{name}_{key}_90"] = number(row[f"{key}_90"], _percent1(row[f"{key}_90"]))
+            found[f"sweep_{name}_{key}"] = number(row[f"{key}_median"], tenths)
+            found[f"sweep_{name}_{key}_90"] = number(row[f"{key}_90"], tenths)
     return found
 
 
@@ -116,13 +112,13 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
     numbers: Numbers = {
         "machine_hardware": number(None, found.hardware),
         "machine_size": number(found.conditions.image_size, f"{found.conditions.image_size} px"),
-        "machine_swept": number(ok, count(ok)),
-        "machine_models": number(len(table), count(len(table))),
+        "machine_swept": number(ok),
+        "machine_models": number(len(table)),
         "machine_times": _estimate(None, f"{(table['here_s'] / table['there_s']).median():.1f}"),
         "machine_gain": number(None, _named(drawn.head(NAMED))),
         "machine_lose": number(None, _named(drawn.tail(NAMED)[::-1])),
-        "machine_size_alone": _estimate(*_rank(table["there_predicted_s"], table["there_s"])),
-        "machine_like_size": _estimate(*_rank(table["here_s"], table["there_predicted_s"])),
+        "machine_size_alone": _estimate(_rank(table["there_predicted_s"], table["there_s"]), "{:.2f}".format),
+        "machine_like_size": _estimate(_rank(table["here_s"], table["there_predicted_s"]), "{:.2f}".format),
     }
     others = your_machine.others(found)
     if len(others):
@@ -134,65 +130,47 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
         numbers["machine_others"] = number(len(others), "; ".join(told))
     source = next((row["energy_source"] for row in found.rows.values() if row["status"] == "ok"), None)
     for row in rankings.itertuples():
-        key, guess = (
-            f"machine_{row.score.lower()}_{row.setting}",
-            row.score == "E" and energy_is_estimated(source),
-        )
+        key, guess = f"machine_{row.score.lower()}", row.score == "E" and energy_is_estimated(source)
         numbers |= {
-            f"{key}_rank": number(row.spearman, f"{row.spearman:.2f}", guess),
-            f"{key}_top": number(row.top_ten_overlap, f"{10 * row.top_ten_overlap:.0f} of 10", guess),
-            f"{key}_best": number(None, f"`{row.best_here}`", guess),
-            f"{key}_best_there": number(None, f"`{row.best_there}`"),
+            f"{key}_{row.setting}_rank": number(row.spearman, "{:.2f}".format, guess),
+            f"{key}_{row.setting}_top": number(row.top_ten_overlap, top_ten_words, guess),
+            f"{key}_{row.setting}_best": number(None, f"`{row.best_here}`", guess),
+            f"{key}_{row.setting}_best_there": number(None, f"`{row.best_there}`"),
         }
         if row.setting == your_machine.SETTING:
-            rank = number(row.resource_spearman, f"{row.resource_spearman:.2f}", guess)
-            numbers[f"machine_{row.score.lower()}_costs"] = rank
+            numbers[f"{key}_costs"] = number(row.resource_spearman, "{:.2f}".format, guess)
     kinds = your_machine.by_class(table).set_index("operators")
     for kind in your_machine.CLASSES:
-        key = f"machine_of_{kind}"
-        numbers |= {
-            f"{key}_models": number(0, "0"),
-            key: number(None, "-"),
-            f"{key}_range": number(None, "-"),
-        }
+        key, models, median, spread = f"machine_of_{kind}", 0, number(None, "-"), "-"
         if kind in kinds.index:
             row = kinds.loc[kind]
-            numbers[f"{key}_models"] = number(int(row["models"]), count(row["models"]))
-            numbers[key] = number(row["median"], f"{row['median']:.2f}")
-            numbers[f"{key}_range"] = number(None, f"{row['low']:.2f} to {row['high']:.2f}")
+            models, median = int(row["models"]), number(row["median"], "{:.2f}".format)
+            spread = f"{row['low']:.2f} to {row['high']:.2f}"
+        numbers |= {f"{key}_models": number(models), key: median, f"{key}_range": number(None, spread)}
     return numbers
 
 
 def _memory(evidence: Evidence) -> Numbers:
-    table = evidence.memory_accuracy().set_index("setting")
+    table, fitted = evidence.memory_accuracy().set_index("setting"), evidence.fitted["memory"]
     rows = evidence.memory[evidence.memory["setting"] == "lidc"]
-    error = (rows["predicted"] / rows["observed"] - 1).abs()
-    off = rows.assign(error=rows["predicted"] / rows["observed"] - 1)[error > 0.10]
+    rows = rows.assign(error=rows["predicted"] / rows["observed"] - 1)
+    off = rows[rows["error"].abs() > 0.10]
     found: Numbers = {
-        "memory_models": number(len(rows), f"{len(rows)}"),
-        "memory_workspace": _estimate(
-            evidence.fitted["memory"]["workspace_bytes"],
-            f"{evidence.fitted['memory']['workspace_bytes'] / 1e6:.0f} MB",
-        ),
+        "memory_models": number(len(rows)),
+        "memory_workspace": _estimate(fitted["workspace_bytes"], f"{fitted['workspace_bytes'] / 1e6:.0f} MB"),
         "memory_off_models": number(
             len(off), ", ".join(f"`{r.model}` ({100 * r.error:+.0f}%)" for r in off.itertuples()) or "none"
         ),
-        "reserved_ratio": number(
-            evidence.fitted["memory"]["reserved_ratio"], f"{evidence.fitted['memory']['reserved_ratio']:.2f}"
-        ),
-        "reserved_ratio_high": number(
-            evidence.fitted["memory"]["reserved_ratio_high"],
-            f"{evidence.fitted['memory']['reserved_ratio_high']:.2f}",
-        ),
+        "reserved_ratio": number(fitted["reserved_ratio"], "{:.2f}".format),
+        "reserved_ratio_high": number(fitted["reserved_ratio_high"], "{:.2f}".format),
+        "memory_error_most": number(table["median_error"].max(), tenths),
     }
     for setting in SETTINGS:
         row = table.loc[setting]
-        found[f"memory_error_{setting}"] = number(row["median_error"], _percent1(row["median_error"]))
-        found[f"memory_off_{setting}"] = number(row["off_by_10_percent"], f"{row['off_by_10_percent']:.0f}")
-        found[f"memory_spearman_{setting}"] = number(row["spearman"], f"{row['spearman']:.4f}")
-        found[f"memory_coverage_{setting}"] = number(row["coverage"], percent(row["coverage"]))
-    worst = table["median_error"].max()
-    found["memory_error_most"] = number(worst, _percent1(worst))
+        found[f"memory_error_{setting}"] = number(row["median_error"], tenths)
+        found[f"memory_off_{setting}"] = number(row["off_by_10_percent"], "{:.0f}".format)
+        found[f"memory_spearman_{setting}"] = number(row["spearman"], "{:.4f}".format)
+        found[f"memory_coverage_{setting}"] = number(row["coverage"], percent)
     return found
 
 
@@ -200,18 +178,18 @@ def _fits(evidence: Evidence) -> Numbers:
     table = evidence.accuracy().set_index(["target", "setting"])
     rows = evidence.rows[evidence.rows["target"] == "energy_wh"]
     found: Numbers = {
-        "sound_rows": number(len(rows), f"{len(rows)}"),
-        "families": number(rows["family"].nunique(), f"{rows['family'].nunique()}"),
+        "sound_rows": number(len(rows), str),
+        "families": number(rows["family"].nunique()),
     }
     for target, share in evidence.coverage().items():
-        found[f"coverage_{TARGETS.get(target, target)}"] = number(share, percent(share))
+        found[f"coverage_{TARGETS.get(target, target)}"] = number(share, percent)
     for (target, setting), row in table.iterrows():
         key = f"{TARGETS[target]}_{{}}_{setting}"
-        found[key.format("rows")] = number(row["rows"], f"{row['rows']:.0f}")
-        found[key.format("r2")] = number(row["r2_log"], f"{row['r2_log']:.3f}")
-        found[key.format("error")] = number(row["median_error"], _percent1(row["median_error"]))
-        found[key.format("coverage")] = number(row["coverage"], percent(row["coverage"]))
-        found[key.format("spearman")] = number(row["spearman"], f"{row['spearman']:.3f}")
+        found[key.format("rows")] = number(row["rows"], "{:.0f}".format)
+        found[key.format("r2")] = number(row["r2_log"], "{:.3f}".format)
+        found[key.format("error")] = number(row["median_error"], tenths)
+        found[key.format("coverage")] = number(row["coverage"], percent)
+        found[key.format("spearman")] = number(row["spearman"], "{:.3f}".format)
     outside = [
         f"{TARGETS[target]} of `{setting}` ({percent(row['coverage'])})"
         for (target, setting), row in table.iterrows()
@@ -219,8 +197,8 @@ def _fits(evidence: Evidence) -> Numbers:
     ]
     found["coverage_outside"] = number(len(outside), ", ".join(outside) or "none")
     time, energy = (evidence.fitted[target]["interval"] for target in ("time_s", "energy_wh"))
-    found["interval_seconds"] = _estimate(time["absolute"], f"{time['absolute']:.0f} s")
-    found["interval_wh"] = _estimate(energy["absolute"], f"{energy['absolute']:.1f} Wh")
+    found["interval_seconds"] = _estimate(time["absolute"], "{:.0f} s".format)
+    found["interval_wh"] = _estimate(energy["absolute"], "{:.1f} Wh".format)
     lidc = rows[rows["setting"] == "lidc"].assign(factor=lambda r: r["observed"] / r["predicted"])
     order = np.log(lidc["factor"]).abs().sort_values(ascending=False).index
     worst = lidc.loc[order[:5]]
@@ -232,18 +210,14 @@ def _fits(evidence: Evidence) -> Numbers:
 
 def _coefficients(fitted: dict) -> Numbers:
     time = fitted["time_s"]["coefficients"]
-    bandwidth = 1e-9 / time["bytes_moved"]
-    conv = 3e-12 / time["conv_flops"]
+    slower = time["large_depthwise_flops"] / time["conv_flops"]
     return {
-        "bandwidth": _estimate(bandwidth, f"{bandwidth:.0f} GB/s"),
-        "conv_speed": _estimate(conv, f"{conv:.0f} TFLOP/s"),
+        "bandwidth": _estimate(1e-9 / time["bytes_moved"], "{:.0f} GB/s".format),
+        "conv_speed": _estimate(3e-12 / time["conv_flops"], "{:.0f} TFLOP/s".format),
         "launch": _estimate(time["operations"], f"{1e6 * time['operations']:.0f} microseconds"),
-        "large_depthwise_slower": _estimate(
-            time["large_depthwise_flops"] / time["conv_flops"],
-            f"{time['large_depthwise_flops'] / time['conv_flops']:.0f}",
-        ),
-        "inference_share": number(fitted["inference_share"], percent(fitted["inference_share"])),
-        "meter_unseen": _estimate(fitted["energy_wh"]["unseen"], f"{fitted['energy_wh']['unseen']:.2f} Wh"),
+        "large_depthwise_slower": _estimate(slower, "{:.0f}".format),
+        "inference_share": number(fitted["inference_share"], percent),
+        "meter_unseen": _estimate(fitted["energy_wh"]["unseen"], "{:.2f} Wh".format),
     }
 
 
@@ -251,11 +225,11 @@ def _rankings(table: pd.DataFrame) -> Numbers:
     found: Numbers = {}
     for row in table.itertuples():
         key = f"{row.score.lower().replace(' ', '_')}_{row.setting}"
-        found[f"rank_{key}"] = number(row.spearman, f"{row.spearman:.3f}")
-        found[f"top_{key}"] = number(row.top_ten_overlap, f"{10 * row.top_ten_overlap:.0f} of 10")
+        found[f"rank_{key}"] = number(row.spearman, "{:.3f}".format)
+        found[f"top_{key}"] = number(row.top_ten_overlap, top_ten_words)
     for score in ("E", "M"):
         part = table[table["score"] == score]
-        found[f"rank_{score.lower()}_least"] = number(part["spearman"].min(), f"{part['spearman'].min():.3f}")
+        found[f"rank_{score.lower()}_least"] = number(part["spearman"].min(), "{:.3f}".format)
         same = int(part["same_best"].sum())
         found[f"best_{score.lower()}_same"] = number(same, f"{same} of {len(part)}")
     return found
@@ -263,42 +237,37 @@ def _rankings(table: pd.DataFrame) -> Numbers:
 
 def _transfer(cpu: pd.DataFrame, table: pd.DataFrame) -> Numbers:
     by = table.set_index("predictor")
-    found: Numbers = {"cpu_models": number(len(cpu), f"{len(cpu)}")}
-    for predictor, row in by.iterrows():
-        name = predictor.rsplit("_", 1)[0]
-        found[f"cpu_rank_{name}"] = number(
-            row["spearman"], f"{row['spearman']:.2f} ({row['models']:.0f} models)"
-        )
-    memory = cpu["memory_bytes"].rank().corr(cpu["predicted_memory_bytes"].rank())
+    row, calibrating = by.loc["calibrated_s"], cpu.loc[cpu["calibrating"], "model"]
     share = (cpu["predicted_memory_bytes"] / cpu["memory_bytes"]).median()
-    found["cpu_memory_rank"] = number(memory, f"{memory:.2f}")
-    found["cpu_memory_share"] = number(share, percent(share))
-    row = by.loc["calibrated_s"]
-    found["cpu_error"] = number(row["median_error"], percent(row["median_error"]))
-    found["cpu_error_worst"] = number(row["worst_error"], percent(row["worst_error"]))
-    found["cpu_tested"] = number(row["tested"], f"{row['tested']:.0f}")
-    calibrating = cpu.loc[cpu["calibrating"], "model"]
-    found["cpu_calibrating"] = number(None, ", ".join(f"`{name}`" for name in calibrating))
+    found: Numbers = {
+        "cpu_models": number(len(cpu)),
+        "cpu_memory_rank": number(_rank(cpu["memory_bytes"], cpu["predicted_memory_bytes"]), "{:.2f}".format),
+        "cpu_memory_share": number(share, percent),
+        "cpu_error": number(row["median_error"], percent),
+        "cpu_error_worst": number(row["worst_error"], percent),
+        "cpu_tested": number(row["tested"], "{:.0f}".format),
+        "cpu_calibrating": number(None, ", ".join(f"`{name}`" for name in calibrating)),
+    }
+    for predictor, row in by.iterrows():
+        words = f"{row['spearman']:.2f} ({row['models']:.0f} models)"
+        found[f"cpu_rank_{predictor.rsplit('_', 1)[0]}"] = number(row["spearman"], words)
     return found
 
 
 def _targets(table: pd.DataFrame, outweighed: pd.Series) -> Numbers:
     reached = table.dropna(subset=["energy_to_target_wh"])
-    cheapest, median = reached.iloc[0], reached["energy_to_target_wh"].median()
-    most = reached.iloc[-1]
+    cheapest, most = reached.iloc[0], reached.iloc[-1]
     return {
-        "target": number(cheapest["target"], f"{100 * cheapest['target']:.1f}%"),
+        "target": number(cheapest["target"], tenths),
         "target_cheapest": number(None, f"`{cheapest['model']}`"),
-        "target_cheapest_wh": _estimate(
-            cheapest["energy_to_target_wh"], f"{cheapest['energy_to_target_wh']:.2g} Wh"
-        ),
-        "target_median_wh": _estimate(median, f"{median:.2g} Wh"),
+        "target_cheapest_wh": _estimate(cheapest["energy_to_target_wh"], "{:.2g} Wh".format),
+        "target_median_wh": _estimate(reached["energy_to_target_wh"].median(), "{:.2g} Wh".format),
         "target_dearest": number(None, f"`{most['model']}`"),
-        "target_dearest_wh": _estimate(most["energy_to_target_wh"], f"{most['energy_to_target_wh']:.3g} Wh"),
+        "target_dearest_wh": _estimate(most["energy_to_target_wh"], "{:.3g} Wh".format),
         "target_reached": number(len(reached), f"{len(reached)} of {len(table)}"),
-        "inferences_median": _estimate(outweighed.median(), f"{outweighed.median():,.0f}"),
-        "inferences_low": _estimate(outweighed.quantile(0.05), f"{outweighed.quantile(0.05):,.0f}"),
-        "inferences_high": _estimate(outweighed.quantile(0.95), f"{outweighed.quantile(0.95):,.0f}"),
+        "inferences_median": _estimate(outweighed.median(), count),
+        "inferences_low": _estimate(outweighed.quantile(0.05), count),
+        "inferences_high": _estimate(outweighed.quantile(0.95), count),
     }
 
 
@@ -306,8 +275,8 @@ def _advice(table: pd.DataFrame) -> Numbers:
     found: Numbers = {}
     for row in table.itertuples():
         found[f"advice_{row.case}"] = number(None, f"`{row.model}`")
-        found[f"advice_{row.case}_accuracy"] = number(row.performance, f"{100 * row.performance:.1f}%")
-        found[f"advice_{row.case}_stability"] = number(row.stability, percent(row.stability))
+        found[f"advice_{row.case}_accuracy"] = number(row.performance, tenths)
+        found[f"advice_{row.case}_stability"] = number(row.stability, percent)
     return found
 
 
@@ -324,8 +293,8 @@ def memory_table(evidence: Evidence) -> pd.DataFrame:
 
 def _for_page(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
-        median_error=table["median_error"].map(_percent1),
-        error_90=table["error_90"].map(_percent1),
+        median_error=table["median_error"].map(tenths),
+        error_90=table["error_90"].map(tenths),
         coverage=table["coverage"].map(percent),
         spearman=table["spearman"].map("{:.4f}".format),
         r2_log=table["r2_log"].map("{:.3f}".format),
@@ -355,21 +324,16 @@ def met(evidence: Evidence) -> pd.DataFrame:
     return table.assign(met=np.where(table["met"], "yes", "no"))
 
 
-def _estimate(value: float | None, text: str) -> Number:
+def _estimate(value: float | None, text: str | Callable[[float], str]) -> Number:
     return number(value, text, estimate=True)
-
-
-def _percent1(value: float) -> str:
-    return f"{100 * value:.1f}%"
 
 
 def _named(rows: pd.DataFrame) -> str:
     return ", ".join(f"`{row.model}` ({row.ratio:.2g})" for row in rows.itertuples())
 
 
-def _rank(first: pd.Series, second: pd.Series) -> tuple[float, str]:
-    value = float(first.rank().corr(second.rank()))
-    return value, f"{value:.2f}"
+def _rank(first: pd.Series, second: pd.Series) -> float:
+    return float(first.rank().corr(second.rank()))
 
 
 def _kwh(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -33,19 +33,32 @@ Numbers = dict[str, Number]
 """Entries by key."""
 
 
-def number(value: Any, text: str, estimate: bool = False) -> Number:
+def plain(value: Any) -> str:
+    """A text as it is; a whole number with its thousands marked."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def number(value: Any, text: str | Callable[[Any], str] = plain, estimate: bool = False) -> Number:
     """One entry of `numbers.json`: the raw value, the words for it (unit included), and its nature.
 
-    `estimate` is true for whatever was computed from a model or an assumption instead of measured.
-    A value that is not finite cannot be quoted: it is stored as null, and `text` must say why.
+    `text` are the words, or what makes them of the value. `estimate` is true for whatever was computed from a
+    model or an assumption instead of measured. A value that is not finite cannot be quoted: it is stored as
+    null, and `text` must say why.
     """
     if hasattr(value, "item"):
         value = value.item()
+    text = text(value) if callable(text) else text
     if isinstance(value, float) and not math.isfinite(value):
         value = None
     if not text.strip():
         raise InputError(f"a number needs words to be quoted by; value {value!r} has none")
     return {"value": value, "text": text, "estimate": bool(estimate)}
+
+
+def interval_numbers(key: str, interval: Any, text: Callable[[Any], str]) -> Numbers:
+    """An estimate with its interval (`stats.Interval`): `key`, and its two ends, `key_low` and `key_high`."""
+    ends = {f"{key}_low": interval.low, f"{key}_high": interval.high}
+    return {name: number(value, text) for name, value in ({key: interval.estimate} | ends).items()}
 
 
 def update_numbers(folder: Path, source: str, mapping: Mapping[str, Mapping[str, Any]]) -> Path:

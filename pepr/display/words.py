@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,15 @@ def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
     return f'<div style="overflow-x: auto" tabindex="0">{named.to_html(index=False, border=0)}</div>'
 
 
+def markdown(rows: Iterable[Mapping[str, str]]) -> str:
+    """A Markdown table of rows, each its cells by their heading; empty without rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def wh(value: float) -> str:
     return UNKNOWN if not np.isfinite(value) else f"{value:.3g} Wh"
 
@@ -81,6 +90,11 @@ def minutes(value: float) -> str:
 
 def percent(value: float) -> str:
     return UNKNOWN if not np.isfinite(value) else f"{100 * value:.0f}%"
+
+
+def tenths(share: float) -> str:
+    """A share in percent, to the tenth."""
+    return UNKNOWN if not np.isfinite(share) else f"{100 * share:.1f}%"
 
 
 def count(value: float) -> str:
@@ -130,6 +144,17 @@ def signed_share(value: float | None) -> str:
 
 def difference(value: float | None, digits: int = 3) -> str:
     return UNKNOWN if value is None or not np.isfinite(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    return UNKNOWN if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def ends(low: float | None, high: float | None, words: Callable[[float], str]) -> str:
+    """The two ends of an interval in words; not known where one is not."""
+    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
+        return UNKNOWN
+    return f"{words(low)}\u00a0to\u00a0{words(high)}"
 
 
 def difference_points(value: float | None) -> str:

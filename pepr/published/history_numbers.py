@@ -42,22 +42,18 @@ def history_numbers(
     }
 
 
-def _whole(value: float) -> Number:
-    return number(int(value), count(value))
-
-
 def _recorded(tables: Published, history: History) -> Numbers:
     listed, missing = files(), missing_runs(history, tables.results)
     changed = [cells for cells in changed_cells(history, tables.results) if cells]
     return {
-        "history_runs": _whole(len(history.runs)),
-        "history_left_out": _whole((~history.runs["published"]).sum()),
-        "history_files": _whole(len(listed)),
+        "history_runs": number(len(history.runs)),
+        "history_left_out": number((~history.runs["published"]).sum()),
+        "history_files": number(len(listed)),
         "history_first": number(None, str(listed["recorded"].min()).split()[0]),
         "history_last": number(None, str(listed["recorded"].max()).split()[0]),
-        "history_cells": _whole(sum(len(cells) for cells in changed)),
-        "history_changed_rows": _whole(len(changed)),
-        "history_missing": _whole(len(missing)),
+        "history_cells": number(sum(len(cells) for cells in changed)),
+        "history_changed_rows": number(len(changed)),
+        "history_missing": number(len(missing)),
         "history_missing_models": number(None, ", ".join(missing["model"])),
         "history_missing_commit": number(None, ", ".join(missing["commit"].unique())),
         "history_missing_recorded": number(None, ", ".join(missing["recorded"].unique())),
@@ -74,15 +70,15 @@ def _origins(findings: Sequence[Finding]) -> Numbers:
     copied = [f for f in findings if f.check == "copied_energy"]
     missed = [f for f in findings if f.check == "energy_recorded_elsewhere"]
     return {
-        "history_groups": _whole(len(groups) + pasted),
-        "history_groups_derma": _whole(inside.count("derma")),
-        "history_groups_derma_pt": _whole(inside.count("derma_pt")),
-        "history_groups_dropped": _whole(len(dropped)),
-        "history_foreign": _whole(len(copied) + len(missed)),
-        "history_missed": _whole(len(missed)),
+        "history_groups": number(len(groups) + pasted),
+        "history_groups_derma": number(inside.count("derma")),
+        "history_groups_derma_pt": number(inside.count("derma_pt")),
+        "history_groups_dropped": number(len(dropped)),
+        "history_foreign": number(len(copied) + len(missed)),
+        "history_missed": number(len(missed)),
         "history_missed_rows": number(None, ", ".join(f"{f.model} in {f.setting}" for f in missed) or "none"),
-        "history_unknown_energies": _whole(len(copied) + len(missed) + pasted),
-        "history_shared_rows": _whole(
+        "history_unknown_energies": number(len(copied) + len(missed) + pasted),
+        "history_shared_rows": number(
             len(copied) + pasted + sum(f.check == "owns_shared_energy" for f in findings)
         ),
     }
@@ -92,20 +88,20 @@ def _checks(against: pd.DataFrame) -> Numbers:
     numbers: Numbers = {}
     for row in against.to_dict("records"):
         for name in ("confirmed", "refuted", "not_decidable"):
-            numbers[f"check_{row['check']}_{name}"] = _whole(row[name])
+            numbers[f"check_{row['check']}_{name}"] = number(row[name])
         for name in ("precision", "recall"):
             if row[name] == row[name]:
-                numbers[f"check_{row['check']}_{name}"] = number(row[name], percent(row[name]))
+                numbers[f"check_{row['check']}_{name}"] = number(row[name], percent)
     judged = against["confirmed"] + against["refuted"] > 0
-    numbers["check_others_not_decidable"] = _whole(against.loc[~judged, "not_decidable"].sum())
+    numbers["check_others_not_decidable"] = number(against.loc[~judged, "not_decidable"].sum())
     return numbers
 
 
 def _floor(floor: pd.DataFrame) -> Numbers:
     numbers: Numbers = {
-        "floor_models": _whole(floor["models"].max()),
-        "floor_pairs": _whole(floor["pairs"].sum()),
-        "floor_equal": _whole(floor["equal_accuracies"].sum()),
+        "floor_models": number(floor["models"].max()),
+        "floor_pairs": number(floor["pairs"].sum()),
+        "floor_equal": number(floor["equal_accuracies"].sum()),
         **_range("floor_time", floor["train_time_median"]),
         **_range("floor_memory_largest", floor["memory_largest"]),
     }
@@ -125,7 +121,7 @@ def _floor(floor: pd.DataFrame) -> Numbers:
         ):
             numbers[f"floor_{name}_{row['setting']}"] = _share(row[name])
         for name in ("pairs", "equal_accuracies", "energy_pairs"):
-            numbers[f"floor_{name}_{row['setting']}"] = _whole(row[name])
+            numbers[f"floor_{name}_{row['setting']}"] = number(row[name])
     return numbers
 
 
@@ -141,23 +137,20 @@ def _range(key: str, values: pd.Series) -> Numbers:
 def _edition(runs: Versions) -> Numbers:
     table = runs.best
     numbers: Numbers = {
-        "edition_runs": _whole(len(table)),
-        "edition_measured": _whole((table["energy_kind"] == "measured").sum()),
-        "edition_estimated": _whole((table["energy_kind"] == "estimated").sum()),
-        "edition_restored": _whole((table["restored"] == "run").sum()),
+        "edition_runs": number(len(table)),
+        "edition_measured": number((table["energy_kind"] == "measured").sum()),
+        "edition_estimated": number((table["energy_kind"] == "estimated").sum()),
+        "edition_restored": number((table["restored"] == "run").sum()),
     }
-    scored = {
-        name: t.assign(score=scores(t))
-        for name, t in runs.tables().items()
-        if name in ("corrected", "history")
-    }
+    tables = [runs.tables()[name] for name in ("corrected", "history")]
+    scored = [table.assign(score=scores(table)) for table in tables]
     for setting in SETTINGS:
-        first, second = (t[t["dataset"] == setting].set_index("model")["score"] for t in scored.values())
+        first, second = (t[t["dataset"] == setting].set_index("model")["score"] for t in scored)
         both = sorted(set(first.index) & set(second.index))
         rho = stats.rank_correlation(first[both], second[both]).effect
         numbers[f"best_history_{setting}"] = number(None, str(second.idxmax()))
-        numbers[f"edition_models_{setting}"] = _whole(len(second))
-        numbers[f"edition_spearman_{setting}"] = number(rho, f"{rho:.3f}", estimate=True)
+        numbers[f"edition_models_{setting}"] = number(len(second))
+        numbers[f"edition_spearman_{setting}"] = number(rho, "{:.3f}".format, estimate=True)
     return numbers
 
 
@@ -171,7 +164,5 @@ def _claims(claims: Sequence[Entry]) -> Numbers:
         numbers[f"claim_{claim['id']}_history"] = number(
             claim["effect_history"], effect_words(claim, "_history"), estimate=True
         )
-        numbers[f"verdict_{claim['id']}_history"] = number(
-            claim["verdict_history"], VERDICTS[claim["verdict_history"]]
-        )
+        numbers[f"verdict_{claim['id']}_history"] = number(claim["verdict_history"], VERDICTS.get)
     return numbers

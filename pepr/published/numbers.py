@@ -15,8 +15,8 @@ from pepr.audit.accuracy import DIGIT_CHANGED
 from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.table import View
-from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import p_value, percent
+from pepr.display.numbers import Numbers, number
+from pepr.display.words import difference, fixed, markdown, millions, p_value, percent, tenths
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import (
@@ -75,38 +75,30 @@ def published_numbers(
 
 def points(value: float) -> str:
     """A difference of accuracies in percentage points, signed."""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def _count(value: float) -> Number:
-    return number(int(value), f"{int(value):,}")
+    return difference(100 * value, 1)
 
 
 def _study(tables: Published, runs: versions.Versions) -> Numbers:
-    size = tables.models["num_param"]
+    size, hours = tables.models["num_param"], tables.results["train_time"].sum() * EPOCHS / 3600
     return {
-        "models": _count(N_MODELS),
-        "settings": _count(len(SETTINGS)),
-        "runs": _count(len(tables.results)),
-        "epochs": _count(EPOCHS),
+        "models": number(N_MODELS),
+        "settings": number(len(SETTINGS)),
+        "runs": number(len(tables.results)),
+        "epochs": number(EPOCHS),
         "commit": number(COMMIT, COMMIT[:8]),
-        "origin": number(tables.origin, tables.origin),
-        "smallest_params": number(int(size.min()), f"{size.min() / 1e6:.1f} million"),
+        "origin": number(tables.origin),
+        "smallest_params": number(int(size.min()), millions),
         "largest_params": number(int(size.max()), f"{size.max() / 1e6:.0f} million"),
-        "median_params": number(float(size.median()), f"{size.median() / 1e6:.1f} million"),
-        "efficient_models": _count(tables.models["efficient"].sum()),
-        "gpu_hours": number(
-            float(tables.results["train_time"].sum() * EPOCHS / 3600),
-            f"{tables.results['train_time'].sum() * EPOCHS / 3600:.0f} hours",
-            estimate=True,
-        ),
+        "median_params": number(float(size.median()), millions),
+        "efficient_models": number(tables.models["efficient"].sum()),
+        "gpu_hours": number(hours, "{:.0f} hours".format, estimate=True),
     }
 
 
 def _energy(runs: versions.Versions) -> Numbers:
     """The energy of all published runs, in four countries: with the corrected table, so an estimate."""
     total = float(runs.corrected["energy"].sum())
-    return {"energy_total": number(total, f"{total:.0f} kWh", True), **carbon.grid_numbers(total)}
+    return {"energy_total": number(total, "{:.0f} kWh".format, True), **carbon.grid_numbers(total)}
 
 
 def _reproduction(tables: Published, runs: versions.Versions) -> Numbers:
@@ -118,38 +110,31 @@ def _reproduction(tables: Published, runs: versions.Versions) -> Numbers:
     agree = sum(five[s] == reproduction.AUTHORS_TOP_FIVE[s] for s in SETTINGS)
     differ = [s for s in SETTINGS if accurate[s] != reproduction.AUTHORS_MOST_ACCURATE[s]]
     tests = reproduction.t_tests(runs.published)
-    board = reproduction.imagenet(tables)
-    rates = reproduction.publications(tables)
+    board, rates = reproduction.imagenet(tables), reproduction.publications(tables)
+    off, alike = (board["pepr_m"] - board["pepr_m_recomputed"]).abs().max(), len(SETTINGS) - len(differ)
     numbers = {
         "largest_score_difference": number(largest, "exactly zero" if largest == 0 else f"{largest:.1e}"),
         "top_five_agree": number(agree, f"{agree} of {len(SETTINGS)}"),
-        "most_accurate_agree": number(
-            len(SETTINGS) - len(differ), f"{len(SETTINGS) - len(differ)} of {len(SETTINGS)}"
-        ),
+        "most_accurate_agree": number(alike, f"{alike} of {len(SETTINGS)}"),
         "most_accurate_differ": number(", ".join(differ), ", ".join(differ) or "none"),
-        "most_accurate_ours": number(None, ", ".join(accurate[s] for s in differ) or "none"),
-        "most_accurate_theirs": number(
-            None, ", ".join(reproduction.AUTHORS_MOST_ACCURATE[s] for s in differ) or "none"
-        ),
-        "imagenet_largest_difference": number(
-            float((board["pepr_m"] - board["pepr_m_recomputed"]).abs().max()),
-            f"{(board['pepr_m'] - board['pepr_m_recomputed']).abs().max():.0e}",
-        ),
+        "most_accurate_ours": number(None, _names(accurate[s] for s in differ)),
+        "most_accurate_theirs": number(None, _names(reproduction.AUTHORS_MOST_ACCURATE[s] for s in differ)),
+        "imagenet_largest_difference": number(off, "{:.0e}".format),
         "imagenet_best": number(None, board.loc[board["pepr_m"].idxmax(), "model"]),
         "imagenet_best_own": number(None, board.loc[board["pepr_m_own"].idxmax(), "model"]),
     }
     for key, row in zip(("pretraining", "training_size"), tests.itertuples(), strict=True):
         numbers |= {
-            f"{key}_t": number(row.t, f"{row.t:.1f}"),
-            f"{key}_p": number(row.p_unpaired, p_value(row.p_unpaired)),
-            f"{key}_first": number(row.mean_first, f"{row.mean_first:.1%}"),
-            f"{key}_second": number(row.mean_second, f"{row.mean_second:.1%}"),
+            f"{key}_t": number(row.t, "{:.1f}".format),
+            f"{key}_p": number(row.p_unpaired, p_value),
+            f"{key}_first": number(row.mean_first, tenths),
+            f"{key}_second": number(row.mean_second, tenths),
             f"{key}_paired": number(
                 row.difference_paired,
                 f"{points(row.difference_paired)} points (95% interval {points(row.low)} to "
                 f"{points(row.high)})",
             ),
-            f"{key}_effect_size": number(row.effect_size, f"{row.effect_size:.1f}"),
+            f"{key}_effect_size": number(row.effect_size, "{:.1f}".format),
         }
     for region, key in (
         ("Northern Europe", "northern_europe"),
@@ -157,8 +142,8 @@ def _reproduction(tables: Published, runs: versions.Versions) -> Numbers:
         ("South Asia", "south_asia"),
     ):
         row = rates[(rates["region"] == region) & (rates["year"] == 2023)].iloc[0]
-        numbers[f"{key}_published"] = number(row["published"], f"{row['published']:.0f}")
-        numbers[f"{key}_mended"] = number(row["corrected"], f"{row['corrected']:.0f}", estimate=True)
+        numbers[f"{key}_published"] = number(row["published"], "{:.0f}".format)
+        numbers[f"{key}_mended"] = number(row["corrected"], "{:.0f}".format, estimate=True)
     return numbers
 
 
@@ -175,32 +160,28 @@ def _findings(tables: Published, runs: versions.Versions, findings: Sequence[Fin
     times = groups["train_time"].max() / groups["train_time"].min()
     with_copies = _of_longer_runs(runs)["dataset"].nunique()
     numbers: Numbers = {
-        "sharing_settings_low": _count(groups.size().min()),
-        "sharing_settings_high": _count(groups.size().max()),
-        "sharing_time_ratio": number(float(times.max()), f"{times.max():.0f}"),
-        "settings_with_copies": _count(with_copies),
-        "findings": _count(len(findings)),
-        **{f"findings_{name}s": _count(by_severity[name]) for name in ("error", "warning", "note")},
-        **{f"n_{check}": _count(total) for check, total in named.items()},
-        **{f"n_{check}_{severity}": _count(total) for (check, severity), total in by_check.items()},
-        "copied_rows_share": number(
-            len(runs.replaced) / len(table), percent(len(runs.replaced) / len(table))
-        ),
-        "rows_sharing_energy": _count(int(shared.sum())),
-        "values_shared": _count(table.loc[shared, "energy"].nunique()),
-        "power_limit": number(GPU_POWER_LIMIT_W, f"{GPU_POWER_LIMIT_W:.0f} W"),
-        "power_ceiling": number(ceiling, f"{ceiling:.0f} W", estimate=True),
-        "power_largest": number(float(power.max()), f"{power.max():,.0f} W"),
-        "power_largest_sound": number(float(sound.max()), f"{sound.max():.0f} W"),
+        "sharing_settings_low": number(groups.size().min()),
+        "sharing_settings_high": number(groups.size().max()),
+        "sharing_time_ratio": number(float(times.max()), "{:.0f}".format),
+        "settings_with_copies": number(with_copies),
+        "findings": number(len(findings)),
+        **{f"findings_{name}s": number(by_severity[name]) for name in ("error", "warning", "note")},
+        **{f"n_{check}": number(total) for check, total in named.items()},
+        **{f"n_{check}_{severity}": number(total) for (check, severity), total in by_check.items()},
+        "copied_rows_share": number(len(runs.replaced) / len(table), percent),
+        "rows_sharing_energy": number(int(shared.sum())),
+        "values_shared": number(table.loc[shared, "energy"].nunique()),
+        "power_limit": number(GPU_POWER_LIMIT_W, "{:.0f} W".format),
+        "power_ceiling": number(ceiling, "{:.0f} W".format, estimate=True),
+        "power_largest": number(float(power.max()), "{:,.0f} W".format),
+        "power_largest_sound": number(float(sound.max()), "{:.0f} W".format),
     }
     for setting in SETTINGS:
-        count = sum(
-            f.check == "copied_energy" and f.severity == "error" and f.setting == setting for f in findings
-        )
-        numbers[f"copied_energy_{setting}"] = _count(count)
-        numbers[f"never_above_majority_{setting}"] = _count(
-            sum(f.check == "never_above_majority" and f.setting == setting for f in findings)
-        )
+        here = [f for f in findings if f.setting == setting]
+        copied = sum(f.check == "copied_energy" and f.severity == "error" for f in here)
+        numbers[f"copied_energy_{setting}"] = number(copied)
+        constant = sum(f.check == "never_above_majority" for f in here)
+        numbers[f"never_above_majority_{setting}"] = number(constant)
     return {**numbers, **_special_findings(tables, findings)}
 
 
@@ -214,24 +195,29 @@ def _special_findings(tables: Published, findings: Sequence[Finding]) -> Numbers
     n_test = dict(zip(tables.results["dataset"], view.n_test, strict=True))
     norway = tables.regions_2023.set_index("name").loc["Norway", "pop"]
     return {
-        "digit_rows": _count(len(edited)),
-        "digit_count": _count(round((edited[0].value % 0.1) * n_test["derma"])),
-        **{f"n_test_{name}": _count(n_test[name]) for name in ("derma", "lidc", "pneumonia")},
-        "train_images_smallest": _count(TRAIN_IMAGES["derma_smallest"]),
+        "digit_rows": number(len(edited)),
+        "digit_count": number(round((edited[0].value % 0.1) * n_test["derma"])),
+        **{f"n_test_{name}": number(int(n_test[name])) for name in ("derma", "lidc", "pneumonia")},
+        "train_images_smallest": number(TRAIN_IMAGES["derma_smallest"]),
         "digit_models": number(None, _names(f"{f.model} in {f.setting}" for f in edited)),
         "digit_values": number(None, _names(f"{f.value:.7f}" for f in edited)),
-        "joins_zero": _count(sum(f.value == 0 for f in joined)),
-        "joins_other": _count(sum(f.value != 0 for f in joined)),
-        "fallback_intensity": number(fallback[0].value, f"{fallback[0].value:.0f} g/kWh"),
-        "local_intensity": number(fallback[0].expected, f"{fallback[0].expected:.0f} g/kWh"),
-        "intensity_lowest": number(lowest, f"{lowest:.0f}"),
-        "intensity_highest": number(highest, f"{highest:.0f} g/kWh"),
-        "norway_population": _count(norway),
+        "joins_zero": number(sum(f.value == 0 for f in joined)),
+        "joins_other": number(sum(f.value != 0 for f in joined)),
+        "fallback_intensity": number(fallback[0].value, "{:.0f} g/kWh".format),
+        "local_intensity": number(fallback[0].expected, "{:.0f} g/kWh".format),
+        "intensity_lowest": number(lowest, "{:.0f}".format),
+        "intensity_highest": number(highest, "{:.0f} g/kWh".format),
+        "norway_population": number(norway),
         "collapsed_models": number(
             None, _names(f"{f.model} in {f.setting}" for f in findings if f.check == "collapsed_run")
         ),
         "copied_row_models": number(None, _names(f.model for f in findings if f.check == "copied_row")),
     }
+
+
+def top_ten_words(overlap: float) -> str:
+    """A share of the ten best as their number."""
+    return f"{10 * overlap:.0f} of 10"
 
 
 def _names(values: Iterable[str | None]) -> str:
@@ -247,19 +233,17 @@ def _corrections(runs: versions.Versions) -> Numbers:
     longer = _of_longer_runs(runs)
     ratio = longer["energy"] / longer["estimate"]
     return {
-        "copied_longer": _count(len(longer)),
-        "copied_equal": _count(len(runs.replaced) - len(longer)),
-        "table_versions": _count(len(runs.tables())),
-        "dropped": _count(len(runs.dropped)),
-        "replaced": _count(len(runs.replaced)),
-        "reduced_runs": _count(len(runs.reduced)),
-        "line_slope_low": number(float(runs.lines["slope_w"].min()), f"{runs.lines['slope_w'].min():.0f} W"),
-        "line_slope_high": number(float(runs.lines["slope_w"].max()), f"{runs.lines['slope_w'].max():.0f} W"),
-        "line_error": number(
-            float(runs.lines["median_error"].max()), f"{runs.lines['median_error'].max():.1%}"
-        ),
-        "copy_ratio_low": number(float(ratio.min()), f"{ratio.min():.1f}"),
-        "copy_ratio_high": number(float(ratio.max()), f"{ratio.max():.0f}"),
+        "copied_longer": number(len(longer)),
+        "copied_equal": number(len(runs.replaced) - len(longer)),
+        "table_versions": number(len(runs.tables())),
+        "dropped": number(len(runs.dropped)),
+        "replaced": number(len(runs.replaced)),
+        "reduced_runs": number(len(runs.reduced)),
+        "line_slope_low": number(runs.lines["slope_w"].min(), "{:.0f} W".format),
+        "line_slope_high": number(runs.lines["slope_w"].max(), "{:.0f} W".format),
+        "line_error": number(runs.lines["median_error"].max(), tenths),
+        "copy_ratio_low": number(ratio.min(), "{:.1f}".format),
+        "copy_ratio_high": number(ratio.max(), "{:.0f}".format),
     }
 
 
@@ -268,10 +252,8 @@ def _sensitivity(runs: versions.Versions, rows: pd.DataFrame, stability: pd.Data
     corrected = rows[(rows["table"] == "corrected") & (rows["normalisation"] == "min-max")]
     for row in corrected.itertuples():
         numbers |= {
-            f"spearman_{row.setting}": number(row.spearman, f"{row.spearman:.2f}", estimate=True),
-            f"top_ten_{row.setting}": number(
-                row.top_ten_overlap, f"{10 * row.top_ten_overlap:.0f} of 10", estimate=True
-            ),
+            f"spearman_{row.setting}": number(row.spearman, "{:.2f}".format, estimate=True),
+            f"top_ten_{row.setting}": number(row.top_ten_overlap, top_ten_words, estimate=True),
             f"best_{row.setting}": number(None, row.best_published),
             f"best_corrected_{row.setting}": number(None, row.best),
         }
@@ -279,19 +261,19 @@ def _sensitivity(runs: versions.Versions, rows: pd.DataFrame, stability: pd.Data
     numbers["best_changed"] = number(len(changed), f"{len(changed)} of {len(SETTINGS)}", estimate=True)
     numbers["best_changed_settings"] = number(None, _names(changed))
     for row in stability.itertuples():
-        numbers[f"combinations_{row.setting}"] = _count(row.combinations)
+        numbers[f"combinations_{row.setting}"] = number(row.combinations)
         numbers[f"most_often_{row.setting}"] = number(None, row.most_often)
-        numbers[f"winner_share_{row.setting}"] = number(row.share, percent(row.share))
-        numbers[f"different_winners_{row.setting}"] = _count(row.different_winners)
-    numbers["combinations"] = _count(stability["combinations"].max())
-    numbers["different_winners_most"] = _count(stability["different_winners"].max())
+        numbers[f"winner_share_{row.setting}"] = number(row.share, percent)
+        numbers[f"different_winners_{row.setting}"] = number(row.different_winners)
+    numbers["combinations"] = number(stability["combinations"].max())
+    numbers["different_winners_most"] = number(stability["different_winners"].max())
     outliers = reproduction.outlier_effect(runs.published)
     numbers |= {
         "outlier_model": number(None, outliers["outlier"].value_counts().index[0]),
-        "outlier_moved_low": _count(outliers["ranks_moved"].min()),
-        "outlier_moved_high": _count(outliers["ranks_moved"].max()),
-        "outlier_largest_move": _count(np.floor(outliers["largest_move"].max())),
-        "outlier_winner_changed": _count((outliers["best_before"] != outliers["best_after"]).sum()),
+        "outlier_moved_low": number(outliers["ranks_moved"].min()),
+        "outlier_moved_high": number(outliers["ranks_moved"].max()),
+        "outlier_largest_move": number(int(outliers["largest_move"].max())),
+        "outlier_winner_changed": number((outliers["best_before"] != outliers["best_after"]).sum()),
     }
     return numbers
 
@@ -302,22 +284,22 @@ def _peaks(peaks: Sequence[reproduction.Peak]) -> Numbers:
         key, estimate = f"peak_{peak.table}_{peak.setting}", peak.table == "corrected"
         numbers |= {
             f"{key}_model": number(None, peak.model),
-            f"{key}_score": number(peak.score, f"{peak.score:.3f}", estimate),
+            f"{key}_score": number(peak.score, "{:.3f}".format, estimate),
             f"{key}_place": number(
                 peak.energy_norm, f"{peak.energy_norm:.3f} ({peak.low:.3f} to {peak.high:.3f})", estimate
             ),
             f"{key}_wh": number(1000 * peak.energy_kwh, f"{1000 * peak.energy_kwh:.3g} Wh", estimate),
-            f"{key}_probability": number(peak.probability, percent(peak.probability), estimate),
+            f"{key}_probability": number(peak.probability, percent, estimate),
         }
     largest = max(peak.energy_norm for peak in peaks)
-    numbers["peak_place_largest"] = number(largest, f"{largest:.1%}", estimate=True)
+    numbers["peak_place_largest"] = number(largest, tenths, estimate=True)
     return numbers
 
 
 def _claims(claims: Sequence[Entry], runs: versions.Versions) -> Numbers:
     margins, order_of_claims = margins_of(runs.published), order()
     numbers: Numbers = {
-        "claims": _count(len(claims)),
+        "claims": number(len(claims)),
         "margin": number(
             order_of_claims.margin_share, f"{percent(order_of_claims.margin_share)} of the range above chance"
         ),
@@ -325,29 +307,27 @@ def _claims(claims: Sequence[Entry], runs: versions.Versions) -> Numbers:
         "margin_highest": number(max(margins.values()), f"{100 * max(margins.values()):.1f}"),
         "margin_reason": number(None, order_of_claims.margin_reason),
         **{f"margin_{name}": number(m, f"{100 * m:.1f} points") for name, m in margins.items()},
-        "alpha": number(verdicts.ALPHA, f"{verdicts.ALPHA}"),
-        "proxy_at_least": number(PROXY_AT_LEAST, f"{PROXY_AT_LEAST}"),
-        "same_at_least": number(SAME_AT_LEAST, f"{SAME_AT_LEAST}"),
-        "claims_changed": _count(
+        "alpha": number(verdicts.ALPHA),
+        "proxy_at_least": number(PROXY_AT_LEAST),
+        "same_at_least": number(SAME_AT_LEAST),
+        "claims_changed": number(
             sum(_settled(c["verdict"]) != _settled(c["verdict_corrected"]) for c in claims)
         ),
-        "claims_paper": _count(sum(claim["whose"] == PAPER for claim in claims)),
-        "claims_here": _count(sum(claim["whose"] != PAPER for claim in claims)),
-        "claims_primary": _count(sum(claim["role"] == verdicts.PRIMARY for claim in claims)),
+        "claims_paper": number(sum(claim["whose"] == PAPER for claim in claims)),
+        "claims_here": number(sum(claim["whose"] != PAPER for claim in claims)),
+        "claims_primary": number(sum(claim["role"] == verdicts.PRIMARY for claim in claims)),
     }
     for side in ("verdict", "verdict_corrected"):
         counts = Counter(claim[side] for claim in claims)
         suffix = side.removeprefix("verdict")
-        numbers |= {f"claims_{verdict}{suffix}": _count(counts[verdict]) for verdict in VERDICTS}
+        numbers |= {f"claims_{verdict}{suffix}": number(counts[verdict]) for verdict in VERDICTS}
     for claim in claims:
         for suffix in ("", "_corrected"):
             estimate = bool(suffix) and not claim["id"].startswith(ACCURACY_CLAIMS)
             numbers[f"claim_{claim['id']}{suffix}"] = number(
                 claim[f"effect{suffix}"], effect_words(claim, suffix), estimate
             )
-            numbers[f"verdict_{claim['id']}{suffix}"] = number(
-                claim[f"verdict{suffix}"], VERDICTS[claim[f"verdict{suffix}"]]
-            )
+            numbers[f"verdict_{claim['id']}{suffix}"] = number(claim[f"verdict{suffix}"], VERDICTS.get)
     return numbers | _arithmetic(runs) | size_numbers(claims) | by_construction(runs)
 
 
@@ -356,16 +336,19 @@ def size_numbers(claims: Sequence[Entry]) -> Numbers:
     and in how many settings the small ones are worse with their whole interval."""
     of_id = {claim["id"]: claim for claim in claims}
     found = {setting: of_id[f"{SIZE_IN}{setting}"] for setting in SETTINGS}
-    lines = ["| Setting | Small minus large | Verdict |", "| --- | --- | --- |"]
-    lines += [
-        f"| `{name}` | {effect_words(claim, '_corrected')} | {VERDICTS[claim['verdict_corrected']]} |"
+    table = markdown(
+        {
+            "Setting": f"`{name}`",
+            "Small minus large": effect_words(claim, "_corrected"),
+            "Verdict": VERDICTS[claim["verdict_corrected"]],
+        }
         for name, claim in found.items()
-    ]
+    )
     counts = Counter(claim["verdict_corrected"] for claim in found.values())
     words = ", ".join(f"{counts[name]} {text}" for name, text in VERDICTS.items() if counts[name])
     worse = sum(claim["high_corrected"] < 0 for claim in found.values())
     return {
-        "small_by_setting": number(None, "\n".join(lines)),
+        "small_by_setting": number(None, table),
         "small_verdicts": number(None, words),
         "small_worse_settings": number(worse, f"{worse} of {len(found)} settings"),
     }
@@ -376,7 +359,7 @@ def by_construction(runs: versions.Versions) -> Numbers:
     share, found = float((runs.corrected["energy_kind"] == "estimated").mean()), same_ranks("T")(runs.reduced)
     entry = {"id": "e_and_t", "effect": found.effect, "low": found.low, "high": found.high}
     return {
-        "corrected_by_time_share": number(share, percent(share)),
+        "corrected_by_time_share": number(share, percent),
         "e_and_t_reduced": number(found.effect, effect_words(entry, "")),
     }
 
@@ -408,9 +391,9 @@ def effect_words(claim: Entry, suffix: str) -> str:
         return f"{effect} points ({low} to {high})"
     if claim["id"].startswith("small_advantage"):
         effect, low, high = (percent(value) for value in values)
-        return f"{effect} ({low} to {high})"
-    digits = 2 if max(map(abs, values)) < NEARLY_ONE else 4
-    effect, low, high = (f"{value:.{digits}f}".replace("-", "−") for value in values)
+    else:
+        digits = 2 if max(map(abs, values)) < NEARLY_ONE else 4
+        effect, low, high = (fixed(value, digits) for value in values)
     return f"{effect} ({low} to {high})"
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pepr import stats
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import count, percent
+from pepr.display.words import difference, percent
 from pepr.models.space import family_of
 from pepr.published.tables import EPOCHS, TEST_COLUMNS, TRAIN_IMAGES
 
@@ -139,34 +139,27 @@ def _curves_numbers(shares: pd.DataFrame, by_size: pd.DataFrame) -> Numbers:
             text = f"{percent(row['share'])} ({percent(row['low'])} to {percent(row['high'])})"
             quoted[f"passing_{data}_{word}"] = number(row["share"], text)
     for word, row in zip(("small", "large"), by_size.to_dict("records"), strict=True):
-        text = f"{_points(row['points'])} points ({_points(row['low'])} to {_points(row['high'])})"
-        quoted[f"tenth_scratch_{word}"] = number(row["points"], text)
-        quoted[f"tenth_scratch_{word}_models"] = number(row["models"], count(row["models"]))
-    quoted["tenth_scratch_border"] = number(
-        by_size["to_params"].iloc[0], f"{by_size['to_params'].iloc[0] / 1e6:.0f} million"
-    )
+        effect, low, high = (difference(row[name], 1) for name in ("points", "low", "high"))
+        quoted[f"tenth_scratch_{word}"] = number(row["points"], f"{effect} points ({low} to {high})")
+        quoted[f"tenth_scratch_{word}_models"] = number(row["models"])
+    border = by_size["to_params"].iloc[0]
+    quoted["tenth_scratch_border"] = number(border, f"{border / 1e6:.0f} million")
     return quoted
 
 
 def _bill_numbers(table: pd.DataFrame) -> Numbers:
-    quoted: Numbers = {"imagenet_images": number(IMAGENET_IMAGES, count(IMAGENET_IMAGES))}
+    quoted: Numbers = {"imagenet_images": number(IMAGENET_IMAGES)}
     for word, epochs in zip(("short", "long"), IMAGENET_EPOCHS, strict=True):
         paid = bill(table, epochs)
         low, high = paid["pretraining_kwh"].quantile([0.05, 0.95])
         middle = float(np.nanmedian(paid["uses"]))
         quoted |= {
-            f"bill_{word}_epochs": number(epochs, count(epochs)),
-            f"bill_{word}_median": number(
-                float(paid["pretraining_kwh"].median()), f"{paid['pretraining_kwh'].median():.0f} kWh", True
-            ),
+            f"bill_{word}_epochs": number(epochs),
+            f"bill_{word}_median": number(paid["pretraining_kwh"].median(), "{:.0f} kWh".format, True),
             f"bill_{word}_range": number(None, f"{low:.0f} to {high:.0f} kWh", True),
             f"bill_{word}_uses": number(middle, f"{round(middle, -2):,.0f}", True),
         }
     saved = bill(table, IMAGENET_EPOCHS[0])["saved_kwh"]
     quoted["bill_saved_median"] = number(float(saved.median()), f"{1000 * saved.median():.0f} Wh", True)
-    quoted["bill_never"] = number(int(saved.isna().sum()), count(saved.isna().sum()))
+    quoted["bill_never"] = number(saved.isna().sum())
     return quoted
-
-
-def _points(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")

@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 from pepr import stats
 from pepr.audit.table import View
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import percent
+from pepr.display.words import fixed, percent
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 from pepr.score import pepr
 from pepr.stats import FloatArray
@@ -161,16 +161,14 @@ def numbers(rows: pd.DataFrame) -> Numbers:
     for row in rows.to_dict("records"):
         setting = row["setting"]
         for name in ("accuracy_epochs", "pepr_t_epochs"):
-            low, high = row[f"{name}_low"], row[f"{name}_high"]
-            text = f"{row[name]:.2f} ({low:.2f} to {high:.2f})".replace("-", "−")
-            quoted[f"signal_{name}_{setting}"] = number(row[name], text)
+            value, low, high = (fixed(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+            quoted[f"signal_{name}_{setting}"] = number(row[name], f"{value} ({low} to {high})")
         for name in ("share_models", "share_epoch", "share_images"):
-            quoted[f"signal_{name}_{setting}"] = number(row[name], percent(row[name]), estimate=True)
+            quoted[f"signal_{name}_{setting}"] = number(row[name], percent, estimate=True)
         quoted[f"signal_top_ten_{setting}"] = number(row["top_ten"], f"{row['top_ten']} of 10")
-        quoted[f"signal_may_be_best_{setting}"] = number(
-            row["may_be_best"], f"{row['may_be_best']} of {row['models']}"
-        )
-        quoted[f"signal_optimism_{setting}"] = number(row["optimism"], f"{row['optimism']:.1f} points")
+        best = row["may_be_best"]
+        quoted[f"signal_may_be_best_{setting}"] = number(best, f"{best} of {row['models']}")
+        quoted[f"signal_optimism_{setting}"] = number(row["optimism"], "{:.1f} points".format)
     for name, words in (("pepr_t_epochs", ".2f"), ("optimism", ".1f"), ("may_be_best", ".0f")):
         low, high = rows[name].min(), rows[name].max()
         quoted[f"signal_{name}_range"] = number(None, f"{low:{words}} to {high:{words}}")

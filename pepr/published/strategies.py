@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 import numpy as np
 import pandas as pd
 
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import count, percent
+from pepr.display.words import fixed, percent
 from pepr.models.space import family_of
 from pepr.published.reliability import halves, test_images
 from pepr.published.reproduction import imagenet
@@ -127,19 +128,15 @@ def committed_expectations() -> pd.DataFrame:
 def numbers(summary: pd.DataFrame) -> Numbers:
     """What prose may quote of a table of `over_settings`, by key."""
     quoted: Numbers = {
-        "choosing_draws": number(N_DRAWS, count(N_DRAWS)),
+        "choosing_draws": number(N_DRAWS),
         "choosing_cheap": number(CHEAP_SHARE, "third"),
     }
     for row in summary.to_dict("records"):
         key = "choosing_" + row["strategy"].lower().replace(",", "").replace(" ", "_")
         quoted |= {
-            f"{key}_lost": number(
-                row["lost_mean"], f"{row['lost_mean']:.1f}".replace("-", "−"), estimate=True
-            ),
-            f"{key}_worst": number(row["lost_worst"], f"{row['lost_worst']:.1f}", estimate=True),
-            f"{key}_energy": number(
-                row["energy_share_mean"], _energy_share(row["energy_share_mean"]), estimate=True
-            ),
+            f"{key}_lost": number(row["lost_mean"], partial(fixed, digits=1), estimate=True),
+            f"{key}_worst": number(row["lost_worst"], "{:.1f}".format, estimate=True),
+            f"{key}_energy": number(row["energy_share_mean"], _energy_share, estimate=True),
         }
     return quoted
 

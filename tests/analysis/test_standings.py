@@ -135,6 +135,7 @@ def test_the_numbers_for_prose_are_those_of_the_tables():
     for setting, rows in ranked.groupby("setting"):
         table = numbers[f"standings_{setting}"]["text"].splitlines()
         assert rows["model"].iloc[0] in table[2]
+        assert not any("nan" in line.split() for line in table), "an interval that is not known says so"
         if rows["n_models"].iloc[0] < 2:  # one model has no share and no tie
             assert len(table) == 2 + len(rows) and "Share" not in table[0]
             assert numbers[f"tied_{setting}"]["value"] is None and f"best_share_{setting}" not in numbers

@@ -5,12 +5,37 @@ import json
 import numpy as np
 import pytest
 
-from pepr.display.numbers import escaped, number, read_numbers, substitutions, update_numbers
+from pepr.display.numbers import (
+    escaped,
+    interval_numbers,
+    number,
+    read_numbers,
+    substitutions,
+    update_numbers,
+)
+from pepr.display.words import percent
 from pepr.errors import InputError
+from pepr.stats import Interval
 
 
 def test_a_number_keeps_value_words_and_nature():
     assert number(np.float64(0.5), "50%", estimate=True) == {"value": 0.5, "text": "50%", "estimate": True}
+
+
+def test_the_words_of_a_number_may_be_made_of_its_value():
+    assert number(np.float64(0.5), percent)["text"] == "50%"
+    assert number(np.int64(1234)) == {"value": 1234, "text": "1,234", "estimate": False}
+    assert number("resnet18d") == {"value": "resnet18d", "text": "resnet18d", "estimate": False}
+    assert number(np.nan, percent) == {"value": None, "text": "not known", "estimate": False}
+
+
+def test_an_interval_is_three_numbers():
+    found = interval_numbers("auroc", Interval(0.8, 0.7, 0.9), "{:.2f}".format)
+    assert {key: entry["text"] for key, entry in found.items()} == {
+        "auroc": "0.80",
+        "auroc_low": "0.70",
+        "auroc_high": "0.90",
+    }
 
 
 def test_a_value_that_is_not_finite_is_stored_as_null():

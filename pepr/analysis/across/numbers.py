@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,18 @@ from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
 from pepr.analysis.claims import margin
 from pepr.display.numbers import UNKNOWN, Numbers, number
-from pepr.display.words import count, counted, difference, millions, p_value, percent, wh
+from pepr.display.words import (
+    count,
+    counted,
+    difference,
+    ends,
+    fixed,
+    markdown,
+    millions,
+    p_value,
+    percent,
+    wh,
+)
 from pepr.verdicts import ALPHA, Entry
 
 STARTS = {"pretrained_full": "ImageNet weights", "scratch_full": "from scratch"}
@@ -53,7 +64,7 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     out: Numbers = {
         "sets": number(len(names), counted(len(names), "set")),
         "sets_names": number(None, _listed([title(name) for name in names]) or "none"),
-        "sets_networks": number(sets.networks["model"].nunique(), str(sets.networks["model"].nunique())),
+        "sets_networks": number(sets.networks["model"].nunique()),
     }
     if not names:
         return out | {key: number(None, "no such runs") for key in CELLS}
@@ -69,7 +80,7 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
 
 def targets_table(chosen: Iterable[Chosen]) -> str:
     """What validation chose on each set, beside the target and the published benchmark. Markdown."""
-    lines = []
+    rows = []
     for one in chosen:
         target, value = TARGETS.get(one.dataset), one.auroc.estimate
         told = datasets.find(one.dataset).benchmark
@@ -79,71 +90,54 @@ def targets_table(chosen: Iterable[Chosen]) -> str:
             verdict = f"{target:.2f}: " + (
                 "reached" if value >= target else f"missed by {target - value:.3f}"
             )
-        lines.append(
-            [
-                title(one.dataset),
-                one.model,
-                STARTS[one.cell],
-                str(one.n_seeds),
-                f"{value:.3f}",
-                _ends(one.auroc.low, one.auroc.high, "{:.3f}".format),
-                one.over,
-                verdict,
-                "none" if told is None else f"{told[1]:.3f}",
-            ]
+        rows.append(
+            {
+                "Set": title(one.dataset),
+                "Network": one.model,
+                "Start": STARTS[one.cell],
+                "Runs": str(one.n_seeds),
+                "Test AUROC": f"{value:.3f}",
+                "95% interval": ends(one.auroc.low, one.auroc.high, "{:.3f}".format),
+                "Interval over": one.over,
+                "Target": verdict,
+                "ResNet-18, published": "none" if told is None else f"{told[1]:.3f}",
+            }
         )
-    head = ["Set", "Network", "Start", "Runs", "Test AUROC", "95% interval", "Interval over", "Target"]
-    return _markdown([*head, "ResNet-18, published"], lines)
+    return markdown(rows)
 
 
 def grades_table(sets: Sets) -> str:
     """Kappa and mean absolute error of every start and model on ordered grades. Markdown; empty without."""
-    lines = []
-    for dataset in sets.names:
-        for row in grades(sets, dataset).to_dict("records"):
-            lines.append(
-                [
-                    row["model"],
-                    row["setting"],
-                    str(row["runs"]),
-                    _fixed(row["kappa"]),
-                    _ends(row["kappa_low"], row["kappa_high"], _fixed),
-                    _fixed(row["error"]),
-                    _ends(row["error_low"], row["error_high"], _fixed),
-                ]
-            )
-    head = [
-        "Model",
-        "Setting",
-        "Runs",
-        "Quadratic kappa",
-        "95% interval",
-        "Mean error, grades",
-        "95% interval",
-    ]
-    return _markdown(head, lines)
+    return markdown(
+        {
+            "Model": row["model"],
+            "Setting": row["setting"],
+            "Runs": str(row["runs"]),
+            "Quadratic kappa": fixed(row["kappa"]),
+            "95% interval": ends(row["kappa_low"], row["kappa_high"], fixed),
+            "Mean error, grades": fixed(row["error"]),
+            "95% interval of the error": ends(row["error_low"], row["error_high"], fixed),
+        }
+        for dataset in sets.names
+        for row in grades(sets, dataset).to_dict("records")
+    )
 
 
 def tenths_table(rows: pd.DataFrame) -> str:
     """What a tenth of each set is. Markdown; empty without."""
-    lines = [
-        [
-            title(row["dataset"]),
-            count(row["all"]),
-            count(row["tenth"]),
-            str(row["classes"]),
-            f"about {row['rarest']:.0f}",
-            count(row["steps"]),
-            count(row["steps_of_all"]),
-            count(row["test"]),
-        ]
+    return markdown(
+        {
+            "Set": title(row["dataset"]),
+            "Training images": count(row["all"]),
+            "A tenth": count(row["tenth"]),
+            "Classes": str(row["classes"]),
+            "Of the rarest": f"about {row['rarest']:.0f}",
+            "Steps on a tenth": count(row["steps"]),
+            "Steps on all": count(row["steps_of_all"]),
+            "Test images": count(row["test"]),
+        }
         for row in rows.to_dict("records")
-    ]
-    head = [
-        *("Set", "Training images", "A tenth", "Classes", "Of the rarest", "Steps on a tenth"),
-        *("Steps on all", "Test images"),
-    ]
-    return _markdown(head, lines)
+    )
 
 
 def pretraining_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
@@ -169,36 +163,32 @@ def pretraining_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
 
 def differences_table(found: Iterable[Difference], claims: Sequence[Entry] = ()) -> str:
     """Differences in AUROC by set and series of networks, with the study's verdict on each set. Markdown."""
-    of_id, lines = {claim["id"]: claim for claim in claims}, []
+    of_id, rows = {claim["id"]: claim for claim in claims}, []
     for one in found:
         claim = (
             of_id.get(f"{PRETRAINING}_{one.dataset}", of_id.get(PRETRAINING)) if one.whom == "all" else None
         )
         networks = one.models[0] if len(one.models) == 1 else counted(len(one.models), "network")
-        result = one.result
-        lines.append(
-            [
-                title(one.dataset),
-                one.whom,
-                networks,
-                str(one.n_units),
-                difference(result.effect),
-                _ends(result.low, result.high, difference),
-                p_value(result.p),
-                "-" if claim is None else claim["verdict"].replace("_", " "),
-            ]
+        rows.append(
+            {
+                "Set": title(one.dataset),
+                "Series": one.whom,
+                "Networks": networks,
+                **_difference_cells(one.n_units, one.result),
+                "Verdict": "-" if claim is None else claim["verdict"].replace("_", " "),
+            }
         )
-    head = [
-        "Set",
-        "Series",
-        "Networks",
-        "Pairs of seeds",
-        "Difference in AUROC",
-        "95% interval",
-        "p",
-        "Verdict",
-    ]
-    return _markdown(head, lines)
+    return markdown(rows)
+
+
+def _difference_cells(n_units: int, result: stats.TestResult) -> dict[str, str]:
+    """The cells on a difference in AUROC that is tested against none."""
+    return {
+        "Pairs of seeds": str(n_units),
+        "Difference in AUROC": difference(result.effect),
+        "95% interval": ends(result.low, result.high, difference),
+        "p": p_value(result.p),
+    }
 
 
 def _pooled_words(
@@ -218,7 +208,7 @@ def _pooled_words(
         verdict = "supported" if together.effect > 0 else "not supported"
     words = (
         f"All {len(whole)} sets have one sign. Their mean, each weighing alike, is "
-        f"{difference(together.effect)} (95% interval {_ends(together.low, together.high, difference)}; "
+        f"{difference(together.effect)} (95% interval {ends(together.low, together.high, difference)}; "
         f"p {p_value(together.p)}) for these networks on these sets: {verdict}."
     )
     if drawn is None:
@@ -226,37 +216,28 @@ def _pooled_words(
     wide = "holds zero" if drawn.low <= 0 <= drawn.high else "does not hold zero"
     return (
         f"{words} For other networks like them, by a mixed model in which the {drawn.n} networks are drawn, "
-        f"the interval is {_ends(drawn.low, drawn.high, difference)}: it {wide}."
+        f"the interval is {ends(drawn.low, drawn.high, difference)}: it {wide}."
     )
 
 
 def tenth_numbers(sets: Sets) -> Numbers:
     """What a tenth of the images does, with the verdicts within the margin."""
     found = pretraining.tenth(sets)
-    lines = [
-        [
-            OF_A_TENTH[one.comparison],
-            title(one.difference.dataset),
-            counted(len(one.difference.models), "network"),
-            str(one.difference.n_units),
-            difference(one.result.effect),
-            _ends(one.result.low, one.result.high, difference),
-            one.verdict.replace("_", " "),
-        ]
+    rows = [
+        {
+            "Asked": OF_A_TENTH[one.comparison],
+            "Set": title(one.difference.dataset),
+            "Networks": counted(len(one.difference.models), "network"),
+            "Pairs of seeds": str(one.difference.n_units),
+            "Difference in AUROC": difference(one.result.effect),
+            "90% interval": ends(one.result.low, one.result.high, difference),
+            "As good as?": one.verdict.replace("_", " "),
+        }
         for one in found
     ]
-    head = [
-        "Asked",
-        "Set",
-        "Networks",
-        "Pairs of seeds",
-        "Difference in AUROC",
-        "90% interval",
-        "As good as?",
-    ]
-    out = _table("sets_data_table", _markdown(head, lines))
+    out = _table("sets_data_table", markdown(rows))
     if out:
-        out["sets_margin"] = number(margin(), f"{margin():.2f}")
+        out["sets_margin"] = number(margin(), "{:.2f}".format)
         for comparison in OF_A_TENTH:
             of_one = [one for one in found if one.comparison == comparison]
             text = "; ".join(f"{title(one.difference.dataset)} {_effect(one.result)}" for one in of_one)
@@ -269,32 +250,22 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     """How soon a pretrained network passes its twin's end, by size."""
     if rows.empty:
         return {}
-    each = parity.of_networks(rows)
-    lines = [
-        [
-            title(row["dataset"]),
-            row["model"],
-            millions(row["num_params"]),
-            f"{row['passed']} of {row['n']}",
-            f"{row['epochs']:g}" if np.isfinite(row["epochs"]) else NEVER,
-            wh(row["scratch_wh"]),
-            percent(row["share"]) if np.isfinite(row["share"]) else NEVER,
-        ]
-        for row in each.to_dict("records")
-    ]
-    head = [
-        "Set",
-        "Network",
-        "Parameters",
-        "Passed",
-        "Epochs (median)",
-        "From scratch took",
-        "Share until parity",
-    ]
+    table = markdown(
+        {
+            "Set": title(row["dataset"]),
+            "Network": row["model"],
+            "Parameters": millions(row["num_params"]),
+            "Passed": f"{row['passed']} of {row['n']}",
+            "Epochs (median)": f"{row['epochs']:g}" if np.isfinite(row["epochs"]) else NEVER,
+            "From scratch took": wh(row["scratch_wh"]),
+            "Share until parity": percent(row["share"]) if np.isfinite(row["share"]) else NEVER,
+        }
+        for row in parity.of_networks(rows).to_dict("records")
+    )
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
-    return _table("sets_parity_table", _markdown(head, lines), estimated) | {
+    return _table("sets_parity_table", table, estimated) | {
         "sets_parity_pairs": number(len(rows), counted(len(rows), "pair")),
         "sets_parity_passed": number(passed, f"{passed} of {len(rows)}"),
         "sets_parity_first": number(first, f"{first} of {len(rows)}"),
@@ -304,127 +275,102 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
 
 def arm_numbers(sets: Sets) -> Numbers:
     """What starts otherwise: shuffled weights, and networks that another run of the study left."""
-    lines = {"shuffled": [], "transfer": []}
+    rows = {"shuffled": [], "transfer": []}
     for name, one in arms.differences(sets):
-        lines["shuffled" if name in ("scale", "features") else "transfer"].append(
-            [
-                OF_AN_ARM[name],
-                title(one.dataset),
-                counted(len(one.models), "network"),
-                str(one.n_units),
-                difference(one.result.effect),
-                _ends(one.result.low, one.result.high, difference),
-                p_value(one.result.p),
-            ]
+        rows["shuffled" if name in ("scale", "features") else "transfer"].append(
+            {
+                "Asked": OF_AN_ARM[name],
+                "Set": title(one.dataset),
+                "Networks": counted(len(one.models), "network"),
+                **_difference_cells(one.n_units, one.result),
+            }
         )
-    head = ["Asked", "Set", "Networks", "Pairs of seeds", "Difference in AUROC", "95% interval", "p"]
     out: Numbers = {}
-    for key, of_key in lines.items():
-        out |= _table(f"sets_{key}_table", _markdown(head, of_key))
+    for key, of_key in rows.items():
+        out |= _table(f"sets_{key}_table", markdown(of_key))
     bills = arms.shared_bills(sets)
-    rows = [
-        [
-            title(one.dataset),
-            str(one.uses),
-            wh(one.energy_wh),
-            f"{one.transferred:.3f}",
-            f"{one.scratch:.3f}",
-            f"{one.wins} of {one.n_networks}",
-            f"{one.best[0]}, {one.best[1]}",
-        ]
+    table = markdown(
+        {
+            "Set": title(one.dataset),
+            "Uses": str(one.uses),
+            "Energy of one use": wh(one.energy_wh),
+            "Mean PePR-E, transferred": f"{one.transferred:.3f}",
+            "from scratch": f"{one.scratch:.3f}",
+            "Transfer wins": f"{one.wins} of {one.n_networks}",
+            "Best": f"{one.best[0]}, {one.best[1]}",
+        }
         for one in bills
-    ]
-    head = [
-        "Set",
-        "Uses",
-        "Energy of one use",
-        "Mean PePR-E, transferred",
-        "from scratch",
-        "Transfer wins",
-        "Best",
-    ]
-    return out | _table("sets_bill_table", _markdown(head, rows), any(one.estimated for one in bills))
+    )
+    return out | _table("sets_bill_table", table, any(one.estimated for one in bills))
 
 
 def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:
     """The claims on size and parameters of every set in one table, and in a cell each beside the authors'."""
     of_id = {claim["id"]: claim for claim in claims}
-    lines, out = [], {}
+    rows, out = [], {}
     for key, (claim, words) in CLAIMS.items():
         cells = []
         for name in names:
             entry = of_id.get(f"{claim}_{name}", of_id.get(claim) if len(names) == 1 else None)
             if entry is None:
                 continue
-            ends = [UNKNOWN if entry[end] is None else difference(entry[end]) for end in ("low", "high")]
-            interval = UNKNOWN if UNKNOWN in ends else "\u00a0to\u00a0".join(ends)
-            lines.append(
-                [
-                    words,
-                    title(name),
-                    difference(entry["effect"]),
-                    interval,
-                    entry["verdict"].replace("_", " "),
-                ]
+            interval = ends(entry["low"], entry["high"], difference)
+            rows.append(
+                {
+                    "Asked": words,
+                    "Set": title(name),
+                    "Effect": difference(entry["effect"]),
+                    "Interval": interval,
+                    "Verdict": entry["verdict"].replace("_", " "),
+                }
             )
             cells.append(f"{title(name)} {difference(entry['effect'])} ({interval.replace(chr(160), ' ')})")
         if cells:
             out[f"sets_{key}_cell"] = number(None, "; ".join(cells))
-    head = ["Asked", "Set", "Effect", "Interval", "Verdict"]
-    return out | _table("sets_size_table", _markdown(head, lines))
+    return out | _table("sets_size_table", markdown(rows))
 
 
 def agreement_numbers(sets: Sets) -> Numbers:
     """Whether the same network wins on every set, and what a choice on one loses on another."""
-    lines = []
-    for cells, words in ((("scratch_full",), "from scratch"), (STARTS, "every network and start")):
-        for one in agreement.agreements(agreement.aurocs(sets, tuple(cells))):
-            lines.append(
-                [
-                    words,
-                    f"{title(one.first)}, {title(one.second)}",
-                    str(one.rho.n),
-                    difference(one.rho.effect, 2),
-                    _ends(one.rho.low, one.rho.high, lambda value: difference(value, 2)),
-                    *one.leaders,
-                ]
-            )
-    head = [
-        "Ranked",
-        "Sets",
-        "Compared",
-        "Spearman's rho",
-        "95% interval",
-        "Leads the first",
-        "Leads the second",
-    ]
-    out = _table("sets_agreement_table", _markdown(head, lines))
+    ranked = markdown(
+        {
+            "Ranked": words,
+            "Sets": f"{title(one.first)}, {title(one.second)}",
+            "Compared": str(one.rho.n),
+            "Spearman's rho": difference(one.rho.effect, 2),
+            "95% interval": ends(one.rho.low, one.rho.high, lambda value: difference(value, 2)),
+            "Leads the first": one.leaders[0],
+            "Leads the second": one.leaders[1],
+        }
+        for cells, words in ((("scratch_full",), "from scratch"), (STARTS, "every network and start"))
+        for one in agreement.agreements(agreement.aurocs(sets, tuple(cells)))
+    )
     found = agreement.losses(sets)
-    lost = [
-        [
-            title(one.chosen_on),
-            f"{one.taken[0]}, {STARTS[one.taken[1]]}",
-            title(one.used_on),
-            f"{one.instead[0]}, {STARTS[one.instead[1]]}",
-            difference(one.loss.estimate),
-            _ends(one.loss.low, one.loss.high, difference) if one.over != "the same choice" else "-",
-            one.over,
-        ]
+    lost = markdown(
+        {
+            "Chosen on": title(one.chosen_on),
+            "Network": f"{one.taken[0]}, {STARTS[one.taken[1]]}",
+            "Used on": title(one.used_on),
+            "Chosen there": f"{one.instead[0]}, {STARTS[one.instead[1]]}",
+            "AUROC lost": difference(one.loss.estimate),
+            "95% interval": (
+                ends(one.loss.low, one.loss.high, difference) if one.over != "the same choice" else "-"
+            ),
+            "Interval over": one.over,
+        }
         for one in found
-    ]
-    head = ["Chosen on", "Network", "Used on", "Chosen there", "AUROC lost", "95% interval", "Interval over"]
-    out |= _table("sets_losses_table", _markdown(head, lost))
+    )
+    out = _table("sets_agreement_table", ranked) | _table("sets_losses_table", lost)
     if found:
-        worst = max(found, key=lambda one: one.loss.estimate)
-        out["sets_worst_loss"] = number(worst.loss.estimate, f"{worst.loss.estimate:.3f}")
+        worst = max(one.loss.estimate for one in found)
+        out["sets_worst_loss"] = number(worst, "{:.3f}".format)
     return out
 
 
 def _difference_numbers(key: str, result: stats.TestResult) -> Numbers:
     return {
-        f"{key}_{name}": number(getattr(result, name), difference(getattr(result, name)))
-        for name in ("effect", "low", "high")
-    } | {f"{key}_p": number(result.p, p_value(result.p))}
+        f"{key}_{name}": number(getattr(result, name), difference) for name in ("effect", "low", "high")
+    } | {f"{key}_p": number(result.p, p_value)}
 
 
 def _effect(result: stats.TestResult) -> str:
@@ -433,27 +379,8 @@ def _effect(result: stats.TestResult) -> str:
     return f"{difference(result.effect)} ({interval})"
 
 
-def _ends(low: float, high: float, words: Callable[[float], str]) -> str:
-    """The two ends of an interval; not known where one is not."""
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return UNKNOWN
-    return f"{words(low)}\u00a0to\u00a0{words(high)}"
-
-
-def _fixed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else UNKNOWN
-
-
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; nothing where there is no line."""
-    if not lines:
-        return ""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _table(key: str, text: str, estimated: bool = False) -> Numbers:

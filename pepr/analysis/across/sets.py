@@ -164,26 +164,12 @@ def grades(sets: Sets, dataset: str) -> pd.DataFrame:
                 "setting": setting,
                 "model": model,
                 "runs": len(group),
-                "kappa": kappa.estimate,
-                "kappa_low": kappa.low,
-                "kappa_high": kappa.high,
-                "error": error.estimate,
-                "error_low": error.low,
-                "error_high": error.high,
+                **units.with_ends("kappa", kappa),
+                **units.with_ends("error", error),
             }
         )
-    names = [
-        "setting",
-        "model",
-        "runs",
-        "kappa",
-        "kappa_low",
-        "kappa_high",
-        "error",
-        "error_low",
-        "error_high",
-    ]
-    table = pd.DataFrame(found, columns=names)
+    ends = [f"{name}{end}" for name in ("kappa", "error") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(found, columns=["setting", "model", "runs", *ends])
     return table.sort_values("kappa", ascending=False, kind="stable", ignore_index=True)
 
 

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 
 from pepr.analysis import claims as run_claims
-from pepr.display.numbers import UNKNOWN, Number, Numbers, number
-from pepr.display.words import difference, difference_points, p_value, percent
+from pepr.display.numbers import UNKNOWN, Numbers, number
+from pepr.display.words import difference, difference_points, ends, markdown, p_value, percent
 from pepr.runs.results import Results
 from pepr.verdicts import PRIMARY, VERDICTS, Entry
 
 
 def claims_table(claims: list[Entry]) -> str:
     """Claims as a Markdown table: role, on what, effect, interval, the verdict and its corrected p."""
-    lines = [
-        "| Claim | Role | On | Effect | Interval | p, corrected | Verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for claim in claims:
-        shown = difference_points if claim["measure"] == "accuracy" else difference
-        low, high = shown(claim["low"]), shown(claim["high"])
-        interval = low if low == high == UNKNOWN else f"{low}\u00a0to\u00a0{high}"
-        cells = [
-            claim["claim"],
-            claim["role"],
-            claim["basis"],
-            shown(claim["effect"]),
-            interval,
-            p_value(claim["p_verdict"]),
-            VERDICTS[claim["verdict"]],
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(
+        {
+            "Claim": claim["claim"],
+            "Role": claim["role"],
+            "On": claim["basis"],
+            "Effect": _difference_in(claim)(claim["effect"]),
+            "Interval": ends(claim["low"], claim["high"], _difference_in(claim)),
+            "p, corrected": p_value(claim["p_verdict"]),
+            "Verdict": VERDICTS[claim["verdict"]],
+        }
+        for claim in claims
+    )
+
+
+def _difference_in(claim: Entry) -> Callable[[float | None], str]:
+    """What puts a difference in the measure of a claim into words."""
+    return difference_points if claim["measure"] == "accuracy" else difference
 
 
 NOISES = {
@@ -52,9 +51,8 @@ def noise_table(claims: list[Entry]) -> str:
     heads = ["Claim", "Effect", *NOISES.values(), "Its interval is over"]
     lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (1 + len(NOISES)) + " --- |"]
     for claim in known:
-        points = claim["measure"] == "accuracy"
-        cells = [_deviation(claim[name], points) for name in NOISES]
-        effect = (difference_points if points else difference)(claim["effect"])
+        cells = [_deviation(claim[name], claim["measure"] == "accuracy") for name in NOISES]
+        effect = _difference_in(claim)(claim["effect"])
         over = next((some for some in ("splits", "seeds") if some in str(claim["test"])), "models")
         lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} | {over} |")
     return "\n".join(lines)
@@ -74,18 +72,17 @@ def overlap_table(claims: list[Entry]) -> str:
     ]
     for claim in claims:
         if claim["role"] == PRIMARY and claim["verdict_overlap"] is not None:
-            both = [
-                f"{difference(claim[low])}\u00a0to\u00a0{difference(claim[high])}"
-                for low, high in (("low", "high"), ("low_overlap", "high_overlap"))
-            ]
-            words = [VERDICTS[claim[key]] for key in ("verdict", "verdict_overlap")]
-            lines.append(f"| {claim['claim']} | {both[0]} | {words[0]} | {both[1]} | {words[1]} |")
+            cells = [claim["claim"]]
+            for kind in ("", "_overlap"):
+                cells.append(ends(claim[f"low{kind}"], claim[f"high{kind}"], difference))
+                cells.append(VERDICTS[claim[f"verdict{kind}"]])
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def claim_numbers(claims: list[Entry]) -> Numbers:
     primary = [claim for claim in claims if claim["role"] == PRIMARY]
-    out: Numbers = {"claims": _count(len(claims)), "claims_primary": _count(len(primary))}
+    out: Numbers = {"claims": number(len(claims)), "claims_primary": number(len(primary))}
     if not claims:
         return out
     out["claims_table"] = number(None, claims_table(claims))
@@ -98,22 +95,20 @@ def claim_numbers(claims: list[Entry]) -> Numbers:
         out["claims_overlap_stand"] = number(stand, f"{stand} of {len(shared)}")
     for verdict in VERDICTS:
         for kind, some in (("", claims), ("_primary", primary)):
-            out[f"claims{kind}_{verdict}"] = _count(sum(claim["verdict"] == verdict for claim in some))
+            out[f"claims{kind}_{verdict}"] = number(sum(claim["verdict"] == verdict for claim in some))
     for claim in claims:
         key = f"claim_{claim['id']}"
-        shown = difference_points if claim["measure"] == "accuracy" else difference
         for name in ("effect", "low", "high"):
-            out[f"{key}_{name}"] = number(claim[name], shown(claim[name]), claim["estimated"])
+            out[f"{key}_{name}"] = number(claim[name], _difference_in(claim), claim["estimated"])
         for name in ("p", "p_upper", "p_holm", "p_upper_holm", "p_verdict"):
             if name in ("p", "p_holm", "p_verdict") or claim["margin"] is not None:
-                out[f"{key}_{name}"] = number(claim[name], p_value(claim[name]))
+                out[f"{key}_{name}"] = number(claim[name], p_value)
         out[f"{key}_effect_size"] = number(claim["effect_size"], difference(claim["effect_size"], 2))
-        out[f"{key}_n"] = _count(claim["n"])
-        out[f"{key}_verdict"] = number(claim["verdict"], VERDICTS[claim["verdict"]])
-        if claim["verdict_overlap"]:
-            words = VERDICTS[claim["verdict_overlap"]]
-            out[f"{key}_verdict_overlap"] = number(claim["verdict_overlap"], words)
-        out[f"{key}_role"] = number(claim["role"], claim["role"])
+        out[f"{key}_n"] = number(claim["n"])
+        for name in ("verdict", "verdict_overlap"):
+            if claim[name]:
+                out[f"{key}_{name}"] = number(claim[name], VERDICTS.get)
+        out[f"{key}_role"] = number(claim["role"])
         out[f"{key}_basis"] = number(None, claim["basis"])
         if claim["networks"]:
             out[f"{key}_networks"] = number(None, claim["networks"])
@@ -132,11 +127,11 @@ def order_numbers(results: Results) -> Numbers:
             None, f"{_hour(_moment(order.dated))}, {'before' if before else 'not before'} these runs{when}"
         ),
         "claims_worded_late": number(len(late), f"{len(late)} of {len(order.tested_as_at)}"),
-        "margin": number(margin, f"{margin:.2f}"),
-        "margin_share": number(order.margin_share, percent(order.margin_share)),
+        "margin": number(margin, "{:.2f}".format),
+        "margin_share": number(order.margin_share, percent),
         "margin_reason": number(None, order.margin_reason),
         "claims_dated": number(order.dated.isoformat(), _hour(_moment(order.dated))),
-        "questions": _count(len(order.questions)),
+        "questions": number(len(order.questions)),
     }
 
 
@@ -150,7 +145,3 @@ def _moment(when: datetime.date) -> str:
 
 def _hour(moment: str) -> str:
     return f"{moment[:10]} at {moment[11:16]} UTC"
-
-
-def _count(value: int) -> Number:
-    return number(value, f"{value:,}")

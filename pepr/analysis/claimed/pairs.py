@@ -13,12 +13,13 @@ from pepr.analysis.claims import of_cell
 from pepr.analysis.scores import usual_starts
 from pepr.analysis.units import Images
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import counted, difference, performance
+from pepr.display.words import counted, difference, ends, markdown, performance
 from pepr.models.space import BASELINES
 from pepr.runs.results import Results
 
 SHARES = {"full": "all", "tenth": "a tenth"}
 """The training images of the two cells that are compared, and what a page calls them."""
+TOO_FEW = "too few splits"
 
 
 @dataclass(frozen=True)
@@ -99,24 +100,19 @@ def pair_numbers(found: list[Pair]) -> Numbers:
 def pairs_table(found: list[Pair]) -> str:
     """Pairs as a Markdown table; the dataset is named where there are several."""
     several = len({one.dataset for one in found}) > 1
-    heads = ["Network", "Training images", "AUROC from scratch", "Pretrained", "Difference"]
-    heads += ["95% interval over splits", "Splits", "Splits in which it is lower pretrained"]
-    heads = ["Set", *heads] if several else heads
-    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    for one in found:
-        low, high = one.gain.low, one.gain.high
-        interval = (
-            f"{difference(low)}\u00a0to\u00a0{difference(high)}" if np.isfinite(low) else "too few splits"
-        )
-        cells = [
-            one.model,
-            SHARES[one.share],
-            performance(one.scratch, "auroc"),
-            performance(one.pretrained, "auroc"),
-            difference(one.gain.estimate),
-            interval,
-            str(one.n_units),
-            str(one.n_lower),
-        ]
-        lines.append(f"| {' | '.join([one.dataset, *cells] if several else cells)} |")
-    return "\n".join(lines)
+    return markdown(
+        ({"Set": one.dataset} if several else {})
+        | {
+            "Network": one.model,
+            "Training images": SHARES[one.share],
+            "AUROC from scratch": performance(one.scratch, "auroc"),
+            "Pretrained": performance(one.pretrained, "auroc"),
+            "Difference": difference(one.gain.estimate),
+            "95% interval over splits": (
+                ends(one.gain.low, one.gain.high, difference) if np.isfinite(one.gain.low) else TOO_FEW
+            ),
+            "Splits": str(one.n_units),
+            "Splits in which it is lower pretrained": str(one.n_lower),
+        }
+        for one in found
+    )
