@@ -6,7 +6,7 @@ Source: repository `saintslab/PePR` (MIT licence) at a pinned commit, folder `da
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -187,23 +187,10 @@ def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
 def _validated(name: str, path: Path) -> pd.DataFrame:
     import pandera.errors
 
-    read, schema = _readers()[name]
     try:
-        return schema().validate(read(path))
+        return _schemas()[name].validate(READERS[name](path))
     except pandera.errors.SchemaError as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
-
-
-def _readers() -> dict[str, tuple[Callable[[Path], pd.DataFrame], Callable[[], Any]]]:
-    return {
-        "all_results": (_read_results, _results_schema),
-        "full_data_pepr_dataset_level": (_read_results, _scored_schema),
-        "full_data_pepr_imagenet": (_read_imagenet, _imagenet_schema),
-        "model_names": (_read_models, _models_schema),
-        "regions_papers_data_2013": (_read_regions, _regions_schema),
-        "regions_papers_data_2023": (_read_regions, _regions_schema),
-        "results-imagenet": (_read_leaderboard, _leaderboard_schema),
-    }
 
 
 def _read_results(path: Path) -> pd.DataFrame:
@@ -241,98 +228,76 @@ def _flags(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "all_results": _read_results,
+    "full_data_pepr_dataset_level": _read_results,
+    "full_data_pepr_imagenet": _read_imagenet,
+    "model_names": _read_models,
+    "regions_papers_data_2013": _read_regions,
+    "regions_papers_data_2023": _read_regions,
+    "results-imagenet": _read_leaderboard,
+}
+"""What reads each table, by its name."""
+
+
 @cache
-def _results_schema() -> Any:
+def _schemas() -> Mapping[str, Any]:
+    """What must hold of each table, by its name."""
     import pandera.pandas as pa
 
-    fraction, positive = pa.Check.in_range(0, 1), pa.Check.gt(0)
-    return pa.DataFrameSchema(
-        {
-            "model": pa.Column(str),
-            "dataset": pa.Column(str, pa.Check.isin(SETTINGS)),
-            "num_param": pa.Column(int, positive),
-            "type": pa.Column(str, pa.Check.isin(["CNN", "Other"])),
-            "efficient": pa.Column(bool),
-            **{name: pa.Column(float, positive) for name in ("memT", "memR", "memA", "memM")},
-            **{name: pa.Column(float, positive) for name in ("energy", "co2", "train_time", "inf_time")},
-            **{name: pa.Column(float, fraction) for name in FRACTIONS},
-        },
+    def columns(
+        kind: type, names: Sequence[str], check: Any = None, unique: bool = False
+    ) -> dict[str, pa.Column]:
+        return {name: pa.Column(kind, check, unique=unique) for name in names}
+
+    positive, share, percent = pa.Check.gt(0), pa.Check.in_range(0, 1), pa.Check.in_range(0, 100)
+    kinds, of_all_models = pa.Check.isin(["CNN", "Other"]), pa.Check(lambda t: len(t) == N_MODELS)
+    amounts = ("memT", "memR", "memA", "memM", "energy", "co2", "train_time", "inf_time")
+    results = pa.DataFrameSchema(
+        columns(str, ["model"])
+        | columns(str, ["dataset"], pa.Check.isin(SETTINGS))
+        | columns(int, ["num_param"], positive)
+        | columns(str, ["type"], kinds)
+        | columns(bool, ["efficient"])
+        | columns(float, amounts, positive)
+        | columns(float, FRACTIONS, share),
         checks=[
             pa.Check(lambda t: len(t) == N_MODELS * len(SETTINGS), error="expected 131 models x 8 settings"),
             pa.Check(lambda t: bool((t.groupby("dataset")["model"].nunique() == N_MODELS).all())),
         ],
         unique=["model", "dataset"],
     )
-
-
-@cache
-def _scored_schema() -> Any:
-    import pandera.pandas as pa
-
-    fraction = pa.Check.in_range(0, 1)
-    names = [name for key in RESOURCES for name in (f"{key}_n", f"pepr_{key.lower()}")]
-    return _results_schema().add_columns({name: pa.Column(float, fraction) for name in names})
-
-
-@cache
-def _imagenet_schema() -> Any:
-    import pandera.pandas as pa
-
-    percent = pa.Check.in_range(0, 100)
-    return pa.DataFrameSchema(
-        {
-            "model": pa.Column(str, unique=True),
-            "top1": pa.Column(float, percent),
-            "top5": pa.Column(float, percent),
-            "M_n": pa.Column(float, pa.Check.in_range(0, 1)),
-            "pepr_m": pa.Column(float, pa.Check.in_range(0, 1)),
-        },
-        checks=pa.Check(lambda t: len(t) == N_MODELS),
+    scores = [column for key in RESOURCES for column in (f"{key}_n", f"pepr_{key.lower()}")]
+    imagenet = pa.DataFrameSchema(
+        columns(str, ["model"], unique=True)
+        | columns(float, ["top1", "top5"], percent)
+        | columns(float, ["M_n", "pepr_m"], share),
+        checks=of_all_models,
     )
-
-
-@cache
-def _models_schema() -> Any:
-    import pandera.pandas as pa
-
-    return pa.DataFrameSchema(
-        {
-            "model": pa.Column(str, unique=True),
-            "num_param": pa.Column(int, pa.Check.gt(0)),
-            "type": pa.Column(str, pa.Check.isin(["CNN", "Other"])),
-            "efficient": pa.Column(bool),
-            "link": pa.Column(str),
-        },
-        checks=pa.Check(lambda t: len(t) == N_MODELS),
+    models = pa.DataFrameSchema(
+        columns(str, ["model"], unique=True)
+        | columns(int, ["num_param"], positive)
+        | columns(str, ["type"], kinds)
+        | columns(bool, ["efficient"])
+        | columns(str, ["link"]),
+        checks=of_all_models,
     )
-
-
-@cache
-def _regions_schema() -> Any:
-    import pandera.pandas as pa
-
-    return pa.DataFrameSchema(
-        {
-            "name": pa.Column(str, unique=True),
-            "num_papers": pa.Column(int, pa.Check.gt(0)),
-            "pop": pa.Column(int, pa.Check.gt(0)),
-            "Region": pa.Column(str),
-            "Region_updated": pa.Column(str),
-        }
+    regions = pa.DataFrameSchema(
+        columns(str, ["name"], unique=True)
+        | columns(int, ["num_papers", "pop"], positive)
+        | columns(str, ["Region", "Region_updated"])
     )
-
-
-@cache
-def _leaderboard_schema() -> Any:
-    import pandera.pandas as pa
-
-    percent = pa.Check.in_range(0, 100)
-    return pa.DataFrameSchema(
-        {
-            "model": pa.Column(str),
-            "img_size": pa.Column(float, pa.Check.gt(0)),
-            "top1": pa.Column(float, percent),
-            "top5": pa.Column(float, percent),
-            "param_count": pa.Column(float, pa.Check.gt(0)),
-        }
+    leaderboard = pa.DataFrameSchema(
+        columns(str, ["model"])
+        | columns(float, ["img_size", "param_count"], positive)
+        | columns(float, ["top1", "top5"], percent)
     )
+    return {
+        "all_results": results,
+        "full_data_pepr_dataset_level": results.add_columns(columns(float, scores, share)),
+        "full_data_pepr_imagenet": imagenet,
+        "model_names": models,
+        "regions_papers_data_2013": regions,
+        "regions_papers_data_2023": regions,
+        "results-imagenet": leaderboard,
+    }
