@@ -30,8 +30,8 @@ READINGS = ("last epoch", "best epoch", "mean of the last three")
 N_DRAWS = 400
 SEED = 5
 GB = 1e9
-
-
+ENDS = ("", "_low", "_high")
+"""What follows the name of a cost: nothing for its value, or one of these for its 90% bounds."""
 COLUMNS = {"E": ("energy_wh", 1.0), "T": ("train_time_s", 1 / 60), "M": ("peak_memory_gb", 1.0)}
 """The column of the candidates that holds a resource, and the factor to the unit of its budget."""
 LIMITS = {resource.budget: resource for resource in RESOURCES.values()}
@@ -168,9 +168,9 @@ def nearest_setting(default: str, given: str | None, train_images: int | None) -
     """With a number of images and no setting, the fraction of the default's data nearest to it."""
     if given or train_images is None:
         return default
-    sizes = {name: job["train_images"] for name, job in cost.model()["settings"].items()}
-    alike = [name for name in sizes if name.split("_")[0] == default]
-    return min(alike, key=lambda name: abs(np.log(sizes[name] / train_images)))
+    settings = cost.model()["settings"].items()
+    alike = {name: job["train_images"] for name, job in settings if name.split("_")[0] == default}
+    return _nearest_size(pd.Series(alike), train_images)
 
 
 def from_authors(
@@ -204,7 +204,18 @@ def from_authors(
             theirs = {"train_time_s": 10.0 * row.train_time, "peak_memory_gb": row.memM}
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy
-        out.append(_candidate(row.model, setting, readings, test_images(setting), predicted, theirs))
+        told = ", ".join(name.rsplit("_", 1)[0].replace("_", " ") for name in sorted(theirs))
+        basis = "performance measured by the authors on their test images, one seed; "
+        basis += f"{told} measured by them; the rest " if theirs else ""
+        costs = {f"energy_wh{end}": predicted[f"energy_wh{end}"] for end in ENDS}
+        costs |= {f"train_time_s{end}": predicted[f"train_time_s{end}"] for end in ENDS}
+        costs |= {f"peak_memory_gb{end}": predicted[f"peak_memory_bytes{end}"] / GB for end in ENDS}
+        costs |= {f"{name}{end}": value for name, value in theirs.items() for end in ENDS}
+        out.append(
+            _candidate(row.model, setting, readings, test_images(setting), costs)
+            | {"num_params": predicted["num_params"], "measured": ["performance", *sorted(theirs)]}
+            | {"basis": basis + predicted["basis"]}
+        )
     table = _with_factors(pd.DataFrame(out))
     return table.assign(rank=table["model"].map(ranks_elsewhere(runs.best)))
 
@@ -221,39 +232,22 @@ def _with_factors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _candidate(
-    model: str,
-    setting: str,
-    readings: Sequence[float],
-    n_test: int,
-    predicted: dict,
-    theirs: dict[str, float],
+    model: str, setting: str, readings: Sequence[float], n_test: int, costs: dict[str, float]
 ) -> dict:
-    """One row: measured costs where there are some, predicted ones with their bounds elsewhere."""
+    """One row: the performance with its interval over the test images, and the costs with their bounds."""
     from pepr.stats import wilson_interval
 
     interval = wilson_interval(round(readings[0] * n_test), n_test, CONFIDENCE)
-    memory = {end: predicted[f"peak_memory_bytes{end}"] / GB for end in ("", "_low", "_high")}
-    row = {
+    return {
         "model": model,
         "setting": setting,
-        "num_params": predicted["num_params"],
         "performance": readings[0],
         "performance_low": interval.low,
         "performance_high": interval.high,
         "readings": tuple(readings),
         "n_test": n_test,
-        "measured": ["performance", *sorted(theirs)],
+        **costs,
     }
-    for key in ("energy_wh", "train_time_s", "peak_memory_gb"):
-        for end in ("", "_low", "_high"):
-            guess = memory[end] if key == "peak_memory_gb" else predicted[f"{key}{end}"]
-            row[f"{key}{end}"] = theirs.get(key, guess)
-    told = ", ".join(name.rsplit("_", 1)[0].replace("_", " ") for name in sorted(theirs))
-    source = "performance measured by the authors on their test images, one seed"
-    row["basis"] = (
-        f"{source}; " + (f"{told} measured by them; the rest " if theirs else "") + predicted["basis"]
-    )
-    return row
 
 
 def from_reference(setting: str | None = None, train_images: int | None = None) -> pd.DataFrame:
@@ -264,57 +258,46 @@ def from_reference(setting: str | None = None, train_images: int | None = None) 
     does not have.
     """
     from pepr.runs.results import Results, reference_folder
-    from pepr.stats import wilson_interval
 
     runs = Results("pocket", "reference", reference_folder("pocket")).table
     runs = as_ranked(runs[(runs["status"] == "ok") & ~runs["model"].isin(BASELINES)])
     runs = runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
     names = sorted(runs["setting"].unique())
     if setting is None:
-        setting = "elpv" if train_images is None else _nearest_size(runs[~runs["pretrained"]], train_images)
+        sizes = runs[~runs["pretrained"]].groupby("setting")["n_train"].first()
+        setting = "elpv" if train_images is None else _nearest_size(sizes, train_images)
     if setting not in names:
         raise InputError(f"setting {setting!r}; known: {', '.join([*cost.settings(), *names])}")
     out = []
     for model, rows in runs[runs["setting"] == setting].groupby("model"):
         trained = int(rows["n_train"].iloc[0])
         scale = (train_images or trained) / trained
-        scaled = (
-            f"performance with {trained:,} images, time and energy in proportion to {train_images:,}; "
-            if scale != 1
-            else ""
-        )
-        mean, n_test = rows["test_accuracy"].mean(), int(rows["n_test"].iloc[0])
-        interval = wilson_interval(round(mean * n_test), n_test, CONFIDENCE)
+        scaled = ""
+        if scale != 1:
+            proportion = f"time and energy in proportion to {train_images:,}"
+            scaled = f"performance with {trained:,} images, {proportion}; "
         values = {
             "energy_wh": scale * 1000 * rows["energy_kwh"].mean(),
             "train_time_s": scale * rows["train_time_s"].mean(),
             "peak_memory_gb": rows["peak_memory_bytes"].mean() / GB,
         }
+        costs = {f"{name}{end}": value for name, value in values.items() for end in ENDS}
+        measured = ["performance", *(sorted(values) if scale == 1 else ["peak_memory_gb"])]
+        basis = (
+            f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} seeds; energy by "
+            f"{rows['energy_source'].iloc[0]}; {scaled}the authors' tables are not at hand"
+        )
+        readings, n_test = [rows["test_accuracy"].mean()], int(rows["n_test"].iloc[0])
         out.append(
-            {
-                "model": model,
-                "setting": setting,
-                "num_params": int(rows["num_params"].iloc[0]),
-                "performance": mean,
-                "performance_low": interval.low,
-                "performance_high": interval.high,
-                "readings": (mean,),
-                "n_test": n_test,
-                "measured": ["performance", *(sorted(values) if scale == 1 else ["peak_memory_gb"])],
-                **{f"{key}{end}": value for key, value in values.items() for end in ("", "_low", "_high")},
-                "basis": f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} seeds; "
-                f"energy by {rows['energy_source'].iloc[0]}; "
-                + scaled
-                + "the authors' tables are not at hand",
-            }
+            _candidate(str(model), setting, readings, n_test, costs)
+            | {"num_params": int(rows["num_params"].iloc[0]), "measured": measured, "basis": basis}
         )
     return _with_factors(pd.DataFrame(out))
 
 
-def _nearest_size(runs: pd.DataFrame, train_images: int) -> str:
-    """The setting whose number of training images is nearest, as a ratio."""
-    sizes = runs.groupby("setting")["n_train"].first().astype(float)
-    return str((sizes / train_images).map(np.log).abs().idxmin())
+def _nearest_size(sizes: pd.Series, train_images: int) -> str:
+    """The setting whose number of training images, by name, is nearest, as a ratio."""
+    return str((sizes.astype(float) / train_images).map(np.log).abs().idxmin())
 
 
 def stability(kept: pd.DataFrame, risk: str, top: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pepr.errors import InputError
 from pepr.tables.dialect import Options
 from pepr.tables.join import Joined
 from pepr.tables.reader import Range, Reader
-from pepr.tables.scoring import ABOVE_CHANCE, Survey, check_range, score_table, survey
+from pepr.tables.scoring import ABOVE_CHANCE, check_range, score_table, survey
 
 Say = Callable[[str], None]
 
@@ -88,7 +88,7 @@ def _curves(
     from pepr.tables import peak
 
     resources = list(dict.fromkeys(request.resources))
-    done: Survey = survey(
+    done = survey(
         request.tables,
         request.performance,
         resources,
@@ -98,7 +98,7 @@ def _curves(
         chance=request.chance,
     )
     check_range(done.reader.path, request.resource_range)
-    found = peak.curves(done, resources, request.resource_range)
+    found = peak.curves(done, request.resource_range)
     if plot is not None:
         _plot(found, request.scored, plot, say)
     if not write:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -58,17 +57,16 @@ class Curve:
         return {**asdict(self.peak), "curve": [dict(zip(names, map(float, p), strict=True)) for p in points]}
 
 
-def curves(done: Survey, resources: Sequence[str], resource_range: Range | None = None) -> list[Curve]:
+def curves(done: Survey, resource_range: Range | None = None) -> list[Curve]:
     """The curve of every group and resource. Raises InputError where no row can be scored."""
     labels = _labels(done)
     found = []
-    for at, column in enumerate(resources):
+    for at, needs in enumerate(done.needs):
+        known = ~np.isnan(done.performance) & ~np.isnan(needs)
         for code, group in enumerate(done.group_names):
-            rows = np.flatnonzero(
-                (done.group == code) & ~np.isnan(done.performance) & ~np.isnan(done.needs[at])
-            )
+            rows = np.flatnonzero((done.group == code) & known)
             if rows.size:
-                found.append(_curve(done, at, column, ", ".join(group), rows, labels, resource_range))
+                found.append(_curve(done, at, ", ".join(group), rows, labels, resource_range))
     if not found:
         raise InputError(f"{done.reader.path}: no row has both a performance and a resource above 0")
     return found
@@ -90,13 +88,7 @@ def _labels(done: Survey) -> list[str]:
 
 
 def _curve(
-    done: Survey,
-    at: int,
-    column: str,
-    group: str,
-    rows: np.ndarray,
-    labels: list[str],
-    resource_range: Range | None,
+    done: Survey, at: int, group: str, rows: np.ndarray, labels: list[str], resource_range: Range | None
 ) -> Curve:
     values, needs = done.scored[rows], done.needs[at, rows]
     best = pepr_peak(values, needs, resource_range)
@@ -105,7 +97,7 @@ def _curve(
     norm = np.maximum((needs - lo) / (hi - lo), 0.0) if hi > lo else np.zeros(len(needs))
     names = [labels[row] for row in rows]
     placed = (best.performance, best.resource, best.resource_norm, best.score)
-    peak = Peak(group, column, names[best.index], *placed, len(rows), seeds, low, high, share)
+    peak = Peak(group, done.resources[at], names[best.index], *placed, len(rows), seeds, low, high, share)
     return Curve(peak, pepr_curve(values, needs, resource_range), values, needs, norm, names)
 
 

@@ -32,13 +32,16 @@ ABOVE_CHANCE = "_above_chance"
 class Survey:
     """The numbers of a table to be scored, checked: about fifty bytes a row.
 
-    `performance` [rows], `needs` [resources, rows], NaN where not measured; `group` [rows] and `model` [rows]
-    are codes; with `averaged`, each model is one row, its values means over `seeds` [rows].
+    `column` is the name of the performance and `resources` are those of what it is scored by; `performance`
+    [rows] and `needs` [resources, rows] are their values, NaN where not measured; `group` [rows] and `model`
+    [rows] are codes; with `averaged`, each model is one row, its values means over `seeds` [rows].
     `numeric` are the columns whose cells are numbers in JSON. `runs` are the values before any averaging.
     With a `chance`, `above` [rows] is the performance above it, which is what is scored.
     """
 
     reader: Reader
+    column: str
+    resources: list[str]
     performance: np.ndarray
     needs: np.ndarray
     group: np.ndarray
@@ -90,13 +93,12 @@ def score_table(
     taken = [name for name in added if name in done.reader.header]
     if taken:
         raise InputError(f"{done.reader.path}: row 0 (the header): column {taken[0]!r} is already there")
-    scores, worth = _scores(done, resources, resource_range)
+    scores, worth = _scores(done, resource_range)
     if done.above is not None:
         scores = np.column_stack([done.above, scores])
-    for notice in (*done.reader.notices, *_zeros(done, performance, resources), *_guessers(done), *worth):
+    for notice in (*done.reader.notices, *_zeros(done), *_guessers(done), *worth):
         (say or (lambda _: None))(notice)
-    write = _json_rows if as_json else _csv_rows
-    return write(output, done, _kept(done, performance, resources), added, scores, performance, resources)
+    return (_json_rows if as_json else _csv_rows)(output, done, _kept(done), added, scores)
 
 
 def survey(
@@ -163,8 +165,9 @@ def survey(
     above = None if chance is None else above_chance(found[0], chance)
     return Survey(
         reader,
-        *found[:2],
-        found[2],
+        performance,
+        list(resources),
+        *found[:3],
         list(group_codes),
         *found[3:],
         averaged,
@@ -234,15 +237,13 @@ def check_range(path: Path, resource_range: Range | None) -> None:
         raise InputError(f"{path}: --range {low:g} {high:g}: expected 0 <= LO < HI, both finite")
 
 
-def _scores(
-    done: Survey, resources: Sequence[str], resource_range: Range | None
-) -> tuple[np.ndarray, list[str]]:
+def _scores(done: Survey, resource_range: Range | None) -> tuple[np.ndarray, list[str]]:
     """Scores and normalised resources [rows, 2 x resources], and a line for each score that says nothing."""
-    columns = np.full((len(done.performance), 2 * len(resources)), np.nan)
+    columns = np.full((len(done.performance), 2 * len(done.resources)), np.nan)
     order = np.argsort(done.group, kind="stable")
     edges = np.searchsorted(done.group[order], np.arange(1, len(done.group_names)))
     worth: list[str] = []
-    for at, name in enumerate(resources):
+    for at, name in enumerate(done.resources):
         idle: dict[str, list[str]] = {}
         for group, rows in zip(done.group_names, np.split(order, edges), strict=True):
             values, needs = done.scored[rows], done.needs[at, rows]
@@ -275,14 +276,14 @@ def _worth(reason: str, which: list[str], of: int) -> str:
     return f"in {len(which)} of {of} groups ({shown}), {reason}"
 
 
-def _zeros(done: Survey, performance: str, resources: Sequence[str]) -> Iterator[str]:
+def _zeros(done: Survey) -> Iterator[str]:
     """How many rows have a resource of 0, which is read as not measured."""
-    found = {name: 0 for name in resources}
+    found = dict.fromkeys(done.resources, 0)
     first: dict[str, str] = {}
     if not np.isnan(done.runs[1]).any():
         return
     for block in done.reader.blocks():
-        for name in resources:
+        for name in done.resources:
             zero = np.flatnonzero(block.floats(name) == 0)
             found[name] += len(zero)
             if zero.size:
@@ -301,11 +302,11 @@ def _guessers(done: Survey) -> Iterator[str]:
         yield f"{rows} no better than chance, and scored 0"
 
 
-def _kept(done: Survey, performance: str, resources: Sequence[str]) -> list[str]:
+def _kept(done: Survey) -> list[str]:
     """The columns of the input that are written again."""
     if not done.averaged:
         return done.reader.header
-    wanted = {*done.names, performance, *resources}
+    wanted = {*done.names, done.column, *done.resources}
     return [name for name in done.reader.header if name in wanted]
 
 
@@ -323,7 +324,7 @@ def _written(done: Survey) -> Iterator[tuple[int, Block, int]]:
 
 
 def _rows(
-    done: Survey, kept: list[str], scores: np.ndarray, performance: str, resources: Sequence[str]
+    done: Survey, kept: list[str], scores: np.ndarray
 ) -> Iterator[tuple[Block, int, list[str], list[int], list[float]]]:
     """Every row to be written: its block and its place there, its cells, over how many seeds it is averaged
     where it is, and its scores."""
@@ -333,33 +334,23 @@ def _rows(
         cells = block.lines[at].cells
         cells = cells if whole else [cells[i] for i in places]
         if done.averaged:
-            cells = _with_means(cells, kept, done, row, performance, resources)
+            cells = _with_means(cells, kept, done, row)
         seeds = [int(done.seeds[row])] if done.averaged else []
         yield block, at, cells, seeds, scores[row].tolist()
 
 
-def _csv_rows(
-    output: TextIO,
-    done: Survey,
-    kept: list[str],
-    added: list[str],
-    scores: np.ndarray,
-    performance: str,
-    resources: Sequence[str],
-) -> int:
+def _csv_rows(output: TextIO, done: Survey, kept: list[str], added: list[str], scores: np.ndarray) -> int:
     writer, count = writer_of(output), 0
     writer.writerow([*kept, *([SEEDS] if done.averaged else []), *added])
-    for _, _, cells, seeds, values in _rows(done, kept, scores, performance, resources):
+    for _, _, cells, seeds, values in _rows(done, kept, scores):
         writer.writerow([*cells, *seeds, *map(_or_empty, values)])
         count += 1
     return count
 
 
-def _with_means(
-    cells: list[Any], kept: list[str], done: Survey, row: int, performance: str, resources: Sequence[str]
-) -> list[Any]:
-    means = {name: done.needs[at, row] for at, name in enumerate(resources)}
-    means[performance] = done.performance[row]
+def _with_means(cells: list[Any], kept: list[str], done: Survey, row: int) -> list[Any]:
+    means = {name: done.needs[at, row] for at, name in enumerate(done.resources)}
+    means[done.column] = done.performance[row]
     return [_or_empty(means[n]) if n in means else cell for n, cell in zip(kept, cells, strict=True)]
 
 
@@ -367,22 +358,14 @@ def _or_empty(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def _json_rows(
-    output: TextIO,
-    done: Survey,
-    kept: list[str],
-    added: list[str],
-    scores: np.ndarray,
-    performance: str,
-    resources: Sequence[str],
-) -> int:
+def _json_rows(output: TextIO, done: Survey, kept: list[str], added: list[str], scores: np.ndarray) -> int:
     """A JSON list, one object a row; columns of numbers become numbers, missing cells null."""
     kinds = [name in done.numeric for name in kept]
-    read = [name for name in kept if name in (performance, *resources)]
+    read = [name for name in kept if name in (done.column, *done.resources)]
     names, count = [*kept, *([SEEDS] if done.averaged else []), *added], 0
     texts: dict[str, np.ndarray] = {}
     last: Block | None = None
-    for block, at, cells, seeds, values in _rows(done, kept, scores, performance, resources):
+    for block, at, cells, seeds, values in _rows(done, kept, scores):
         if block is not last:
             texts, last = {name: block.floats(name) for name in read}, block
         objects = [_json_value(cell, kind) for cell, kind in zip(cells, kinds, strict=True)]
