@@ -22,7 +22,7 @@ VERSIONS = {
     "codecarbon32": "codecarbon 3.2.9",
     "codecarbon33": "codecarbon 3.3.2",
     "carbontracker": "carbontracker 2.4.7",
-    "eco2ai": "eco2ai 0.3.12",
+    "eco2ai": "eco2ai 0.3.12 with pandas 2.3.3",
     "zeus": "zeus 0.16.0",
     "mlflow": "mlflow 3.17.2",
     "lightning": "lightning 2.6.6",
