@@ -96,10 +96,8 @@ class Results:
     def records(self) -> list[Record]:
         """The full records (learning curves, environment), by run_id."""
         if self.origin == "reference":
-            return sorted(
-                (json.loads(line) for _, line in record_lines(self.folder)),
-                key=lambda record: record["run_id"],
-            )
+            records = (json.loads(line) for _, line in record_lines(self.folder))
+            return sorted(records, key=lambda record: record["run_id"])
         return list(Store(self.folder.parent, self.folder.name).records())
 
     def predictions(self, run_id: str) -> tuple[np.ndarray, np.ndarray]:

@@ -228,11 +228,7 @@ def _refuse_unknown(profile: Profile, kind: str, asked: Sequence[str] | None, kn
 
 def _start_all(values: dict[str, Any], pretrained: bool) -> None:
     """Start every setting that way; those with a start of their own have no other, and are left out."""
-    own = {
-        name
-        for name, setting in values["settings"].items()
-        if setting.get("shuffled") or setting.get("init_from")
-    }
+    own = {name for name, one in values["settings"].items() if one.get("shuffled") or one.get("init_from")}
     for block in values["runs"]:
         block["settings"] = [name for name in block["settings"] if name not in own]
     values["runs"] = [block for block in values["runs"] if block["settings"]]
