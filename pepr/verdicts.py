@@ -209,9 +209,10 @@ class Order:
 
     `questions` are in words by name, `primary` the primary claim's id by question, `question_of` the question
     of each claim; `margin_share` is the margin of an equivalence as a share of the range above chance, with
-    its `margin_reason`. `tested_as` says how a claim is tested whose words leave that open, `tested_as_at`
-    when the last of that was written. `ours` are the questions that this study adds to somebody else's. A
-    moment is a date, or has an hour where a file gives one.
+    its `margin_reason`, written at `margin_reason_at`. `tested_as` says how a claim is tested whose words
+    leave that open, `tested_as_at` when the last of that was written; `withdrawn_at` are the claims that are
+    made no longer. `ours` are the questions that this study adds to somebody else's. A moment is a date, or
+    has an hour where a file gives one.
     """
 
     dated: datetime.date
@@ -223,6 +224,8 @@ class Order:
     question_of: dict[str, str]
     tested_as: dict[str, str]
     tested_as_at: dict[str, datetime.date]
+    margin_reason_at: datetime.date
+    withdrawn_at: dict[str, datetime.date]
     baseline_model: str | None = None
     ours: frozenset[str] = frozenset()
 
@@ -262,7 +265,9 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
     try:
         margin, asked = values["margin"], dict(values["questions"])
         share = float(margin["share_of_range_above_chance"])
-        notes = _notes(values.get("tested_as", {}), _questions(asked))
+        places = _questions(asked)
+        notes = _notes(values.get("tested_as", {}), places)
+        withdrawn = _withdrawn(values.get("withdrawn", {}), asked, places)
         found = Order(
             dated=_date(values["dated"]),
             measure=str(values["measure"]),
@@ -270,9 +275,11 @@ def parse_order(values: Mapping[str, Any], where: str = "primary.yaml") -> Order
             margin_reason=_reason(margin),
             questions={name: str(entry["asks"]) for name, entry in asked.items()},
             primary={name: str(entry["primary"]) for name, entry in asked.items()},
-            question_of=_questions(asked),
+            question_of={name: asks for name, asks in places.items() if name not in withdrawn},
             tested_as={name: " ".join(words) for name, (words, _) in notes.items()},
             tested_as_at={name: max(moments, key=str) for name, (_, moments) in notes.items()},
+            margin_reason_at=_date(margin.get("restated", values)["dated"]),
+            withdrawn_at=withdrawn,
             baseline_model=values.get("baseline_model"),
             ours=frozenset(name for name, entry in asked.items() if entry.get("ours")),
         )
@@ -294,6 +301,16 @@ def _notes(
         dated = entry if isinstance(entry, list) else [entry]
         found[claim] = [str(note["as"]).strip() for note in dated], [_date(note["dated"]) for note in dated]
     return found
+
+
+def _withdrawn(
+    entries: Mapping[str, Any], asked: Mapping[str, Any], known: Mapping[str, str]
+) -> dict[str, datetime.date]:
+    """Since when a claim is made no longer. A primary one cannot be: its question would have none."""
+    for claim in entries:
+        if claim not in known or asked[known[claim]]["primary"] == claim:
+            raise ValueError(f"withdrawn: no secondary claim {claim}")
+    return {claim: _date(entry["dated"]) for claim, entry in entries.items()}
 
 
 def _date(value: object) -> datetime.date:

@@ -20,7 +20,7 @@ import pandas as pd
 from pepr import stats, verdicts
 from pepr.analysis import machines, measures, units
 from pepr.analysis.claimed import overlap
-from pepr.analysis.claimed.cells import CELLS, PAIRED_CLAIMS
+from pepr.analysis.claimed.cells import CELLS, PAIRED_CLAIMS, PairedClaim
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked
 from pepr.analysis.scores import (
@@ -155,8 +155,7 @@ def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Findin
         suffix = "" if done["dataset"].nunique() == 1 else f"_{dataset}"
         networks = rows[~rows["model"].isin(BASELINES)]
         of_dataset = [
-            *_pretraining_claims(networks, suffix, images),
-            *_repeated_claims(networks, suffix, images),
+            *_paired_claims(networks, suffix, images),
             *(_model_claims(networks, suffix, images) if len(networks) else []),
             *_baseline_claims(rows, suffix, images),
         ]
@@ -196,11 +195,12 @@ def pepr_gap(means: pd.DataFrame, letter: str, measure: str = "auroc") -> Gap:
     return Gap(whole, whole - beyond.effect, beyond, share - share.mean())
 
 
-def repeated_model(rows: pd.DataFrame) -> str | None:
-    """The network on which most of `PAIRED_CLAIMS` have the three pairs that an interval takes, and among
-    equal ones that with most pairs; None if none was run in two of the four settings."""
+def repeated_networks(rows: pd.DataFrame) -> list[str]:
+    """The networks on which most of `PAIRED_CLAIMS` have the three pairs that an interval takes, and among
+    equal ones those with most pairs, as many as have the splits and seeds of the first by name; none where
+    none was run in two of the four settings."""
     rows = usual_starts(rows[~rows["model"].isin(BASELINES)])
-    known: list[tuple[int, int, str]] = []
+    known: dict[str, tuple[int, int]] = {}
     for model, runs in rows.groupby("model"):
         if sum(len(of_cell(runs, cell)) > 0 for cell in CELLS) < 2:
             continue
@@ -208,60 +208,51 @@ def repeated_model(rows: pd.DataFrame) -> str | None:
             units.contrast(of_cell(runs, claim.first), of_cell(runs, claim.second)).n_units
             for claim in PAIRED_CLAIMS
         ]
-        enough = sum(n >= stats.FEWEST_UNITS for n in pairs)
-        known.append((-enough, -sum(pairs), str(model)))
-    return min(known)[2] if known else None
+        known[str(model)] = sum(n >= stats.FEWEST_UNITS for n in pairs), sum(pairs)
+    equal = sorted(model for model, pairs in known.items() if pairs == max(known.values()))
+    made = {model: _splits_of(rows[rows["model"] == model]) for model in equal}
+    return [model for model in equal if made[model] == made[equal[0]]]
 
 
-def _pretraining_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
-    """Pretrained against from scratch over models that were trained both ways, which are fixed."""
-    pretrained, scratch = of_cell(rows, "pretrained_full"), of_cell(rows, "scratch_full")
-    both = sorted(set(pretrained["model"]) & set(scratch["model"]))
-    if not both:
-        return []
-    sides = [side[side["model"].isin(both)] for side in (pretrained, scratch)]
-    chosen = units.comparable(*sides) or both
-    sides = [side[side["model"].isin(chosen)] for side in sides]
-    result = paired_units(*sides, "auroc", images)
-    return [
-        Finding(
-            "pretrained_beats_scratch_models",
-            suffix,
-            "Pretrained networks perform better than the same networks from scratch",
-            DIRECTION,
-            result,
-            f"AUROC, mean of {', '.join(chosen)}, {_families(chosen)}, {_pairs(result)}"
-            f"{_left_out(chosen, both)}; of these networks, not of all",
-            networks=_over(chosen, both),
-            contrast=units.contrast(*sides),
-        )
-    ]
+def _splits_of(runs: pd.DataFrame) -> set[tuple[object, ...]]:
+    names = ["dataset", "setting", "split", "seed"]
+    return set(runs[names].fillna({"split": 0}).itertuples(index=False, name=None))
 
 
-def _repeated_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
-    """Claims on the model that was repeated in several settings, paired by split and seed."""
-    model = repeated_model(rows)
-    if model is None:
-        return []
-    runs, found = rows[rows["model"] == model], []
+def networks_of(claim: PairedClaim, rows: pd.DataFrame) -> tuple[list[pd.DataFrame], list[str]]:
+    """The two groups of runs that a claim is on, of as many networks as share three splits; and the names of
+    all networks that have both kinds of runs, which are none where no group is."""
+    sides = [of_cell(rows, claim.first), of_cell(rows, claim.second)]
+    both = sorted(set(sides[0]["model"]) & set(sides[1]["model"]))
+    sides = [side[side["model"].isin(both)] for side in sides]
+    chosen = (units.comparable(*sides) if both else []) or both
+    return [side[side["model"].isin(chosen)] for side in sides], both
+
+
+def _paired_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
+    """Claims on what training does, over the networks, which are fixed, that were trained both ways."""
+    found = []
     for claim in PAIRED_CLAIMS:
-        first, second = of_cell(runs, claim.first), of_cell(runs, claim.second)
-        if first.empty or second.empty:
+        sides, both = networks_of(claim, rows)
+        if not both:
             continue
+        chosen = sorted(sides[0]["model"].unique())
         rule = verdicts.Rule("as_good", margin()) if claim.as_good else DIRECTION
-        result = paired_units(first, second, claim.measure, images, rule.margin)
+        result = paired_units(*sides, claim.measure, images, rule.margin)
         found.append(
             Finding(
                 claim.id,
                 suffix,
-                f"{model} {claim.words}",
+                claim.words,
                 rule,
                 result,
-                f"{measure_words(claim.measure)}, {_pairs(result)}{_margin_words(rule)}",
+                f"{measure_words(claim.measure)}, mean of {', '.join(chosen)}, {_families(chosen)}, "
+                f"{_pairs(result)}{_left_out(chosen, both)}; of these networks, not of all"
+                f"{_margin_words(rule)}",
                 measure=claim.measure,
-                networks=model,
-                moot=_moot(first, second, images) if claim.as_good else "",
-                contrast=units.contrast(first, second),
+                networks=_over(chosen, both),
+                moot=_moot(*sides, images) if claim.as_good else "",
+                contrast=units.contrast(*sides),
             )
         )
     return found

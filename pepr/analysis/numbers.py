@@ -287,16 +287,20 @@ def run_numbers(results: Results) -> Numbers:
 
 
 def _repeated_numbers(results: Results) -> Numbers:
-    """The model with most seeds in the four settings: its means over them, in each."""
+    """The networks with most seeds in the four settings: their means over them, in each."""
     done = usual_starts(results.table.query("status == 'ok'"))
-    model = run_claims.repeated_model(done)
-    if model is None:
-        return {"repeated_model": number(None, UNKNOWN), "repeated_splits": number(0, counted(0, "split"))}
-    runs = done[done["model"] == model]
+    models = run_claims.repeated_networks(done)
+    if not models:
+        return {"repeated_networks": number(None, UNKNOWN), "repeated_splits": number(0, counted(0, "split"))}
+    runs = done[done["model"].isin(models)]
     settings = runs["setting"].nunique()
+    named = models[0] if len(models) == 1 else counted(len(models), "network")
     out = {
-        "repeated_model": number(model),
-        "repeated_splits": number(int(runs["split"].nunique(dropna=False)), repeats_words(runs)),
+        "repeated_networks": number(len(models), ", ".join(models)),
+        "repeated_mean": number(len(models), named),
+        "repeated_splits": number(
+            int(runs["split"].nunique(dropna=False)), repeats_words(runs[runs["model"] == models[0]])
+        ),
         "repeated_settings": number(settings, counted(settings, "setting")),
     }
     means = model_means(runs)

@@ -143,8 +143,9 @@ class Analysis:
             self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
         )
         ranked |= composites.study_numbers(self.table) | self.timing_numbers
-        images = Resampled(self.results, ("auroc",), N_RESAMPLES).of("auroc")
-        ranked |= pairs.pair_numbers(pairs.pairs(self.results, images))
+        images = Resampled(self.results, ("auroc",), N_RESAMPLES).of
+        ranked |= pairs.pair_numbers(pairs.pairs(self.results, images("auroc")))
+        ranked |= pairs.as_good_numbers(self.results, images)
         return ranked | standings.selection_numbers(self.standings, self.choices, self.agreement)
 
     def write(self, stage: str, folder: Path) -> numbers.Numbers:

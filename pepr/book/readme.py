@@ -98,9 +98,10 @@ made on {hardware} with {software}.
   (95% interval {low} to {high}; n = {n}, splits with their seeds).
   On its own that has p {p}; Holm's correction for the primary claims makes it {p_verdict}.
   Hence the verdict: *{verdict}*.{overlap}
-  {repeated_model}, for one, has a test accuracy of {repeated_pretrained_full_accuracy} pretrained and
-  {repeated_scratch_full_accuracy} from scratch, in the mean of {repeated_splits}; always giving the
-  more common answer has {repeated_scratch_full_majority} there.
+  In test accuracy they differ by {claim_pretrained_beats_scratch_seeds_accuracy_effect}
+  (95% interval {claim_pretrained_beats_scratch_seeds_accuracy_low} to
+  {claim_pretrained_beats_scratch_seeds_accuracy_high}):
+  *{claim_pretrained_beats_scratch_seeds_accuracy_verdict}*.
 - **From scratch**: {from_scratch}
 - **Claims**: {claims_primary} primary ones, one a question, named on {claims_named}:
   {claims_primary_supported} supported, {claims_primary_equivalent} equivalent,

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from pepr.analysis import claims as run_claims
 from pepr.analysis.claimed import pairs
+from pepr.analysis.claimed.cells import PAIRED_CLAIMS
+from pepr.analysis.measures import Resampled
 from pepr.runs.results import Results, reference_folder
 
 SHIPPED = Results("pocket", "reference", reference_folder("pocket"))
@@ -65,3 +68,24 @@ def test_the_count_of_networks_that_pretraining_lowers_is_that_of_the_table(foun
         lower = sum(one.gain.estimate < 0 for one in of_share)
         assert numbers[f"pretraining_lowers_{share}"]["text"] == f"{lower} of {len(of_share)} networks"
     assert pairs.pair_numbers([]) == {}
+
+
+def test_a_claim_of_equivalence_has_a_row_for_each_network_and_is_their_mean():
+    images = Resampled(SHIPPED, ("auroc",), 100).of
+    made = pairs.as_good_rows(SHIPPED, images)
+    for claim in run_claims.claims(SHIPPED):
+        rows = [list(row.values()) for row in made if row["Claim"] == claim["claim"]]
+        if claim["id"] not in {one.id for one in PAIRED_CLAIMS if one.as_good}:
+            assert not rows
+            continue
+        assert [row[1] for row in rows] == claim["networks"].split(", ")
+        effects = [float(row[2].replace("−", "-")) for row in rows]
+        assert np.mean(effects) == pytest.approx(claim["effect"], abs=1e-3)
+        assert all("\u00a0to\u00a0" in row[3] and row[4] == "5" for row in rows)
+
+
+def test_without_networks_on_a_tenth_no_claim_of_equivalence_has_rows():
+    class Whole(Results):
+        table = SHIPPED.table.query("train_fraction == 1")
+
+    assert pairs.as_good_numbers(Whole("pocket", "reference", reference_folder("pocket")), None) == {}

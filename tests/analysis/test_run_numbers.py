@@ -56,6 +56,22 @@ def test_when_the_claims_were_named_stands_beside_when_the_runs_began():
     )
     late = [when for when in run_claims.order().tested_as_at.values() if when.isoformat() > started]
     assert quoted["claims_worded_late"]["value"] == len(late) > 0
+    ended = max(r["started_at"] for r in SHIPPED.records())
+    after = [when for when in run_claims.order().tested_as_at.values() if when.isoformat() > ended]
+    assert 0 < quoted["claims_worded_last"]["value"] == len(after) <= len(late)
+    written = run_claims.order().margin_reason_at
+    assert quoted["margin_reason_dated"]["text"] == f"{written:%Y-%m-%d at %H:%M} UTC"
+
+
+def test_a_verdict_says_by_which_p_it_is_what_it_is_and_calls_moot_only_what_is(quoted):
+    claims = {claim["id"]: claim for claim in run_claims.claims(SHIPPED)}
+    for claim in claims.values():
+        words = quoted[f"claim_{claim['id']}_why"]["text"]
+        if claim["p_verdict"] is not None:
+            assert f"{p_value(claim['p_verdict'])} when the claims are corrected together" in words
+        assert ("neither side is above a coin" in words) == ("moot: " in claim["basis"])
+    moot = dict(claims["small_as_good_as_large"], basis="x; moot: neither side is above chance")
+    assert claim_numbers.why(moot).startswith("neither side is above a coin")
 
 
 def test_answers_that_cost_as_much_as_training_have_two_digits_and_each_network_counts_once():
@@ -91,8 +107,11 @@ def test_power_and_extremes_are_of_runs_that_shared_the_processor_with_no_progra
 
 
 def test_an_accuracy_over_splits_stands_beside_that_of_the_common_answer_on_the_same_splits(quoted):
-    model = run_claims.repeated_model(SHIPPED.table)
-    runs_of = SHIPPED.table[(SHIPPED.table["model"] == model) & (SHIPPED.table["setting"] == "elpv")]
+    models = run_claims.repeated_networks(SHIPPED.table)
+    of_models = SHIPPED.table["model"].isin(models)
+    runs_of = SHIPPED.table[of_models & (SHIPPED.table["setting"] == "elpv")]
+    assert quoted["repeated_scratch_full_accuracy"]["value"] == pytest.approx(runs_of["test_accuracy"].mean())
+    assert quoted["repeated_mean"]["text"] == f"{len(models)} networks" and len(models) > 1
     assert quoted["repeated_scratch_full_majority"]["value"] == pytest.approx(
         runs_of["test_majority_rate"].mean()
     )

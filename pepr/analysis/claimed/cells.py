@@ -1,4 +1,4 @@
-"""The four settings that are compared, by start and share of the data, and the claims on one model in two."""
+"""The four settings that are compared, by start and share of the data, and the claims on networks in two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELLS = {
 
 @dataclass(frozen=True)
 class PairedClaim:
-    """A claim on one model, paired by split and seed: the first cell of `CELLS` against the second."""
+    """A claim on the mean of networks, paired by split and seed: one cell of `CELLS` against another."""
 
     id: str
     words: str
@@ -27,35 +27,35 @@ class PairedClaim:
 
 PAIRED_CLAIMS = (
     PairedClaim(
-        "pretrained_beats_scratch_seeds",
-        "performs better pretrained than from scratch (AUROC)",
+        "pretrained_beats_scratch_models",
+        "Pretrained networks perform better than the same networks from scratch",
         "pretrained_full",
         "scratch_full",
     ),
     PairedClaim(
         "pretrained_beats_scratch_seeds_accuracy",
-        "performs better pretrained than from scratch (accuracy)",
+        "Pretrained networks perform better than the same networks from scratch (accuracy)",
         "pretrained_full",
         "scratch_full",
         measure="accuracy",
     ),
     PairedClaim(
         "tenth_as_good_as_all_pretrained",
-        "pretrained performs as well on a tenth of the data as on all of it",
+        "Pretrained networks perform as well on a tenth of the data as on all of it",
         "pretrained_tenth",
         "pretrained_full",
         as_good=True,
     ),
     PairedClaim(
         "tenth_as_good_as_all_scratch",
-        "from scratch performs as well on a tenth of the data as on all of it",
+        "Networks from scratch perform as well on a tenth of the data as on all of it",
         "scratch_tenth",
         "scratch_full",
         as_good=True,
     ),
     PairedClaim(
         "pretrained_tenth_as_good_as_scratch_all",
-        "pretrained, on a tenth of the data, is at least as good as from scratch on all of it",
+        "Pretrained networks on a tenth of the data are at least as good as from scratch on all of it",
         "pretrained_tenth",
         "scratch_full",
         as_good=True,

@@ -110,26 +110,47 @@ def claim_numbers(claims: list[Entry]) -> Numbers:
                 out[f"{key}_{name}"] = number(claim[name], VERDICTS.get)
         out[f"{key}_role"] = number(claim["role"])
         out[f"{key}_basis"] = number(None, claim["basis"])
+        out[f"{key}_why"] = number(None, why(claim))
         if claim["networks"]:
             out[f"{key}_networks"] = number(None, claim["networks"])
     return out
+
+
+def why(claim: Entry) -> str:
+    """On what a verdict stands, in words: its p, raw and corrected, or why it has none."""
+    if "moot: " in str(claim["basis"]):
+        return "neither side is above a coin, and networks that are no better than one are alike"
+    if claim["p_verdict"] is None:
+        return "without a test"
+    raw = f"p {p_value(claim['p'])}"
+    if claim["margin"] is not None:
+        raw += f" that it is no worse than by the margin, {p_value(claim['p_upper'])} that it is no better"
+    return f"{raw}; {p_value(claim['p_verdict'])} when the claims are corrected together"
 
 
 def order_numbers(results: Results) -> Numbers:
     """The dated order of the claims: when it was set and the runs began; the margin and its reason."""
     order, margin = run_claims.order(), run_claims.margin()
     started = sorted(str(record["started_at"]) for record in results.records() if record.get("started_at"))
-    late = [name for name, when in order.tested_as_at.items() if started and _moment(when) >= started[0][:19]]
+    notes = order.tested_as_at.values()
+    late, last = (
+        sum(bool(started) and _moment(when) >= started[place][:19] for when in notes) for place in (0, -1)
+    )
     before = not started or _moment(order.dated) < started[0][:19]
     when = f", the first of which began on {_hour(started[0])}" if started else ""
     return {
         "claims_named": number(
             None, f"{_hour(_moment(order.dated))}, {'before' if before else 'not before'} these runs{when}"
         ),
-        "claims_worded_late": number(len(late), f"{len(late)} of {len(order.tested_as_at)}"),
+        "claims_worded_late": number(late, f"{late} of {len(notes)}"),
+        "claims_worded_last": number(last),
+        "claims_withdrawn": number(len(order.withdrawn_at)),
         "margin": number(margin, "{:.2f}".format),
         "margin_share": number(order.margin_share, percent),
         "margin_reason": number(None, order.margin_reason),
+        "margin_reason_dated": number(
+            order.margin_reason_at.isoformat(), _hour(_moment(order.margin_reason_at))
+        ),
         "claims_dated": number(order.dated.isoformat(), _hour(_moment(order.dated))),
         "questions": number(len(order.questions)),
     }

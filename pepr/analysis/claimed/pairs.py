@@ -1,4 +1,4 @@
-"""Each network pretrained against itself from scratch, on the splits that it has both ways: for the book."""
+"""Each network by itself where claims are on the mean of several, on the splits that it has: for the book."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import measures, units
-from pepr.analysis.claims import of_cell
+from pepr.analysis.claimed.cells import PAIRED_CLAIMS
+from pepr.analysis.claims import ImagesOf, margin, networks_of, of_cell, paired_units
 from pepr.analysis.scores import usual_starts
 from pepr.analysis.units import Images
 from pepr.display.numbers import Numbers, number
@@ -116,3 +117,38 @@ def pairs_table(found: list[Pair]) -> str:
         }
         for one in found
     )
+
+
+def as_good_numbers(results: Results, images: ImagesOf) -> Numbers:
+    """What prose may quote of `as_good_rows`, where there are any."""
+    rows = as_good_rows(results, images)
+    return {"as_good_networks": number(None, markdown(rows))} if rows else {}
+
+
+def as_good_rows(results: Results, images: ImagesOf) -> list[dict[str, str]]:
+    """The claims of equivalence on networks, a row each network that the claim is over: its difference with
+    the 90% interval over splits, by the head of a table. The dataset is named where there are several."""
+    done = usual_starts(results.table[results.table["status"] == "ok"])
+    networks = done[~done["model"].isin(BASELINES)]
+    several = networks["dataset"].nunique() > 1
+    rows = []
+    for dataset, of_dataset in networks.groupby("dataset"):
+        for claim in (claim for claim in PAIRED_CLAIMS if claim.as_good):
+            sides, _ = networks_of(claim, of_dataset)
+            for model in sorted(sides[0]["model"].unique()):
+                own = [side[side["model"] == model] for side in sides]
+                found = paired_units(*own, claim.measure, images, margin())
+                known = np.isfinite(found.low)
+                rows.append(
+                    ({"Set": str(dataset)} if several else {})
+                    | {
+                        "Claim": claim.words,
+                        "Network": model,
+                        "Difference": difference(found.effect),
+                        "90% interval over splits": ends(found.low, found.high, difference)
+                        if known
+                        else TOO_FEW,
+                        "Splits": str(found.n),
+                    }
+                )
+    return rows
