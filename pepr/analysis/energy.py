@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pepr.analysis.scores import SET, as_array
+from pepr.analysis.scores import SET, as_array, with_sets
 from pepr.audit.gates import mean_power_w
 from pepr.display.numbers import Numbers, number
 from pepr.display.words import percent
@@ -191,29 +191,45 @@ def learning_curves(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def band(energy: Energy) -> tuple[Energy, Energy]:
-    """Between which values a meter on the wall may have been, for energies by a load model, in their unit."""
-    return energy / PROCESSOR.high, energy / PROCESSOR.low
+def band(processor: Energy, rest: Energy) -> tuple[Energy, Energy]:
+    """Between which values a meter on the wall may have been, for energies by a load model, in their unit.
+
+    The prior is of a `processor` and divides its part alone; of the `rest`, such as memory, it says nothing.
+    """
+    return rest + processor / PROCESSOR.high, rest + processor / PROCESSOR.low
 
 
-def rank_intervals(scores: pd.DataFrame, measure: str = "auroc", n_draws: int = WALL_DRAWS) -> pd.DataFrame:
+def processor_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Which share of its training energy the processor has: `processor_share` of each set and model of the
+    `ok` runs that have an energy; 0 where the processor was not metered."""
+    done = with_sets(table)
+    done = done[(done["status"] == "ok") & (done["energy_kwh"] > 0)]
+    sums = done.groupby([*SET, "model"], dropna=False)[["energy_cpu_kwh", "energy_kwh"]].sum()
+    return (sums["energy_cpu_kwh"] / sums["energy_kwh"]).rename("processor_share").reset_index()
+
+
+def rank_intervals(
+    scores: pd.DataFrame, shares: pd.DataFrame, measure: str = "auroc", n_draws: int = WALL_DRAWS
+) -> pd.DataFrame:
     """How far the prior may move ranks by PePR-E: one row a set and model of estimated energy, best first.
 
-    `scores` is a table of `pepr_table`. `rank_low` and `rank_high` hold 95% of the ranks when each model's
-    energy is divided by a share of its own, drawn evenly on a log scale from the middle of the prior. That is
-    the widest that the prior allows: a share that all models have in common moves no rank. The performance
-    is taken as it is.
+    `scores` is a table of `pepr_table`, `shares` of `processor_shares`. `rank_low` and `rank_high` hold 95%
+    of the ranks when the processor's part of each model's energy is divided by a share of its own, drawn
+    evenly on a log scale from the middle of the prior; the rest of the energy, and the performance, are taken
+    as they are.
     """
     chosen = scores[(scores["resource"] == "E") & (scores["measure"] == measure) & scores["score"].notna()]
+    chosen = chosen.merge(shares, how="left", on=[*SET, "model"])
     rng = np.random.default_rng(WALL_SEED)
     parts = []
     for _, group in chosen[chosen["kind"] == "estimated"].groupby(SET, dropna=False):
         performance, energy = as_array(group["performance"]), as_array(group["resource_value"])
+        processor = energy * as_array(group["processor_share"].fillna(0.0))
         spread = np.log([PROCESSOR.low, PROCESSOR.high])
-        walls = energy / np.exp(rng.uniform(*spread, (n_draws, len(energy))))
+        walls = energy - processor + processor / np.exp(rng.uniform(*spread, (n_draws, len(energy))))
         drawn = rankdata([-pepr(performance, wall) for wall in walls], method="min", axis=1)
         low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="closest_observation").astype(int)
-        low_wh, high_wh = band(1000 * energy)
+        low_wh, high_wh = band(1000 * processor, 1000 * (energy - processor))
         part = group[[*SET, "model", "score"]].assign(
             energy_wh=1000 * energy,
             wall_low_wh=low_wh,

@@ -23,6 +23,8 @@ from pepr.display.marks import FAILED, SHARED_NAME, failed_entries
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
 from pepr.quantities import VALIDATION
 
+PROCESSOR_PART = "cpu"
+"""The component of which the prior for a meter on the wall speaks."""
 GRID_MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
@@ -167,7 +169,8 @@ def _stacked_bars(
         axes.barh(totals.index, block["energy_wh"].fillna(0), left=start, height=0.68, **style)
         start = start + block["energy_wh"].fillna(0)
         handles.append(Patch(**style, label=f"{words[part]}{' (estimated)' if guessed else ''}"))
-    handles += _wall_band(axes, totals[means["estimated"].groupby("model").min()[totals.index] > 0])
+    if PROCESSOR_PART in means.index.get_level_values(by):
+        handles += _wall_band(axes, totals, means.xs(PROCESSOR_PART, level=by))
     axes.set(xlabel="Energy (Wh)")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -175,13 +178,16 @@ def _stacked_bars(
     return figure
 
 
-def _wall_band(axes: Axes, estimated: pd.Series) -> list[Patch]:
-    """Where a meter on the wall may be, for the bars by model whose every part is estimated; its entry."""
-    if estimated.empty:
+def _wall_band(axes: Axes, totals: pd.Series, processor: pd.DataFrame) -> list[Patch]:
+    """Where a meter on the wall may be, for the bars by model whose processor's part is estimated, and what
+    the legend says of it. Of the other parts the prior says nothing: they are added as they are."""
+    part = processor.loc[processor["estimated"] > 0, "energy_wh"].dropna()
+    part = part[part > 0]
+    if part.empty:
         return []
     grey = {"color": PALETTE["grey"], "alpha": 0.35}
-    axes.hlines(estimated.index, *band(estimated), lw=7, **grey)
-    return [Patch(**grey, label="where a meter on the wall may be, by a prior (estimated)")]
+    axes.hlines(part.index, *band(part, totals[part.index] - part), lw=7, **grey)
+    return [Patch(**grey, label="had the CPU's part been read on the wall, by a prior (estimated)")]
 
 
 def _lighter(colour: str) -> tuple[float, float, float]:

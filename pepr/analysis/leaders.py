@@ -104,7 +104,7 @@ def leader_numbers(
         if not len(rows) or not _networks(rows)["performance"].notna().any():
             continue
         ranked = standings[in_set(standings, rows.iloc[0][SET])]
-        out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows)
+        out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows, ranked)
         out |= _chance_numbers(cell, ranked) | _doubt_numbers(cell, ranked)
         for peak in peaks:
             if in_set(rows, peak.key).all() and peak.resource == letter:
@@ -167,18 +167,19 @@ def _of(n_compared: int, n_models: int) -> str:
     return f"{n_compared} models" if n_compared == n_models else f"{n_compared} of {n_models} models"
 
 
-def _baseline_numbers(cell: str, rows: pd.DataFrame) -> Numbers:
+def _baseline_numbers(cell: str, rows: pd.DataFrame, standings: pd.DataFrame) -> Numbers:
     """How the networks of a set stand to the best baseline beside them, by AUROC, in one sentence."""
     means = _one(rows, "T", "auroc").set_index("model")["performance"].dropna()
     baselines, networks = means[means.index.isin(BASELINES)], means[~means.index.isin(BASELINES)]
     if baselines.empty:
         return {f"{cell}_baseline_words": number(None, "No baseline finished beside them.")}
     best, value = str(baselines.idxmax()), float(baselines.max())
-    below = int((networks < value).sum())
+    below, surely = int((networks < value).sum()), int(standings["below_baseline"].sum())
     words = (
         f"The best of {counted(len(baselines), 'baseline')} is {best} ({BASELINES[best]}) with "
         f"{performance(value, 'auroc')}; {below} of {counted(len(networks), 'network')} "
-        f"{'lies' if below == 1 else 'lie'} below that."
+        f"{'lies' if below == 1 else 'lie'} below that in the mean, {surely} with the whole interval of the "
+        "difference."
     )
     return {
         f"{cell}_best_baseline": number(best),
@@ -188,10 +189,17 @@ def _baseline_numbers(cell: str, rows: pd.DataFrame) -> Numbers:
 
 
 def _chance_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
-    """How many networks have an AUROC that is above a coin's with its whole interval."""
+    """How many networks have an AUROC that is above a coin's with its whole interval, and with that of splits
+    which are not taken for independent."""
     networks = standings[~standings["model"].isin(BASELINES)]
-    above = int((networks["low"] > COIN).sum())
-    return {f"{cell}_above_chance": number(above, f"{above} of {counted(len(networks), 'network')}")}
+    above, of = int((networks["low"] > COIN).sum()), counted(len(networks), "network")
+    words = f"{above} of {of} are shown to be better than a coin, with their whole interval"
+    if networks["low_overlap"].notna().all():
+        words += f" ({(networks['low_overlap'] > COIN).sum()} if splits are not taken for independent)"
+    return {
+        f"{cell}_above_chance": number(above, f"{above} of {of}"),
+        f"{cell}_chance_words": number(None, words),
+    }
 
 
 def _doubt_numbers(cell: str, standings: pd.DataFrame) -> Numbers:

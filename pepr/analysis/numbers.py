@@ -122,13 +122,18 @@ def _power_numbers(energies: pd.DataFrame, estimated: bool) -> Numbers:
     contended = energies[energies["contended"]]
     power = energies.loc[~energies["contended"], "power_w"].dropna()
     power = power if len(power) else energies["power_w"]
-    cells = contended.groupby(["model", "setting"]).size()
-    words = ", ".join(f"{model} in {setting} ({n})" for (model, setting), n in cells.items())
+    words = _cells(contended)
     return {
         "power_lowest": number(power.min(), watts, estimated),
         "power_highest": number(power.max(), watts, estimated),
         "contended_networks": _text(words),
     }
+
+
+def _cells(runs: pd.DataFrame) -> str:
+    """Of which model and setting some runs are, and how many of each."""
+    cells = runs.groupby(["model", "setting"]).size()
+    return ", ".join(f"{model} in {setting} ({n})" for (model, setting), n in cells.items())
 
 
 def _extreme_runs(table: pd.DataFrame, energies: pd.DataFrame) -> Numbers:
@@ -240,6 +245,7 @@ def run_numbers(results: Results) -> Numbers:
         "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
         "failed_models": number(", ".join(sorted(failed["model"].unique())) or "none"),
+        "constant_networks": _text(_cells(asked[asked["constant_predictor"].fillna(False).astype(bool)])),
         "withdrawn": number(len(withdrawn(done)) or None, withdrawn(done).strip() or UNKNOWN),
         "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}"),

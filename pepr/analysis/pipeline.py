@@ -64,7 +64,7 @@ class Analysis:
     @cached_property
     def wall_ranks(self) -> pd.DataFrame:
         """How far ranks by PePR-E may be from those of a meter on the wall."""
-        return energy.rank_intervals(self.scores)
+        return energy.rank_intervals(self.scores, energy.processor_shares(self.table))
 
     @cached_property
     def drawn(self) -> list[peaks.Drawn]:

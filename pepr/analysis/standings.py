@@ -10,6 +10,7 @@ import pandas as pd
 
 from pepr import stats
 from pepr.analysis import units
+from pepr.analysis.claimed import overlap
 from pepr.analysis.leaders import largest_set
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
@@ -17,6 +18,7 @@ from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, model_means, on_shared_splits, usual_starts, with_sets
 from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
 from pepr.display.words import counted, ends, markdown, percent, tenths
+from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
 
@@ -74,7 +76,9 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
     Means over the runs of every measure, of validation accuracy, sensitivity and specificity; `low` and
     `high`, the 95% interval of `measure` over what `over` says. `probability_best` is how often the model is
     the best, and `tied` whether the 95% interval of its distance to the best holds zero, over what
-    `compared_over` says. All of it is on the `n_units` splits and seeds that all models of the set have.
+    `compared_over` says. `low_overlap` is `low` if splits are not taken for independent, NaN where it is not
+    over splits, and `below_baseline` whether a network is below the best baseline with the whole interval of
+    their difference. All of it is on the `n_units` splits and seeds that all models of the set have.
     `n_models` counts those that failed too; a set of which too few finished (see `leaders`) has no share and
     no tie.
     """
@@ -94,6 +98,9 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["low"] = [own[model].interval.low for model in part.index]
         part["high"] = [own[model].interval.high for model in part.index]
         part["over"] = [own[model].over for model in part.index]
+        share = overlap.share_of_tests(group)
+        part["low_overlap"] = [overlap.lower_end(own[model], share) for model in part.index]
+        part["below_baseline"] = _below_baseline(group, part[measure], values, images)
         together = units.joint(group, values, images, n_resamples)
         drawn = together.draws[list(part.index)].to_numpy()
         behind = drawn[:, [int(np.argmax(part[measure]))]] - drawn
@@ -105,8 +112,24 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["n_units"], part["compared_over"] = together.n_units, together.over
         parts.append(part.reset_index().sort_values(measure, ascending=False))
     kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
-    sure = ["low", "high", "over", "probability_best", "tied", "n_units", "compared_over", "n_models"]
+    sure = ["low", "high", "over", "low_overlap", "below_baseline"]
+    sure += ["probability_best", "tied", "n_units", "compared_over", "n_models"]
     return pd.concat(parts, ignore_index=True)[[*kept, *sure]]
+
+
+def _below_baseline(
+    runs: pd.DataFrame, means: pd.Series, values: pd.Series, images: units.Images
+) -> list[bool]:
+    """Whether each model of `means` is a network that is below the best baseline with its whole interval."""
+    baselines = means[means.index.isin(BASELINES)]
+    if baselines.empty:
+        return [False] * len(means)
+    best = runs[runs["model"] == baselines.idxmax()]
+    return [
+        model not in BASELINES
+        and units.mean_of(runs[runs["model"] == model], values, images, best).interval.high < 0
+        for model in means.index
+    ]
 
 
 def choices(results: Results, n_resamples: int = N_RESAMPLES) -> list[Choice]:

@@ -80,7 +80,7 @@ def readme_block(results: Results) -> str:
 FROM_SCRATCH = """of {scratch_best_auroc_of}, {scratch_best_auroc_model}, {scratch_best_auroc_kind}, has
   the highest AUROC ({scratch_best_auroc}), on {scratch_over}. It is the highest in
   {scratch_best_auroc_share} of the draws, and {scratch_best_auroc_ties}. {scratch_baseline_words}
-  {scratch_above_chance} are above a coin's with their whole interval.
+  {scratch_chance_words}.
   The highest {primary_score} has {scratch_peak_auroc_model}, {scratch_peak_auroc_kind}:
   {scratch_peak_auroc_score}
   (95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high})."""

@@ -65,6 +65,10 @@ def grams(value: float) -> str:
     return UNKNOWN if not np.isfinite(value) else f"{value:.2g} {RESOURCES['C'].unit}"
 
 
+TICK_S = 1e-3
+"""Of less than this no digits are told: nothing that takes a fraction of a millisecond was measured well."""
+
+
 def amount(letter: str, value: float) -> str:
     """A resource in the column's own unit, as a person reads it: seconds turn into minutes, kWh into Wh."""
     resource = RESOURCES[letter]
@@ -79,6 +83,8 @@ def watts(value: float) -> str:
 
 
 def seconds(value: float) -> str:
+    if 0 <= value < TICK_S:
+        return f"under {1000 * TICK_S:.0f} ms"
     return UNKNOWN if not np.isfinite(value) else f"{value:.3g} s" if value < 600 else minutes(value / 60)
 
 

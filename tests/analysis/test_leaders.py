@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pepr import stats
 from pepr.analysis import leaders, pipeline, ranked, scores, units
+from pepr.analysis.claimed import overlap
+from pepr.models.space import BASELINES
 from pepr.runs.results import Results, reference_folder
 
 
@@ -69,6 +72,37 @@ def test_a_leader_stands_beside_its_share_of_draws_and_the_number_that_ties_with
         assert numbers[f"{cell}_best_auroc_share"]["value"] == rows.loc[best, "probability_best"]
         assert numbers[f"{cell}_best_auroc_ties"]["value"] == rows["tied"].sum() - 1
         assert numbers[f"{cell}_over"]["text"] == f"{rows['n_units'].iloc[0]} splits, a seed each"
+
+
+def test_networks_above_a_coin_are_counted_again_with_splits_that_are_not_taken_for_independent(quoted):
+    numbers, found = quoted
+    for cell, setting in (("scratch", "elpv"), ("pretrained", "elpv_pt")):
+        runs = found.table[(found.table["setting"] == setting) & ~found.table["model"].isin(BASELINES)]
+        share = overlap.share_of_tests(runs)
+        lows, again = [], []
+        for _, aurocs in runs.groupby("model")["test_auroc"]:
+            lows.append(stats.mean_interval(aurocs.to_numpy(), 0.0).low)
+            again.append(overlap.resampled_test(aurocs.to_numpy(), share).low)
+        above, left = sum(low > 0.5 for low in lows), sum(low > 0.5 for low in again)
+        assert numbers[f"{cell}_above_chance"]["value"] == above >= left
+        assert numbers[f"{cell}_chance_words"]["text"] == (
+            f"{above} of {len(lows)} networks are shown to be better than a coin, with their whole interval "
+            f"({left} if splits are not taken for independent)"
+        )
+
+
+def test_networks_below_the_best_baseline_are_counted_in_the_mean_and_with_their_whole_interval(quoted):
+    numbers, found = quoted
+    for cell, setting in (("scratch", "elpv"), ("pretrained", "elpv_pt")):
+        wide = found.table[found.table["setting"] == setting].pivot_table(
+            index="split", columns="model", values="test_auroc"
+        )
+        networks = [model for model in wide if model not in BASELINES]
+        best = wide[[model for model in wide if model in BASELINES]].mean().idxmax()
+        behind = [stats.mean_interval((wide[model] - wide[best]).to_numpy(), 0.0) for model in networks]
+        below, surely = sum(one.estimate < 0 for one in behind), sum(one.high < 0 for one in behind)
+        assert f"; {below} of {len(networks)} networks" in numbers[f"{cell}_baseline_words"]["text"]
+        assert f"in the mean, {surely} with the whole" in numbers[f"{cell}_baseline_words"]["text"]
 
 
 def test_on_one_split_a_page_says_that_nothing_but_its_images_was_drawn_again():

@@ -1,5 +1,7 @@
 """The numbers of our own runs that stand as tables."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -29,7 +31,25 @@ def test_constant_predictors_are_counted_among_networks_since_a_baseline_is_one_
     constant = table["constant_predictor"].astype(bool)
     by_design = table["model"].isin(BASELINES)
     assert constant[by_design].sum() >= len(table[table["model"] == "majority"]) > 0
-    assert numbers.run_numbers(SHIPPED)["runs_constant"]["value"] == constant[~by_design].sum()
+    found = numbers.run_numbers(SHIPPED)
+    assert found["runs_constant"]["value"] == constant[~by_design].sum()
+    told = re.findall(r"(\S+) in (\S+) \((\d+)\)", found["constant_networks"]["text"])
+    of_cells = table[constant & ~by_design].groupby(["model", "setting"]).size().to_dict()
+    assert {(model, setting): int(n) for model, setting, n in told} == of_cells != {}
+
+
+def test_a_count_of_what_is_supported_says_what_repeats_another_and_what_stands_on_independent_splits():
+    claims = run_claims.claims(SHIPPED)
+    supported = [claim for claim in claims if claim["verdict"] == "supported"]
+    derived = sum(claim["estimated"] for claim in supported)
+    left = sum(claim["verdict_overlap"] in (None, "supported") for claim in supported)
+    assert derived > 0 and left < len(supported)
+    assert claim_numbers.supported_words(claims) == (
+        f"{len(supported)} are supported ({derived} of them on an estimate that repeats another; "
+        f"{left} if splits are not taken for independent)"
+    )
+    plain = [claim for claim in supported if not claim["estimated"] and claim["verdict_overlap"] is None]
+    assert claim_numbers.supported_words(plain) == "1 is supported"
 
 
 @pytest.fixture(scope="module")

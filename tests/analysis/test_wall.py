@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pepr import analysis
+from pepr import analysis, runs
 from pepr.analysis import energy, energy_figures, numbers, pipeline, scores as run_scores
 
 mpl.use("agg")
+
+SHIPPED = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
 
 
 def scores_of(performance, energy_kwh, kind="estimated"):
@@ -21,47 +23,71 @@ def scores_of(performance, energy_kwh, kind="estimated"):
 
 
 def test_the_band_is_where_the_reported_energy_is_the_priors_share_of_the_walls():
-    low, high = energy.band(0.39)
+    low, high = energy.band(0.39, 0.0)
     assert high == pytest.approx(1.0) and low * energy.PROCESSOR.high == pytest.approx(0.39)
 
 
+def test_of_memory_the_prior_says_nothing():
+    assert energy.band(0.0, 2.0) == (2.0, 2.0)
+    low, high = energy.band(0.39, 2.0)
+    assert high == pytest.approx(3.0) and low == pytest.approx(2.0 + 0.39 / energy.PROCESSOR.high)
+
+
+def test_the_processors_share_of_the_reference_is_what_its_components_say_and_narrows_every_band():
+    shares = energy.processor_shares(SHIPPED.table)
+    one = SHIPPED.table.query("setting == 'elpv' and model == 'dla46_c'")
+    found = shares.query("setting == 'elpv' and model == 'dla46_c'")["processor_share"].item()
+    assert found == pytest.approx(one["energy_cpu_kwh"].sum() / one["energy_kwh"].sum()) and found < 0.5
+    ranks = pipeline.Analysis(SHIPPED).wall_ranks
+    assert (ranks["wall_high_wh"] < ranks["energy_wh"] / energy.PROCESSOR.low).all()
+    assert (ranks["wall_low_wh"] > ranks["energy_wh"]).all()
+
+
+def shares_of(scores, share=1.0):
+    return scores[[*run_scores.SET, "model"]].drop_duplicates().assign(processor_share=share)
+
+
 def test_models_of_like_energy_may_change_places_and_one_far_off_may_not():
-    ranks = energy.rank_intervals(scores_of([0.9, 0.9, 0.9], [1.0, 1.05, 100.0])).set_index("model")
+    scores = scores_of([0.9, 0.9, 0.9], [1.0, 1.05, 100.0])
+    ranks = energy.rank_intervals(scores, shares_of(scores)).set_index("model")
     assert ranks["rank"].tolist() == [1, 2, 3]
     assert ranks.loc["m0", ["rank_low", "rank_high"]].tolist() == [1, 2]
     assert ranks.loc["m1", ["rank_low", "rank_high"]].tolist() == [1, 2]
     assert ranks.loc["m2", ["rank_low", "rank_high"]].tolist() == [3, 3]
+    of_memory = energy.rank_intervals(scores, shares_of(scores, 0.0))
+    assert (of_memory["rank_low"] == of_memory["rank_high"]).all(), "the prior moves no energy of memory"
 
 
 def test_every_rank_lies_in_its_interval_and_the_draws_are_the_same_each_time(synthetic_results):
     scores = analysis.pepr_table(synthetic_results.table)
-    ranks = energy.rank_intervals(scores)
+    shares = energy.processor_shares(synthetic_results.table)
+    ranks = energy.rank_intervals(scores, shares)
     assert len(ranks) and (ranks["rank_low"] <= ranks["rank"]).all()
     assert (ranks["rank"] <= ranks["rank_high"]).all()
-    pd.testing.assert_frame_equal(ranks, energy.rank_intervals(scores))
+    pd.testing.assert_frame_equal(ranks, energy.rank_intervals(scores, shares))
 
 
 def test_metered_energies_have_no_band_and_no_number():
-    ranks = energy.rank_intervals(scores_of([0.9, 0.8], [1.0, 2.0], "measured"))
+    scores = scores_of([0.9, 0.8], [1.0, 2.0], "measured")
+    ranks = energy.rank_intervals(scores, shares_of(scores))
     assert ranks.empty and energy.wall_numbers(ranks) == {}
 
 
-def test_figures_of_estimated_energy_show_the_band_and_say_what_it_is(synthetic_results):
+def test_the_figure_by_component_shows_the_band_of_the_processors_part_and_says_what_it_is(synthetic_results):
     table = synthetic_results.table
-    for figure in (
-        energy_figures.energy_by_component(energy.by_component(table), "elpv"),
-        energy_figures.energy_by_window(energy.by_window(table), "elpv"),
-    ):
-        (axes,) = figure.axes
-        (bands,) = axes.collections
-        lengths = sorted(segment[1][0] - segment[0][0] for segment in bands.get_segments())
-        bars = pd.Series({bar.get_y(): 0.0 for bar in axes.patches})
-        for bar in axes.patches:
-            bars[bar.get_y()] += bar.get_width()
-        expected = bars * (1 / energy.PROCESSOR.low - 1 / energy.PROCESSOR.high)
-        assert np.allclose(lengths, sorted(expected))
-        texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-        assert any("meter on the wall" in text for text in texts)
+    components = energy.by_component(table)
+    figure = energy_figures.energy_by_component(components, "elpv")
+    (axes,) = figure.axes
+    (bands,) = axes.collections
+    ends = np.array([[segment[0][0], segment[1][0]] for segment in bands.get_segments()])
+    of_setting = components[components["setting"] == "elpv"]
+    wide = of_setting.pivot_table(index="model", columns="component", values="energy_wh")
+    rest = wide.sum(axis=1) - wide["cpu"]
+    for end, share in ((0, energy.PROCESSOR.high), (1, energy.PROCESSOR.low)):
+        assert np.allclose(np.sort(ends[:, end]), np.sort(rest + wide["cpu"] / share))
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert any("CPU's part been read on the wall" in text for text in texts)
+    assert not energy_figures.energy_by_window(energy.by_window(table), "elpv").axes[0].collections
     metered = energy.by_component(table).assign(measured=True)
     assert not energy_figures.energy_by_component(metered, "elpv").axes[0].collections
     plt.close("all")

@@ -96,6 +96,7 @@ def claim_numbers(claims: list[Entry]) -> Numbers:
     for verdict in VERDICTS:
         for kind, some in (("", claims), ("_primary", primary)):
             out[f"claims{kind}_{verdict}"] = number(sum(claim["verdict"] == verdict for claim in some))
+    out["claims_supported_words"] = number(None, supported_words(claims))
     for claim in claims:
         key = f"claim_{claim['id']}"
         for name in ("effect", "low", "high"):
@@ -116,6 +117,18 @@ def claim_numbers(claims: list[Entry]) -> Numbers:
     return out
 
 
+def supported_words(claims: list[Entry]) -> str:
+    """How many claims are supported, how many of these are on an estimated resource, which goes with another
+    that was measured, and how many are left if splits are not taken for independent."""
+    supported = [claim for claim in claims if claim["verdict"] == "supported"]
+    derived = sum(bool(claim["estimated"]) for claim in supported)
+    left = sum(claim["verdict_overlap"] in (None, "supported") for claim in supported)
+    notes = [f"{derived} of them on an estimate that repeats another"] if derived else []
+    notes += [f"{left} if splits are not taken for independent"] if left < len(supported) else []
+    words = f"{len(supported)} {'is' if len(supported) == 1 else 'are'} supported"
+    return f"{words} ({'; '.join(notes)})" if notes else words
+
+
 def why(claim: Entry) -> str:
     """On what a verdict stands, in words: its p, raw and corrected, or why it has none."""
     if "moot: " in str(claim["basis"]):
@@ -124,7 +137,8 @@ def why(claim: Entry) -> str:
         return "without a test"
     raw = f"p {p_value(claim['p'])}"
     if claim["margin"] is not None:
-        raw += f" that it is no worse than by the margin, {p_value(claim['p_upper'])} that it is no better"
+        raw += f" that it is no worse than by the margin, {p_value(1 - claim['p'])} that it is worse"
+        raw += f", {p_value(claim['p_upper'])} that it is no better"
     return f"{raw}; {p_value(claim['p_verdict'])} when the claims are corrected together"
 
 

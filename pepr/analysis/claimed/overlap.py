@@ -43,6 +43,14 @@ def resampled_test(differences: np.ndarray, share: float, margin: float | None =
     return stats.t_result(NAME, n, found, margin=margin)
 
 
+def lower_end(mean: units.Mean, share: float) -> float:
+    """The lower end of a mean's 95% interval over splits, longer as in `resampled_test`; NaN of others."""
+    if mean.over != units.SPLITS:
+        return np.nan
+    half = mean.interval.estimate - mean.interval.low
+    return mean.interval.estimate - half * float(np.sqrt(1 + mean.n_units * share))
+
+
 def again(
     tested: stats.TestResult,
     contrast: units.Contrast | None,
