@@ -6,13 +6,13 @@ is that of training, in watt-hours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pepr import composites
+from pepr import composites, stats, verdicts
 from pepr.analysis import measures
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import (
@@ -42,6 +42,8 @@ SCORES = {
 }
 ROUNDING = 1e-9
 """How near chance a score is a guesser's own."""
+DEAR = 100
+"""Points of performance, all that there are: a watt-hour worth so many is priced by its thousandth."""
 FEWEST = 3
 """Models below which a set has no ranking to compare."""
 
@@ -50,7 +52,8 @@ FEWEST = 3
 class ComparedSet:
     """One set: its models with their performance by `measure`, the same above chance, energy in Wh, number
     of parameters and multiply-accumulate operations, [models] each; NaN where not known. `chance` is what a
-    guesser has, the mean over its runs."""
+    guesser has, the mean over its runs; `by_split` the performance [models, splits], of one run each if None.
+    """
 
     name: str
     measure: str
@@ -61,6 +64,7 @@ class ComparedSet:
     energy_wh: FloatArray
     num_params: FloatArray
     macs: FloatArray
+    by_split: FloatArray | None = None
 
     @property
     def scores(self) -> dict[str, FloatArray]:
@@ -101,18 +105,26 @@ def sets_of_study(table: pd.DataFrame, measure: str = "auroc") -> list[ComparedS
             continue
         sizes = [] if pd.isna(known["image_size"]) else [int(known["image_size"])]
         runs = of_set(table, group)
+        done = runs[runs["status"] == "ok"]
         found[name] = ComparedSet(
             name=name,
             measure=measure,
-            chance=float(np.nanmean(measures.chance(runs[runs["status"] == "ok"], above))),
+            chance=float(np.nanmean(measures.chance(done, above))),
             models=list(group["model"]),
             performance=as_array(group[measure]),
             above=as_array(group[above]),
             energy_wh=RESOURCES["E"].scale * as_array(group["E"]),
             num_params=as_array(group["num_params"]),
             macs=np.array([macs_of(model, sizes) for model in group["model"]]),
+            by_split=_by_split(done, measure).reindex(group["model"]).to_numpy(np.float64),
         )
     return list(found.values())
+
+
+def _by_split(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure by model and split, seeds averaged."""
+    values = runs.assign(value=measures.values(runs, measure))
+    return values.pivot_table(index="model", columns="split", values="value")
 
 
 def agreement(sets: Sequence[ComparedSet]) -> pd.DataFrame:
@@ -163,7 +175,8 @@ def exchange(sets: Sequence[ComparedSet]) -> pd.DataFrame:
 def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
     """Where the best model by PePR-E stands by performance alone, one row a set.
 
-    `place` counts from 1 the models that perform better; `best` is the model that does so most.
+    `place` counts from 1 the models that perform better; `best` is the model that does so most, by `gap`,
+    with a 95% interval over splits (`gap_low`, `gap_high`; NaN where there are not two).
     `guesser_beats` is how many models have a lower score than a guesser, who would have chance for no more
     energy than the cheapest model; `guesser_beats_worse` how many of these perform no better than it anyway.
     """
@@ -172,6 +185,7 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
         score = one.scores["pepr"]
         top, best = int(np.nanargmax(score)), int(np.nanargmax(one.performance))
         beaten = score < one.chance - ROUNDING
+        gap = stats.paired_test(*one.by_split[[best, top]]) if one.by_split is not None else None
         rows.append(
             {
                 "set": one.name,
@@ -182,6 +196,9 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
                 "performance": one.performance[top],
                 "best": one.models[best],
                 "best_performance": one.performance[best],
+                "gap": one.performance[best] - one.performance[top],
+                "gap_low": gap.low if gap else np.nan,
+                "gap_high": gap.high if gap else np.nan,
                 "chance": one.chance,
                 "guesser_beats": int(beaten.sum()),
                 "guesser_beats_worse": int((beaten & (one.performance <= one.chance + ROUNDING)).sum()),
@@ -191,10 +208,17 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
 
 
 def comparison_numbers(
-    sets: Sequence[ComparedSet], priced: Sequence[ComparedSet], estimated: bool
+    sets: Sequence[ComparedSet],
+    priced: Sequence[ComparedSet],
+    estimated: bool,
+    margin: Callable[[float], float],
 ) -> Numbers:
     """What prose may quote of the comparison of `sets`, and of the exchange rates of `priced`: the same sets,
-    by more measures. Keys begin with `compared_`; there are none without a set."""
+    by more measures. Keys begin with `compared_`; there are none without a set.
+
+    `margin` is, by chance, the difference up to which two models are called as good: the worst winner by
+    PePR-E is the one that is most margins behind.
+    """
     if not sets:
         return {}
     out = {
@@ -204,7 +228,8 @@ def comparison_numbers(
         "compared_sets": number(len(sets)),
     }
     places = winners_places(sets)
-    worst = places.loc[(places["place"] / places["models"]).idxmax()]
+    places["margin"] = places["chance"].map(margin)
+    worst = places.loc[(places["gap"] / places["margin"]).idxmax()]
     if worst["place"] > 1:
         out |= _of_place(worst, "compared_worst", estimated)
     undeserved = (places["guesser_beats"] - places["guesser_beats_worse"]) / places["models"]
@@ -217,8 +242,13 @@ def comparison_numbers(
 
 
 def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
-    measure, gap = row["measure"], 100 * (row["best_performance"] - row["performance"])
-    unit = "hundredths" if measure == "auroc" else "percentage points"
+    measure = row["measure"]
+    apart = _points(row["gap"], measure)
+    interval = (_points(row[end], measure).split()[0] for end in ("gap_low", "gap_high"))
+    if np.isfinite(row["gap_low"]):
+        tied = ", so that neither is shown to be better" if row["gap_low"] <= 0 <= row["gap_high"] else ""
+        apart += " (95% interval over splits {} to {}{})".format(*interval, tied)
+    side = "more" if row["gap"] > row["margin"] else "no more"
 
     def known(name: str) -> Number:
         return number(row[name], performance(row[name], measure))
@@ -232,11 +262,17 @@ def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
         f"{key}_performance": known("performance"),
         f"{key}_best": number(row["best"]),
         f"{key}_best_performance": known("best_performance"),
-        f"{key}_gap": number(gap, f"{gap:.1f} {unit}"),
+        f"{key}_gap": number(100 * row["gap"], apart),
+        f"{key}_margin": number(100 * row["margin"], f"{side} than {_points(row['margin'], measure)}"),
         f"{key}_chance": known("chance"),
         f"{key}_beats": number(row["guesser_beats"], estimate=estimated),
         f"{key}_beats_worse": number(row["guesser_beats_worse"], estimate=estimated),
     }
+
+
+def _points(value: float, measure: str) -> str:
+    unit = "hundredths" if measure == "auroc" else "percentage points"
+    return f"{fixed(100 * value, 1)} {unit}"
 
 
 def agreement_table(rows: pd.DataFrame) -> str:
@@ -265,28 +301,32 @@ def winners_table(rows: pd.DataFrame) -> str:
 
 
 def exchange_table(rows: pd.DataFrame) -> str:
-    """`exchange` as a Markdown table: points of performance for a watt-hour."""
+    """`exchange` as a Markdown table: points of performance for 1 Wh, or 1 mWh where that is `DEAR`."""
+    heads = ("Points of performance", "Above chance")
     return markdown(
         {
             "Setting": row["set"],
             "Performance": measure_words(row["measure"]),
             "Chance": performance(row["chance"], row["measure"]),
             "Range of energy": wh(row["range_wh"]),
-            "Points for 1 Wh": _significant(row["points_per_wh"]),
-            "Above chance": _significant(row["points_per_wh_above"]),
+            **dict(zip(heads, _prices(row["points_per_wh"], row["points_per_wh_above"]), strict=True)),
         }
         for _, row in rows.iterrows()
     )
 
 
-def _significant(value: float) -> str:
-    if not np.isfinite(value):
-        return UNKNOWN
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+def _prices(*per_wh: float) -> list[str]:
+    """Prices of one set, all for the same amount of energy."""
+    scale, unit = (1, "Wh") if not np.nanmax(per_wh, initial=0) >= DEAR else (1000, "mWh")
+    return [
+        f"{value / scale:#.3g}".rstrip(".") + f" for 1 {unit}" if np.isfinite(value) else UNKNOWN
+        for value in per_wh
+    ]
 
 
 def study_numbers(table: pd.DataFrame) -> Numbers:
     """`comparison_numbers` of a results table: compared by AUROC, priced by every recorded measure."""
     priced = [one for measure in RECORDED for one in sets_of_study(table, measure)]
     priced.sort(key=lambda one: one.name)
-    return comparison_numbers(sets_of_study(table), priced, primary_resource(table) != "E")
+    estimated, margin = primary_resource(table) != "E", verdicts.order("pepr.analysis").margin
+    return comparison_numbers(sets_of_study(table), priced, estimated, margin)

@@ -7,12 +7,16 @@ import io
 import re
 from pathlib import Path
 
+import pandas as pd
+
+from pepr import study
 from pepr.analysis import figures, pipeline
 from pepr.analysis.peaks import performance_intervals
 from pepr.analysis.scores import main_setting, primary_resource
 from pepr.book.study_facts import never_run, profiles_table
 from pepr.display import style
 from pepr.errors import InputError
+from pepr.models.space import BASELINES
 from pepr.runs.results import Results, reference_folder
 
 README_START = "<!-- results: written by `python -m pepr.book.build --readme`; a test compares -->"
@@ -71,9 +75,23 @@ def readme_block(results: Results) -> str:
             "printed": example_output(),
             "figure": FIGURE,
             "seeds": ",".join(map(str, sorted(results.table["seed"].unique()))),
+            "default_grid": f"{len(study.grid(study.load(results.profile))):,}",
+            "baselines_again": baselines_again(results.table),
             "never_run": never_run(),
             "profiles_table": profiles_table(),
         }
+    )
+
+
+def baselines_again(table: pd.DataFrame) -> str:
+    """How many runs of baselines repeat one of a setting that differs by its weights; empty if none."""
+    rows = table[table["model"].isin(BASELINES)]
+    again = int(rows.duplicated(["model", "dataset", "train_fraction", "seed"]).sum())
+    if not again:
+        return ""
+    return (
+        f" Of the {len(rows)} runs of baselines {again} repeat one on the same images: in a "
+        "setting that differs by its weights, which baselines do not have."
     )
 
 
@@ -92,6 +110,7 @@ README_RESULTS = """## What it takes, and what it found
 The shipped reference is a real run of `pocket` with `SEEDS={seeds}`: {runs} runs of {models} networks
 and {baselines} baselines, {runs_failed} failed,
 made on {hardware} with {software}.
+Without `SEEDS` the profile has {default_grid} runs.{baselines_again}
 
 {withdrawn}- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.
 - **Pretraining**: networks that were trained both ways differ in AUROC by {effect}

@@ -330,6 +330,7 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
             f"- {escaped(where_from(find_results(profile)))}" for profile in profiles
         ),
         "never_run": never_run(),
+        "reach": reach(profiles),
         "recipe": recipe(pocket),
         "profiles_table": profiles_table(),
         "settings_table": settings_table(pocket),
@@ -338,6 +339,15 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
         "medical_sets_table": sets_table(study.load("medical")),
         **facts(profiles),
     }
+
+
+def reach(profiles: Iterable[str]) -> str:
+    """Of how many data sets the shown results are, and of how many kinds of machine, in a sentence."""
+    done = pd.concat([find_results(name).table.query("status == 'ok'") for name in profiles])
+    titles = sorted({datasets.find(name).title.partition(":")[0] for name in done["dataset"]})
+    sets = f"{len(titles)} data set{'s' * (len(titles) > 1)} ({', '.join(titles)})"
+    kinds = done["hardware"].nunique()
+    return f"This study's own runs are of {sets}, made on {kinds} kind{'s' * (kinds > 1)} of machine."
 
 
 def recipe(table: pd.DataFrame) -> str:

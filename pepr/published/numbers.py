@@ -16,11 +16,12 @@ from pepr.audit.finding import Finding
 from pepr.audit.power import HOST_POWER_W, LARGEST_PUE
 from pepr.audit.table import View
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import difference, fixed, markdown, millions, p_value, percent, tenths
+from pepr.display.words import between, count, difference, fixed, markdown, millions, p_value, percent, tenths
 from pepr.published import reproduction, versions
 from pepr.published.audit import GPU_POWER_LIMIT_W
 from pepr.published.claims import (
     PAPER,
+    POOLS,
     PROXY_AT_LEAST,
     SAME_AT_LEAST,
     arithmetic,
@@ -28,6 +29,7 @@ from pepr.published.claims import (
     order,
     same_ranks,
 )
+from pepr.published.pretraining import SCRATCH
 from pepr.published.tables import (
     COMMIT,
     EPOCHS,
@@ -80,8 +82,10 @@ def points(value: float) -> str:
 
 def _study(tables: Published, runs: versions.Versions) -> Numbers:
     size, hours = tables.models["num_param"], tables.results["train_time"].sum() * EPOCHS / 3600
+    drawn = runs.corrected["dataset"].value_counts()[list(POOLS["pretrained_full"])]
     return {
         "models": number(N_MODELS),
+        "panel_models": number(drawn.min(), between(drawn, count)),
         "settings": number(len(SETTINGS)),
         "runs": number(len(tables.results)),
         "epochs": number(EPOCHS),
@@ -93,6 +97,18 @@ def _study(tables: Published, runs: versions.Versions) -> Numbers:
         "efficient_models": number(tables.models["efficient"].sum()),
         "gpu_hours": number(hours, "{:.0f} hours".format, estimate=True),
     }
+
+
+def start_words(setting: str) -> str:
+    """What the models of a setting start from, in words."""
+    return "from scratch" if setting == SCRATCH else "from ImageNet weights"
+
+
+def _images_words(setting: str) -> str:
+    """The training images of a setting, and their share of the largest setting's of the same data set."""
+    data = setting.split("_")[0]
+    share = TRAIN_IMAGES[setting] / max(n for name, n in TRAIN_IMAGES.items() if name.split("_")[0] == data)
+    return f"{TRAIN_IMAGES[setting]:,} ({percent(share)})"
 
 
 def _energy(runs: versions.Versions) -> Numbers:
@@ -339,6 +355,8 @@ def size_numbers(claims: Sequence[Entry]) -> Numbers:
     table = markdown(
         {
             "Setting": f"`{name}`",
+            "Starts from": "scratch" if name == SCRATCH else "ImageNet",
+            "Training images": _images_words(name),
             "Small minus large": effect_words(claim, "_corrected"),
             "Verdict": VERDICTS[claim["verdict_corrected"]],
         }
@@ -382,13 +400,15 @@ def _settled(verdict: str) -> str:
 
 
 def effect_words(claim: Entry, suffix: str) -> str:
-    """A claim's effect with its interval, in words; why there is none where signs differ."""
+    """A claim's effect with its interval, in words; why there is none where signs differ. An equivalence
+    has the interval of its two one-sided tests, which says that it is one of 90%."""
     values = [claim[f"{name}{suffix}"] for name in ("effect", "low", "high")]
     if values[0] is None:
         return "no average: the signs differ"
     if claim["id"].startswith(ACCURACY_CLAIMS):
         effect, low, high = (points(value) for value in values)
-        return f"{effect} points ({low} to {high})"
+        level = "90%: " if claim.get("margin") is not None else ""
+        return f"{effect} points ({level}{low} to {high})"
     if claim["id"].startswith("small_advantage"):
         effect, low, high = (percent(value) for value in values)
     else:
@@ -453,4 +473,6 @@ def _majority(rates: set[float]) -> float:
 def composite_numbers(runs: versions.Versions) -> Numbers:
     """The numbers of the comparison for prose; energies of the corrected table are estimates."""
     sets = compared_sets(runs)
-    return comparison_numbers(sets, sets, estimated=True)
+    found = comparison_numbers(sets, sets, estimated=True, margin=order().margin)
+    settings = {key: found[f"{key}_set"]["value"] for key in ("compared_worst", "compared_guesser")}
+    return found | {f"{key}_start": number(None, start_words(str(name))) for key, name in settings.items()}

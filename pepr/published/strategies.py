@@ -141,6 +141,54 @@ def numbers(summary: pd.DataFrame) -> Numbers:
     return quoted
 
 
+def first_choice(played: pd.DataFrame, margins: Mapping[str, float]) -> pd.Series:
+    """The way of choosing to begin with, by `play`: of those that do not train everything, one that loses no
+    more than the margin of a setting (in accuracy) in as many settings as any, for the least energy.
+
+    `strategy`; `lost` in points, mean over the settings, and its `least` and `most` in one of them; `energy`,
+    the mean share of the sweep's; `within`, in how many settings the loss is inside the margin.
+    """
+    inside = played["lost"] <= 100 * played["setting"].map(margins)
+    ways = played.assign(within=inside).groupby("strategy", sort=False)
+    found = ways.agg(
+        lost=("lost", "mean"),
+        least=("lost", "min"),
+        most=("lost", "max"),
+        energy=("energy_share", "mean"),
+        within=("within", "sum"),
+    ).reset_index()
+    found = found[found["energy"] < 1 - 1e-9]
+    return found.sort_values(["within", "energy"], ascending=[False, True], kind="stable").iloc[0]
+
+
+def way_words(strategy: str) -> str:
+    """A way of choosing as a page says it."""
+    size, _, kind = strategy.partition(" cheap")
+    if kind == " by family":
+        return (
+            f"training {size} of the cheapest third, one of each family first, and keeping the most accurate"
+        )
+    if size.endswith(" random"):
+        some = size.removesuffix(" random")
+        return (
+            f"training {some} models drawn at random from the cheapest third, and keeping the most accurate"
+        )
+    return ONE_WAY[strategy]
+
+
+def first_numbers(played: pd.DataFrame, margins: Mapping[str, float]) -> Numbers:
+    """What prose may quote of `first_choice`."""
+    way, settings = first_choice(played, margins), played["setting"].nunique()
+    least, most = (f"{way[end]:+.1f}".replace("-", "−") for end in ("least", "most"))
+    return {
+        "choosing_first_way": number(way["strategy"], way_words(way["strategy"])),
+        "choosing_first_lost": number(way["lost"], f"{way['lost']:.1f}".replace("-", "−"), estimate=True),
+        "choosing_first_range": number(None, f"{least} to {most}", estimate=True),
+        "choosing_first_energy": number(way["energy"], _energy_share(way["energy"]), estimate=True),
+        "choosing_first_within": number(int(way["within"]), f"{way['within']} of {settings}", estimate=True),
+    }
+
+
 def full_sweep(game: Game) -> Played:
     """Train all, take the most accurate."""
     return _best_of(game, np.arange(len(game.energy)))
@@ -239,6 +287,19 @@ STRATEGIES: dict[str, Callable[[Game], Played]] = {
     "best on ImageNet": best_on_imagenet,
     "cheapest alone": cheapest,
 }
+
+
+ONE_WAY = {
+    "full sweep": "training everything, and keeping the most accurate",
+    "PePR winner": "training everything, and keeping the best by PePR-E",
+    "successive halving": f"training everything, going on with the best third after {RUNGS[0]} and {RUNGS[1]}"
+    " epochs",
+    "cheapest third": "training the cheapest third, and keeping the most accurate",
+    "winner of other sets": "training the one model that does best on the other data sets",
+    "best on ImageNet": "training the one model that is most accurate on ImageNet",
+    "cheapest alone": "training the cheapest model alone",
+}
+"""Ways of choosing that have no size, as a page says them."""
 
 
 def _energy_share(value: float) -> str:

@@ -1,5 +1,7 @@
 """PePR beside other scores: who wins, where they agree, what PePR pays for a watt-hour, by hand."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +23,15 @@ def made(name="here", measure="auroc", performance=(0.5, 0.7, 0.8), energy=(1.0,
         num_params=np.array([1e6, 2e6, 5e6]),
         macs=np.array([1e8, 2e8, 5e8]),
     )
+
+
+def a_twentieth(chance):
+    """A margin as the studies have them: of what a guesser leaves."""
+    return 0.05 * (1 - chance)
+
+
+def numbers_of(*sets, estimated=False):
+    return compared.comparison_numbers(sets, sets, estimated, a_twentieth)
 
 
 def test_who_wins_depends_on_whether_chance_is_paid_for():
@@ -80,7 +91,7 @@ def test_where_the_winner_stands_by_performance_and_whom_a_guesser_beats():
 
 def test_the_numbers_name_the_worst_winner_and_the_guesser_or_are_not_there():
     dear = made("dear", performance=(0.6, 0.7, 0.8), energy=(1.0, 4.0, 5.0))
-    numbers = compared.comparison_numbers([made(), dear], [made(), dear], estimated=True)
+    numbers = numbers_of(made(), dear, estimated=True)
     assert numbers["compared_worst_set"]["value"] == "dear" and numbers["compared_worst_place"]["value"] == 3
     assert (
         numbers["compared_worst_gap"]["text"] == "20.0 hundredths"
@@ -91,11 +102,44 @@ def test_the_numbers_name_the_worst_winner_and_the_guesser_or_are_not_there():
         table = numbers[f"compared_{key}"]["text"].splitlines()
         assert len(table) == 4 and len({line.count("|") for line in table}) == 1, key
     only_worse = made(performance=(0.9, 0.2, 0.3))
-    assert "compared_guesser_set" not in compared.comparison_numbers([only_worse], [only_worse], False)
+    assert "compared_guesser_set" not in numbers_of(only_worse)
     best = made(performance=(0.9, 0.7, 0.8), chance=0.1)
-    kind = compared.comparison_numbers([best], [best], estimated=False)
+    kind = numbers_of(best)
     assert "compared_worst_set" not in kind and "compared_guesser_set" not in kind
-    assert compared.comparison_numbers([], [], estimated=False) == {}
+    assert numbers_of() == {}
+
+
+def test_the_worst_winner_is_the_one_most_margins_behind_and_a_tie_is_called_one():
+    # A lower place by less than the margin of 0.025 is no worse than the second place by more than it.
+    close = made("close", performance=(0.795, 0.8, 0.81), energy=(1.0, 4.0, 5.0))
+    behind = made("behind", performance=(0.7, 0.6, 0.8), energy=(1.0, 4.0, 5.0))
+    both = numbers_of(close, behind)
+    assert both["compared_worst_set"]["value"] == "behind"
+    assert both["compared_worst_margin"]["text"] == "more than 2.5 hundredths"
+    assert numbers_of(close)["compared_worst_margin"]["text"] == "no more than 2.5 hundredths"
+    assert numbers_of(close)["compared_worst_gap"]["text"] == "1.5 hundredths"
+
+
+def test_how_far_a_winner_is_behind_has_an_interval_over_splits():
+    by_split = np.array([[0.6, 0.6, 0.6], [0.7, 0.7, 0.7], [0.8, 0.6, 0.7]])
+    one = made(performance=(0.6, 0.65, 0.7), energy=(1.0, 4.0, 5.0))
+    numbers = numbers_of(dataclasses.replace(one, by_split=by_split))
+    # 0.2, 0.0, 0.1: mean 0.1, t of two degrees 4.303 times 0.1 / sqrt(3).
+    assert numbers["compared_worst_gap"]["text"] == (
+        "10.0 hundredths (95% interval over splits −14.8 to 34.8, so that neither is shown to be better)"
+    )
+
+
+def test_a_price_beyond_all_points_is_one_for_a_thousandth_of_a_watt_hour():
+    small, large = made(energy=(0.001, 0.002, 0.005)), made()
+    cells = [
+        numbers_of(one)["compared_exchange"]["text"].splitlines()[-1].split(" | ") for one in (small, large)
+    ]
+    assert [row[4] for row in cells] == ["14.0 for 1 mWh", "14.0 for 1 Wh"]
+    near = numbers_of(made(performance=(0.51, 0.52, 0.51), energy=(0.1, 0.2, 0.5)))["compared_exchange"][
+        "text"
+    ]
+    assert near.count(" for 1 mWh") == 2, "of one set both prices are for the same energy"
 
 
 def test_the_sets_of_a_study_are_those_with_three_models_or_more(synthetic_results):
@@ -103,6 +147,7 @@ def test_the_sets_of_a_study_are_those_with_three_models_or_more(synthetic_resul
     assert set(sets) == {"elpv", "elpv_pt"}
     one = sets["elpv"]
     assert np.isfinite(one.scores["netscore"]).all() and one.chance == pytest.approx(0.5)
+    assert np.nanmean(one.by_split, axis=1) == pytest.approx(one.performance)
     assert "ghostnet_100" not in one.models  # shared the processor: no energy to rank by
     numbers = compared.study_numbers(synthetic_results.table)
     lines = numbers["compared_exchange"]["text"].splitlines()

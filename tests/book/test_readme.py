@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pepr.book import readme, study_facts
@@ -35,6 +36,14 @@ def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
     assert "(estimated)" in block
     assert "with `SEEDS=0,1,2`: 24 runs" in block
     assert not re.search(r"[{}]", block)
+
+
+def test_a_run_of_a_baseline_that_repeats_one_of_other_weights_is_counted():
+    same = {"model": "pca_svm", "dataset": "elpv", "train_fraction": 1.0, "seed": 0}
+    rows = [same, same, same | {"seed": 1}, same | {"model": "resnet18d"}, same | {"model": "resnet18d"}]
+    said = readme.baselines_again(pd.DataFrame(rows))
+    assert said.startswith(" Of the 3 runs of baselines 1 repeat")
+    assert readme.baselines_again(pd.DataFrame(rows[1:3])) == ""
 
 
 def test_the_readme_keeps_everything_outside_its_markers():

@@ -1,6 +1,7 @@
 """What the book says of its own provenance and of the model space is computed, not typed."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,19 @@ def test_every_estimate_is_listed_with_how_it_is_known():
     assert row in text
     assert "| Training time on the clock | measured | a clock |" in text
     assert "| Carbon | **estimated** | energy times a yearly average of the grid |" in text
+
+
+def test_how_far_a_study_reaches_is_counted_from_its_runs(synthetic_results, monkeypatch):
+    table = synthetic_results.table.copy()
+    monkeypatch.setattr(study_facts, "find_results", lambda name: SimpleNamespace(table=table))
+    kinds = table.loc[table["status"] == "ok", "hardware"].nunique()
+    assert kinds == 1 and study_facts.reach(["pocket"]) == (
+        "This study's own runs are of 1 data set (ELPV), made on 1 kind of machine."
+    )
+    some = table["status"] == "ok"
+    table.loc[some, "dataset"] = ["breastmnist"] + ["elpv"] * (some.sum() - 1)
+    table.loc[some, "hardware"] = ["another"] + ["one"] * (some.sum() - 1)
+    assert study_facts.reach(["pocket"]).endswith("BreastMNIST, ELPV), made on 2 kinds of machine.")
 
 
 def test_the_splits_stand_with_the_share_of_defects_that_each_part_has():

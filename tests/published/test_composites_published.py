@@ -5,6 +5,7 @@ import pytest
 
 from pepr import published
 from pepr.published import numbers as published_numbers, versions
+from pepr.published.claims import margins_of
 from pepr.published.tables import SETTINGS
 
 pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
@@ -32,3 +33,14 @@ def test_numbers_have_a_row_a_setting(runs):
     for key in ("agreement", "winners", "exchange"):
         assert len(numbers[f"compared_{key}"]["text"].splitlines()) == 2 + len(SETTINGS)
     assert 1 < numbers["compared_worst_place"]["value"] <= 131
+    starts = {"derma": "from scratch"}
+    for key in ("compared_worst", "compared_guesser"):
+        start = starts.get(numbers[f"{key}_set"]["value"], "from ImageNet weights")
+        assert numbers[f"{key}_start"]["text"] == start
+
+
+def test_the_worst_winner_is_behind_by_more_than_the_margin_of_its_setting(runs):
+    numbers, margins = published_numbers.composite_numbers(runs), margins_of(runs.published)
+    margin = 100 * margins[numbers["compared_worst_set"]["value"]]
+    assert numbers["compared_worst_gap"]["value"] > margin
+    assert numbers["compared_worst_margin"]["text"] == f"more than {margin:.1f} percentage points"

@@ -19,6 +19,7 @@ from pepr.published import (
     strategies,
     versions as published_versions,
 )
+from pepr.published.claims import margins_of
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 
 N = 2000
@@ -173,7 +174,9 @@ def chapter():
     found = pretraining.curves(versions.best)
     return {
         "signal": reliability.reliability(versions.best, n_test),
-        "choosing": strategies.over_settings(strategies.play(versions.best, n_test, own)),
+        "played": (played := strategies.play(versions.best, n_test, own)),
+        "choosing": strategies.over_settings(played),
+        "margins": margins_of(tables.results),
         "shares": pretraining.passing_shares(found),
         "by_size": pretraining.tenth_by_size(found, 2),
         "table": versions.best,
@@ -184,6 +187,7 @@ def numbers_of(chapter):
     return (
         reliability.numbers(chapter["signal"])
         | strategies.numbers(chapter["choosing"])
+        | strategies.first_numbers(chapter["played"], chapter["margins"])
         | pretraining.numbers(chapter["shares"], chapter["by_size"], chapter["table"])
     )
 
@@ -204,6 +208,44 @@ def test_trying_some_cheap_models_costs_little(chapter):
     ten = rows.loc["10 random cheap"]
     assert ten["lost_mean"] < 1.2 and ten["energy_share_mean"] == pytest.approx(0.03, abs=0.005)
     assert rows.loc["best on ImageNet", "lost_mean"] > 4 < rows.loc["cheapest alone", "lost_mean"]
+
+
+def test_the_way_to_begin_with_loses_within_the_margin_most_often_for_the_least_energy():
+    lost = {
+        "full sweep": (0, 0),
+        "10 random cheap": (0.9, 1.0),
+        "3 cheap by family": (0.9, 4),
+        "cheapest third": (0, 0),
+    }
+    energy = {"full sweep": 1.0, "10 random cheap": 0.03, "3 cheap by family": 0.01, "cheapest third": 0.1}
+    played = pd.DataFrame(
+        [
+            {"strategy": way, "setting": setting, "lost": points, "energy_share": energy[way]}
+            for way, both in lost.items()
+            for setting, points in zip(("a", "b"), both, strict=True)
+        ]
+    )
+    numbers = strategies.first_numbers(played, {"a": 0.01, "b": 0.01})
+    assert numbers["choosing_first_way"]["value"] == "10 random cheap"
+    assert numbers["choosing_first_within"]["text"] == "2 of 2"
+    assert numbers["choosing_first_range"]["text"] == "+0.9 to +1.0"
+    tight = strategies.first_numbers(played, {"a": 0.001, "b": 0.001})
+    assert tight["choosing_first_way"]["value"] == "cheapest third"
+
+
+def test_every_way_of_choosing_can_be_said():
+    words = {strategies.way_words(way) for way in strategies.STRATEGIES}
+    assert len(words) == len(strategies.STRATEGIES)
+    assert strategies.way_words("10 random cheap").startswith("training 10 models drawn at random")
+
+
+@needs_tables
+def test_the_front_page_names_a_way_that_trains_a_part_of_the_models(chapter):
+    numbers = strategies.first_numbers(chapter["played"], chapter["margins"])
+    assert numbers["choosing_first_energy"]["value"] < 0.5
+    within = chapter["played"]["lost"] <= 100 * chapter["played"]["setting"].map(chapter["margins"])
+    most = within.groupby(chapter["played"]["strategy"]).sum().drop(["full sweep", "PePR winner"]).max()
+    assert numbers["choosing_first_within"]["value"] == most
 
 
 @needs_history

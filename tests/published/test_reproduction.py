@@ -234,6 +234,13 @@ def test_a_correlation_that_is_not_one_is_not_printed_as_one():
     )
 
 
+def test_an_interval_of_an_equivalence_says_that_it_is_one_of_90_percent(claims):
+    for claim in claims:
+        words = published_numbers.effect_words(claim, "_corrected")
+        if claim["effect_corrected"] is not None:
+            assert ("(90%: " in words) == (claim["margin"] is not None), claim["id"]
+
+
 def test_the_front_page_has_every_setting_with_its_verdict_and_counts_those_where_small_is_worse(
     runs, claims
 ):
@@ -246,6 +253,9 @@ def test_the_front_page_has_every_setting_with_its_verdict_and_counts_those_wher
         row.endswith(f"| {VERDICTS[claim['verdict_corrected']]} |")
         for row, claim in zip(rows, found, strict=True)
     )
+    cells = [row.split(" | ") for row in rows]
+    assert [row[1] for row in cells].count("from scratch") == 1 and cells[1][1] == "from scratch"
+    assert [row[2] for row in cells[:4]] == ["7,007 (100%)", "7,007 (100%)", "700 (10%)", "70 (1%)"]
     worse = sum(claim["high_corrected"] < 0 for claim in found)
     assert quoted["small_worse_settings"]["text"] == f"{worse} of {len(found)} settings"
 
