@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-ORIGINS = {"this machine": "this machine", "reference": "the project's own reference run"}
+ORIGINS = {"this machine": "this machine", "reference": "the project's own reference"}
 UNITS = {"wh": "Wh", "s": "s", "w": "W", "mb": "MB", "g": "g"}
 SPOKEN = {*MEASURES, *FAILURES, "not_supported"}
 """Values that are shown as words in tables."""

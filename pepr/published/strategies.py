@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import fixed, percent
+from pepr.display.words import difference, fixed, percent
 from pepr.models.space import family_of
 from pepr.published.reliability import halves, test_images
 from pepr.published.reproduction import imagenet
@@ -179,12 +179,12 @@ def way_words(strategy: str) -> str:
 def first_numbers(played: pd.DataFrame, margins: Mapping[str, float]) -> Numbers:
     """What prose may quote of `first_choice`."""
     way, settings = first_choice(played, margins), played["setting"].nunique()
-    least, most = (f"{way[end]:+.1f}".replace("-", "−") for end in ("least", "most"))
+    least, most = (difference(way[end], 1) for end in ("least", "most"))
     return {
-        "choosing_first_way": number(way["strategy"], way_words(way["strategy"])),
-        "choosing_first_lost": number(way["lost"], f"{way['lost']:.1f}".replace("-", "−"), estimate=True),
+        "choosing_first_way": number(way["strategy"], way_words),
+        "choosing_first_lost": number(way["lost"], partial(fixed, digits=1), estimate=True),
         "choosing_first_range": number(None, f"{least} to {most}", estimate=True),
-        "choosing_first_energy": number(way["energy"], _energy_share(way["energy"]), estimate=True),
+        "choosing_first_energy": number(way["energy"], _energy_share, estimate=True),
         "choosing_first_within": number(int(way["within"]), f"{way['within']} of {settings}", estimate=True),
     }
 
