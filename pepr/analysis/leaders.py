@@ -175,11 +175,12 @@ def _baseline_numbers(cell: str, rows: pd.DataFrame, standings: pd.DataFrame) ->
         return {f"{cell}_baseline_words": number(None, "No baseline finished beside them.")}
     best, value = str(baselines.idxmax()), float(baselines.max())
     below, surely = int((networks < value).sum()), int(standings["below_baseline"].sum())
+    told = "" if value == means.max() else f" with {performance(value, 'auroc')}"
+    lie = "lies" if below == 1 else "lie"
     words = (
-        f"The best of {counted(len(baselines), 'baseline')} is {best} ({BASELINES[best]}) with "
-        f"{performance(value, 'auroc')}; {below} of {counted(len(networks), 'network')} "
-        f"{'lies' if below == 1 else 'lie'} below that in the mean, {surely} with the whole interval of the "
-        "difference."
+        f"The best of {counted(len(baselines), 'baseline')} is {best} ({BASELINES[best]}){told}; "
+        f"{below} of {counted(len(networks), 'network')} {lie} below it in the mean, "
+        f"{surely} with the whole interval of the difference."
     )
     return {
         f"{cell}_best_baseline": number(best),

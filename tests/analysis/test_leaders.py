@@ -103,6 +103,8 @@ def test_networks_below_the_best_baseline_are_counted_in_the_mean_and_with_their
         below, surely = sum(one.estimate < 0 for one in behind), sum(one.high < 0 for one in behind)
         assert f"; {below} of {len(networks)} networks" in numbers[f"{cell}_baseline_words"]["text"]
         assert f"in the mean, {surely} with the whole" in numbers[f"{cell}_baseline_words"]["text"]
+        leads = numbers[f"{cell}_best_auroc_model"]["value"] == best
+        assert (f" with {wide[best].mean():.3f};" in numbers[f"{cell}_baseline_words"]["text"]) is not leads
 
 
 def test_on_one_split_a_page_says_that_nothing_but_its_images_was_drawn_again():

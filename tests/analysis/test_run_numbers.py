@@ -23,7 +23,9 @@ def test_the_table_of_claims_has_a_line_each_with_what_it_stands_on_and_its_verd
         assert line.count("|") == width and line.startswith(
             f"| {claim['claim']} | {claim['role']} | {claim['basis']} |"
         )
-        assert line.endswith(f"| {p_value(claim['p_verdict'])} | {claim['verdict'].replace('_', ' ')} |")
+        p = "–" if claim["p_verdict"] is None else p_value(claim["p_verdict"])
+        assert line.endswith(f"| {p} | {claim['verdict'].replace('_', ' ')} |")
+    assert "| – | not tested |" in "".join(lines), "a test that was not made has no p that nobody knows"
 
 
 def test_constant_predictors_are_counted_among_networks_since_a_baseline_is_one_by_design():

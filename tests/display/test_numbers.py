@@ -13,7 +13,7 @@ from pepr.display.numbers import (
     substitutions,
     update_numbers,
 )
-from pepr.display.words import percent
+from pepr.display.words import amount, percent, seconds
 from pepr.errors import InputError
 from pepr.stats import Interval
 
@@ -100,3 +100,8 @@ def test_what_prose_quotes_is_shown_by_the_role_of_generated_numbers():
 def test_a_table_stands_in_the_prose_as_it_is():
     table = "| Model |\n| --- |\n| dla46_c |"
     assert substitutions({"pneumonia": {"standings": number(None, table)}})["pneumonia"]["standings"] == table
+
+
+def test_of_less_than_a_millisecond_no_digits_are_told():
+    assert seconds(1.66e-07) == seconds(0.0) == amount("T", 9e-4) == "under 1 ms"
+    assert seconds(0.001) == "0.001 s" and seconds(0.22) == "0.22 s"

@@ -21,7 +21,7 @@ def claims_table(claims: list[Entry]) -> str:
             "On": claim["basis"],
             "Effect": _difference_in(claim)(claim["effect"]),
             "Interval": ends(claim["low"], claim["high"], _difference_in(claim)),
-            "p, corrected": p_value(claim["p_verdict"]),
+            "p, corrected": "–" if claim["p_verdict"] is None else p_value(claim["p_verdict"]),
             "Verdict": VERDICTS[claim["verdict"]],
         }
         for claim in claims
