@@ -48,7 +48,7 @@ ClockOption = Annotated[str | None, typer.Option(help="What 01:33 is: 'm:ss' or 
 @app.callback()
 def before_any_command() -> None:
     """What holds for all commands."""
-    from pepr.study.notebooks import without_address_grammar
+    from pepr.machine.modules import without_address_grammar
 
     without_address_grammar()
 

@@ -127,7 +127,7 @@ def render(source: Path, output: Path) -> None:
         *(
             sys.executable,
             "-c",
-            "from pepr.study.notebooks import without_address_grammar; without_address_grammar(); "
+            "from pepr.machine.modules import without_address_grammar; without_address_grammar(); "
             "from jupyter_book.cli.main import main; main()",
         ),
         *("build", str(source)),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from pepr import files
 from pepr.errors import InputError, MeterError
+from pepr.machine.modules import loaded_torch
 
 MILLIJOULES_PER_KWH = 3.6e9
 SAMPLE_INTERVAL_S = 0.05
@@ -172,11 +172,6 @@ def current(device: str) -> Gpu:
     if index >= len(gpus):
         raise InputError(f"device {device}: NVML shows {len(gpus)} GPUs to this process")
     return gpus[index]
-
-
-def loaded_torch() -> ModuleType | None:
-    """torch, where this process has loaded it already; asking does not load it."""
-    return sys.modules.get("torch")
 
 
 def _in_use_by_torch(index: int) -> str | None:

@@ -19,6 +19,7 @@ from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import Meter, Window, open_meter
+from pepr.machine.modules import loaded_torch
 from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
 from pepr.runs.columns import COLUMNS, Record
 from pepr.runs.record import now, run_record
@@ -331,7 +332,7 @@ def _peak_memory(device: str) -> tuple[str | None, Callable[[], int | None]]:
     if not device.startswith("cuda"):
         process.forget_peak()
         return "rss_peak", process.peak_memory_bytes
-    if (torch := gpu.loaded_torch()) is None:
+    if (torch := loaded_torch()) is None:
         return None, lambda: None
     torch.cuda.reset_peak_memory_stats()
     return "cuda_allocator_peak", torch.cuda.max_memory_allocated
@@ -341,7 +342,7 @@ def _synchroniser(device: str) -> Callable[[], None]:
     """Waits for a GPU's queue, where the block uses torch."""
 
     def synchronise() -> None:
-        if (torch := gpu.loaded_torch()) is not None and torch.cuda.is_initialized():
+        if (torch := loaded_torch()) is not None and torch.cuda.is_initialized():
             torch.cuda.synchronize()
 
     return synchronise if device.startswith("cuda") else lambda: None

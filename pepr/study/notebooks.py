@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,13 +14,6 @@ KERNEL_STARTS = 3
 """How often a kernel is tried that does not come up: its port was taken meanwhile, the disk was slow."""
 
 DID_NOT_START = re.compile(r"Kernel died before replying|Kernel didn't respond")
-
-
-def without_address_grammar() -> None:
-    """Keep jsonschema from loading `rfc3987_syntax`: where that package is installed, each process compiles a
-    grammar of internationalised web addresses, which takes seconds, and no notebook or profile holds such an
-    address (lark compiles at import: https://github.com/willynilly/rfc3987-syntax)."""
-    sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def execute_notebook(
