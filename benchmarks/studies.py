@@ -29,6 +29,8 @@ PART = {"MODELS": "mobilenetv2_050", "SETTINGS": "elpv"}
 PATIENCE = 7
 """So many times as long as this commit takes the earlier one may take beside a busy loop; then it is stopped,
 and what it takes is known from below."""
+GRACE_S = 30.0
+"""A study that is stopped has so long to end by itself."""
 STARTS = {
     "title": "Short runs that are little but their start-up",
     "needs": "Nothing but the installed packages.",
@@ -160,7 +162,7 @@ def _end(process: subprocess.Popen) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
+        process.wait(GRACE_S)
     for one in [*family, process]:
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             one.kill()

@@ -220,7 +220,8 @@ def test_a_whole_bench_keeps_what_only_a_call_by_name_measures(report):
     assert kept({}, asked=[]) == {}
 
 
-def test_a_study_is_timed_stopped_when_it_takes_too_long_and_named_when_it_fails(tmp_path):
+def test_a_study_is_timed_stopped_when_it_takes_too_long_and_named_when_it_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "GRACE_S", 1.0)
     (tmp_path / "results").mkdir()
     (tmp_path / "Makefile").write_text("reproduce:\n\ttest ! -e results\n\techo $(PROFILE); $(DO)\n")
     build, profile = studies.Build(tmp_path), tmp_path / "few.yaml"
