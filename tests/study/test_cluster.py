@@ -17,7 +17,8 @@ def placement(tmp_path, **resources):
     folder.mkdir()
     finetune = {**SHIPPED["set-resources"]["finetune"], **resources}
     defaults = {**SHIPPED["default-resources"], "slurm_account": "none", "slurm_partition": "main"}
-    copy = {**SHIPPED, "restart-times": 0, "set-resources": {"finetune": finetune}}
+    at_once = {"restart-times": 0, "slurm-init-seconds-before-status-checks": 1}
+    copy = {**SHIPPED, **at_once, "set-resources": {"finetune": finetune}}
     (folder / "config.yaml").write_text(yaml.safe_dump({**copy, "default-resources": defaults}))
     return folder
 
