@@ -31,8 +31,9 @@ def against_runs(found: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
 
     `runs` is a results table; of it are taken the runs of the sweep's hardware and conditions that ended and
     are not spoiled, and whose model was swept. `observed`, `by_step` and `by_shape` are seconds of
-    training (a CPU's processor time, as it was), Wh as runs are ranked, and bytes. The cost model is
-    calibrated on the shipped runs.
+    training (a CPU's processor time, as it was), Wh as runs are ranked, and bytes. `pace` is how many times
+    slower the processor was in the run than in the sweep, each by its probe; 1 where none is known, and for
+    what is not time. The cost model is calibrated on the shipped runs.
     """
     table = as_ranked(runs[(runs["status"] == "ok") & (runs["fidelity"] == "study")])
     wanted = asdict(found.conditions) | {"hardware": found.hardware, "time_spoiled": False}
@@ -45,10 +46,12 @@ def against_runs(found: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
         job = cost.Job(
             run.setting, int(run.n_train), 0, int(run.epochs), int(run.batch_size), int(run.image_size)
         )
-        by_step = swept.predict(found.row(run.model), job)
+        row = found.row(run.model)
+        by_step = swept.predict(row, job)
         by_shape = cost.predict(atlas.look_up(run.model, job.image_size), job, machine)
         taken = run.train_cpu_time_s if run.device == "cpu" else run.train_time_s
         observed = (taken, 1000 * run.energy_kwh, run.peak_memory_bytes)
+        pace = _pace(run, row)
         rows += [
             {
                 "run_id": run.run_id,
@@ -58,10 +61,18 @@ def against_runs(found: Sweep, runs: pd.DataFrame) -> pd.DataFrame:
                 "observed": float(value),
                 "by_step": float(getattr(by_step, target)),
                 "by_shape": float(getattr(by_shape, target)),
+                "pace": pace if target == "train_time_s" else 1.0,
             }
             for target, value in zip(TARGETS, observed, strict=True)
         ]
     return pd.DataFrame(rows)
+
+
+def _pace(run: Any, row: dict[str, Any]) -> float:
+    swept_at = row.get("speed_probe_s")
+    if pd.isna(run.speed_probe_s) or swept_at is None or pd.isna(swept_at):
+        return 1.0
+    return float(run.speed_probe_s / swept_at)
 
 
 def of_reference() -> pd.DataFrame:
@@ -79,13 +90,16 @@ def shipped_runs() -> pd.DataFrame:
 
 def summary(checked: pd.DataFrame) -> pd.DataFrame:
     """`against_runs` in a row a target: `runs`, `models`, and for both predictors `median_error` and
-    `error_90` (shares); `factor`, by which nine of ten runs of a model that took no part lie at most above
-    or below what its step says (`fit.one_sided`, the model as the unit)."""
+    `error_90` (shares), and for steps at the pace of each run `at_pace_median` and `at_pace_90`; `factor`, by
+    which nine of ten runs of a model that took no part lie at most above or below what its step says
+    (`fit.one_sided`, the model as the unit)."""
     rows = []
     for target, part in checked.groupby("target", sort=False):
         row: dict[str, Any] = {"target": target, "runs": len(part), "models": part["model"].nunique()}
-        for name in ("by_step", "by_shape"):
-            error = (part[name] / part["observed"] - 1).abs()
+        at_pace = part["by_step"] * part["pace"]
+        said = {"by_step": part["by_step"], "by_shape": part["by_shape"], "at_pace": at_pace}
+        for name, value in said.items():
+            error = (value / part["observed"] - 1).abs()
             row |= {f"{name}_median": error.median(), f"{name}_90": error.quantile(0.9)}
         apart = np.abs(np.log(part["observed"] / part["by_step"])).to_numpy()
         rows.append(row | {"factor": float(np.exp(fit.one_sided(apart, part["model"].to_numpy())))})

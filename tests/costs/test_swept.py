@@ -200,6 +200,18 @@ def test_whole_runs_are_held_against_their_steps_and_against_the_cost_model(refe
     assert time["by_shape"] == pytest.approx(cost.predict(shapes, job, machine).train_time_s)
 
 
+def test_a_run_on_a_slower_processor_than_the_sweeps_is_known_by_the_probes(reference):
+    found = swept_as(reference, 1.0)
+    rows = {name: {**row, "speed_probe_s": 0.1} for name, row in found.rows.items()}
+    slower = reference.assign(speed_probe_s=0.12)
+    table = swept_check.against_runs(dataclasses.replace(found, rows=rows), slower)
+    of_time = table["target"] == "train_time_s"
+    assert list(table.loc[of_time, "pace"]) == pytest.approx([1.2] * of_time.sum())
+    assert (table.loc[~of_time, "pace"] == 1.0).all()
+    without = swept_check.against_runs(found, reference)
+    assert (without["pace"] == 1.0).all(), "a sweep without probes"
+
+
 def test_runs_of_another_machine_are_not_held_against_a_sweep(reference):
     found = swept_as(reference, 1.0)
     rows = {name: {**row, "hardware": "another machine"} for name, row in found.rows.items()}
@@ -211,11 +223,13 @@ def test_runs_of_another_machine_are_not_held_against_a_sweep(reference):
 def test_the_factor_covers_the_runs_of_a_model_that_was_left_out():
     observed = [1.0] * 10 + [1.3] * 2 + [0.9] + [1.1] * 3
     models = ["often"] * 10 + ["slow"] * 2 + ["fast"] + [f"other_{k}" for k in range(3)]
-    table = pd.DataFrame({"model": models, "observed": observed, "by_step": 1.0, "by_shape": 2.0})
+    table = pd.DataFrame(
+        {"model": models, "observed": observed, "by_step": 1.0, "by_shape": 2.0, "pace": 1.0}
+    )
     (row,) = swept_check.summary(table.assign(target="train_time_s")).to_dict("records")
     assert row["factor"] == pytest.approx(1.3) and (row["runs"], row["models"]) == (16, 6)
     assert row["by_step_median"] == 0 and row["by_shape_median"] == pytest.approx(1.0)
-    many = pd.DataFrame({"model": [f"m{k}" for k in range(99)], "by_step": 1.0, "by_shape": 1.0})
+    many = pd.DataFrame({"model": [f"m{k}" for k in range(99)], "by_step": 1.0, "by_shape": 1.0, "pace": 1.0})
     many = many.assign(observed=[1 + k / 100 for k in range(99)], target="energy_wh")
     assert swept_check.summary(many)["factor"][0] == pytest.approx(1.89)
 

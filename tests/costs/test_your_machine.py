@@ -120,6 +120,7 @@ def checked():
             "observed": [100.0, 10.0, 5.0, 0.5, 2e8, 1e8],
             "by_step": [104.0, 10.0, 5.0, 0.5, 2e8, 1.08e8],
             "by_shape": [140.0, 13.0, 6.0, 0.7, 3e8, 2e8],
+            "pace": [1.1, 1.0, 1.0, 1.0, 1.0, 1.0],
         }
     )
 
@@ -130,10 +131,11 @@ def test_how_far_a_sweep_is_off_is_told_beside_the_cost_model_and_held_against_i
     table = swept_check.summary(checked())
     made = numbers.checked_numbers(table)
     assert made["sweep_time_by_step"]["text"] == "2.0%" and made["sweep_time_by_shape"]["text"] == "35.0%"
+    assert made["sweep_time_at_pace"]["text"] == "7.2%"
     assert made["sweep_runs"]["text"] == made["sweep_run_models"]["text"] == "2"
-    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "yes"]
+    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "no", "yes"]
     table.loc[table["target"] == "peak_memory_bytes", "by_step_median"] = 0.06
-    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "no"]
+    assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "no", "no"]
 
 
 def test_whole_runs_are_drawn_by_model_the_slowest_last():
