@@ -85,6 +85,10 @@ MEMORY = ("memA", "memM", "peak_memory_bytes")
 DECLARED = frozenset(
     {
         "seed",
+        "split",
+        "threads",
+        "runs_at_once",
+        "n_test_classes",
         "image_size",
         "batch_size",
         "epochs",

@@ -406,15 +406,29 @@ def profiles_table() -> str:
     return "\n".join(lines)
 
 
+def _in_part(name: str, shipped: pd.DataFrame) -> str:
+    """What results of a profile lack of its grid, in a sentence; empty where they lack nothing."""
+    asked = study.grid(study.load(name))
+    ids = set(shipped["run_id"])
+    there = [spec for spec in asked if spec.run_id in ids]
+    if len(there) == len(asked):
+        return ""
+    settings = ", ".join(f"`{setting}`" for setting in dict.fromkeys(spec.setting for spec in there))
+    return f"Of `{name}` it ships {len(there)} of {len(asked)} runs, those of {settings}. "
+
+
 def never_run() -> str:
-    """Which profiles this project ships no results of, and whether any that it ships was made on a GPU."""
-    shipped = [name for name in PROFILES if (reference_folder(name) / "results.csv").exists()]
+    """Which profiles this project ships no results of, or of a part only, and whether any that it ships was
+    made on a GPU."""
+    shipped = {
+        name: Results(name, "reference", reference_folder(name)).table
+        for name in PROFILES
+        if (reference_folder(name) / "results.csv").exists()
+    }
     missing = [f"`{name}`" for name in PROFILES if name not in shipped]
-    on_gpu = any(
-        Results(name, "reference", reference_folder(name)).table["device"].str.startswith("cuda").any()
-        for name in shipped
-    )
+    on_gpu = any(table["device"].str.startswith("cuda").any() for table in shipped.values())
     profiles = f"This project ships no results of {', '.join(missing)}. " if missing else ""
+    profiles += "".join(_in_part(name, table) for name, table in shipped.items())
     gpu = (
         ""
         if on_gpu

@@ -225,7 +225,9 @@ def test_a_varying_intensity_is_a_note_for_the_setting(table):
 
 
 def test_zero_columns_are_found_and_declared_constants_are_not(table):
-    findings = found(table.assign(infer_time=0.0, memT=25.4, batch_size=32, seed=0), "constant_column")
+    findings = found(
+        table.assign(infer_time=0.0, memT=25.4, batch_size=32, seed=0, split=0), "constant_column"
+    )
     assert {(f.columns[0], f.severity) for f in findings} == {("infer_time", "warning"), ("memT", "note")}
 
 

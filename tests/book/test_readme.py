@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from pepr import study
 from pepr.book import readme, study_facts
 from pepr.errors import InputError
 from pepr.runs.results import Results, reference_folder
@@ -27,7 +29,19 @@ def test_the_recipe_is_read_from_the_runs(synthetic_results):
 def test_a_profile_without_a_shipped_reference_is_said_to_have_none():
     said = study_facts.never_run()
     for profile in study_facts.PROFILES:
-        assert (f"`{profile}`" in said) == (not (reference_folder(profile) / "results.csv").exists())
+        at_hand = (reference_folder(profile) / "results.csv").exists()
+        assert (f"`{profile}`" in said.split(".")[0]) == (not at_hand)
+
+
+def test_a_profile_of_which_a_part_is_shipped_is_said_to_be_shipped_in_part(monkeypatch):
+    whole = Results("pocket", "reference", reference_folder("pocket"))
+    monkeypatch.setattr(study_facts, "PROFILES", ("pocket",))
+    assert "pocket" not in study_facts.never_run()
+    part = whole.table[(whole.table["setting"] == "elpv") & (whole.table["seed"] == 0)]
+    monkeypatch.setattr(study_facts, "Results", lambda *_: SimpleNamespace(table=part))
+    asked = study.grid(study.load("pocket"))
+    n = sum(spec.run_id in set(part["run_id"]) for spec in asked)
+    assert f"Of `pocket` it ships {n} of {len(asked)} runs, those of `elpv`." in study_facts.never_run()
 
 
 def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
