@@ -244,14 +244,16 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     quote += "update_numbers(Path('results/pocket'), '04_pepr', {'seen': number(1, 'one')});"
     for page in book_pages.PAGES:
         write_notebook(checkout / page.notebook, quote if "04" in page.notebook else "1")
-    write_notebook(checkout / build.TRAINING)
+    for stem in ("02_finetune", "07_sets"):
+        write_notebook(checkout / f"notebooks/{stem}.ipynb")
     said: list[str] = []
     names = build.assemble(checkout, checkout / "_build/source", said.append)
     source = checkout / "_build/source"
     further = [profile for profile in study_facts.profiles_with_results() if profile != "pocket"]
+    several = study_facts.of_several_sets(further)
     assert names == [
         "book/index",
-        *(f"notebooks/{profile}/{stem}" for profile in further for stem in ("03_energy", "04_pepr")),
+        *(page.path.removesuffix(".ipynb") for page in book_pages.pages_of(further, several) if page.output),
     ]
     assert "pocket: results of this machine" in said
     assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
