@@ -10,7 +10,7 @@ Verdicts:
   the margin, or worse than it);
 - `equivalent`: the difference lies inside the margin on both sides;
 - `undecided`: it was tested, and the data cannot tell, which with few models or seeds is the usual answer; or
-  it is moot: models that do no better than a coin are alike, too;
+  it is moot: no side is shown to do better than a coin, and models that do not are alike, too;
 - `not_tested`: its primary claim did not hold, or the data give no p, as too few pairs do;
 - `supported_with_correction`: undecided or not supported as it was, supported or equivalent once corrected.
 """

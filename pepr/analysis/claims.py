@@ -397,8 +397,8 @@ def of_cell(rows: pd.DataFrame, cell: str) -> pd.DataFrame:
 
 
 def _moot(first: pd.DataFrame, second: pd.DataFrame, images: ImagesOf | None) -> str:
-    """Why two groups of runs say nothing by being alike: the mean AUROC of neither is above a guesser's with
-    its 95% interval. Empty where one is, and where no test images tell (`images` is None)."""
+    """Why two groups of runs say nothing by being alike: the mean AUROC of neither is shown to be above a
+    guesser's, with its 95% interval. Empty where one is, and where no test images tell (`images` is None)."""
     if images is None:
         return ""
     measured = measures.values(pd.concat([first, second]).set_index("run_id"), "auroc")
@@ -406,7 +406,10 @@ def _moot(first: pd.DataFrame, second: pd.DataFrame, images: ImagesOf | None) ->
     if any(side.low > CHANCE for side in sides):
         return ""
     known = " and ".join(f"{side.estimate:.2f} ({side.low:.2f} to {side.high:.2f})" for side in sides)
-    return f"moot: neither side is above chance, AUROC {known}; networks no better than a coin are alike, too"
+    return (
+        f"moot: neither side is shown to be above chance, AUROC {known}; networks no better than a coin are "
+        "alike, too"
+    )
 
 
 def _pairs(result: stats.TestResult) -> str:

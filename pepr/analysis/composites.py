@@ -14,7 +14,7 @@ import pandas as pd
 
 from pepr import composites, stats, verdicts
 from pepr.analysis import measures
-from pepr.analysis.ranked import enough
+from pepr.analysis.ranked import NORMAL_95, enough
 from pepr.analysis.scores import (
     SET,
     as_array,
@@ -52,7 +52,8 @@ FEWEST = 3
 class ComparedSet:
     """One set: its models with their performance by `measure`, the same above chance, energy in Wh, number
     of parameters and multiply-accumulate operations, [models] each; NaN where not known. `chance` is what a
-    guesser has, the mean over its runs; `by_split` the performance [models, splits], of one run each if None.
+    guesser has, the mean over its runs; `by_split` the performance [models, splits], of one run each if None,
+    and then `n_test` the images that accuracies count, where known.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ComparedSet:
     num_params: FloatArray
     macs: FloatArray
     by_split: FloatArray | None = None
+    n_test: float = np.nan
 
     @property
     def scores(self) -> dict[str, FloatArray]:
@@ -176,7 +178,7 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
     """Where the best model by PePR-E stands by performance alone, one row a set.
 
     `place` counts from 1 the models that perform better; `best` is the model that does so most, by `gap`,
-    with a 95% interval over splits (`gap_low`, `gap_high`; NaN where there are not two).
+    with a 95% interval, `gap_low` to `gap_high`, over what `gap_over` says; see `_gap`.
     `guesser_beats` is how many models have a lower score than a guesser, who would have chance for no more
     energy than the cheapest model; `guesser_beats_worse` how many of these perform no better than it anyway.
     """
@@ -185,7 +187,7 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
         score = one.scores["pepr"]
         top, best = int(np.nanargmax(score)), int(np.nanargmax(one.performance))
         beaten = score < one.chance - ROUNDING
-        gap = stats.paired_test(*one.by_split[[best, top]]) if one.by_split is not None else None
+        gap, over = _gap(one, best, top)
         rows.append(
             {
                 "set": one.name,
@@ -197,14 +199,25 @@ def winners_places(sets: Sequence[ComparedSet]) -> pd.DataFrame:
                 "best": one.models[best],
                 "best_performance": one.performance[best],
                 "gap": one.performance[best] - one.performance[top],
-                "gap_low": gap.low if gap else np.nan,
-                "gap_high": gap.high if gap else np.nan,
+                "gap_low": gap.low,
+                "gap_high": gap.high,
+                "gap_over": over,
                 "chance": one.chance,
                 "guesser_beats": int(beaten.sum()),
                 "guesser_beats_worse": int((beaten & (one.performance <= one.chance + ROUNDING)).sum()),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _gap(one: ComparedSet, best: int, top: int) -> tuple[stats.Interval, str]:
+    """How much better one model is than another, and what its interval is over: splits, from three on; of one
+    run each, the test images, as if models failed on them independently, which is too wide. Else NaN."""
+    if one.by_split is not None:
+        return stats.mean_interval(one.by_split[best] - one.by_split[top], 0.0), "splits"
+    p, q = one.performance[best], one.performance[top]
+    half = NORMAL_95 * np.sqrt((p * (1 - p) + q * (1 - q)) / one.n_test)
+    return stats.Interval(p - q, p - q - half, p - q + half), "the test images, models failing independently,"
 
 
 def comparison_numbers(
@@ -247,7 +260,7 @@ def _of_place(row: pd.Series, key: str, estimated: bool) -> Numbers:
     interval = (_points(row[end], measure).split()[0] for end in ("gap_low", "gap_high"))
     if np.isfinite(row["gap_low"]):
         tied = ", so that neither is shown to be better" if row["gap_low"] <= 0 <= row["gap_high"] else ""
-        apart += " (95% interval over splits {} to {}{})".format(*interval, tied)
+        apart += " (95% interval over {} {} to {}{})".format(row["gap_over"], *interval, tied)
     side = "more" if row["gap"] > row["margin"] else "no more"
 
     def known(name: str) -> Number:

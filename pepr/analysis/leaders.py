@@ -85,11 +85,12 @@ def leader_numbers(
     standings: pd.DataFrame,
     rank_changes: pd.DataFrame,
     letter: str,
+    by_accuracy: pd.DataFrame | None = None,
 ) -> Numbers:
     """What prose may quote of the best models from scratch and from ImageNet weights, on all training images.
 
     `scores`, `peaks`, `standings` and `rank_changes` are those of `pipeline.Analysis`; `letter` is the
-    resource that leads.
+    resource that leads. With `by_accuracy`, its standings by accuracy, share and ties by that are told, too.
     """
     out: Numbers = {}
     peaks = list(peaks)
@@ -106,6 +107,9 @@ def leader_numbers(
         ranked = standings[in_set(standings, rows.iloc[0][SET])]
         out |= _best_numbers(cell, rows, letter) | _baseline_numbers(cell, rows, ranked)
         out |= _chance_numbers(cell, ranked) | _doubt_numbers(cell, ranked)
+        if by_accuracy is not None:
+            same = by_accuracy[in_set(by_accuracy, rows.iloc[0][SET])]
+            out |= _doubt_numbers(cell, same, "accuracy")
         for peak in peaks:
             if in_set(rows, peak.key).all() and peak.resource == letter:
                 out |= _peak_numbers(peak, f"{cell}_peak_{peak.measure}")
@@ -168,25 +172,30 @@ def _of(n_compared: int, n_models: int) -> str:
 
 
 def _baseline_numbers(cell: str, rows: pd.DataFrame, standings: pd.DataFrame) -> Numbers:
-    """How the networks of a set stand to the best baseline beside them, by AUROC, in one sentence."""
+    """How the networks of a set stand to the best baseline beside them, by AUROC, in one sentence: how many
+    are below and above it, with whole intervals."""
     means = _one(rows, "T", "auroc").set_index("model")["performance"].dropna()
     baselines, networks = means[means.index.isin(BASELINES)], means[~means.index.isin(BASELINES)]
     if baselines.empty:
         return {f"{cell}_baseline_words": number(None, "No baseline finished beside them.")}
     best, value = str(baselines.idxmax()), float(baselines.max())
     below, surely = int((networks < value).sum()), int(standings["below_baseline"].sum())
+    above = int(standings["above_baseline"].sum())
     told = "" if value == means.max() else f" with {performance(value, 'auroc')}"
-    lie = "lies" if below == 1 else "lie"
     words = (
         f"The best of {counted(len(baselines), 'baseline')} is {best} ({BASELINES[best]}){told}; "
-        f"{below} of {counted(len(networks), 'network')} {lie} below it in the mean, "
-        f"{surely} with the whole interval of the difference."
+        f"{below} of {counted(len(networks), 'network')} {_lie(below)} below it in the mean, "
+        f"{surely} with the whole interval of the difference; {above} {_lie(above)} above it with theirs."
     )
     return {
         f"{cell}_best_baseline": number(best),
         f"{cell}_below_baseline": number(below, f"{below} of {counted(len(networks), 'network')}"),
         f"{cell}_baseline_words": number(None, words),
     }
+
+
+def _lie(number_of: int) -> str:
+    return "lies" if number_of == 1 else "lie"
 
 
 def _chance_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
@@ -203,22 +212,22 @@ def _chance_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
     }
 
 
-def _doubt_numbers(cell: str, standings: pd.DataFrame) -> Numbers:
-    """How sure the highest AUROC of a set is the highest: its share of draws, how many models tie with it,
-    and over what; the first two where they are known."""
+def _doubt_numbers(cell: str, standings: pd.DataFrame, measure: str = "auroc") -> Numbers:
+    """How sure the highest performance of a set is the highest: its share of draws, how many models tie with
+    it, and over what; the first two where they are known."""
     if standings.empty:
         return {}
     over = number(None, over_words(standings))
     share = standings["probability_best"]
     if share.isna().any():
         return {f"{cell}_over": over}
-    best = standings["auroc"] == standings["auroc"].max()
+    best = standings[measure] == standings[measure].max()
     others = int((standings["tied"].fillna(False) & ~best).sum())
     words = f"{counted(others, 'other model')} {'ties' if others == 1 else 'tie'} with it"
     return {
         f"{cell}_over": over,
-        f"{cell}_best_auroc_share": number(float(share[best].sum()), percent),
-        f"{cell}_best_auroc_ties": number(others, words if others else "no other model ties with it"),
+        f"{cell}_best_{measure}_share": number(float(share[best].sum()), percent),
+        f"{cell}_best_{measure}_ties": number(others, words if others else "no other model ties with it"),
     }
 
 

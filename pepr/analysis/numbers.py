@@ -161,12 +161,14 @@ def pepr_numbers(
     claims: list[Entry],
     rank_changes: pd.DataFrame,
     standings: pd.DataFrame,
+    by_accuracy: pd.DataFrame | None = None,
 ) -> Numbers:
     """What notebook 04 lets prose quote: the runs, the best models, the peaks, the claims."""
     out = run_numbers(results) | _repeated_numbers(results) | claim_numbers(claims)
     letter = primary_resource(results.table)
     scores = scores[scores["setting"].isin(usual_starts(results.table)["setting"])]
-    return out | leader_numbers(scores, peaks, standings, rank_changes, letter) | _gap_numbers(results)
+    leaders = leader_numbers(scores, peaks, standings, rank_changes, letter, by_accuracy)
+    return out | leaders | _gap_numbers(results)
 
 
 def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:

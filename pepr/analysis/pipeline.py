@@ -89,6 +89,10 @@ class Analysis:
         return standings.standings(self.results)
 
     @cached_property
+    def standings_by_accuracy(self) -> pd.DataFrame:
+        return standings.standings(self.results, "accuracy")
+
+    @cached_property
     def choices(self) -> list[standings.Choice]:
         """The models that validation would have chosen, one of each dataset."""
         return standings.choices(self.results)
@@ -140,7 +144,13 @@ class Analysis:
         if stage == "07_sets":
             return across_numbers(self.sets, self.claims)
         ranked = numbers.pepr_numbers(
-            self.results, self.scores, self.peaks, self.claims, self.rank_changes, self.standings
+            self.results,
+            self.scores,
+            self.peaks,
+            self.claims,
+            self.rank_changes,
+            self.standings,
+            self.standings_by_accuracy,
         )
         ranked |= composites.study_numbers(self.table) | self.timing_numbers
         images = Resampled(self.results, ("auroc",), N_RESAMPLES).of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from pepr import stats
 from pepr.analysis import units
 from pepr.analysis.claimed import overlap
+from pepr.analysis.claims import more_cautious
 from pepr.analysis.leaders import largest_set
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
@@ -18,7 +20,7 @@ from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, model_means, on_shared_splits, usual_starts, with_sets
 from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
 from pepr.display.words import counted, ends, markdown, percent, tenths
-from pepr.models.space import BASELINES
+from pepr.models.space import BASELINES, family_of
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
 
@@ -77,8 +79,9 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
     `high`, the 95% interval of `measure` over what `over` says. `probability_best` is how often the model is
     the best, and `tied` whether the 95% interval of its distance to the best holds zero, over what
     `compared_over` says. `low_overlap` is `low` if splits are not taken for independent, NaN where it is not
-    over splits, and `below_baseline` whether a network is below the best baseline with the whole interval of
-    their difference. All of it is on the `n_units` splits and seeds that all models of the set have.
+    over splits; `below_baseline` and `above_baseline`, whether a network is below or above the best baseline
+    with the whole interval of their difference. All of it is on the `n_units` splits and seeds that all
+    models of the set have.
     `n_models` counts those that failed too; a set of which too few finished (see `leaders`) has no share and
     no tie.
     """
@@ -100,7 +103,9 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["over"] = [own[model].over for model in part.index]
         share = overlap.share_of_tests(group)
         part["low_overlap"] = [overlap.lower_end(own[model], share) for model in part.index]
-        part["below_baseline"] = _below_baseline(group, part[measure], values, images)
+        gaps = _to_baseline(group, part[measure], values, images)
+        part["below_baseline"] = [gap is not None and gap.high < 0 for gap in gaps]
+        part["above_baseline"] = [gap is not None and gap.low > 0 for gap in gaps]
         together = units.joint(group, values, images, n_resamples)
         drawn = together.draws[list(part.index)].to_numpy()
         behind = drawn[:, [int(np.argmax(part[measure]))]] - drawn
@@ -112,22 +117,23 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["n_units"], part["compared_over"] = together.n_units, together.over
         parts.append(part.reset_index().sort_values(measure, ascending=False))
     kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
-    sure = ["low", "high", "over", "low_overlap", "below_baseline"]
+    sure = ["low", "high", "over", "low_overlap", "below_baseline", "above_baseline"]
     sure += ["probability_best", "tied", "n_units", "compared_over", "n_models"]
     return pd.concat(parts, ignore_index=True)[[*kept, *sure]]
 
 
-def _below_baseline(
+def _to_baseline(
     runs: pd.DataFrame, means: pd.Series, values: pd.Series, images: units.Images
-) -> list[bool]:
-    """Whether each model of `means` is a network that is below the best baseline with its whole interval."""
+) -> list[stats.Interval | None]:
+    """What each model of `means` has more than the best baseline; None of baselines, of all without one."""
     baselines = means[means.index.isin(BASELINES)]
     if baselines.empty:
-        return [False] * len(means)
+        return [None] * len(means)
     best = runs[runs["model"] == baselines.idxmax()]
     return [
-        model not in BASELINES
-        and units.mean_of(runs[runs["model"] == model], values, images, best).interval.high < 0
+        None
+        if model in BASELINES
+        else units.mean_of(runs[runs["model"] == model], values, images, best).interval
         for model in means.index
     ]
 
@@ -189,7 +195,8 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     """Do the same models rank alike in the authors' table? One row a setting and quantity.
 
     `published` is the authors' table of all settings. Spearman's rho with its interval over the models
-    that both have; ours are means over seeds. Runs that a shared processor spoiled do not count.
+    that both have, or over their families where that is wider; ours are means over seeds. Runs that a shared
+    processor spoiled do not count.
     """
     rows = []
     for key, group in model_means(results.table).groupby(SET, dropna=False):
@@ -201,7 +208,8 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
             published[published["dataset"] == theirs], on="model", suffixes=("", "_published")
         )
         for name, column in PUBLISHED_COLUMNS.items():
-            found = stats.rank_correlation(pairs[name], pairs[column])
+            ranked = partial(stats.rank_correlation, pairs[name], pairs[column])
+            found = more_cautious(ranked(), ranked(clusters=family_of(pairs["model"])))
             rows.append(
                 {
                     "setting": ours["setting"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pepr import study
 from pepr.analysis import figures, pipeline
+from pepr.analysis.leaders import STARTS
 from pepr.analysis.peaks import performance_intervals
 from pepr.analysis.scores import main_setting, primary_resource
 from pepr.book.study_facts import never_run, profiles_table
@@ -62,9 +64,7 @@ def readme_block(results: Results) -> str:
     return README_RESULTS.format_map(
         {
             **text,
-            "from_scratch": FROM_SCRATCH.format_map(text)
-            if {"scratch_peak_auroc_model", "scratch_best_auroc_share"} <= set(text)
-            else text["scratch_standing"],
+            **{f"{start}_words": start_words(text, start) for start in STARTS},
             "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
             **{
                 part: text[f"{claim}_{part}"]
@@ -83,6 +83,14 @@ def readme_block(results: Results) -> str:
     )
 
 
+def start_words(text: Mapping[str, str], start: str) -> str:
+    """The best models from one of `leaders.STARTS`, or why none is named; `text` is what each number says."""
+    own = {key.removeprefix(f"{start}_"): words for key, words in text.items() if key.startswith(f"{start}_")}
+    if not {"peak_auroc_model", "best_auroc_share"} <= set(own):
+        return text[f"{start}_standing"]
+    return OF_A_START.format_map({**text, **own})
+
+
 def baselines_again(table: pd.DataFrame) -> str:
     """How many runs of baselines repeat one of a setting that differs by its weights; empty if none."""
     rows = table[table["model"].isin(BASELINES)]
@@ -95,13 +103,14 @@ def baselines_again(table: pd.DataFrame) -> str:
     )
 
 
-FROM_SCRATCH = """of {scratch_best_auroc_of}, {scratch_best_auroc_model}, {scratch_best_auroc_kind}, has
-  the highest AUROC ({scratch_best_auroc}), on {scratch_over}. It is the highest in
-  {scratch_best_auroc_share} of the draws, and {scratch_best_auroc_ties}. {scratch_baseline_words}
-  {scratch_chance_words}.
-  The highest {primary_score} has {scratch_peak_auroc_model}, {scratch_peak_auroc_kind}:
-  {scratch_peak_auroc_score}
-  (95% interval {scratch_peak_auroc_score_low} to {scratch_peak_auroc_score_high})."""
+OF_A_START = """of {best_auroc_of}, {best_auroc_model}, {best_auroc_kind}, has
+  the highest AUROC ({best_auroc}), on {over}. It is the highest in
+  {best_auroc_share} of the draws, and {best_auroc_ties}. {baseline_words}
+  {chance_words}.
+  The highest {primary_score} has {peak_auroc_model}, {peak_auroc_kind}, in
+  {peak_auroc_probability} of the draws: {peak_auroc_score}
+  (95% interval {peak_auroc_score_low} to {peak_auroc_score_high})."""
+"""What is said of the models of one of `leaders.STARTS`, whose name begins the keys."""
 OVERLAP = """
   If splits, which share training images, are not taken for independent:
   *{claim_pretrained_beats_scratch_models_verdict_overlap}*."""
@@ -121,7 +130,8 @@ Without `SEEDS` the profile has {default_grid} runs.{baselines_again}
   (95% interval {claim_pretrained_beats_scratch_seeds_accuracy_low} to
   {claim_pretrained_beats_scratch_seeds_accuracy_high}):
   *{claim_pretrained_beats_scratch_seeds_accuracy_verdict}*.
-- **From scratch**: {from_scratch}
+- **From scratch**: {scratch_words}
+- **From ImageNet weights**: {pretrained_words}
 - **Claims**: {claims_primary} primary ones, one a question, named on {claims_named}:
   {claims_primary_supported} supported, {claims_primary_equivalent} equivalent,
   {claims_primary_not_supported} not supported, {claims_primary_undecided} undecided,

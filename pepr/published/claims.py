@@ -155,7 +155,7 @@ def moot(claim: Claim, table: pd.DataFrame, rates: dict[str, float]) -> str:
             return ""
     if not claim.compares:
         return ""
-    return "moot: accuracies are not above that of a constant answer; models that are no better are alike"
+    return "moot: accuracies are not shown above a constant answer's; models that are no better are alike"
 
 
 def _as_good(margins: dict[str, float], settings: tuple[str, ...]) -> Rule:

@@ -30,6 +30,7 @@ from pepr.published.claims import (
     same_ranks,
 )
 from pepr.published.pretraining import SCRATCH
+from pepr.published.reliability import test_images
 from pepr.published.tables import (
     COMMIT,
     EPOCHS,
@@ -444,6 +445,7 @@ def compared_sets(runs: versions.Versions) -> list[ComparedSet]:
     largest class of the test images, as the published accuracies tell it."""
     table, view = runs.corrected, View(runs.published)
     majority = {name: _majority(rates) for name, rates in zip(view.settings, view.class_rates, strict=True)}
+    n_test = test_images(runs.published)
     found = []
     for setting in SETTINGS:
         rows = table[table["dataset"] == setting]
@@ -459,6 +461,7 @@ def compared_sets(runs: versions.Versions) -> list[ComparedSet]:
                 energy_wh=1000 * rows["energy"].to_numpy(np.float64),
                 num_params=rows["num_param"].to_numpy(np.float64),
                 macs=np.array([macs_of(model, IMAGE_SIZES) for model in rows["model"]]),
+                n_test=n_test[setting],
             )
         )
     return found

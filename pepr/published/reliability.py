@@ -17,6 +17,7 @@ from pepr import stats
 from pepr.audit.table import View
 from pepr.display.numbers import Numbers, number
 from pepr.display.words import fixed, percent
+from pepr.models.space import family_of
 from pepr.published.tables import SETTINGS, TEST_COLUMNS
 from pepr.score import pepr
 from pepr.stats import FloatArray
@@ -50,10 +51,11 @@ def reliability(table: pd.DataFrame, n_test: dict[str, float]) -> pd.DataFrame:
     """How far each setting's rankings are signal, one row a setting.
 
     `accuracy_epochs` and `pepr_t_epochs` are rank correlations over models between the last two epochs,
-    with 95% intervals, `top_ten` the models that the two top tens share; `share_models`, `share_epoch`,
-    `share_images` are parts of the variance of the final accuracies (`variance_parts`); `may_be_best` counts
-    models in the confidence set of the first rank, `rank_width` is the median width of a rank's set in ranks;
-    `optimism` is how many points the winner loses on images that did not choose it.
+    with 95% intervals robust to families of models, `top_ten` the models that the two top tens share;
+    `share_models`, `share_epoch`, `share_images` are parts of the variance of the final accuracies
+    (`variance_parts`); `may_be_best` counts models in the confidence set of the first rank, `rank_width` is
+    the median width of a rank's set in ranks; `optimism` is how many points the winner loses on images that
+    did not choose it.
     """
     rows = []
     for setting in SETTINGS:
@@ -61,8 +63,9 @@ def reliability(table: pd.DataFrame, n_test: dict[str, float]) -> pd.DataFrame:
         n = n_test[setting]
         last, before = group[LAST].to_numpy(np.float64), group[BEFORE].to_numpy(np.float64)
         time = group["train_time"].to_numpy(np.float64)
-        plain = stats.rank_correlation(before, last)
-        scored = stats.rank_correlation(pepr(before, time), pepr(last, time))
+        families = family_of(group["model"])
+        plain = stats.rank_correlation(before, last, clusters=families)
+        scored = stats.rank_correlation(pepr(before, time), pepr(last, time), clusters=families)
         sets = rank_sets(group, n)
         rows.append(
             {

@@ -185,6 +185,7 @@ def first_numbers(played: pd.DataFrame, margins: Mapping[str, float]) -> Numbers
         "choosing_first_lost": number(way["lost"], partial(fixed, digits=1), estimate=True),
         "choosing_first_range": number(None, f"{least} to {most}", estimate=True),
         "choosing_first_energy": number(way["energy"], _energy_share, estimate=True),
+        "choosing_ways": number(played["strategy"].nunique()),
         "choosing_first_within": number(int(way["within"]), f"{way['within']} of {settings}", estimate=True),
     }
 

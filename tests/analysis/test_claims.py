@@ -198,7 +198,8 @@ def test_networks_that_are_no_better_than_a_coin_are_not_called_equivalent():
     found = {claim["id"]: claim for claim in run_claims.claims(Guessing())}
     claim = found["small_as_good_as_large"]
     assert claim["p_holm"] < 0.05 and claim["p_upper_holm"] < 0.05 and claim["verdict"] == "undecided"
-    assert "moot: neither side is above chance, AUROC 0.5" in claim["basis"] or "AUROC 0.4" in claim["basis"]
+    known = "moot: neither side is shown to be above chance, AUROC 0."
+    assert any(f"{known}{digit}" in claim["basis"] for digit in "45")
     assert found["small_higher_pepr"]["basis"].endswith("not tested: the primary claim is undecided")
     claim = found["tenth_as_good_as_all_pretrained"]
     assert claim["verdict"] == "undecided" and "networks no better than a coin are alike" in claim["basis"]

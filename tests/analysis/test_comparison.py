@@ -130,6 +130,17 @@ def test_how_far_a_winner_is_behind_has_an_interval_over_splits():
     )
 
 
+def test_two_splits_make_no_interval_and_one_run_each_has_that_of_its_test_images():
+    one = made(performance=(0.6, 0.65, 0.7), energy=(1.0, 4.0, 5.0))
+    two = dataclasses.replace(one, by_split=np.array([[0.6, 0.6], [0.7, 0.6], [0.8, 0.6]]), n_test=100)
+    assert numbers_of(two)["compared_worst_gap"]["text"] == "10.0 hundredths"
+    # 1.96 times the root of (0.6 times 0.4 and 0.7 times 0.3) over 4500 images: 2.0.
+    counted = numbers_of(dataclasses.replace(one, n_test=4500))
+    assert counted["compared_worst_gap"]["text"] == (
+        "10.0 hundredths (95% interval over the test images, models failing independently, 8.0 to 12.0)"
+    )
+
+
 def test_a_price_beyond_all_points_is_one_for_a_thousandth_of_a_watt_hour():
     small, large = made(energy=(0.001, 0.002, 0.005)), made()
     cells = [

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pepr import stats
-from pepr.analysis import leaders, pipeline, ranked, scores, units
+from pepr.analysis import leaders, pipeline, ranked, scores, standings, units
 from pepr.analysis.claimed import overlap
 from pepr.models.space import BASELINES
 from pepr.runs.results import Results, reference_folder
@@ -60,7 +60,9 @@ def quoted():
     found = pipeline.Analysis(SHIPPED)
     found.__dict__["drawn"] = []
     letter = scores.primary_resource(found.table)
-    numbers = leaders.leader_numbers(found.scores, [], found.standings, found.rank_changes, letter)
+    numbers = leaders.leader_numbers(
+        found.scores, [], found.standings, found.rank_changes, letter, found.standings_by_accuracy
+    )
     return numbers, found
 
 
@@ -72,6 +74,26 @@ def test_a_leader_stands_beside_its_share_of_draws_and_the_number_that_ties_with
         assert numbers[f"{cell}_best_auroc_share"]["value"] == rows.loc[best, "probability_best"]
         assert numbers[f"{cell}_best_auroc_ties"]["value"] == rows["tied"].sum() - 1
         assert numbers[f"{cell}_over"]["text"] == f"{rows['n_units'].iloc[0]} splits, a seed each"
+
+
+def test_the_highest_accuracy_stands_beside_its_own_share_and_ties(quoted):
+    numbers, found = quoted
+    for cell, setting in (("scratch", "elpv"), ("pretrained", "elpv_pt")):
+        ranked = found.standings_by_accuracy
+        rows = ranked[ranked["setting"] == setting].set_index("model")
+        best = numbers[f"{cell}_best_accuracy_model"]["value"]
+        assert rows["accuracy"].idxmax() == best and rows["probability_best"].sum() == pytest.approx(1)
+        assert numbers[f"{cell}_best_accuracy_share"]["value"] == rows.loc[best, "probability_best"]
+        assert numbers[f"{cell}_best_accuracy_ties"]["value"] == rows["tied"].sum() - 1
+
+
+def test_above_chance_share_and_ties_are_those_of_auroc(quoted):
+    _, found = quoted
+    plain = found.standings.set_index(["setting", "model"])
+    above = standings.standings(SHIPPED, "auroc_above_chance").set_index(["setting", "model"])
+    above = above.loc[plain.index]
+    assert np.allclose(above["probability_best"], plain["probability_best"])
+    assert (above["tied"] == plain["tied"]).all()
 
 
 def test_networks_above_a_coin_are_counted_again_with_splits_that_are_not_taken_for_independent(quoted):
@@ -91,7 +113,7 @@ def test_networks_above_a_coin_are_counted_again_with_splits_that_are_not_taken_
         )
 
 
-def test_networks_below_the_best_baseline_are_counted_in_the_mean_and_with_their_whole_interval(quoted):
+def test_networks_below_and_above_the_best_baseline_are_counted_with_their_whole_interval(quoted):
     numbers, found = quoted
     for cell, setting in (("scratch", "elpv"), ("pretrained", "elpv_pt")):
         wide = found.table[found.table["setting"] == setting].pivot_table(
@@ -102,7 +124,11 @@ def test_networks_below_the_best_baseline_are_counted_in_the_mean_and_with_their
         behind = [stats.mean_interval((wide[model] - wide[best]).to_numpy(), 0.0) for model in networks]
         below, surely = sum(one.estimate < 0 for one in behind), sum(one.high < 0 for one in behind)
         assert f"; {below} of {len(networks)} networks" in numbers[f"{cell}_baseline_words"]["text"]
-        assert f"in the mean, {surely} with the whole" in numbers[f"{cell}_baseline_words"]["text"]
+        above = sum(one.low > 0 for one in behind)
+        assert numbers[f"{cell}_baseline_words"]["text"].endswith(
+            f"in the mean, {surely} with the whole interval of the difference; {above} "
+            f"{'lies' if above == 1 else 'lie'} above it with theirs."
+        )
         leads = numbers[f"{cell}_best_auroc_model"]["value"] == best
         assert (f" with {wide[best].mean():.3f};" in numbers[f"{cell}_baseline_words"]["text"]) is not leads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import several_sets
 from scipy import stats as scipy_stats
 
 from pepr.analysis import claims as run_claims
@@ -55,6 +56,15 @@ def test_one_split_has_a_difference_and_no_interval():
     assert one.n_units == 1 and np.isfinite(one.gain.estimate) and np.isnan(one.gain.low)
     line = next(line for line in pairs.pairs_table(few).splitlines() if "lite2 | all" in line)
     assert "too few splits" in line
+
+
+def test_seeds_of_one_split_are_not_called_splits(tmp_path):
+    made = several_sets.write(tmp_path, sets=("breastmnist",), seeds=(0, 1, 2))
+    images = Resampled(made, ("auroc",), 50).of
+    numbers = pairs.pair_numbers(pairs.pairs(made, images("auroc"))) | pairs.as_good_numbers(made, images)
+    for key in ("pretraining_pairs", "as_good_networks"):
+        head = numbers[key]["text"].splitlines()[0]
+        assert "interval over seeds | Seeds |" in head and "plit" not in head
 
 
 def few_images(rows):

@@ -85,15 +85,45 @@ def test_when_the_claims_were_named_stands_beside_when_the_runs_began():
     assert quoted["margin_reason_dated"]["text"] == f"{written:%Y-%m-%d at %H:%M} UTC"
 
 
+def test_whoever_makes_the_runs_again_claims_are_dated_against_the_ones_that_were_seen_first():
+    class Again(runs.Results):
+        """The shipped runs, made again by a reader on a later day."""
+
+        def records(self):
+            return [{"started_at": "2031-05-06T07:08:09.000+00:00"}]
+
+    folder = runs.reference_folder("pocket")
+    shipped = claim_numbers.order_numbers(SHIPPED)
+    again = claim_numbers.order_numbers(Again("pocket", "this machine", folder))
+    for key in ("claims_worded_late", "claims_worded_last"):
+        assert again[key] == shipped[key]
+    assert (shipped["claims_seen"]["text"], again["claims_seen"]["text"]) == (
+        "these runs",
+        "the runs of the reference",
+    )
+    first = shipped["claims_named"]["text"].replace("these runs", "the runs of the reference")
+    assert again["claims_named"]["text"] == f"{first}; those of this book began on 2031-05-06 at 07:08 UTC"
+    unseen = claim_numbers.order_numbers(Again("not-shipped", "this machine", folder))
+    assert unseen["claims_seen"]["text"] == "these runs" and unseen["claims_worded_late"]["value"] == 0
+
+
 def test_a_verdict_says_by_which_p_it_is_what_it_is_and_calls_moot_only_what_is(quoted):
     claims = {claim["id"]: claim for claim in run_claims.claims(SHIPPED)}
     for claim in claims.values():
         words = quoted[f"claim_{claim['id']}_why"]["text"]
         if claim["p_verdict"] is not None:
             assert f"{p_value(claim['p_verdict'])} when the claims are corrected together" in words
-        assert ("neither side is above a coin" in words) == ("moot: " in claim["basis"])
-    moot = dict(claims["small_as_good_as_large"], basis="x; moot: neither side is above chance")
-    assert claim_numbers.why(moot).startswith("neither side is above a coin")
+        assert ("neither side is shown to be above a coin" in words) == ("moot: " in claim["basis"])
+    moot = dict(claims["small_as_good_as_large"], basis="x; moot: neither side is shown to be above chance")
+    assert claim_numbers.why(moot).startswith("neither side is shown to be above a coin")
+
+
+def test_a_p_is_said_to_be_that_of_a_test_and_not_of_what_the_test_asks(quoted):
+    (tenth,) = (one for one in run_claims.claims(SHIPPED) if one["id"] == "tenth_as_good_as_all_pretrained")
+    assert quoted["claim_tenth_as_good_as_all_pretrained_why"]["text"].startswith(
+        f'p {p_value(tenth["p"])} for "no worse than by the margin", {p_value(1 - tenth["p"])} for "worse", '
+        f'{p_value(tenth["p_upper"])} for "no better"; '
+    )
 
 
 def test_answers_that_cost_as_much_as_training_have_two_digits_and_each_network_counts_once():

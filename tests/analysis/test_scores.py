@@ -82,6 +82,19 @@ def test_a_contended_model_does_not_move_the_range_of_the_others(table, scores):
     )
 
 
+def test_one_range_for_all_settings_is_not_frozen_and_one_that_is_given_is(table):
+    newcomer = table.query("setting == 'elpv' and model == 'dla46_c'").assign(model="resnet50")
+    newcomer["run_id"] += "-newcomer"
+    dear = newcomer.assign(train_cpu_time_s=9e3, train_time_s=9e3)
+    more = pd.concat([table, dear], ignore_index=True)
+    frozen = {letter: (20.0, 40.0) for letter in quantities.RESOURCES}
+    for given, moves in ((None, True), (frozen, False)):
+        before, after = (
+            chosen(analysis.pepr_table(of, given), "elpv_pt")["score_frozen"] for of in (table, more)
+        )
+        assert (not np.allclose(before, after, equal_nan=True)) is moves
+
+
 def test_frozen_scores_use_one_range_over_all_settings(scores):
     rows = scores.query("resource == 'T' and measure == 'auroc'").dropna(subset=["score_frozen"])
     lo, hi = rows["resource_value"][~rows["contended"]].agg(["min", "max"])

@@ -86,6 +86,14 @@ def test_no_number_is_typed_into_the_results_chapter():
     assert set(re.findall(r"\d+(?:\.\d+)?", prose)) <= confidence_levels
 
 
+def test_no_text_of_a_figure_says_how_the_runs_of_a_reader_will_come_out():
+    for path in sorted((ROOT / "book").glob("*.md")):
+        text = path.read_text()
+        if book_prose.front_matter(text).get("requires") in ("pocket", "medical"):
+            for alt in re.findall(r"^:alt: (.*)$", text, re.MULTILINE):
+                assert not re.search(r"\b(most|mostly|few|rising|falling|higher|lower)\b", alt.lower()), alt
+
+
 def test_every_number_that_the_results_chapter_quotes_is_made_by_the_notebooks(synthetic_results):
     found = pipeline.Analysis(synthetic_results)
     made = found.numbers("03_energy") | found.numbers("04_pepr")

@@ -68,6 +68,7 @@ def _few_draws(results):
     found = pipeline.Analysis(results)
     found.__dict__["drawn"] = peaks.drawn_scores(results, n_resamples=RESAMPLES)
     found.__dict__["standings"] = standings.standings(results, n_resamples=RESAMPLES)
+    found.__dict__["standings_by_accuracy"] = standings.standings(results, "accuracy", RESAMPLES)
     found.__dict__["choices"] = standings.choices(results, n_resamples=RESAMPLES)
     return found
 

@@ -52,6 +52,14 @@ def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):
     assert not re.search(r"[{}]", block)
 
 
+def test_the_readme_says_as_much_of_pretrained_models_as_of_those_from_scratch(synthetic_results):
+    block = readme.readme_block(synthetic_results)
+    for words in ("From scratch", "From ImageNet weights"):
+        assert f"- **{words}**: of " in block
+    assert block.count("of the draws: ") == 2 and block.count("better than a coin") == 2
+    assert readme.start_words({"scratch_standing": "too few"}, "scratch") == "too few"
+
+
 def test_a_run_of_a_baseline_that_repeats_one_of_other_weights_is_counted():
     same = {"model": "pca_svm", "dataset": "elpv", "train_fraction": 1.0, "seed": 0}
     rows = [same, same, same | {"seed": 1}, same | {"model": "resnet18d"}, same | {"model": "resnet18d"}]

@@ -43,4 +43,5 @@ def test_the_worst_winner_is_behind_by_more_than_the_margin_of_its_setting(runs)
     numbers, margins = published_numbers.composite_numbers(runs), margins_of(runs.published)
     margin = 100 * margins[numbers["compared_worst_set"]["value"]]
     assert numbers["compared_worst_gap"]["value"] > margin
+    assert "95% interval over the test images" in numbers["compared_worst_gap"]["text"]
     assert numbers["compared_worst_margin"]["text"] == f"more than {margin:.1f} percentage points"

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from recordings import needs_history, needs_tables
 
-from pepr import published
+from pepr import published, stats
 from pepr.display.numbers import KEY
+from pepr.models.space import family_of
 from pepr.published import (
     history,
     pretraining,
@@ -203,6 +204,15 @@ def test_the_authors_rankings_are_as_sure_as_was_seen_before(chapter):
 
 
 @needs_tables
+def test_whatever_is_said_over_models_does_not_take_siblings_for_independent(chapter):
+    for row in chapter["signal"].itertuples():
+        group = chapter["table"].query("dataset == @row.setting")
+        before, last = group[TEST_COLUMNS[-2]], group[TEST_COLUMNS[-1]]
+        found = stats.rank_correlation(before, last, clusters=family_of(group["model"]))
+        assert (row.accuracy_epochs_low, row.accuracy_epochs_high) == (found.low, found.high)
+
+
+@needs_tables
 def test_trying_some_cheap_models_costs_little(chapter):
     rows = chapter["choosing"].set_index("strategy")
     ten = rows.loc["10 random cheap"]
@@ -227,7 +237,7 @@ def test_the_way_to_begin_with_loses_within_the_margin_most_often_for_the_least_
     )
     numbers = strategies.first_numbers(played, {"a": 0.01, "b": 0.01})
     assert numbers["choosing_first_way"]["value"] == "10 random cheap"
-    assert numbers["choosing_first_within"]["text"] == "2 of 2"
+    assert numbers["choosing_first_within"]["text"] == "2 of 2" and numbers["choosing_ways"]["value"] == 4
     assert numbers["choosing_first_range"]["text"] == "+0.9 to +1.0"
     tight = strategies.first_numbers(played, {"a": 0.001, "b": 0.001})
     assert tight["choosing_first_way"]["value"] == "cheapest third"

@@ -11,7 +11,7 @@ from pepr import datasets, stats
 from pepr.analysis.across import agreement, arms, parity, pretraining
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
-from pepr.analysis.claims import margin
+from pepr.analysis.claims import margin, order
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import (
     count,
@@ -25,14 +25,18 @@ from pepr.display.words import (
     percent,
     wh,
 )
-from pepr.verdicts import ALPHA, Entry
+from pepr.verdicts import VERDICTS, Entry
 
 STARTS = {"pretrained_full": "ImageNet weights", "scratch_full": "from scratch"}
 OF_A_TENTH = {
-    "pretrained": "pretrained: a tenth against all",
-    "scratch": "from scratch: a tenth against all",
-    "pretrained_or_all": "pretrained on a tenth against from scratch on all",
+    "pretrained": ("tenth_as_good_as_all_pretrained", "pretrained: a tenth against all"),
+    "scratch": ("tenth_as_good_as_all_scratch", "from scratch: a tenth against all"),
+    "pretrained_or_all": (
+        "pretrained_tenth_as_good_as_scratch_all",
+        "pretrained on a tenth against from scratch on all",
+    ),
 }
+"""The claim of `claims` that each of `pretraining.COMPARISONS` is, and its words in a table."""
 OF_AN_ARM = {
     "scale": "shuffled ImageNet weights against from scratch",
     "features": "ImageNet weights against the same, shuffled",
@@ -65,13 +69,14 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
         "sets": number(len(names), counted(len(names), "set")),
         "sets_names": number(None, _listed([title(name) for name in names]) or "none"),
         "sets_networks": number(sets.networks["model"].nunique()),
+        "sets_margin_share": number(order().margin_share, percent),
     }
     if not names:
         return out | {key: number(None, "no such runs") for key in CELLS}
     out |= _table("sets_targets_table", targets_table([sets.chosen(name) for name in names]))
     out |= _table("sets_grades_table", grades_table(sets))
     out |= _table("sets_tenths_table", tenths_table(tenths(sets)))
-    out |= pretraining_numbers(sets, claims) | tenth_numbers(sets)
+    out |= pretraining_numbers(sets, claims) | tenth_numbers(sets, claims)
     out |= parity_numbers(parity.pairs(sets.results.records(), names))
     out |= claim_numbers(claims, names) | arm_numbers(sets)
     out |= {key: number(None, "no such runs") for key in CELLS if key not in out}
@@ -163,11 +168,8 @@ def pretraining_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
 
 def differences_table(found: Iterable[Difference], claims: Sequence[Entry] = ()) -> str:
     """Differences in AUROC by set and series of networks, with the study's verdict on each set. Markdown."""
-    of_id, rows = {claim["id"]: claim for claim in claims}, []
+    rows = []
     for one in found:
-        claim = (
-            of_id.get(f"{PRETRAINING}_{one.dataset}", of_id.get(PRETRAINING)) if one.whom == "all" else None
-        )
         networks = one.models[0] if len(one.models) == 1 else counted(len(one.models), "network")
         rows.append(
             {
@@ -175,10 +177,17 @@ def differences_table(found: Iterable[Difference], claims: Sequence[Entry] = ())
                 "Series": one.whom,
                 "Networks": networks,
                 **_difference_cells(one.n_units, one.result),
-                "Verdict": "-" if claim is None else claim["verdict"].replace("_", " "),
+                "Verdict": _verdict(claims, PRETRAINING, one.dataset) if one.whom == "all" else "-",
             }
         )
     return markdown(rows)
+
+
+def _verdict(claims: Sequence[Entry], name: str, dataset: str) -> str:
+    """What the study says of a claim on a set: the one verdict that pages give it; - without the claim."""
+    of_id = {claim["id"]: claim for claim in claims}
+    claim = of_id.get(f"{name}_{dataset}", of_id.get(name))
+    return "-" if claim is None else VERDICTS[claim["verdict"]]
 
 
 def _difference_cells(n_units: int, result: stats.TestResult) -> dict[str, str]:
@@ -202,14 +211,12 @@ def _pooled_words(
             "it would be of nothing."
         )
     if together is None:
-        return "The effects have one sign, but not every set has three seeds, so no average is tested."
-    verdict = "undecided"
-    if together.p < ALPHA:
-        verdict = "supported" if together.effect > 0 else "not supported"
+        return "The effects have one sign, but not every set has three seeds, so no average is made of them."
     words = (
         f"All {len(whole)} sets have one sign. Their mean, each weighing alike, is "
-        f"{difference(together.effect)} (95% interval {ends(together.low, together.high, difference)}; "
-        f"p {p_value(together.p)}) for these networks on these sets: {verdict}."
+        f"{difference(together.effect)} (95% interval {ends(together.low, together.high, difference)}) for "
+        "these networks on these sets. It is no claim of the order: such a mean is made only where signs "
+        "agree, and that by itself moves it away from zero."
     )
     if drawn is None:
         return f"{words} A mixed model with the networks drawn has no solution on these runs."
@@ -220,18 +227,18 @@ def _pooled_words(
     )
 
 
-def tenth_numbers(sets: Sets) -> Numbers:
-    """What a tenth of the images does, with the verdicts within the margin."""
+def tenth_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
+    """What a tenth of the images does, with the study's verdict on each set."""
     found = pretraining.tenth(sets)
     rows = [
         {
-            "Asked": OF_A_TENTH[one.comparison],
+            "Asked": OF_A_TENTH[one.comparison][1],
             "Set": title(one.difference.dataset),
             "Networks": counted(len(one.difference.models), "network"),
             "Pairs of seeds": str(one.difference.n_units),
             "Difference in AUROC": difference(one.result.effect),
             "90% interval": ends(one.result.low, one.result.high, difference),
-            "As good as?": one.verdict.replace("_", " "),
+            "As good as?": _verdict(claims, OF_A_TENTH[one.comparison][0], one.difference.dataset),
         }
         for one in found
     ]
@@ -362,8 +369,10 @@ def agreement_numbers(sets: Sets) -> Numbers:
     )
     out = _table("sets_agreement_table", ranked) | _table("sets_losses_table", lost)
     if found:
-        worst = max(one.loss.estimate for one in found)
-        out["sets_worst_loss"] = number(worst, "{:.3f}".format)
+        worst = max((one.loss for one in found), key=lambda loss: loss.estimate)
+        known = worst.low < worst.high
+        interval = f" (95% interval {ends(worst.low, worst.high, difference)})" if known else ""
+        out["sets_worst_loss"] = number(worst.estimate, f"{worst.estimate:.3f}{interval}")
     return out
 
 

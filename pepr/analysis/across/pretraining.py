@@ -12,7 +12,7 @@ from numpy.linalg import LinAlgError
 from statsmodels.formula.api import mixedlm
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from pepr import stats, verdicts
+from pepr import stats
 from pepr.analysis import units
 from pepr.analysis.across.sets import Sets, series
 from pepr.analysis.claims import margin
@@ -158,29 +158,19 @@ def _pairs(sets: Sets, one: Difference) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Tenth:
-    """How a tenth of the images does in one of `COMPARISONS`, and the verdict within the study's margin."""
+    """How a tenth of the images does in one of `COMPARISONS`, tested within the study's margin. What
+    that says is up to the order of the claims: see `claims`."""
 
     comparison: str
     difference: Difference
     result: stats.TestResult
-    verdict: str
 
 
 def tenth(sets: Sets) -> list[Tenth]:
-    """What a tenth of the images does, in every set and comparison that has runs; Holm's method over all."""
-    limit = margin()
-    found = [
-        (comparison, one)
+    """What a tenth of the images does, in every set and comparison that has runs."""
+    return [
+        Tenth(comparison, one, one.within(margin()))
         for comparison, cells in COMPARISONS.items()
         for dataset in sets.names
         if (one := difference(sets, dataset, cells)) is not None
-    ]
-    rule = verdicts.Rule("as_good", limit)
-    tested = [
-        verdicts.Tested(f"{comparison}_{one.dataset}", rule, one.within(limit)) for comparison, one in found
-    ]
-    judged = verdicts.judge(tested)
-    return [
-        Tenth(comparison, one, test.result, judged[test.id].verdict)
-        for (comparison, one), test in zip(found, tested, strict=True)
     ]

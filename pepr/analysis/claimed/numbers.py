@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pepr.analysis import claims as run_claims
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import difference, difference_points, ends, markdown, p_value, percent
-from pepr.runs.results import Results
+from pepr.runs.results import Results, reference_folder
 from pepr.verdicts import PRIMARY, VERDICTS, Entry
 
 
@@ -132,30 +132,34 @@ def supported_words(claims: list[Entry]) -> str:
 def why(claim: Entry) -> str:
     """On what a verdict stands, in words: its p, raw and corrected, or why it has none."""
     if "moot: " in str(claim["basis"]):
-        return "neither side is above a coin, and networks that are no better than one are alike"
+        return "neither side is shown to be above a coin, and networks that are no better than one are alike"
     if claim["p_verdict"] is None:
         return "without a test"
     raw = f"p {p_value(claim['p'])}"
     if claim["margin"] is not None:
-        raw += f" that it is no worse than by the margin, {p_value(1 - claim['p'])} that it is worse"
-        raw += f", {p_value(claim['p_upper'])} that it is no better"
+        raw += f' for "no worse than by the margin", {p_value(1 - claim["p"])} for "worse"'
+        raw += f', {p_value(claim["p_upper"])} for "no better"'
     return f"{raw}; {p_value(claim['p_verdict'])} when the claims are corrected together"
 
 
 def order_numbers(results: Results) -> Numbers:
-    """The dated order of the claims: when it was set and the runs began; the margin and its reason."""
+    """The dated order of the claims: when it was set, and when the runs began that were seen first; the
+    margin and its reason."""
     order, margin = run_claims.order(), run_claims.margin()
-    started = sorted(str(record["started_at"]) for record in results.records() if record.get("started_at"))
+    of_whom, seen = _seen(results)
+    started, own = _starts(seen), _starts(results)
     notes = order.tested_as_at.values()
     late, last = (
         sum(bool(started) and _moment(when) >= started[place][:19] for when in notes) for place in (0, -1)
     )
     before = not started or _moment(order.dated) < started[0][:19]
     when = f", the first of which began on {_hour(started[0])}" if started else ""
+    when += f"; those of this book began on {_hour(own[0])}" if seen is not results and own else ""
     return {
         "claims_named": number(
-            None, f"{_hour(_moment(order.dated))}, {'before' if before else 'not before'} these runs{when}"
+            None, f"{_hour(_moment(order.dated))}, {'before' if before else 'not before'} {of_whom}{when}"
         ),
+        "claims_seen": number(None, of_whom),
         "claims_worded_late": number(late, f"{late} of {len(notes)}"),
         "claims_worded_last": number(last),
         "claims_withdrawn": number(len(order.withdrawn_at)),
@@ -168,6 +172,19 @@ def order_numbers(results: Results) -> Numbers:
         "claims_dated": number(order.dated.isoformat(), _hour(_moment(order.dated))),
         "questions": number(len(order.questions)),
     }
+
+
+def _seen(results: Results) -> tuple[str, Results]:
+    """The runs that had been looked at while claims were worded, in words and with their records: the shipped
+    ones of the profile, whoever repeats them; where it ships none, these."""
+    folder = reference_folder(results.profile)
+    if results.origin == "reference" or not (folder / "results.csv").exists():
+        return "these runs", results
+    return "the runs of the reference", Results(results.profile, "reference", folder)
+
+
+def _starts(results: Results) -> list[str]:
+    return sorted(str(record["started_at"]) for record in results.records() if record.get("started_at"))
 
 
 def _moment(when: datetime.date) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from pepr.runs.results import Results
 
 SHARES = {"full": "all", "tenth": "a tenth"}
 """The training images of the two cells that are compared, and what a page calls them."""
-TOO_FEW = "too few splits"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Pair:
     """One network both ways on as many of the training images as `share` says, on `n_units` common splits.
 
     `scratch` and `pretrained` are mean AUROC on these, `gain` their difference with its 95% interval over
-    splits (NaN ends where there are fewer than three); `n_lower` of the splits have it below zero.
+    what `over` says, splits or seeds of one (NaN ends where there are fewer than three); `n_lower` of these
+    have it below zero.
     """
 
     dataset: str
@@ -39,6 +40,7 @@ class Pair:
     gain: stats.Interval
     n_units: int
     n_lower: int
+    over: str
 
 
 def pairs(results: Results, images: Images) -> list[Pair]:
@@ -81,6 +83,7 @@ def _pair(
         stats.Interval(float(by_unit.mean()), *ends),
         contrast.n_units,
         int((by_unit < 0).sum()),
+        gain.over,
     )
 
 
@@ -101,6 +104,7 @@ def pair_numbers(found: list[Pair]) -> Numbers:
 def pairs_table(found: list[Pair]) -> str:
     """Pairs as a Markdown table; the dataset is named where there are several."""
     several = len({one.dataset for one in found}) > 1
+    noun = _noun(one.over for one in found)
     return markdown(
         ({"Set": one.dataset} if several else {})
         | {
@@ -109,14 +113,22 @@ def pairs_table(found: list[Pair]) -> str:
             "AUROC from scratch": performance(one.scratch, "auroc"),
             "Pretrained": performance(one.pretrained, "auroc"),
             "Difference": difference(one.gain.estimate),
-            "95% interval over splits": (
-                ends(one.gain.low, one.gain.high, difference) if np.isfinite(one.gain.low) else TOO_FEW
-            ),
-            "Splits": str(one.n_units),
-            "Splits in which it is lower pretrained": str(one.n_lower),
+            f"95% interval over {noun}": _ends_or_too_few(one.gain, noun),
+            noun.capitalize(): str(one.n_units),
+            f"{noun.capitalize()} in which it is lower pretrained": str(one.n_lower),
         }
         for one in found
     )
+
+
+def _noun(over: Iterable[str]) -> str:
+    """What a table calls the units of its intervals, by what these are over: seeds where any are of one
+    split."""
+    return "seeds" if any(units.SEEDS in words for words in over) else "splits"
+
+
+def _ends_or_too_few(found: stats.Interval | stats.TestResult, noun: str) -> str:
+    return ends(found.low, found.high, difference) if np.isfinite(found.low) else f"too few {noun}"
 
 
 def as_good_numbers(results: Results, images: ImagesOf) -> Numbers:
@@ -127,28 +139,27 @@ def as_good_numbers(results: Results, images: ImagesOf) -> Numbers:
 
 def as_good_rows(results: Results, images: ImagesOf) -> list[dict[str, str]]:
     """The claims of equivalence on networks, a row each network that the claim is over: its difference with
-    the 90% interval over splits, by the head of a table. The dataset is named where there are several."""
+    its 90% interval, by the head of a table. The dataset is named where there are several."""
     done = usual_starts(results.table[results.table["status"] == "ok"])
     networks = done[~done["model"].isin(BASELINES)]
     several = networks["dataset"].nunique() > 1
-    rows = []
+    tested = []
     for dataset, of_dataset in networks.groupby("dataset"):
         for claim in (claim for claim in PAIRED_CLAIMS if claim.as_good):
             sides, _ = networks_of(claim, of_dataset)
             for model in sorted(sides[0]["model"].unique()):
                 own = [side[side["model"] == model] for side in sides]
                 found = paired_units(*own, claim.measure, images, margin())
-                known = np.isfinite(found.low)
-                rows.append(
-                    ({"Set": str(dataset)} if several else {})
-                    | {
-                        "Claim": claim.words,
-                        "Network": model,
-                        "Difference": difference(found.effect),
-                        "90% interval over splits": ends(found.low, found.high, difference)
-                        if known
-                        else TOO_FEW,
-                        "Splits": str(found.n),
-                    }
-                )
-    return rows
+                tested.append((str(dataset), claim.words, model, found))
+    noun = _noun(found.test for *_, found in tested)
+    return [
+        ({"Set": dataset} if several else {})
+        | {
+            "Claim": words,
+            "Network": model,
+            "Difference": difference(found.effect),
+            f"90% interval over {noun}": _ends_or_too_few(found, noun),
+            noun.capitalize(): str(found.n),
+        }
+        for dataset, words, model, found in tested
+    ]
