@@ -47,7 +47,7 @@ test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
 test-slow: setup  ## Run the tests of whole notebooks and studies, and of pages in a browser
 	@OMP_NUM_THREADS=1 python -m pytest -q -m slow -n logical --dist loadfile
 
-test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures
+test-scale: setup  ## Run the tests of scale: a million rows, 300 MB, all architectures, twenty seeds, the kit for a GPU
 	@OMP_NUM_THREADS=1 python -m pytest -q -m scale -n logical
 
 test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing counted twice

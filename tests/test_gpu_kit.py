@@ -36,7 +36,7 @@ importlib.util.find_spec = find_spec
 """
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_the_kit_runs_to_its_end_with_what_a_bare_machine_has(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(WITHOUT)

@@ -251,7 +251,7 @@ def test_the_error_of_a_resource_enters_scores_ranks_and_who_is_best(simulated):
     assert widths["noisy"] > widths["quiet"]
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_twenty_seeds_give_one_verdict_for_each_claim_of_the_reference():
     found = [{c["id"]: c["verdict"] for c in run_claims.claims(SHIPPED, seed)} for seed in range(SEEDS)]
     assert all(verdicts == found[0] for verdicts in found)
