@@ -140,7 +140,7 @@ def find_results(profile: str) -> Results:
 REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
 """The files of a small shipped reference. A large one, or one of several datasets, has a file of records and
 one of predictions for each setting, such as `records-breast.jsonl`, or for each seed of a large setting."""
-LARGEST_FILE_BYTES = 1_200_000
+LARGEST_FILE_BYTES = 1_000_000
 """Beyond which files are divided."""
 
 
