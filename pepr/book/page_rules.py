@@ -14,9 +14,8 @@ from bs4 import BeautifulSoup, Tag
 from pepr.book.links import is_external, loaded_by, parse
 
 NUMBERS_FILE = "_static/numbers.json"
-SEARCH_INDEX = "searchindex.js"
 """Where a built book keeps every number that its prose may quote: namespace, key, entry."""
-LARGEST_PAGE_BYTES = 1_400_000
+LARGEST_PAGE_BYTES = 1_500_000
 UNFILLED = re.compile(r"\{\{|\}\}|<!-- (?:if|else|end)")
 
 
@@ -103,12 +102,11 @@ def has_the_numbers(page: Page) -> list[str]:
 
 
 def is_light(page: Page) -> list[str]:
-    """The page with all that it makes the browser load; style sheets' own files apart, and the index of the
-    search, which is the whole book's and grows with its pages."""
+    """The page with all that it makes the browser load, style sheets' own files apart."""
     files = {page.path}
     for address in loaded_by(page.path):
         local = (page.path.parent / unquote(urlsplit(address).path)).resolve()
-        if not is_external(address) and local.is_file() and local.name != SEARCH_INDEX:
+        if not is_external(address) and local.is_file():
             files.add(local)
     weight = sum(path.stat().st_size for path in files)
     if weight <= LARGEST_PAGE_BYTES:

@@ -35,6 +35,9 @@ GENERATED_PAGES = {
 }
 NARROW = "(max-width: 600px)"
 """The windows that pepr.css calls narrow."""
+SEARCH_SCRIPTS = re.compile(
+    r'\s*<script src="[^"]*\b(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
 ICON = re.compile(r"\bfa-([a-z0-9-]+)")
 ICON_RUNTIME = """// The icons that these pages use, from Font Awesome Free (CC BY 4.0).
 const icons = %s;
@@ -206,6 +209,18 @@ def lighten_icons(app: Sphinx, error: Exception | None) -> None:
         (script.parent / "fontawesome.js.map").unlink(missing_ok=True)
 
 
+def leave_the_index_to_the_search(app: Sphinx, error: Exception | None) -> None:
+    """Take the scripts of the search, its index of the whole book among them, from all pages but its own: the
+    theme loads them for answers while one types, which this book does not give."""
+    if error or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        lighter = SEARCH_SCRIPTS.sub("", text)
+        if lighter != text and path.name != "search.html":
+            path.write_text(lighter, encoding="utf-8")
+
+
 def read_numbers(app: Sphinx, config: Config) -> None:
     """Fill in the numbers and what stands for them in prose: as JSON, which is read many times faster than
     the YAML of the other options."""
@@ -231,4 +246,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", offer_narrow_figures)
     app.connect("html-page-context", complete_page, priority=900)
     app.connect("build-finished", lighten_icons)
+    app.connect("build-finished", leave_the_index_to_the_search)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -79,6 +79,21 @@ def test_only_the_icons_that_pages_use_are_kept(tmp_path):
     assert '{"bars": [448, 512, "M0 96z"]}' in kept and "M214" not in kept
 
 
+def test_the_scripts_of_the_search_are_on_its_own_page_alone(tmp_path):
+    theme = '<script src="../_static/tables.js?v=1"></script>'
+    search = "".join(
+        f'\n    <script src="../{name}.js"></script>'
+        for name in ("_static/searchtools", "_static/language_data", "searchindex")
+    )
+    (tmp_path / "book").mkdir()
+    for name in ("book/one.html", "search.html"):
+        (tmp_path / name).write_text(f"<head>{theme}{search}</head>")
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(format="html"))
+    sphinx_pages.leave_the_index_to_the_search(app, None)
+    assert (tmp_path / "book/one.html").read_text() == f"<head>{theme}</head>"
+    assert (tmp_path / "search.html").read_text() == f"<head>{theme}{search}</head>"
+
+
 @pytest.fixture
 def book(tmp_path):
     """A book's source, where its pages are built, and what builds them."""
