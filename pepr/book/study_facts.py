@@ -414,7 +414,7 @@ def _in_part(name: str, shipped: pd.DataFrame) -> str:
     if len(there) == len(asked):
         return ""
     settings = ", ".join(f"`{setting}`" for setting in dict.fromkeys(spec.setting for spec in there))
-    return f"Of `{name}` it ships {len(there)} of {len(asked)} runs, those of {settings}. "
+    return f"Of `{name}` it ships {len(there)} of {len(asked)} runs, in the settings {settings}. "
 
 
 def never_run() -> str:

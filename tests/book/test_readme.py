@@ -41,7 +41,9 @@ def test_a_profile_of_which_a_part_is_shipped_is_said_to_be_shipped_in_part(monk
     monkeypatch.setattr(study_facts, "Results", lambda *_: SimpleNamespace(table=part))
     asked = study.grid(study.load("pocket"))
     n = sum(spec.run_id in set(part["run_id"]) for spec in asked)
-    assert f"Of `pocket` it ships {n} of {len(asked)} runs, those of `elpv`." in study_facts.never_run()
+    assert (
+        f"Of `pocket` it ships {n} of {len(asked)} runs, in the settings `elpv`." in study_facts.never_run()
+    )
 
 
 def test_the_readme_block_quotes_numbers_and_marks_estimates(synthetic_results):

@@ -1,5 +1,9 @@
 """A step under the meter: the loop's own code, on noise, for as long as its median needs."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +14,7 @@ from pepr.runs.spec import RunSpec
 from pepr.training import loop, steps
 from tests.training.test_training import fake_meter
 
+ROOT = Path(__file__).parents[2]
 SPEC = RunSpec("dla46_c", "noise", "noise", image_size=32, batch_size=4)
 
 
@@ -30,9 +35,16 @@ def test_a_step_is_what_the_loop_takes_for_one(monkeypatch):
     assert sum(count for count, _, _ in rounds) == found.steps
     assert {shapes for _, [shapes], _ in map(lambda r: (r[0], list(r[1]), r[2]), seen)} == {(4, 3, 32, 32)}
     assert found.num_params == 1_301_400 and found.step_time_s > 0
-    assert found.peak_memory_bytes >= 0, (
-        "this process may have held more before; a process of its own has not"
+
+
+def test_the_memory_of_a_step_is_told_by_a_process_that_held_none_before():
+    """This one may hold already what a small network takes."""
+    measured = (
+        "from pepr.training import steps; from tests.training.test_steps import SPEC, fake_meter; "
+        "print(steps.measure_steps(SPEC, fake_meter(400), limit_s=0.1).peak_memory_bytes)"
     )
+    done = subprocess.run([sys.executable, "-c", measured], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and int(done.stdout.split()[-1]) > 0, done.stderr
 
 
 def test_noise_fills_whole_batches_of_two_classes():
