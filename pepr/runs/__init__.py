@@ -12,7 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "spec": ["RunSpec"],
         "store": ["Store", "predictions_digest", "record_digest"],
         "results": [
-            "REFERENCE_FILES",
             "Results",
             "as_table",
             "checksums",

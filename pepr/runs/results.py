@@ -137,9 +137,6 @@ def find_results(profile: str) -> Results:
     )
 
 
-REFERENCE_FILES = ("predictions.npz", "records.jsonl", "results.csv")
-"""The files of a small shipped reference. A large one, or one of several datasets, has a file of records and
-one of predictions for each setting, such as `records-breast.jsonl`, or for each seed of a large setting."""
 LARGEST_FILE_BYTES = 1_000_000
 """Beyond which files are divided."""
 
@@ -207,6 +204,8 @@ def reference_files(folder: Path) -> list[Path]:
 
 
 PACKED = ("predictions*.npz", "records*.jsonl", "results.csv", timing.FILE)
+"""The files of a shipped reference. A large one, or one of several datasets, has a file of records and one of
+predictions for each setting, such as `records-breast.jsonl`, or for each seed of a large setting."""
 
 
 def is_reference(folder: Path) -> bool:
