@@ -266,6 +266,7 @@ def compared_over(rows: pd.DataFrame) -> str:
 
 def choices_table(chosen: Sequence[Choice]) -> str:
     """The choice on each dataset as a Markdown table."""
+    alike = len({choice.over for choice in chosen}) == 1
     return markdown(
         {
             "Set": choice.dataset,
@@ -274,12 +275,18 @@ def choices_table(chosen: Sequence[Choice]) -> str:
             "Runs": str(choice.n_seeds),
             "Validation accuracy": tenths(choice.val_accuracy),
             "Test AUROC": AUROC(choice.auroc.estimate),
-            "95% interval": ends(choice.auroc.low, choice.auroc.high, AUROC),
-            "Interval over": choice.over,
+            **_interval_cells(ends(choice.auroc.low, choice.auroc.high, AUROC), choice.over, alike),
             "Test accuracy": tenths(choice.accuracy.estimate),
         }
         for choice in chosen
     )
+
+
+def _interval_cells(interval: str, over: str, alike: bool) -> dict[str, str]:
+    """An interval, and what it is over: in the head of the table where all rows are alike."""
+    if alike:
+        return {f"95% interval over {over}": interval}
+    return {"95% interval": interval, "Interval over": over}
 
 
 def _choice_numbers(chosen: Choice) -> Numbers:
@@ -303,14 +310,14 @@ def _choice_numbers(chosen: Choice) -> Numbers:
 def standings_table(rows: pd.DataFrame) -> str:
     """One set of `standings` as a Markdown table, best first; shares and ties only where there are some."""
     compared = bool(rows["probability_best"].notna().all())
+    alike = rows["over"].nunique() == 1
     cells = []
     for _, row in rows.iterrows():
         of_model = {
             "Model": row["model"],
             "Runs": str(row["n_seeds"]),
             "AUROC": AUROC(row["auroc"]),
-            "95% interval": ends(row["low"], row["high"], AUROC),
-            "Interval over": row["over"],
+            **_interval_cells(ends(row["low"], row["high"], AUROC), row["over"], alike),
         }
         if compared:
             of_model["Share as best"] = percent(row["probability_best"])

@@ -94,6 +94,16 @@ def test_each_dataset_has_a_choice_of_its_own_and_all_stand_in_one_table():
     assert len(table) == 4 and "small" in table[3] and "chosen_model" not in numbers
 
 
+def test_what_intervals_are_over_stands_in_the_head_of_a_table_whose_rows_are_alike():
+    made = MadeByHand([("large", 0, scores(0.3), 0.9), ("small", 0, scores(0.5), 0.8)])
+    rows = standings.standings(made, n_resamples=50)
+    over = rows["over"].iloc[0]
+    assert f"| 95% interval over {over} |" in standings.standings_table(rows)
+    rows.loc[rows.index[0], "over"] = "5 splits"
+    table = standings.standings_table(rows)
+    assert "| 95% interval | Interval over |" in table and table.count("| 5 splits |") == 1
+
+
 def test_the_smallest_model_is_not_compared_with_itself():
     made = MadeByHand([("large", 0, scores(0.3), 0.7), ("small", 0, scores(0.1), 0.9)])
     assert standings.choice(made, n_resamples=100).over_smallest is None
