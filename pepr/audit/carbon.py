@@ -20,13 +20,10 @@ FALLBACK_INTENSITIES = {
 LEAST_INTENSITY, LARGEST_INTENSITY = 1.0, 1500.0
 """g/kWh, wider than any grid's: national averages of a year lie between some 10 and 900."""
 GRID_INTENSITIES = (10.0, 1200.0)
-CARBON_GUESSES = (
-    (1e-3, "kilograms"),
-    (1e3, "milligrams, or an energy in MWh"),
-    (1e-6, "tonnes"),
-    (1e6, "micrograms"),
-)
-"""By how much an intensity is off where the carbon is in another unit than grams."""
+CARBON_RATIOS = (1e-3, 1e3, 1e-6, 1e6)
+"""By how much an intensity is off where the carbon is in another unit than its own, likeliest first."""
+CARBON_UNITS = {1e6: "tonnes", 1e3: "kilograms", 1.0: "grams", 1e-3: "milligrams", 1e-6: "micrograms"}
+"""By how many grams a unit is."""
 COUNTRY_RATIO = 10.0
 COUNTRIES_OF_REGIONS = ("AUS", "BRA", "CAN", "CHN", "IND", "RUS", "USA")
 """Large countries, whose provinces have grids of their own."""
@@ -48,11 +45,22 @@ def carbon_unit(view: View) -> list[Finding]:
 
     def explain(row: int) -> str:
         low, high = GRID_INTENSITIES
-        fits = [words for factor, words in CARBON_GUESSES if low <= own[row] / factor <= high]
-        likely = f": {fits[0]}?" if fits else "; one of the two is in another unit, or of another run."
+        ratio = next((ratio for ratio in CARBON_RATIOS if low <= own[row] / ratio <= high), None)
+        fits = _units_off_by(view, ratio) if ratio else ""
+        likely = f": {fits}?" if fits else "; one of the two is in another unit, or of another run."
         return f"{own[row]:.3g} g/kWh is no grid's{likely}"
 
     return view.findings(rows, ERROR, [view.columns.carbon, view.columns.energy], own, explain)
+
+
+def _units_off_by(view: View, ratio: float) -> str:
+    """Which unit the carbon, or the energy, would be in where an intensity is `ratio` times a grid's."""
+    factors, columns = view.columns.factors, view.columns
+    grams = factors.get(columns.carbon, 1.0) / ratio
+    words = [words for unit, words in CARBON_UNITS.items() if np.isclose(unit, grams, 1e-6, 0)]
+    if ratio == 1e3 and factors.get(columns.energy, 1.0) == 1.0:
+        words.append("an energy in MWh")
+    return ", or ".join(words)
 
 
 @check(
@@ -111,13 +119,13 @@ def fallback_country(view: View) -> list[Finding]:
 @check("All rows of a table have one carbon intensity, but for a few: their grams were made in another way.")
 def carbon_unlike_rest(view: View) -> list[Finding]:
     intensity = view.intensity
-    if intensity is None or np.isfinite(intensity).sum() < 4:
+    if intensity is None or np.isfinite(intensity).sum() < 3:
         return []
     known = np.isfinite(intensity)
     middle = float(np.median(intensity[known]))
     off = known & (np.abs(np.log(np.where(known, intensity, middle) / middle)) > np.log(1.5))
     agree = known & (np.abs(intensity / middle - 1) < 0.01)
-    if not off.any() or off.sum() > 0.2 * known.sum() or agree.sum() + off.sum() < known.sum():
+    if not off.any() or off.sum() > max(1, 0.2 * known.sum()) or agree.sum() + off.sum() < known.sum():
         return []
     countries = view.texts("country")
     rest = {name for name, same in zip(countries or [], agree, strict=False) if same}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pepr.audit.energy_line import shared
 from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.owners import owners
 from pepr.audit.registry import check, listed, setting_words, where
 from pepr.audit.roles import DECLARED
 from pepr.audit.table import View, ended_well
 from pepr.score import of
-from pepr.tables.naming import tokens_of
+from pepr.tables.naming import is_cost, tokens_of
 from pepr.tables.reader import NAMES
 
 PART_OF_MACHINE = frozenset({"cpu", "gpu", "ram", "dram", "water", "rate", "utilization", "percent"})
@@ -112,9 +111,8 @@ def copied_energy(view: View) -> list[Finding]:
     if values is None:
         return []
     names = [getattr(view.columns, role)]
-    carbon = view.role("carbon")
-    carbon_too = shared(carbon, view.n_rows) if role == "energy" else np.zeros(view.n_rows, dtype=bool)
-    rows = np.flatnonzero(shared(values, view.n_rows) & (view.copied_rows < 0))
+    carbon_too = view.repeated("carbon") if role == "energy" else np.zeros(view.n_rows, dtype=bool)
+    rows = np.flatnonzero(view.repeated(role) & (view.copied_rows < 0) & ~view.assumed)
     groups = owners(view, values, rows)
     wrong = [int(row) for row in rows if groups[int(row)].owner != row]
 
@@ -171,7 +169,7 @@ def copied_time(view: View) -> list[Finding]:
     time = view.role("time")
     if time is None:
         return []
-    rows = np.flatnonzero(shared(time, view.n_rows) & (view.copied_rows < 0))
+    rows = np.flatnonzero(view.repeated("time") & (view.copied_rows < 0))
     twins = pd.Series(rows).groupby(time[rows]).agg(list) if rows.size else {}
 
     def explain(row: int) -> str:
@@ -195,7 +193,7 @@ def constant_column(view: View) -> list[Finding]:
             continue
         if view.n_rows < 3 or not pd.api.types.is_numeric_dtype(view.table[name]):
             continue
-        if pd.api.types.is_bool_dtype(view.table[name]):
+        if pd.api.types.is_bool_dtype(view.table[name]) or not is_cost(name):
             continue
         values = view.floats(name)
         known = values[np.isfinite(values)]

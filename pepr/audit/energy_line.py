@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES
 from pepr.stats import FloatArray
 
 if TYPE_CHECKING:
@@ -65,13 +64,14 @@ def robust_line(x: FloatArray, y: FloatArray, iterations: int = 30) -> tuple[flo
 
 def copied_rows(view: View) -> NDArray[np.int64]:
     """Group number [rows] of rows whose measurements are all identical; -1 for the others."""
-    names = [view.columns.energy, view.columns.carbon, view.columns.time, view.columns.inference_time]
-    present = [name for name in names if name is not None]
+    roles = ("energy", "carbon", "time", "inference_time")
+    present = [name for role in roles if (name := getattr(view.columns, role)) is not None]
     if len(present) < 2:
         return np.full(view.n_rows, -1)
     candidates = np.ones(view.n_rows, dtype=bool)
-    for name in present:
-        candidates &= shared(view.floats(name), view.n_rows)
+    for role in roles:
+        if getattr(view.columns, role) is not None:
+            candidates &= view.repeated(role)
     rows = np.flatnonzero(candidates)
     groups = np.full(view.n_rows, -1)
     if rows.size:
@@ -114,7 +114,7 @@ def off_line(view: View) -> list[int]:
     size = np.bincount(view.setting_code, minlength=len(view.settings))[view.setting_code]
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(view.power)
-    group = view.codes_of((view.columns.model, *SIZE_NAMES, *MACHINE_NAMES))
+    group = view.work_code * (view.machine_code.max(initial=0) + 1) + view.machine_code
     middle, count = middle_of(values, group, np.isfinite(values))
     alike = (count >= 3) & (np.abs(values - middle) < SIBLINGS_APART)
     return np.flatnonzero(off & (size >= FEW_ROWS) & ~alike).tolist()

@@ -20,6 +20,8 @@ test set: three standard deviations for a batch of 32."""
 LATTICE_LIMIT = 20_000
 MIN_DISTINCT = 8
 MANY_DISTINCT = 40
+LEAST_LEVELS = 500
+"""With fewer accuracies that a run may have, trained runs keep one for epochs, and share it, by chance."""
 
 
 def _without_neighbours(counts: pd.Series, n: float) -> set[float]:
@@ -82,8 +84,9 @@ def class_rates(view: View) -> list[set[float]]:
     the same test set (the same n); or one of the values around which runs move that answer now one of two
     classes and now the other (`moving_rates`).
     """
+    stated = [_majority_of(view, code) for code in range(len(view.settings))]
     if not view.columns.by_epoch:
-        return [_majority_of(view, code) for code in range(len(view.settings))]
+        return stated
     stuck = _stuck_values(view)
     test_set = [float(view.n_test[rows[0]]) for rows in view.rows_by_setting]
     test_set = [n if np.isfinite(n) else -1e9 - code for code, n in enumerate(test_set)]
@@ -93,8 +96,20 @@ def class_rates(view: View) -> list[set[float]]:
         together = together.groupby(level=0).sum()
         often = together[(together["half"] >= 2) | (together["some"] >= together["enough"])]
         rows = np.concatenate([r for r, m in zip(view.rows_by_setting, test_set, strict=True) if m == n])
-        rates[n] = moving_rates(view.performance[rows], n) or _without_neighbours(often["some"], n)
-    return [rates[n] for n in test_set]
+        values = view.performance[rows]
+        rates[n] = set() if _coarse(values, n) else moving_rates(values, n)
+        if not rates[n] and not _coarse(values, n):
+            rates[n] = _without_neighbours(often["some"], n) - {0.0, 1.0}
+    return [rates[n] or known for n, known in zip(test_set, stated, strict=True)]
+
+
+def _coarse(values: FloatArray, n: float) -> bool:
+    """Whether accuracies are few, by a small test set or by rounding, so that trained runs share one."""
+    if n > 0:
+        return n < LEAST_LEVELS
+    known = np.unique(values[np.isfinite(values)].round(9))
+    apart = np.diff(known).min(initial=1.0) > 1 / LEAST_LEVELS
+    return bool(apart or np.allclose(known, known.round(3), rtol=0, atol=1e-9))
 
 
 def moving_rates(values: FloatArray, n: float) -> set[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
@@ -24,17 +25,23 @@ LEAST_POWER_W = 1.0
 """Less than a computer that trains draws; a single-board computer that idles takes two or three."""
 PLAUSIBLE_W = (2.0, 6000.0)
 """What one machine draws, where a unit is guessed: from a single-board computer to a server with cards."""
-UNIT_GUESSES = (
-    (1e3, "watt-hours (Wh)"),
-    (JOULES_PER_KWH, "joules (J)"),
-    (3600.0, "kilojoules (kJ), or hours taken for seconds"),
-    (1e6, "milliwatt-hours (mWh)"),
-)
-"""By how much an energy is too large that is in another unit than kWh, likeliest first."""
+UNIT_RATIOS = (1e3, JOULES_PER_KWH, 3600.0, 1e6)
+"""By how much an energy is too large that is in another unit than it is taken for, likeliest first."""
+ENERGY_UNITS = {
+    1e3: "megawatt-hours (MWh)",
+    1.0: "kilowatt-hours (kWh)",
+    1e-3: "watt-hours (Wh)",
+    1e-6: "milliwatt-hours (mWh)",
+    1 / 3600: "kilojoules (kJ)",
+    1 / JOULES_PER_KWH: "joules (J)",
+    1e-3 / JOULES_PER_KWH: "millijoules (mJ)",
+}
+"""By how many kWh a unit is."""
 EDGE_TOLERANCE = 0.02
 """A meter's own window opens and closes some milliseconds outside the clock's: in runs of a few seconds its
 energy divided by the clock's time may pass a limit by that much."""
-SMALL_GUESSES = ((1e-3, "a time in milliseconds, or an energy in MWh"), (1 / 3600, "an energy in kJ per s"))
+SMALL_RATIOS = (1e-3, 1 / 3600, 1 / JOULES_PER_KWH)
+"""The same of an energy that is too small."""
 TURBO = 2.5
 """How far a processor's package may pass its thermal design power for a while (Intel's PL2 over PL1)."""
 SOCKETS = 2
@@ -66,10 +73,11 @@ def implied_power(view: View) -> list[Finding]:
                 f"{idle[row]:.4g} W: part of the energy is missing."
             )
         if low[row]:
-            small = next((words for f, words in SMALL_GUESSES if _plausible(power[row] / f)), "a lost part")
+            fits = (words for f, words in unit_guesses(view, SMALL_RATIOS) if _plausible(power[row] / f))
+            small = next(fits, "a lost part")
             return f"{watts(power[row])} on average is less than a computer that trains draws: {small}?"
-        if power[row] > MACHINE_POWER_W * count[row] and (guess or _unit_of(power[row])):
-            fits = [(f, words) for f, words in UNIT_GUESSES if _plausible(power[row] / f)] or [guess]
+        if power[row] > MACHINE_POWER_W * count[row] and (guess or _unit_of(view, power[row])):
+            fits = [(f, words) for f, words in unit_guesses(view) if _plausible(power[row] / f)] or [guess]
             likely = ", or ".join(f"{words}? Then it is {watts(power[row] / f)}" for f, words in fits[:2])
             return f"{watts(power[row])} on average is more than one machine draws: {likely}."
         if not limited[row]:
@@ -95,8 +103,10 @@ def _limit(view: View) -> FloatArray:
 def _count(view: View) -> FloatArray:
     """How many machines' worth of power a row may draw [rows]: nodes, or eighths of as many devices."""
     nodes, devices = view.role("nodes"), view.role("devices")
+    names = _named_parts(view)
+    cards = None if names is None else np.array([float(_several(gpu or cpu)) for cpu, gpu in names])
     several = np.ones(view.n_rows)
-    for count, share in ((nodes, 1.0), (devices, 1 / 8)):
+    for count, share in ((nodes, 1.0), (devices, 1 / 8), (cards, 1 / 8)):
         if count is not None:
             several = np.fmax(several, np.nan_to_num(count, nan=1.0) * share)
     return several
@@ -111,11 +121,26 @@ def guessed_unit(view: View) -> tuple[float, str] | None:
     if power is None or not np.isfinite(power).any():
         return None
     known = power[np.isfinite(power)] / _count(view)[np.isfinite(power)]
-    return _unit_of(float(np.median(known))) if (known > MACHINE_POWER_W).mean() > 0.5 else None
+    middle = float(np.median(known))
+    return _unit_of(view, middle) if (known > MACHINE_POWER_W).mean() > 0.5 else None
 
 
-def _unit_of(power: float) -> tuple[float, str] | None:
-    return next(((factor, words) for factor, words in UNIT_GUESSES if _plausible(power / factor)), None)
+def _unit_of(view: View, power: float) -> tuple[float, str] | None:
+    return next(((f, words) for f, words in unit_guesses(view) if _plausible(power / f)), None)
+
+
+def unit_guesses(view: View, ratios: Sequence[float] = UNIT_RATIOS) -> list[tuple[float, str]]:
+    """By how much energies may be off, and what they would be: another unit than that of the column."""
+    taken = view.columns.factors.get(view.columns.energy or "", 1.0)
+    found = []
+    for ratio in ratios:
+        unit = next((w for kwh, w in ENERGY_UNITS.items() if np.isclose(kwh, taken / ratio, 1e-6, 0)), None)
+        small = f"an energy in {unit}" if unit else None
+        words = [unit] if ratio > 1 else ["a time in milliseconds", small] if ratio == 1e-3 else [small]
+        words += ["hours taken for seconds"] if ratio == 3600 else []
+        if any(words):
+            found.append((ratio, ", or ".join(filter(None, words))))
+    return found
 
 
 def _plausible(power: float) -> bool:
@@ -233,50 +258,16 @@ def _processors() -> dict[str, float]:
     "and multiplied. That ranks models by their time alone.",
 )
 def load_model(view: View) -> list[Finding]:
-    energy, time = view.role("energy"), view.role("time")
-    if energy is None or time is None:
-        return []
-    found, taken = [], np.zeros(view.n_rows, dtype=bool)
-    for codes in (np.zeros(view.n_rows, dtype=np.int64), view.machine_code, view.setting_code):
-        for code in np.unique(codes) if len(np.unique(codes)) <= 1000 else []:
-            rows = np.flatnonzero((codes == code) & (energy > 0) & (time > 0) & ~taken)
-            span = _one_power(energy[rows], time[rows] * view.columns.time_factor)
-            if span is None:
-                continue
-            taken[rows] = True
-            text = (
-                f"{len(rows)} energies are {span:.1f} W times the time: an assumption, and no measurement. "
-                "Scored by energy, the models are in the order of their times."
-            )
-            setting = view.setting_of(int(rows[0])) if len(set(view.setting_code[rows])) == 1 else None
-            columns = [str(view.columns.energy), str(view.columns.time)]
-            found.append(Finding(NOTE, setting, None, columns, float(span), None, text))
+    found = []
+    for rows, power in view.assumed_powers:
+        text = (
+            f"{len(rows)} energies are {power:.1f} W times the time: an assumption, and no measurement. "
+            "Scored by energy, the models are in the order of their times."
+        )
+        setting = view.setting_of(int(rows[0])) if len(set(view.setting_code[rows])) == 1 else None
+        columns = [str(view.columns.energy), str(view.columns.time)]
+        found.append(Finding(NOTE, setting, None, columns, power, None, text))
     return found
-
-
-def _one_power(energy: FloatArray, time: FloatArray) -> float | None:
-    """The power, in W, that times the time gives every energy as far as its digits go; None without one."""
-    if len(energy) < 5 or time.max() < 1.2 * time.min():
-        return None
-    joules = energy * JOULES_PER_KWH
-    wide = (_half_digit(energy) * JOULES_PER_KWH, _half_digit(time))
-    low, high = (joules - wide[0]) / (time + wide[1]), (joules + wide[0]) / np.maximum(time - wide[1], 1e-300)
-    exact = (high - low) / (joules / time) < 0.005
-    if exact.mean() < 0.8 or low.max() > high.min() * (1 + 1e-9):
-        return None
-    return float((low.max() + high.min()) / 2)
-
-
-def _half_digit(values: FloatArray) -> FloatArray:
-    """Half of the last decimal that a value is written with [n]."""
-    half = np.full(len(values), np.nan)
-    for decimals in range(16):
-        open_ = np.isnan(half)
-        if not open_.any():
-            break
-        fits = open_ & (np.abs(values - values.round(decimals)) <= 1e-15 * np.abs(values))
-        half[fits] = 0.5 * 10.0**-decimals
-    return np.where(np.isnan(half), 1e-14 * np.abs(values), half)
 
 
 @check("A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.")

@@ -27,7 +27,7 @@ def without_repeats(
     copies = table.drop(columns=numbered).duplicated().to_numpy()
     found = repeated_row(table, columns, np.flatnonzero(copies))
     names = list(key) or key_columns(reader.header)
-    if not key and names and names[0] != "run_id" and columns.model not in names:
+    if not key and names != ["run_id"] and columns.model not in names:
         names = [columns.model, *names]
     names = [name for name in names if name in table.columns]
     kept = table[~copies]
@@ -35,7 +35,7 @@ def without_repeats(
         earlier = _earlier_of_runs(kept, columns)
         found += repeated_run(table, columns, kept.index[earlier])
         kept = kept[~earlier]
-    if names and _repeated(kept, names).any():
+    if _repeated(kept, names).any() or (names == ["run_id"] and _without_run(kept, columns).any()):
         roles = (columns.energy, columns.carbon, columns.time, *columns.performance, *columns.memory)
         check = Keys(reader, names, [name for name in roles if name])
         for block in reader.blocks():
@@ -65,6 +65,13 @@ def _repeated(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     known = table[list(names)].astype(str)
     has_key = ~known.apply(lambda column: column.str.lower().isin(MISSING)).all(axis=1)
     return has_key & table.duplicated(list(names))
+
+
+def _without_run(table: pd.DataFrame, columns: Columns) -> pd.Series:
+    """Which rows without a run_id have the name of an earlier one: [rows]."""
+    nameless = table["run_id"].astype(str).str.lower().isin(MISSING)
+    names = key_columns(list(table.columns), run_id=False) or [columns.model]
+    return nameless & table[nameless].duplicated(names).reindex(table.index, fill_value=False)
 
 
 def _earlier_of_runs(table: pd.DataFrame, columns: Columns) -> pd.Series:

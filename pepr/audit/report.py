@@ -17,8 +17,8 @@ from pepr.audit.repeats import without_repeats
 from pepr.audit.roles import ALIASES, MACHINE_NAMES, NAMED_ROLES, TEXT_ROLES, Columns, columns_of
 from pepr.audit.table import View
 from pepr.errors import InputError
-from pepr.tables.dialect import Options
-from pepr.tables.naming import is_percent
+from pepr.tables.dialect import Options, looks_like_number
+from pepr.tables.naming import columns_named, is_percent
 from pepr.tables.reader import Reader, read_table
 
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -70,8 +70,9 @@ def audit_file(
         raise InputError(f"{path}: {error}") from None
     for name in options.key:
         reader.require(name)
-    texts = {getattr(columns, role) for role in TEXT_ROLES} | {n for n in MACHINE_NAMES if n in reader.header}
+    texts = {getattr(columns, role) for role in TEXT_ROLES} | set(columns_named(reader.header, MACHINE_NAMES))
     texts |= {"run_id"} & set(reader.header)
+    texts |= set(options.key) - {getattr(columns, role) for role in ALIASES}
     known = {getattr(columns, role) for role in ALIASES} - texts - set(columns.assumed) - {None}
     fractions = [name for name in columns.performance if not is_percent(name)]
     numbers = known | (set(columns.performance) - set(fractions))
@@ -84,8 +85,13 @@ def audit_file(
 
 
 def _percent_as_fractions(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """The table with accuracies as fractions where a name says percent, and those that go with them where a
+    value says so: no share is above 1."""
     for name in columns.performance:
         if is_percent(name) and table[name].max() > 1:
+            table[name] = table[name] / 100
+    for name in (columns.majority_rate, columns.train_accuracy):
+        if name is not None and 1 < table[name].max() <= 100:
             table[name] = table[name] / 100
     return table
 
@@ -94,6 +100,9 @@ def _only_numbers(table: pd.DataFrame, columns: Columns, reader: Reader) -> Colu
     """The columns without those that were taken by their words and hold no numbers."""
     for name in columns.assumed:
         if not pd.api.types.is_numeric_dtype(table[name]):
+            if any(map(looks_like_number, table[name].astype(str))):
+                for block in reader.blocks():
+                    block.floats(name)  # says which cell is no number, and the option that makes it one
             reader.say(f"{name} holds no numbers, so it was left out")
             role = next(role for role in NAMED_ROLES if getattr(columns, role) == name)
             columns = replace(columns, **{role: None})

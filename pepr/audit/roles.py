@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pepr.errors import InputError
-from pepr.tables.naming import ACCURACY, MODEL_NAMES, meaning, tokens_of
+from pepr.tables.naming import ACCURACY, MODEL_NAMES, columns_named, meaning, tokens_of
 
 EPOCH_COLUMN = re.compile(r"test_\d+")
 ALIASES = {
@@ -23,7 +23,15 @@ ALIASES = {
     "n_test": ("n_test",),
     "power_limit": ("power_limit_w",),
     "idle_power": ("idle_power_w",),
-    "majority_rate": ("test_majority_rate", "majority_rate", "majority_class_rate", "majority_share"),
+    "majority_rate": (
+        "test_majority_rate",
+        "majority_rate",
+        "majority_class_rate",
+        "majority_share",
+        "majority_accuracy",
+        "test_majority_accuracy",
+        "majority_baseline",
+    ),
     "constant_flag": ("constant_predictor",),
     "status": ("status",),
     "run": ("run_id",),
@@ -37,7 +45,7 @@ ALIASES = {
     "nodes": ("n_nodes", "num_nodes", "nodes"),
     "predicted_classes": ("predicted_classes", "n_predicted_classes", "distinct_predictions"),
 }
-"""Names under which a role's column is found: this project's first, then the authors'."""
+"""Names under which a role's column is found, in any spelling: this project's first, then the authors'."""
 NAMED_ROLES = {"energy": "energy", "carbon": "carbon", "time": "time"}
 """Roles that a column of any name may play whose words say so, with the quantity of `tables.naming`."""
 TEXT_ROLES = ("model", "setting", "status", "constant_flag", "run", "country", "cpu", "gpu", "hardware")
@@ -79,6 +87,11 @@ SIZE_NAMES = (
     "fidelity",
 )
 """Columns that tell settings of one model apart."""
+REPEATS = frozenset(
+    {"seed", "random_seed", "rng_seed", "fold", "split", "run", "run_id", "trial", "id", "index"}
+    | {"rep", "repeat", "repetition", "replicate", "restart"}
+)
+"""Columns that tell runs of the same work apart."""
 FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
 OTHER_ACCURACY = ("test_accuracy_last_epoch",)
 MEMORY = ("memA", "memM", "peak_memory_bytes")
@@ -183,11 +196,11 @@ def columns_of(names: Sequence[str], model: str | None = None) -> Columns:
     seconds of the last epoch, while energy is that of all epochs. Raises InputError without a model
     column or without anything to check.
     """
-    found = {role: next((a for a in aliases if a in names), None) for role, aliases in ALIASES.items()}
+    found = {role: next(iter(columns_named(names, aliases)), None) for role, aliases in ALIASES.items()}
     found["model"] = model or found["model"] or next((n for n in names if n.lower() in MODEL_NAMES), None)
     factors = _assume_by_words(found, names)
     epochs = tuple(sorted(name for name in names if EPOCH_COLUMN.fullmatch(name)))
-    final = next((name for name in FINAL_ACCURACY if name in names), None) or _accuracy_by_words(names)
+    final = next(iter(columns_named(names, FINAL_ACCURACY)), None) or _accuracy_by_words(names)
     others = tuple(name for name in OTHER_ACCURACY if name in names)
     performance = epochs or ((*others, final) if final else ())
     if found["model"] is None or found["model"] not in names:
@@ -234,6 +247,9 @@ def _accuracy_by_words(names: Sequence[str]) -> str | None:
         "validation",
         "loss",
         "balanced",
+        "majority",
+        "baseline",
+        "chance",
         "err",
         "error",
         "std",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pepr.audit.energy_line import SIBLINGS_APART, middle_of
+from pepr.audit.energy_line import FEW_ROWS, SIBLINGS_APART, middle_of
 from pepr.audit.finding import NOTE, WARNING, Finding
 from pepr.audit.power import watts
 from pepr.audit.registry import check, where
-from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES
+from pepr.audit.roles import SIZE_NAMES
 from pepr.audit.table import View
 from pepr.stats import FloatArray
 
@@ -22,6 +22,8 @@ TIMES_ALIKE = np.log(1.5)
 ALONE_APART = np.log(8)
 """The same for a run without siblings, from the nearest of all other rows."""
 PAIR_APART = np.log(5)
+LEAST_PART, MACHINES_APART = 3, np.log(2)
+"""Rows that a part of a small table must have to be called another machine's, and its ratio of powers."""
 
 
 @check(
@@ -38,7 +40,7 @@ def unlike_siblings(view: View) -> list[Finding]:
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(view.power if by_time else energy)
     known &= np.isfinite(values)
-    same_work = view.codes_of((view.columns.model, *SIZE_NAMES, *MACHINE_NAMES))
+    same_work = _pairs(view.work_code, view.machine_code)
     group = view.model_code if by_time else same_work
     middle, count = middle_of(values, same_work, known)
     least = SIBLINGS_APART if by_time else UNTIMED_APART
@@ -73,6 +75,11 @@ def unlike_siblings(view: View) -> list[Finding]:
     return view.findings(sorted(found), WARNING, columns, energy, explain, expected)
 
 
+def _pairs(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """A number [rows] for every combination of two."""
+    return one * (two.max(initial=0) + 1) + two
+
+
 def _odd(view: View, own: FloatArray, group: np.ndarray, among: np.ndarray, least: float) -> np.ndarray:
     """True [rows] for the few of a group that are far from its middle, in proportion to what is usual."""
     odd = among & (np.abs(own) > max(least, 8 * _noise(own[among])))
@@ -99,7 +106,7 @@ def _other_machine(view: View, known: np.ndarray) -> np.ndarray:
     time = view.role("time")
     if time is None or view.power is None:
         return np.zeros(view.n_rows, dtype=bool)
-    same_work = view.codes_of((view.columns.model, *SIZE_NAMES))
+    same_work = view.work_code
     with np.errstate(divide="ignore", invalid="ignore"):
         log_time = np.log(time)
     middle, count = middle_of(log_time, same_work, known & np.isfinite(log_time))
@@ -175,6 +182,25 @@ def _second_machine(view: View) -> list[int]:
     return found
 
 
+def _slower_part(view: View) -> list[int]:
+    """Of settings with few rows, the smaller of two parts, each alike in power, that are far apart."""
+    found: list[int] = []
+    for rows in view.rows_by_setting:
+        known = rows[np.isfinite(view.power[rows]) & ~view.assumed[rows]]
+        if len(known) >= FEW_ROWS or len(np.unique(view.machine_code[known])) != 1:
+            continue
+        order = known[np.argsort(view.power[known])]
+        log_power = np.log(view.power[order])
+        cut = int(np.diff(log_power).argmax()) + 1 if len(order) > 1 else 0
+        parts = [(order[:cut], log_power[:cut]), (order[cut:], log_power[cut:])]
+        if min(cut, len(order) - cut) < LEAST_PART:
+            continue
+        gap = log_power[cut] - log_power[cut - 1]
+        if gap > max(MACHINES_APART, *(4 * np.ptp(values) for _, values in parts)):
+            found += min(parts, key=lambda part: len(part[0]))[0].tolist()
+    return found
+
+
 @check(
     "Some rows of a setting follow another line of energy over time than the rest, among themselves alike: "
     "a table of two machines, or of two ways to measure.",
@@ -182,7 +208,7 @@ def _second_machine(view: View) -> list[int]:
 def several_machines(view: View) -> list[Finding]:
     if view.power is None:
         return []
-    rows = np.array(_second_machine(view), dtype=np.int64)
+    rows = np.array(_second_machine(view) or _slower_part(view), dtype=np.int64)
     found = []
     for code in np.unique(view.setting_code[rows]):
         here = rows[view.setting_code[rows] == code]

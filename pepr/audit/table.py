@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pepr.audit.assumed import Rows, assumed_powers
 from pepr.audit.energy_line import BoolArray, copied_rows, energy_lines, off_line, shared
 from pepr.audit.finding import Finding
 from pepr.audit.inference import class_rates, infer_n_test, is_one_of, largest_rate, off_lattice
-from pepr.audit.roles import MACHINE_NAMES, SIZE_NAMES, Columns, columns_of
+from pepr.audit.roles import MACHINE_NAMES, REPEATS, SIZE_NAMES, Columns, columns_of
 from pepr.quantities import JOULES_PER_KWH
 from pepr.stats import FloatArray
 from pepr.tables.dialect import MISSING
 from pepr.tables.keys import KEY_COLUMNS
+from pepr.tables.naming import columns_named, plain_name
 from pepr.tables.scoring import DONE
 
 
@@ -137,12 +139,18 @@ class View:
 
     def codes_of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """A number [rows] for every combination of the cells of those `names` that the table has."""
-        present = tuple(name for name in dict.fromkeys(names) if name in self.table.columns)
+        present = tuple(columns_named([str(name) for name in self.table.columns], names))
         if present not in self._codes:
             grouped = self.table.groupby(list(present), dropna=False, sort=False) if present else None
             none = np.zeros(self.n_rows, dtype=np.int64)
             self._codes[present] = none if grouped is None else grouped.ngroup().to_numpy()
         return self._codes[present]
+
+    @cached_property
+    def work_code(self) -> NDArray[np.int64]:
+        """Which model, with which data and settings, each row is of [rows]: runs of one work are alike."""
+        chosen = [name for name in self.key if plain_name(name) not in REPEATS]
+        return self.codes_of((self.columns.model, *SIZE_NAMES, *chosen))
 
     @cached_property
     def machine_code(self) -> NDArray[np.int64]:
@@ -156,7 +164,31 @@ class View:
 
     @cached_property
     def shared_energy(self) -> BoolArray:
-        return shared(self.role("energy"), self.n_rows)
+        return self.repeated("energy")
+
+    def repeated(self, role: str) -> BoolArray:
+        """True [rows] where a role's value is another row's too, though its digits make chance unlikely: in
+        the unit that it is written in and, of an energy, in joules."""
+        values, name = self.role(role), getattr(self.columns, role)
+        found = shared(values, self.n_rows)
+        if found.any():
+            found &= shared(values / self.columns.factors.get(name, 1.0), self.n_rows)
+        if found.any() and role == "energy":
+            found &= shared(values * JOULES_PER_KWH, self.n_rows)
+        return found
+
+    @cached_property
+    def assumed_powers(self) -> list[tuple[Rows, float]]:
+        """Rows whose energy is a constant times their time, with the constant in W."""
+        return assumed_powers(self)
+
+    @cached_property
+    def assumed(self) -> BoolArray:
+        """True [rows] where the energy is a constant times the time: equal times then have equal energies."""
+        found = np.zeros(self.n_rows, dtype=bool)
+        for rows, _ in self.assumed_powers:
+            found[rows] = True
+        return found
 
     @cached_property
     def copied_rows(self) -> NDArray[np.int64]:

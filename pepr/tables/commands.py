@@ -12,7 +12,7 @@ from pepr.errors import InputError
 from pepr.tables.dialect import Options
 from pepr.tables.join import Joined
 from pepr.tables.reader import Range, Reader
-from pepr.tables.scoring import ABOVE_CHANCE, check_range, score_table, survey
+from pepr.tables.scoring import ABOVE_CHANCE, check_range, notices, score_table, survey
 
 Say = Callable[[str], None]
 
@@ -103,7 +103,7 @@ def _curves(
         _plot(found, request.scored, plot, say)
     if not write:
         return
-    for notice in done.reader.notices:
+    for notice in notices(done, request.resource_range):
         say(notice)
     if as_json:
         output.write(json.dumps([entry.as_dict() for entry in found], indent=1) + "\n")

@@ -76,12 +76,15 @@ def dialect_of(path: Path, separator: str | None = None) -> Dialect:
     encoding, quotes = _scan(path)
     notices = ["read as UTF-16"] if encoding == "utf-16" else []
     lines = _first_lines(path, encoding)
-    skip = 0
-    if lines and re.fullmatch(r"sep=.", lines[0]):
-        separator, skip = separator or lines[0][4], 1
+    skip, comments = _before_header(lines)
+    if comments:
+        notices.append("lines before the header that begin with # are left out")
+    if len(lines) > skip and re.fullmatch(r"sep=.", lines[skip], re.IGNORECASE):
+        separator, skip = separator or lines[skip][4], skip + 1
     chosen = separator or _separator(path, lines[skip:])
     if chosen != ",":
-        notices.append(f"cells are separated by {SEPARATORS.get(chosen, repr(chosen))}")
+        words = "blanks" if chosen == " " else SEPARATORS.get(chosen, repr(chosen))
+        notices.append(f"cells are separated by {words}")
     return Dialect(encoding, chosen, skip, quotes or chosen != ",", tuple(notices))
 
 
@@ -119,6 +122,10 @@ def _refuse_binary(path: Path, head: bytes) -> None:
         b"PK\x03\x04": "a workbook or a zip",
         b"\x1f\x8b": "compressed",
         b"PAR1": "a Parquet file",
+        b"\xd0\xcf\x11\xe0": "a workbook",
+        b"SQLite format 3": "a database",
+        b"ARROW1": "a Feather file",
+        b"\x89HDF": "an HDF5 file",
     }
     for magic, kind in kinds.items():
         if head.startswith(magic):
@@ -139,8 +146,23 @@ def _first_lines(path: Path, encoding: str, count: int = 50) -> list[str]:
     return lines
 
 
+def _before_header(lines: list[str]) -> tuple[int, int]:
+    """How many lines stand before the header, and how many of these are remarks: lines with a # that are not
+    cut into cells as the line below them is."""
+    skip = comments = 0
+    for at, line in enumerate(lines):
+        below = next((text for text in lines[at:] if text.strip() and not text.startswith("#")), "")
+        mark = max(SEPARATORS, key=below.count)
+        remark = line.startswith("#") and 0 < below.count(mark) != line.count(mark)
+        if line.strip() and not remark:
+            break
+        skip, comments = at + 1, comments + remark
+    return skip, comments
+
+
 def _separator(path: Path, lines: list[str]) -> str:
-    """The one separator that gives every line as many cells as the header; a comma where none gives two."""
+    """The one separator that gives every line as many cells as the header; blanks where no mark gives two and
+    they do; else a comma."""
     lines = [line for line in lines if line.strip()]
     if not lines:
         return ","
@@ -149,8 +171,11 @@ def _separator(path: Path, lines: list[str]) -> str:
     except csv.Error:
         return ","
     several = [mark for mark, width in widths.items() if width and width[0] > 1]
-    if len(several) <= 1:
-        return several[0] if several else ","
+    if not several:
+        words = {len(line.split()) for line in lines}
+        return " " if len(words) == 1 and min(words) > 1 and len(lines) > 1 else ","
+    if len(several) == 1:
+        return several[0]
     even = [mark for mark in several if len(set(widths[mark])) == 1]
     if len(even) == 1:
         return even[0]
@@ -241,7 +266,7 @@ def number(cell: str, clock: str | None = None) -> tuple[float, str]:
     seconds = _seconds(cell, clock)
     if seconds is not None:
         return seconds, "time"
-    if WITH_UNIT.fullmatch(cell) and not re.fullmatch(r"0x.*|[\d.]+e", cell.lower()):
+    if WITH_UNIT.fullmatch(cell) and not re.fullmatch(r"0[xbo].*|[\d.]+e[^a-z]*", cell.lower()):
         raise ValueError("is a number with a unit: the unit belongs into the column's name")
     raise ValueError("is not a number")
 
@@ -261,6 +286,14 @@ def _seconds(cell: str, clock: str | None) -> float | None:
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return 3600 * hours + 60 * minutes + seconds
     return None
+
+
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell is a number in some dialect, though its value may be open."""
+    try:
+        return number(cell)[1] != "missing"
+    except ValueError:
+        return kind_of(cell) is not None or SHORT_CLOCK.fullmatch(cell) is not None
 
 
 def all_plain(cells: Sequence[str]) -> bool:

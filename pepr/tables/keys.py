@@ -11,6 +11,7 @@ import numpy as np
 
 from pepr.errors import InputError
 from pepr.tables.dialect import MISSING
+from pepr.tables.naming import columns_named, is_measured
 from pepr.tables.source import Line, Place
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ KEY_COLUMNS = ("model", "setting", "dataset", "fidelity", "precision", "hardware
 class Keys:
     """Notices a key that comes twice, with eight bytes a row; `check` names both rows and a way on.
 
-    A key column that is empty in a row takes no part in that row's key; a `run_id` that is empty leaves the
-    row to the other columns.
+    A key column that is empty in a row, however that is spelled, takes no part in that row's key; a `run_id`
+    that is empty leaves the row to the other columns, and a row without any of them has no key.
     """
 
     def __init__(self, reader: Reader, columns: Sequence[str], measured: Sequence[str] = ()) -> None:
@@ -38,15 +39,27 @@ class Keys:
         if self.columns:
             self.hashes.extend(map(hash, self.of(block)))
 
-    def of(self, block: Block) -> list[tuple[str, ...]]:
-        """The key of every row of a block."""
-        keys = list(zip(*map(block.texts, self.columns), strict=True))
-        if self.columns == ["run_id"] and any(cell.lower() in MISSING for (cell,) in keys):
-            names = (
-                zip(*map(block.texts, self.others), strict=True) if self.others else iter(lambda: (), None)
-            )
-            keys = [k if k[0].lower() not in MISSING else ("", *o) for k, o in zip(keys, names, strict=False)]
-        return keys
+    def of(self, block: Block) -> list[tuple[object, ...]]:
+        """The key of every row of a block; of a row that has none, where it stands."""
+        cells = [block.texts(name) for name in self.columns]
+        keys = list(zip(*cells, strict=True))
+        if all(MISSING.isdisjoint(map(str.lower, column)) for column in cells):
+            return keys
+        others = [block.texts(name) for name in self.others]
+        keys = [tuple(map(known, key)) for key in keys]
+        return [
+            key if self._names(key) else self._without(others, at, block.lines[at])
+            for at, key in enumerate(keys)
+        ]
+
+    def _names(self, key: tuple[str, ...]) -> bool:
+        """Whether a key names a row: by its model, where that is a part of the key."""
+        models = [cell for name, cell in zip(self.columns, key, strict=True) if name.lower() == "model"]
+        return any(models or key)
+
+    def _without(self, others: list[tuple[str, ...]], at: int, line: Line) -> tuple[object, ...]:
+        key = ("", *(known(cells[at]) for cells in others))
+        return key if any(key) else (line.path, line.row)
 
     def check(self, hashes: np.ndarray | None = None) -> None:
         """Raises InputError when two rows have the same key."""
@@ -61,22 +74,18 @@ class Keys:
     def _refuse(self, first: int, again: int) -> None:
         lines = {at: line for at, line in enumerate(self.reader.rows()) if at in (first, again)}
         one, two = lines[first], lines[again]
-        shown = [n for n in self.columns if two.cells[self.reader.position(n)].lower() not in MISSING]
+        shown = [n for n in self.columns if known(two.cells[self.reader.position(n)])]
         shown = shown or self.others or self.columns
         key = ", ".join(f"{name}={two.cells[self.reader.position(name)]}" for name in shown)
         place = Place(two.path, two.row, two.line, shown[0])
         raise InputError(f"{place}: the key {key} is already that of row {one.row}; {self._way_on(one, two)}")
 
     def _way_on(self, one: Line, two: Line) -> str:
-        apart = [
-            name
-            for name, left, right in zip(self.reader.header, one.cells, two.cells, strict=True)
-            if left != right and name not in self.columns and name not in self.measured
-        ]
-        apart = [name for name in apart if _may_be_key(one.cells[self.reader.position(name)])]
-        named = self.columns if self.columns != ["run_id"] else []
+        apart = self._telling(one, two)
+        by_run = self.columns == ["run_id"] and known(two.cells[self.reader.position("run_id")])
+        named = self.others if self.columns == ["run_id"] else self.columns
         ways = []
-        if apart and self.columns != ["run_id"]:
+        if apart and not by_run:
             keys = " ".join(f"--key {name}" for name in [*named, apart[0]])
             ways.append(f"if {apart[0]!r} tells them apart: {keys}")
         if one.cells == two.cells:
@@ -85,16 +94,32 @@ class Keys:
             ways.append("if later rows go on where earlier ones of a run stopped, keep the last: --keep-last")
         return "; ".join(ways)
 
+    def _telling(self, one: Line, two: Line) -> list[str]:
+        """Columns by which two rows differ, those first that are the likeliest to name a run."""
+        cells = zip(self.reader.header, one.cells, two.cells, strict=True)
+        apart = {
+            name: left
+            for name, left, right in cells
+            if left != right and name not in self.columns and name not in self.measured
+        }
+        order = {name: (is_measured(name), _has_many_digits(cell)) for name, cell in apart.items()}
+        return sorted((name for name in apart if order[name] != (True, True)), key=order.get)
 
-def _may_be_key(cell: str) -> bool:
-    """Whether a cell may tell runs apart by name: text, or a number of few digits."""
-    return not re.fullmatch(r"\d*\.\d{3,}(e.*)?", cell.lower())
+
+def _has_many_digits(cell: str) -> bool:
+    """Whether a cell looks like a measurement, and not like a name or a setting."""
+    return bool(re.fullmatch(r"\d*\.\d{3,}(e.*)?", cell.lower()))
+
+
+def known(cell: str) -> str:
+    """The cell, or nothing where it is one of the spellings of a missing value."""
+    return "" if cell.lower() in MISSING else cell
 
 
 def key_columns(header: Sequence[str], groups: Sequence[str] = (), run_id: bool = True) -> list[str]:
     """Which columns name a row: `run_id`, else `model` with whatever else tells runs apart; else none."""
     if run_id and "run_id" in header:
         return ["run_id"]
-    if "model" not in header:
+    if not columns_named(header, ["model"]):
         return []
-    return [name for name in dict.fromkeys((*KEY_COLUMNS, *groups)) if name in header]
+    return list(dict.fromkeys((*columns_named(header, KEY_COLUMNS), *(n for n in groups if n in header))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MODEL_NAMES = ("model", "architecture", "arch", "net", "network", "backbone")
@@ -12,7 +12,9 @@ SEED_NAMES = ("seed", "random_seed", "rng_seed")
 
 ENERGY_UNITS = {"kwh": 1.0, "wh": 1e-3, "kj": 1 / 3600, "mwh": None, "mj": None}
 ENERGY_UNITS |= dict.fromkeys(("j", "joule", "joules", "ws"), 1 / 3.6e6)
-CARBON_UNITS = {"mg": 1e-3, "t": 1e6, "lb": 453.59237, "lbs": 453.59237}
+CARBON_UNITS = {"lb": 453.59237, "lbs": 453.59237}
+CARBON_UNITS |= dict.fromkeys(("mg", "mgco2", "mgco2e", "mgco2eq"), 1e-3)
+CARBON_UNITS |= dict.fromkeys(("t", "tonne", "tonnes", "tco2", "tco2e", "tco2eq"), 1e6)
 CARBON_UNITS |= dict.fromkeys(("g", "gram", "grams", "gco2", "gco2e", "gco2eq"), 1.0)
 CARBON_UNITS |= dict.fromkeys(("kg", "kgs", "kgco2", "kgco2e", "kgco2eq"), 1e3)
 TIME_UNITS = {"ms": 1e-3, "milliseconds": 1e-3, "mins": 60.0, "minutes": 60.0, "min": None}
@@ -39,7 +41,8 @@ PARTS = _words("cpu gpu ram dram idle inference infer inf test validation val li
 NOT_TOTALS = _words(
     "rate intensity per source start end stamp norm pepr std sd err error ci low high factor step first "
     "median mean avg average max min epoch batch image iteration iter sample query token request item load "
-    "loading compile download wait queue eval evaluation predict prediction preprocessing latency saved unit"
+    "loading compile download wait queue eval evaluation predict prediction preprocessing latency saved unit "
+    "budget"
 )
 ACCURACY = _words("accuracy acc top1")
 PERFORMANCES = ACCURACY | _words(
@@ -47,12 +50,18 @@ PERFORMANCES = ACCURACY | _words(
     "mcc performance pepr"
 )
 LESS_IS_BETTER = _words("error err loss rmse mae perplexity")
-RATES = _words("throughput fps qps ips goodput bandwidth speedup speed efficiency")
+RATES = _words("throughput durchsatz fps qps ips tps rps goodput bandwidth speedup speed efficiency pepr")
+PER = _words("per / pro par por")
+"""What stands between a count and the time in which it was reached, in some languages."""
 COSTS = frozenset.union(
     *(frozenset(WORDS[quantity]) | frozenset(units) for quantity, units in UNITS.items()),
     _words("cost price usd eur water"),
 )
-DENOMINATORS = COSTS | _words("day dollar minute second hour")
+MEMORY = _words("mem memory rss vram bytes mb mib gb gib")
+MORE_COSTS = _words("cost price usd eur water flops macs gmacs gflops")
+DENOMINATORS = COSTS | _words("day dollar minute second hour sekunde stunde seconde heure segundo hora")
+DEVICES = _words("gpu cpu core node device card worker accelerator")
+"""What may stand before the time in a rate: images per GPU hour."""
 COUNTED = _words(
     "img imgs image images sample samples it its iter iters tok token tokens step steps example examples "
     "batch batches frame frames queries"
@@ -78,8 +87,27 @@ def tokens_of(name: str) -> list[str]:
     return [part.lower() for part in re.findall(r"[A-Za-z0-9²]+|%|/", _split_camel(name))]
 
 
+def plain_name(name: str) -> str:
+    """A column's name in one spelling: `Test Accuracy` and `testAccuracy` are test_accuracy."""
+    return "_".join(tokens_of(name))
+
+
+def columns_named(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """The columns of a header that have one of the names `wanted`, in their order: spelled so, else in any
+    spelling."""
+    spelled = {plain_name(name): name for name in reversed(header)}
+    found = (name if name in header else spelled.get(name) for name in wanted)
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+WORD_STARTS = re.compile(
+    r"(?<=[a-z])(?=[A-Z][a-z])(?!Wh(?![a-z]))|(?<=[a-z])(?=[km]Wh(?![a-z]))|(?<=[a-jln-z])(?=Wh(?![a-z]))"
+)
+"""Where a word starts in `trainTime` and `energykWh`; not within kWh and mWh, which are units."""
+
+
 def _split_camel(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name)
+    return WORD_STARTS.sub("_", name)
 
 
 def meaning(name: str) -> Meaning | None:
@@ -115,13 +143,30 @@ def more_is_better(name: str) -> bool:
         return False
     if words & RATES:
         return True
-    mark = next((at for at, token in enumerate(tokens) if token in ("per", "/")), None)
+    mark = next((at for at, token in enumerate(tokens) if token in PER), None)
     if mark is not None and mark + 1 < len(tokens):
-        before, after = set(tokens[:mark]), tokens[mark + 1]
-        return not before & COSTS and after in DENOMINATORS
+        before, after = tokens[:mark], [token for token in tokens[mark + 1 :] if token not in DEVICES]
+        return bool(before and after) and not COSTS.intersection(before) and after[0] in DENOMINATORS
     if len(tokens) > 1 and tokens[-2] in COUNTED and tokens[-1] in ("s", "sec", "second"):
         return True
     return bool(words & PERFORMANCES) and not words & COSTS
+
+
+def is_cost(name: str) -> bool:
+    """Whether a column's name is that of something measured that a run takes: energy, time, memory."""
+    words = set(tokens_of(name))
+    memory = words & MEMORY or any(word.startswith("mem") for word in words)
+    return meaning(name) is not None or bool(memory or words & MORE_COSTS)
+
+
+def less_is_better(name: str) -> bool:
+    """Whether a column's name is that of an error or a loss, of which less is better."""
+    return bool(LESS_IS_BETTER & set(tokens_of(name)))
+
+
+def is_measured(name: str) -> bool:
+    """Whether a column's name is that of a result, and not of something that a study chose."""
+    return is_cost(name) or more_is_better(name) or less_is_better(name)
 
 
 def seed_column(header: Sequence[str]) -> str | None:

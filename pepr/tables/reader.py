@@ -17,7 +17,7 @@ import pandas as pd
 
 from pepr.errors import InputError
 from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, number
-from pepr.tables.keys import Keys, key_columns
+from pepr.tables.keys import Keys, key_columns, known
 from pepr.tables.source import Line, Place, Source, open_source
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ NAMES = re.compile(
     re.IGNORECASE,
 )
 """Columns that name things: their cells are numbers only where nothing is lost by it."""
-DECIMAL_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
-WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+DECIMAL_NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})", re.ASCII)
 
 Range = tuple[float, float]
 
@@ -75,10 +75,15 @@ class Reader:
                 name for name in self.header if column.lower() in name.lower()
             ]
             meant = f"; did you mean {close[0]!r}?" if close else ";"
+            alone = (
+                " (one cell: if something else stands between its names, give --separator)"
+                if len(self.header) == 1
+                else ""
+            )
             tools = [notice for notice in self.notices if ": read as" in notice]
             raise InputError(
                 f"{self.path}: row 0 (the header): column {column!r} is missing{meant} it has "
-                f"{', '.join(self.header)}"
+                f"{', '.join(self.header)}{alone}"
                 + "".join(f" ({tool}; --join adds other columns)" for tool in tools)
             )
 
@@ -131,6 +136,15 @@ class Reader:
                 "write all cells of the column alike"
             )
 
+    def plain(self, column: str, cell: str) -> str:
+        """A cell of a column with a decimal point, where the table writes numbers with commas."""
+        if not self.commas_in_cells or NAMES.fullmatch(column):
+            return cell
+        if self._styles is None:
+            self._styles = self._learn_styles()
+        style = self._styles[column]
+        return cell if isinstance(style, str) else style.plain(cell)
+
     @property
     def commas_in_cells(self) -> bool:
         return any(source.dialect.commas_in_cells for source in self.sources)
@@ -148,7 +162,13 @@ class Reader:
     def run_columns(self) -> list[str]:
         """The columns whose repeats are one run told again, where rows are to be kept by the last."""
         if self.options.keep_last:
-            return list(self.options.key) or key_columns(self.header)
+            names = list(self.options.key) or key_columns(self.header)
+            if not names:
+                raise InputError(
+                    f"{self.path}: --keep-last: no column names a run, so give --key COLUMN; it has "
+                    f"{', '.join(self.header)}"
+                )
+            return names
         return list(dict.fromkeys(source.run for source in self.sources if source.run))
 
     @cached_property
@@ -159,9 +179,8 @@ class Reader:
         at = [self.header.index(name) for name in self.run_columns]
         hashes = array("q")
         for number_of_row, line in enumerate(self._all_rows()):
-            cells = tuple(line.cells[i] for i in at)
-            named = any(cell.lower() not in MISSING for cell in cells)
-            hashes.append(hash(cells) if named else hash((number_of_row, line.path)))
+            cells = tuple(known(line.cells[i]) for i in at)
+            hashes.append(hash(cells) if any(cells) else hash((number_of_row, line.path)))
         codes = np.frombuffer(hashes, dtype=np.int64)
         kept = np.zeros(len(codes), dtype=bool)
         kept[len(codes) - 1 - np.unique(codes[::-1], return_index=True)[1]] = True

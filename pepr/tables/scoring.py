@@ -17,7 +17,7 @@ from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
 from pepr.tables.keys import Keys, key_columns
-from pepr.tables.naming import is_percent, more_is_better, seed_column
+from pepr.tables.naming import is_percent, less_is_better, more_is_better, seed_column
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
 DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeeded", "done"})
@@ -93,10 +93,10 @@ def score_table(
     taken = [name for name in added if name in done.reader.header]
     if taken:
         raise InputError(f"{done.reader.path}: row 0 (the header): column {taken[0]!r} is already there")
-    scores, worth = _scores(done, resource_range)
+    scores = _scores(done, resource_range)
     if done.above is not None:
         scores = np.column_stack([done.above, scores])
-    for notice in (*done.reader.notices, *_zeros(done), *_guessers(done), *worth):
+    for notice in notices(done, resource_range):
         (say or (lambda _: None))(notice)
     return (_json_rows if as_json else _csv_rows)(output, done, _kept(done), added, scores)
 
@@ -127,6 +127,11 @@ def survey(
                 f"{reader.path}: row 0 (the header): more of {column!r} is better, so it is no "
                 "resource: take its inverse, such as seconds an image; rename the column if less is better"
             )
+    if less_is_better(performance):
+        raise InputError(
+            f"{reader.path}: row 0 (the header): less of {performance!r} is better, so it is no "
+            "performance: take 1 minus an error; rename the column if more is better"
+        )
     own = [*reader.header[: reader.own_width], *groups]
     seed, names = seed_column(own), list(options.key) or key_columns(own, groups)
     if seed and names and names != ["run_id"] and seed not in names and seed not in options.key:
@@ -148,9 +153,11 @@ def survey(
             into.frombytes(block.resources(name).tobytes())
         labels = zip(*map(block.texts, groups), strict=True) if groups else iter([()] * len(block.lines))
         group.extend(group_codes.setdefault(label, len(group_codes)) for label in labels)
-        numeric -= {name for name in numeric if not json_kind(name, block.texts(name))}
+        numeric -= {name for name in numeric if not json_kind(name, _plain(block, name))}
     keys.check()
     performances = np.frombuffer(values, dtype=np.float64)
+    if options.percent and not hundredths and 0 < np.nanmax(performances, initial=0.0) <= 0.01:
+        reader.say(f"{performance}: divided by 100, as --percent says, though no value is above 1")
     if hundredths:
         performances = _from_percent(reader, performance, performances)
     stacked = np.array([np.frombuffer(part, dtype=np.float64) for part in needs])
@@ -176,6 +183,10 @@ def survey(
         (performances if chance is None else above_chance(performances, chance), stacked, codes),
         above,
     )
+
+
+def _plain(block: Block, name: str) -> Iterator[str]:
+    return (block.reader.plain(name, cell) for cell in block.texts(name))
 
 
 def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
@@ -237,23 +248,49 @@ def check_range(path: Path, resource_range: Range | None) -> None:
         raise InputError(f"{path}: --range {low:g} {high:g}: expected 0 <= LO < HI, both finite")
 
 
-def _scores(done: Survey, resource_range: Range | None) -> tuple[np.ndarray, list[str]]:
-    """Scores and normalised resources [rows, 2 x resources], and a line for each score that says nothing."""
-    columns = np.full((len(done.performance), 2 * len(done.resources)), np.nan)
+def _by_group(done: Survey) -> list[np.ndarray]:
+    """The rows of each group, in the order of their names."""
     order = np.argsort(done.group, kind="stable")
-    edges = np.searchsorted(done.group[order], np.arange(1, len(done.group_names)))
-    worth: list[str] = []
-    for at, name in enumerate(done.resources):
-        idle: dict[str, list[str]] = {}
-        for group, rows in zip(done.group_names, np.split(order, edges), strict=True):
+    return np.split(order, np.searchsorted(done.group[order], np.arange(1, len(done.group_names))))
+
+
+def _scores(done: Survey, resource_range: Range | None) -> np.ndarray:
+    """Scores and normalised resources [rows, 2 x resources]."""
+    columns = np.full((len(done.performance), 2 * len(done.resources)), np.nan)
+    for at in range(len(done.resources)):
+        for rows in _by_group(done):
             values, needs = done.scored[rows], done.needs[at, rows]
             columns[rows, 2 * at] = pepr(values, needs, resource_range)
             columns[rows, 2 * at + 1] = normalise(needs, resource_range)
-            reason = _says_nothing(needs[~np.isnan(needs)], name, resource_range)
-            if reason:
-                idle.setdefault(reason, []).append(", ".join(group))
-        worth += [_worth(reason, which, len(done.group_names)) for reason, which in idle.items()]
-    return columns, worth
+    return columns
+
+
+def notices(done: Survey, resource_range: Range | None) -> list[str]:
+    """Lines that say how a table was read, and which scores say nothing, or less than they seem to."""
+    return [
+        *done.reader.notices,
+        *_zeros(done),
+        *_guessers(done),
+        *(line for at in range(len(done.resources)) for line in _worths(done, at, resource_range)),
+    ]
+
+
+def _worths(done: Survey, at: int, resource_range: Range | None) -> Iterator[str]:
+    """A line for each reason why scores of a resource tell nothing of cost, and for those below a range."""
+    name, idle, below = done.resources[at], {}, 0
+    for group, rows in zip(done.group_names, _by_group(done), strict=True):
+        needs = done.needs[at, rows]
+        needs = needs[~np.isnan(needs)]
+        reason = _says_nothing(needs, name, resource_range)
+        if reason:
+            idle.setdefault(reason, []).append(", ".join(group))
+        elif resource_range is not None:
+            below += int(below_range(needs, resource_range).sum())
+    for reason, which in idle.items():
+        yield _worth(reason, which, len(done.group_names))
+    if below:
+        rows = "one row has" if below == 1 else f"{below} rows have"
+        yield f"{rows} a {name} below the range, which counts as its lower end: {resource_range[0]:g}"
 
 
 def _says_nothing(needs: np.ndarray, name: str, resource_range: Range | None) -> str | None:
@@ -360,7 +397,7 @@ def _or_empty(value: float) -> str:
 
 def _json_rows(output: TextIO, done: Survey, kept: list[str], added: list[str], scores: np.ndarray) -> int:
     """A JSON list, one object a row; columns of numbers become numbers, missing cells null."""
-    kinds = [name in done.numeric for name in kept]
+    kinds, reader = [name in done.numeric for name in kept], done.reader
     read = [name for name in kept if name in (done.column, *done.resources)]
     names, count = [*kept, *([SEEDS] if done.averaged else []), *added], 0
     texts: dict[str, np.ndarray] = {}
@@ -368,7 +405,10 @@ def _json_rows(output: TextIO, done: Survey, kept: list[str], added: list[str], 
     for block, at, cells, seeds, values in _rows(done, kept, scores):
         if block is not last:
             texts, last = {name: block.floats(name) for name in read}, block
-        objects = [_json_value(cell, kind) for cell, kind in zip(cells, kinds, strict=True)]
+        objects = [
+            _json_value(reader.plain(name, cell) if kind else cell, kind)
+            for name, cell, kind in zip(kept, cells, kinds, strict=True)
+        ]
         if not done.averaged:
             _replace_read(objects, kept, kinds, texts, at)
         numbers = [None if math.isnan(value) else value for value in values]

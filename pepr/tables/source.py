@@ -131,6 +131,7 @@ class _TextTable:
             raise InputError(f"{self.path}: row 0 (the header): the file is empty; expected column names")
         if header[0] == "":
             header[0] = "index"
+        header = [name or f"column {at}" for at, name in enumerate(header, start=1)]
         repeated = [name for name in header if header.count(name) > 1]
         if repeated:
             raise InputError(f"{self.path}: row 0 (the header): column {repeated[0]!r} appears twice")
@@ -148,7 +149,9 @@ class _Lines:
 
     def __init__(self, path: Path, stream: TextIO, dialect: Dialect) -> None:
         self._path, self._skip, self._mark = path, dialect.skip, dialect.separator
-        self._reader = csv.reader(stream, strict=True, delimiter=dialect.separator)
+        blanks = dialect.separator == " "
+        lines = (line.strip(" \r\n") + "\n" for line in stream) if blanks else stream
+        self._reader = csv.reader(lines, strict=True, delimiter=dialect.separator, skipinitialspace=blanks)
 
     @property
     def line(self) -> int:
