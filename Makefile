@@ -22,13 +22,16 @@ setup: $(VENV)/.installed  ## Make the virtual environment .venv with every pinn
 
 $(VENV)/.installed: requirements.lock requirements-no-deps.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
-	@echo "Installing into $(VENV). The CUDA libraries of torch are most of it; the README says how to leave them out."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV).$(if $(PIP_EXTRA_INDEX_URL),, On Linux the CUDA libraries of torch are most of it, gigabytes. To leave them out, stop this and type:)"
+	@echo "$(if $(PIP_EXTRA_INDEX_URL),,  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup)"
+# An environment without pip is one whose making was interrupted, or lacked a package of the system (python3-venv).
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(STRICT) $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -r requirements.lock \
 	  | { grep --line-buffered -E '^ *Downloading .*\([0-9]{2,}[0-9.]* [MG]B\)|^Installing|ERROR' | cut -c1-100 || true; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-no-deps.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
+	@echo "Done. To have the command pepr in this shell: source $(BIN)/activate"
 
 # CLUSTER=slurm, or the folder of a Snakemake profile of your own, hands the runs to a cluster.
 # MODELS= SETTINGS= SEEDS= (lists with commas), EPOCHS=, PRETRAINED=yes|no and FIDELITY=study|paper take a part

@@ -1,11 +1,17 @@
 """The command line: shapes of its JSON, one line for an error, exit statuses."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from pepr import cli
+
+ROOT = Path(__file__).parents[1]
 
 
 def call(*arguments):
@@ -69,3 +75,52 @@ def test_plan_is_in_the_designs_shape():
 def test_bad_input_is_one_line_on_stderr_and_status_2(arguments, told):
     status, out, err = call(*arguments)
     assert status == 2 and out == "" and err.startswith(told) and err.count("\n") == 1
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
+COMMANDS_OF_A_PAGE = ROOT / "book" / "_static" / "own-results" / "commands.sh"
+
+
+def shown(program):
+    """What follows a program's name on each line of the pages' code, without comments."""
+    code = [COMMANDS_OF_A_PAGE.read_text()]
+    for path in PAGES:
+        code += re.findall(r"^```\w*\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(code).replace("\\\n", "").splitlines()
+    return [
+        line.split(program, 1)[1].split("#")[0] for line in lines if line.lstrip().startswith(f"{program} ")
+    ]
+
+
+def subcommand(words):
+    """The command that words name, such as `step history`, and the words after it."""
+    command = get_command(cli.app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def test_every_command_that_a_page_shows_is_there_with_its_arguments_and_options():
+    lines = shown("pepr")
+    assert len(lines) > 30
+    for line in lines:
+        command, rest = subcommand(shlex.split(re.split(r" [|>] ", line)[0]))
+        command.make_context(line, rest)
+
+
+def test_every_command_and_option_that_a_sentence_names_is_there():
+    named = {span for path in PAGES for span in re.findall(r"`pepr ([a-z][^`]*)`", path.read_text())}
+    assert len(named) > 20
+    for span in named:
+        command, rest = subcommand(span.split())
+        options = {name for one in command.params for name in one.opts}
+        assert {word for word in rest if word.startswith("--")} <= options, span
+
+
+def test_every_target_of_make_that_a_page_shows_is_there_with_its_variables():
+    makefile = (ROOT / "Makefile").read_text()
+    calls = shown("make")
+    assert len(calls) > 15
+    for word in {word for call in calls for word in call.split()}:
+        name, given, _ = word.partition("=")
+        assert re.search(rf"\b{name}\b" if given else f"^{name}:", makefile, re.MULTILINE), word

@@ -45,6 +45,24 @@ def test_an_installation_that_fails_leaves_no_mark_of_success(checkout, shell_fl
         assert not (checkout / ".venv/.installed").exists()
 
 
+def test_an_environment_that_was_left_without_pip_is_made_again(checkout):
+    """As it is where making it was interrupted, or where the system lacked a package that brings pip."""
+    program(checkout / ".venv/bin/python", 'case "$*" in "-m pip"*) exit 1;; esac')
+    program(checkout / "python", 'case "$*" in "-m venv .venv") echo "exit 0" >.venv/bin/python;; esac')
+    done = make(checkout, "setup", "PYTHON=./python")
+    assert done.returncode == 0 and (checkout / ".venv/.installed").exists()
+
+
+def test_the_installation_says_how_to_take_less_and_how_to_reach_the_command(checkout):
+    less = "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+    said = make(checkout, "setup").stdout
+    assert f"\n  {less} make setup\n" in said and "source .venv/bin/activate" in said
+    for page in ("README.md", "book/extending.md", "book/own-results.md"):
+        assert "`source .venv/bin/activate`" in (CHECKOUT / page).read_text()
+    (checkout / ".venv/.installed").unlink()
+    assert less not in make(checkout, "setup", less).stdout
+
+
 def test_a_set_up_checkout_is_not_set_up_again(checkout):
     assert make(checkout, "setup").returncode == 0 and (checkout / ".venv/.installed").exists()
     os.utime(checkout / ".venv/.installed", (2e9, 2e9))

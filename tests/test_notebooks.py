@@ -1,5 +1,6 @@
 """The notebooks: parameterised, committed without outputs, at home in an empty folder with only the wheel."""
 
+import ast
 import contextlib
 import functools
 import os
@@ -104,6 +105,22 @@ def test_a_notebook_ends_with_things_to_try_and_describes_its_figures(name):
     assert drawn or name == "02_finetune"
     for cell in drawn:
         assert len(cell.metadata.mystnb.image.alt) > 30, cell.source
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_what_a_notebook_says_to_try_is_there_by_that_name(name):
+    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    cells = [cell.source for cell in notebook.cells[:-1] if cell.cell_type == "code"]
+    tried = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", notebook.cells[-1].source)]
+    tried = [span for span in tried if re.match(r"from |[\w.]+\(", span)]
+    known: dict[str, object] = {}
+    for source in [*cells[2:], *tried]:  # after the installation and the form
+        tree = ast.parse(re.sub(r"^%.*", "", source, flags=re.MULTILINE))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), name, "exec"), known)
+    called = [node.func for span in tried for node in ast.walk(ast.parse(span)) if isinstance(node, ast.Call)]
+    assert all(callable(eval(ast.unparse(function), known)) for function in called)
+    assert bool(called) == (name in ("05_published", "06_costs"))
 
 
 def test_what_papermill_injects_are_the_fields_of_a_run():

@@ -278,7 +278,7 @@ def write_facts(path: Path | str, results: pd.DataFrame, source: str | Path = "a
 
 
 def committed_facts() -> pd.DataFrame:
-    """The table of facts that this package carries: what `pepr history` makes from the files."""
+    """The table of facts that this package carries: what `pepr step history` makes from the files."""
     path = resources.files("pepr.published") / "history.csv"
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 

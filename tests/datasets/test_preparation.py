@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pepr import datasets
+from pepr import datasets, models, study
 from pepr.errors import InputError
 from pepr.study import execution
 
@@ -190,3 +191,15 @@ def test_every_dataset_is_in_the_list_of_licences_with_its_terms():
         assert terms in row, dataset.name
         for author in dataset.attribution.split("; "):
             assert author.removeprefix("DeepDRiD, ").split(" ")[0] in row, (dataset.name, author)
+
+
+def test_the_licences_name_the_profiles_that_take_weights_from_a_package():
+    rows = [line for line in LICENCES.read_text().splitlines() if "pretrained runs of" in line]
+    for model, package in models.OFFLINE_WEIGHTS.items():
+        (row,) = [row for row in rows if package.module in row.replace("-", "_")]
+        starting = {
+            name
+            for name in study.profile_names()
+            if any(spec.pretrained and spec.model == model for spec in study.grid(study.load(name)))
+        }
+        assert starting <= set(re.findall("`([a-z]+)`", row)), model
