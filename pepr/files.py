@@ -25,7 +25,7 @@ def find_checkout(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "_toc.yml").exists() and (folder / "book").is_dir():
             return folder
-    raise InputError(f"{here}: no checkout of the study here or above; the book is built from one")
+    raise InputError(f"{here}: no checkout of the study here or above; go to a copy of its repository")
 
 
 def checksum(path: Path, algorithm: str = "sha256") -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from pepr import stats
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost, prediction, swept
 from pepr.errors import DataUnavailable, InputError
 from pepr.grids import FACTORS, per_kwh
 from pepr.models.space import BASELINES
-from pepr.quantities import RESOURCES, Resource
+from pepr.quantities import RESOURCES, Resource, energy_is_estimated
 from pepr.score import pepr
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ READINGS = ("last epoch", "best epoch", "mean of the last three")
 N_DRAWS = 400
 SEED = 5
 GB = 1e9
+IMAGES = "test images"
+"""What the interval of a performance is over, where it is known from one run."""
 ENDS = ("", "_low", "_high")
 """What follows the name of a cost: nothing for its value, or one of these for its 90% bounds."""
 COLUMNS = {"E": ("energy_wh", 1.0), "T": ("train_time_s", 1 / 60), "M": ("peak_memory_gb", 1.0)}
@@ -62,7 +65,8 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One recommended model. Performance is a fraction, with a 90% interval over test images.
+    """One recommended model. Performance is a fraction, with a 90% interval over what `over` says: the test
+    images of one run, or splits with their seeds.
 
     `pepr_e` is PePR-E among all candidates of the setting, within the budget or not. `stability` is in
     how many of the redrawn and re-read accuracies the model is among as many models as were asked for.
@@ -83,6 +87,7 @@ class Choice:
     stability: float
     measured: list[str]
     setting: str
+    over: str
     why: str
     basis: str
 
@@ -157,7 +162,7 @@ def candidates(setting: str | None = None, train_images: int | None = None) -> p
             tables = published.load()
         except DataUnavailable as error:
             if setting is not None:
-                raise DataUnavailable(f"setting {setting} needs {error}") from None
+                raise DataUnavailable(f"setting {setting} needs the authors' tables: {error}") from None
         else:
             nearest = nearest_setting(setting or "lidc", setting, train_images)
             return from_authors(tables, nearest, train_images)
@@ -235,12 +240,11 @@ def _candidate(
     model: str, setting: str, readings: Sequence[float], n_test: int, costs: dict[str, float]
 ) -> dict:
     """One row: the performance with its interval over the test images, and the costs with their bounds."""
-    from pepr.stats import wilson_interval
-
-    interval = wilson_interval(round(readings[0] * n_test), n_test, CONFIDENCE)
+    interval = stats.wilson_interval(round(readings[0] * n_test), n_test, CONFIDENCE)
     return {
         "model": model,
         "setting": setting,
+        "over": IMAGES,
         "performance": readings[0],
         "performance_low": interval.low,
         "performance_high": interval.high,
@@ -251,11 +255,11 @@ def _candidate(
 
 
 def from_reference(setting: str | None = None, train_images: int | None = None) -> pd.DataFrame:
-    """Candidates of the shipped reference of `pocket`: its networks, all measured there, seeds averaged.
+    """Candidates of the shipped reference of `pocket`: its networks, trained there, splits averaged.
 
-    With another number of training images, time and energy are in proportion to it, and the setting, where
-    none is named, is that from scratch whose number is nearest. Raises InputError for a setting that it
-    does not have.
+    A performance has Student's interval over the splits, which differ more than test images do. With another
+    number of training images, time and energy are in proportion to it, and the setting, where none is named,
+    is that from scratch whose number is nearest. Raises InputError for a setting that it does not have.
     """
     from pepr.runs.results import Results, reference_folder
 
@@ -268,31 +272,50 @@ def from_reference(setting: str | None = None, train_images: int | None = None) 
         setting = "elpv" if train_images is None else _nearest_size(sizes, train_images)
     if setting not in names:
         raise InputError(f"setting {setting!r}; known: {', '.join([*cost.settings(), *names])}")
-    out = []
-    for model, rows in runs[runs["setting"] == setting].groupby("model"):
-        trained = int(rows["n_train"].iloc[0])
-        scale = (train_images or trained) / trained
-        scaled = ""
-        if scale != 1:
-            proportion = f"time and energy in proportion to {train_images:,}"
-            scaled = f"performance with {trained:,} images, {proportion}; "
-        values = {
-            "energy_wh": scale * 1000 * rows["energy_kwh"].mean(),
-            "train_time_s": scale * rows["train_time_s"].mean(),
-            "peak_memory_gb": rows["peak_memory_bytes"].mean() / GB,
-        }
-        costs = {f"{name}{end}": value for name, value in values.items() for end in ENDS}
-        measured = ["performance", *(sorted(values) if scale == 1 else ["peak_memory_gb"])]
-        basis = (
-            f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} seeds; energy by "
-            f"{rows['energy_source'].iloc[0]}; {scaled}the authors' tables are not at hand"
-        )
-        readings, n_test = [rows["test_accuracy"].mean()], int(rows["n_test"].iloc[0])
-        out.append(
-            _candidate(str(model), setting, readings, n_test, costs)
-            | {"num_params": int(rows["num_params"].iloc[0]), "measured": measured, "basis": basis}
-        )
+    runs = runs[runs["setting"] == setting]
+    by_split = runs.pivot_table("test_accuracy", "model", "split").dropna(axis="columns")
+    out = [
+        _of_reference(str(model), rows, by_split.loc[model].to_numpy(), train_images)
+        for model, rows in runs.groupby("model")
+    ]
     return _with_factors(pd.DataFrame(out))
+
+
+def _of_reference(
+    model: str, rows: pd.DataFrame, accuracies: np.ndarray, train_images: int | None
+) -> dict[str, object]:
+    """One row: a model's runs in a setting; `accuracies` are those on the splits that all models have."""
+    trained = round(rows["n_train"].mean())
+    scale = (train_images or trained) / trained
+    scaled = ""
+    if scale != 1:
+        proportion = f"time and energy in proportion to {train_images:,}"
+        scaled = f"performance with {trained:,} images, {proportion}; "
+    values = {
+        "energy_wh": scale * 1000 * rows["energy_kwh"].mean(),
+        "train_time_s": scale * rows["train_time_s"].mean(),
+        "peak_memory_gb": rows["peak_memory_bytes"].mean() / GB,
+    }
+    energy, majority = rows["energy_source"].iloc[0], rows["test_majority_rate"].mean()
+    measured = ["peak_memory_gb", *(["train_time_s"] if scale == 1 else [])]
+    if scale == 1 and not energy_is_estimated(energy):
+        measured.append("energy_wh")
+    interval = stats.mean_interval(accuracies, confidence=CONFIDENCE)
+    return {
+        "model": model,
+        "setting": rows["setting"].iloc[0],
+        "over": f"{len(accuracies)} splits, each with test images and a seed of its own",
+        "performance": interval.estimate,
+        "performance_low": max(interval.low, 0.0),
+        "performance_high": min(interval.high, 1.0),
+        "accuracies": tuple(accuracies),
+        **{f"{name}{end}": value for name, value in values.items() for end in ENDS},
+        "num_params": int(rows["num_params"].iloc[0]),
+        "measured": ["performance", *sorted(measured)],
+        "basis": f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} splits, a seed "
+        f"each, where always giving the more common answer is right in {majority:.3f} "
+        f"of the cases; energy by {energy}; {scaled}the authors' tables are not at hand",
+    }
 
 
 def _nearest_size(sizes: pd.Series, train_images: int) -> str:
@@ -301,21 +324,29 @@ def _nearest_size(sizes: pd.Series, train_images: int) -> str:
 
 
 def stability(kept: pd.DataFrame, risk: str, top: int) -> dict[str, float]:
-    """In which share of redrawn accuracies, under every reading of them, each model is among the `top`.
-
-    Accuracies are redrawn as counts of the test images. Seeds are not: the authors published one.
-    """
-    rng = np.random.default_rng(SEED)
-    readings = np.array(kept["readings"].tolist())
-    n_test = kept["n_test"].to_numpy()
+    """In which share of redrawn accuracies, under every reading of them, each model is among the `top`."""
+    redrawn = list(_redrawn(kept))
     hits = np.zeros(len(kept))
-    for reading in readings.T:
-        draws = rng.binomial(n_test, reading, size=(N_DRAWS, len(kept))) / n_test
+    for draws in redrawn:
         if risk == "cautious":
             draws -= (kept["performance"] - kept["performance_low"]).to_numpy()
         best = np.argsort(-draws, axis=1, kind="stable")[:, :top]
         hits += np.bincount(best.ravel(), minlength=len(kept))
-    return dict(zip(kept["model"], hits / (N_DRAWS * readings.shape[1]), strict=True))
+    return dict(zip(kept["model"], hits / (N_DRAWS * len(redrawn)), strict=True))
+
+
+def _redrawn(kept: pd.DataFrame) -> Iterator[np.ndarray]:
+    """What the accuracies of models could be, [draws, models]: of this study's runs their joint t
+    distribution over splits; of the authors', who published one seed, counts of the test images by each
+    reading.
+    """
+    if "accuracies" in kept:
+        yield stats.mean_draws(np.array(kept["accuracies"].tolist()).T, N_DRAWS, SEED)
+        return
+    rng = np.random.default_rng(SEED)
+    n_test = kept["n_test"].to_numpy()
+    for reading in np.array(kept["readings"].tolist()).T:
+        yield rng.binomial(n_test, reading, size=(N_DRAWS, len(kept))) / n_test
 
 
 def _rows(table: pd.DataFrame) -> list[dict]:
@@ -370,6 +401,13 @@ def as_text(found: Sequence[Choice]) -> str:
             f"{choice.model:<26}{interval:>24}{choice.energy_wh:>8.3g}{choice.peak_memory_gb:>7.3g}"
             f"{choice.train_time_s / 60:>8.3g}{grams:>10}{100 * choice.stability:>6.0f}%"
         )
-    lines += ["", f"'stays': how often a model remains in this list when the {found[0].setting} test images"]
-    lines += ["are redrawn and the accuracy is read at the last, the best or the last three epochs."]
+    setting, over = found[0].setting, found[0].over
+    reread = (
+        " and the accuracy is read at the last, the best or the last three epochs" if over == IMAGES else ""
+    )
+    lines += ["", f"The 90% intervals are over {over}."]
+    lines += [
+        f"'stays': how often a model remains in this list when the {over.partition(',')[0]} of {setting}"
+    ]
+    lines += [f"are redrawn{reread}."]
     return "\n".join([*lines, f"Basis of {found[0].model}: {found[0].basis}."])

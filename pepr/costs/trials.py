@@ -70,7 +70,7 @@ def plan(
     try:
         tables = published.load()
     except DataUnavailable as error:
-        raise DataUnavailable(f"a plan needs {error}") from None
+        raise DataUnavailable(f"a plan needs the authors' tables: {error}") from None
     nearest = nearest_setting("lidc", setting, train_images)
     return on_tables(tables, budget, nearest, train_images, risk)
 

@@ -25,6 +25,8 @@ HOSTS = {
     "the authors' tables": "https://raw.githubusercontent.com",
 }
 """What comes from the network, and from where."""
+WITHOUT_HOST = {"pretrained weights": "bring a cache of it that was filled elsewhere (HF_HOME)"}
+"""What to do without a host, where it is not to put files into `PEPR_DATA`."""
 
 
 def default_profile() -> tuple[str, str]:
@@ -170,7 +172,8 @@ def _energy_lines() -> list[str]:
 def _network_line(what: str, reached: bool) -> str:
     host = urlparse(HOSTS[what]).hostname
     if not reached:
-        return f"- {host} not reached ({what}): pocket does not need it; else put files into $PEPR_DATA"
+        remedy = WITHOUT_HOST.get(what, "put files into $PEPR_DATA")
+        return f"- {host} not reached ({what}): pocket does not need it; else {remedy}"
     return f"+ {host} reached ({what})"
 
 

@@ -52,6 +52,7 @@ def flaws(target: str) -> list[Flaw]:
     """
     checked = verification.verify(target)
     found = [Flaw("verify", mismatch.row, mismatch.column, str(mismatch)) for mismatch in checked.mismatches]
+    found += [Flaw("verify", None, None, note) for note in checked.notes if note == verification.MADE_AGAIN]
     try:
         table = checked.results.table
     except (InputError, ValueError):
@@ -97,7 +98,8 @@ def place_of(packed: Path) -> str:
 def _refuse(target: Path | str, found: list[Flaw]) -> None:
     if found:
         listed = "\n".join(f"  - {flaw}" for flaw in found)
-        raise InputError(f"{target}: not accepted, for {len(found)} reasons:\n{listed}")
+        reasons = f"{len(found)} reason{'s' if len(found) > 1 else ''}"
+        raise InputError(f"{target}: not accepted, for {reasons}:\n{listed}")
 
 
 def sweeps_at(target: Path) -> list[Sweep]:

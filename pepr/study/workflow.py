@@ -35,6 +35,8 @@ RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 """Which finished runs `reproduce` repeats when it is asked to."""
 SHARED = ("persistence", "input-output", "software-deployment", "sources", "storage-local-copies")
 """All that Snakemake takes to be shared by the processes of a workflow, but its cache of remote sources."""
+SMALLEST = "smoke"
+"""The profile that takes least."""
 MEDICAL = "medical"
 """The profile of medical images, which `pocket` points to."""
 
@@ -170,9 +172,8 @@ def announcement(
     if together:
         lines.append(together.words)
     lines += _medical_lines(profile, specs[0].device)
-    lines.append(
-        "Stop with Ctrl-C at any time: finished runs are kept and not repeated. For less: PROFILE=smoke."
-    )
+    less = "" if profile.name == SMALLEST else f" For less: PROFILE={SMALLEST}."
+    lines.append(f"Stop with Ctrl-C at any time: finished runs are kept and not repeated.{less}")
     return "\n".join(lines)
 
 

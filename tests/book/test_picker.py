@@ -26,7 +26,8 @@ def test_without_the_tables_the_page_shows_the_reference_and_says_so(monkeypatch
     assert "without the authors' tables" in made["origin"]
     assert {"elpv", "elpv_pt"} <= set(made["settings"])
     first = made["settings"]["elpv"][0]
-    assert sorted(first["measured"]) == ["energy", "memory", "time"] and len(first["energy"]) == 3
+    assert sorted(first["measured"]) == ["memory", "time"]  # an energy by a load model is an estimate
+    assert len(first["energy"]) == 3
 
 
 def test_nothing_inline_ends_its_element():

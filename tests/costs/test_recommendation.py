@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from recordings import needs_tables
+from scipy import stats
 from typer.testing import CliRunner
 
 from pepr import cli, published
@@ -35,6 +36,7 @@ def made_up(**columns) -> pd.DataFrame:
         "n_test": [500, 500, 500],
         "measured": [["performance"]] * 3,
         "setting": "made_up",
+        "over": "test images",
         "basis": "made up",
         "carbon_intensity_g_per_kwh": 500.0,
         "water_l_per_kwh": np.nan,
@@ -96,8 +98,12 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
     monkeypatch.setattr(published, "load", offline)
     found = recommendation.recommend(Budget(), top=3)
     assert found[0].setting == "elpv" and "reference runs of pocket" in found[0].basis
-    assert "energy_wh" in found[0].measured
-    with pytest.raises(DataUnavailable, match="setting lidc needs"):
+    assert found[0].measured == [
+        "performance",
+        "peak_memory_gb",
+        "train_time_s",
+    ]  # its energies are a load model's
+    with pytest.raises(DataUnavailable, match="setting lidc needs the authors' tables: the published table"):
         recommendation.recommend(Budget(), setting="lidc")
     with pytest.raises(InputError, match="known: derma_pt"):
         recommendation.recommend(Budget(), setting="moon")
@@ -105,7 +111,7 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
 
 def test_without_the_tables_costs_follow_the_number_of_images():
     runs = Results("pocket", "reference", reference_folder("pocket")).table.set_index("setting")
-    trained = int(runs.loc["elpv", "n_train"].iloc[0])
+    trained = round(runs.loc["elpv", "n_train"].mean())
     whole = recommendation.from_reference("elpv").set_index("model")
     twice = recommendation.from_reference("elpv", 2 * trained).set_index("model")
     assert not set(whole.index) & set(BASELINES)
@@ -116,6 +122,30 @@ def test_without_the_tables_costs_follow_the_number_of_images():
     assert all(f"in proportion to {2 * trained:,}" in basis for basis in twice["basis"])
     assert set(recommendation.from_reference(None, 150)["setting"]) == {"elpv_small"}
     assert set(recommendation.from_reference(None, trained)["basis"]) == set(whole["basis"])
+
+
+def test_what_the_reference_says_of_a_model_is_as_sure_as_its_splits_are_alike():
+    runs = Results("pocket", "reference", reference_folder("pocket")).table.query("setting == 'elpv'")
+    table = recommendation.from_reference("elpv")
+    for row in table.itertuples():
+        accuracies = runs.loc[runs["model"] == row.model, "test_accuracy"]
+        assert row.performance == pytest.approx(accuracies.mean())
+        half = stats.t.ppf(0.95, len(accuracies) - 1) * accuracies.sem()
+        assert row.performance_low == pytest.approx(row.performance - half)
+        assert row.performance_high == pytest.approx(min(row.performance + half, 1))
+        majority = runs.loc[runs["model"] == row.model, "test_majority_rate"].mean()
+        assert f"more common answer is right in {majority:.3f} of" in row.basis
+    found = recommendation.choose(table, Budget(), "expected", 3)
+    said = recommendation.as_text(found)
+    assert "The 90% intervals are over 5 splits, each with test images and a seed of its own." in said
+    assert "when the 5 splits of elpv\nare redrawn." in said and "three epochs" not in said
+
+
+def test_models_that_are_alike_on_every_split_are_told_apart_by_what_is_left():
+    """All move together with a split, so that the best of each split is the best of any draw."""
+    splits = np.array([0.5, 0.9, 0.7])
+    clear = made_up(accuracies=[tuple(splits - 0.02), tuple(splits - 0.01), tuple(splits)])
+    assert recommendation.stability(clear, "expected", 1) == {"small": 0.0, "middle": 0.0, "large": 1.0}
 
 
 @pytest.mark.parametrize("images", [0, -5])

@@ -45,7 +45,14 @@ def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
     assert (
         "- no NVIDIA GPU" in told and "- no CPU energy counter" in told and "- PEPR_DATA is not set" in told
     )
-    assert "- huggingface.co not reached (pretrained weights): pocket does not need it" in told
+    assert (
+        "- huggingface.co not reached (pretrained weights): pocket does not need it; else bring a cache"
+        in told
+    )
+    assert (
+        "- zenodo.org not reached (medical images): pocket does not need it; else put files into $PEPR_DATA"
+        in told
+    )
     count = len(study.grid(study.load("pocket")))
     assert (
         f"  {count} runs on " in told

@@ -273,6 +273,9 @@ def test_any_number_of_the_analysis_that_is_altered_is_found(analysed, monkeypat
         place = f"{key}.{part}"
     try:
         assert [(m.file, m.row) for m in mismatches(store)] == [(name, place)]
+        reasons = submission.flaws(str(store.folder))
+        assert [flaw.check for flaw in reasons] == ["verify", "verify"]
+        assert "`make book`" in reasons[-1].explanation and "repeat no run" in reasons[-1].explanation
     finally:
         path.write_text(sound)
 
@@ -407,7 +410,7 @@ def test_each_kind_of_flaw_is_refused(tmp_path, monkeypatch, plant, checks):
     found = submission.flaws(str(store.folder))
     assert checks <= {flaw.check for flaw in found}, [str(flaw) for flaw in found]
     monkeypatch.setattr(submission, "flaws", lambda target: found)
-    with pytest.raises(InputError, match=f"not accepted, for {len(found)} reasons"):
+    with pytest.raises(InputError, match=f"not accepted, for {len(found)} reasons?:"):
         submission.submit(str(store.folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -98,7 +98,7 @@ def candidates() -> tuple[dict[str, pd.DataFrame], str, str]:
         return (
             {name: recommendation.from_reference(name) for name in sorted(names)},
             "This copy was made without the authors' tables: it shows the runs of this study's small profile "
-            "pocket, all costs measured on a CPU, most energies by a load model.",
+            "pocket, made on a CPU, energies by a load model.",
             model.model()["hardware"],
         )
     runs = of(tables)
