@@ -9,7 +9,7 @@ from pepr.audit.finding import ERROR, NOTE, WARNING, Finding
 from pepr.audit.owners import owners
 from pepr.audit.registry import check, listed, setting_words, where
 from pepr.audit.roles import DECLARED
-from pepr.audit.table import View, ended_well
+from pepr.audit.table import View, all_ended_well
 from pepr.score import of
 from pepr.tables.naming import is_cost, tokens_of
 from pepr.tables.reader import NAMES
@@ -48,7 +48,7 @@ def failed_but_scored(view: View) -> list[Finding]:
         return []
     table = view.all_rows
     accuracy = pd.to_numeric(table[final], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    found = table[~ended_well(table[status]).to_numpy() & np.isfinite(accuracy)]
+    found = table[~all_ended_well(table[status]).to_numpy() & np.isfinite(accuracy)]
     setting = view.columns.setting
     return [
         Finding(

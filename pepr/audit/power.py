@@ -78,7 +78,9 @@ def implied_power(view: View) -> list[Finding]:
             return f"{watts(power[row])} on average is less than a computer that trains draws: {small}?"
         if power[row] > MACHINE_POWER_W * count[row] and (guess or _unit_of(view, power[row])):
             fits = [(f, words) for f, words in unit_guesses(view) if _plausible(power[row] / f)] or [guess]
-            likely = ", or ".join(f"{words}? Then it is {watts(power[row] / f)}" for f, words in fits[:2])
+            if _plausible(power[row] / 60) and view.columns.time not in view.columns.factors:
+                fits.insert(0, (60.0, "minutes taken for seconds"))
+            likely = ", or ".join(f"{words}? Then it is {watts(power[row] / f)}" for f, words in fits[:3])
             return f"{watts(power[row])} on average is more than one machine draws: {likely}."
         if not limited[row]:
             return f"{watts(power[row])} on average is more than one machine draws ({watts(ceiling[row])})."

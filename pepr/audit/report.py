@@ -20,6 +20,7 @@ from pepr.errors import InputError
 from pepr.tables.dialect import Options, looks_like_number
 from pepr.tables.naming import columns_named, is_percent
 from pepr.tables.reader import Reader, read_table
+from pepr.tables.scoring import say_status
 
 SEVERITIES = (ERROR, WARNING, NOTE)
 for _module in ("checks", "power", "siblings", "carbon", "accuracy"):
@@ -79,6 +80,8 @@ def audit_file(
     table = read_table(reader, numbers=numbers, fractions=fractions, texts=texts - {None}, keys=())
     table, columns = _percent_as_fractions(table, columns), _only_numbers(table, columns, reader)
     table, repeats = without_repeats(table, columns, reader, options.key)
+    if columns.status:
+        say_status(table[columns.status].unique(), reader)
     for notice in (*reader.notices, *_units(columns)):
         (say or (lambda _: None))(notice)
     return repeats + audit(table, columns, n_test, power_limit_w, options.key)

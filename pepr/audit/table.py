@@ -20,7 +20,7 @@ from pepr.stats import FloatArray
 from pepr.tables.dialect import MISSING
 from pepr.tables.keys import KEY_COLUMNS
 from pepr.tables.naming import columns_named, plain_name
-from pepr.tables.scoring import DONE
+from pepr.tables.scoring import ended_well
 
 
 class View:
@@ -40,8 +40,8 @@ class View:
     ) -> None:
         self.columns = columns or columns_of([str(name) for name in table.columns])
         status = self.columns.status
-        self.all_rows = table
-        kept = table if status is None else table[ended_well(table[status])]
+        self.all_rows = table = _trimmed(table)
+        kept = table if status is None else table[all_ended_well(table[status])]
         self.table = kept.reset_index(drop=True)
         self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
         self.n_rows = len(self.table)
@@ -299,10 +299,19 @@ class View:
         return alone[:1] or [name for name in present if self.table[name].nunique() > 1]
 
 
-def ended_well(status: pd.Series) -> pd.Series:
-    """Whether a run's status says that it ended well; an empty one does not say that it did not."""
-    words = status.astype(str).str.strip().str.lower()
-    return words.isin(DONE) | words.isin(MISSING)
+def all_ended_well(status: pd.Series) -> pd.Series:
+    """Whether each run's status does not say that it ended otherwise."""
+    words = status.astype(str)
+    return words.map({word: ended_well(word) for word in words.unique()}).astype(bool)
+
+
+def _trimmed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with no blanks around its texts, which are no part of a name."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    trimmed = {
+        name: table[name].map(lambda cell: cell.strip() if isinstance(cell, str) else cell) for name in texts
+    }
+    return table.assign(**{str(name): cells for name, cells in trimmed.items()}) if texts else table
 
 
 def _at(row: int, known: Any) -> Any:

@@ -59,11 +59,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Dialect:
-    """Encoding, separator, and whether a cell may hold a comma; `skip` lines stand before the header."""
+    """Encoding, separator, and whether a cell may hold a comma; `skip` lines stand before the header; in a
+    `framed` table, a bar stands at both ends of every line, and a rule below the header, as in Markdown."""
 
     encoding: str = "utf-8-sig"
     separator: str = ","
     skip: int = 0
+    framed: bool = False
     commas_in_cells: bool = False
     notices: tuple[str, ...] = ()
 
@@ -85,7 +87,9 @@ def dialect_of(path: Path, separator: str | None = None) -> Dialect:
     if chosen != ",":
         words = "blanks" if chosen == " " else SEPARATORS.get(chosen, repr(chosen))
         notices.append(f"cells are separated by {words}")
-    return Dialect(encoding, chosen, skip, quotes or chosen != ",", tuple(notices))
+    rows = [line.strip() for line in lines[skip:] if line.strip()]
+    framed = chosen == "|" and all(len(row) > 1 and row[0] == row[-1] == "|" for row in rows)
+    return Dialect(encoding, chosen, skip, framed, quotes or chosen != ",", tuple(notices))
 
 
 def _scan(path: Path) -> tuple[str, bool]:

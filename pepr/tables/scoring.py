@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,12 +17,18 @@ from pepr.errors import InputError
 from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
-from pepr.tables.keys import Keys, key_columns
+from pepr.tables.keys import Keys, key_columns, known
 from pepr.tables.naming import is_percent, less_is_better, more_is_better, seed_column
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
 DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeeded", "done"})
 """How tables say that a run ended well, in lower case."""
+NOT_DONE = re.compile(
+    r"fail|err|crash|kill|abort|cancel|oom|memory|time.?out|timed|diverg|nan\b|running|pending|queue|schedul|"
+    r"wait|paus|prun|preempt|interrupt|lost|stuck|broken|invalid|incomplete|unfinished|partial|not |bad\b|no\b|"
+    r"false|skip|missing"
+)
+"""What words for a run that did not end well have in them."""
 SEEDS = "seeds"
 """The column that tells how many seeds an averaged row stands for."""
 ABOVE_CHANCE = "_above_chance"
@@ -151,7 +158,8 @@ def survey(
         values.frombytes(_performances(block, performance, hundredths).tobytes())
         for into, name in zip(needs, resources, strict=True):
             into.frombytes(block.resources(name).tobytes())
-        labels = zip(*map(block.texts, groups), strict=True) if groups else iter([()] * len(block.lines))
+        named = [map(known, block.texts(name)) for name in groups]
+        labels = zip(*named, strict=True) if groups else iter([()] * len(block.lines))
         group.extend(group_codes.setdefault(label, len(group_codes)) for label in labels)
         numeric -= {name for name in numeric if not json_kind(name, _plain(block, name))}
     keys.check()
@@ -194,10 +202,25 @@ def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
     values = block.floats(name) if hundredths else block.fractions(name)
     if "status" not in block.reader.header:
         return values
-    ended = [cell.lower() in DONE or cell.lower() in MISSING for cell in block.texts("status")]
+    cells = block.texts("status")
+    ended = [ended_well(cell) for cell in cells]
     if not all(ended):
         block.reader.say("runs whose status is not ok, finished or the like have no score")
+    say_status(cells, block.reader)
     return np.where(ended, values, np.nan)
+
+
+def ended_well(status: str) -> bool:
+    """Whether a run's status does not say that it ended otherwise, as an empty one and others' words do not."""
+    word = status.strip().lower()
+    return word in DONE or word in MISSING or not NOT_DONE.search(word)
+
+
+def say_status(cells: Iterable[str], reader: Reader) -> None:
+    """Notice words for a status that are of others, and taken for runs that ended well."""
+    words = {cell.strip().lower() for cell in cells} - DONE - MISSING
+    for word in sorted(word for word in words if ended_well(word))[:3]:
+        reader.say(f"the status {word!r} is taken for that of a run that ended well")
 
 
 def _from_percent(reader: Reader, name: str, values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NamedTuple, Protocol, TextIO
 from pepr.errors import InputError
 from pepr.tables.dialect import MISSING, Dialect, Options, dialect_of, kind_of, number
 from pepr.tables.formats import Format, document_of, format_of
+
+RULE = re.compile(r"[|:+\s-]*-[|:+\s-]*")
+"""The line below the header of a framed table."""
 
 
 class Line(NamedTuple):
@@ -150,7 +154,7 @@ class _Lines:
     def __init__(self, path: Path, stream: TextIO, dialect: Dialect) -> None:
         self._path, self._skip, self._mark = path, dialect.skip, dialect.separator
         blanks = dialect.separator == " "
-        lines = (line.strip(" \r\n") + "\n" for line in stream) if blanks else stream
+        lines = _bare(stream, dialect) if blanks or dialect.framed else stream
         self._reader = csv.reader(lines, strict=True, delimiter=dialect.separator, skipinitialspace=blanks)
 
     @property
@@ -170,6 +174,15 @@ class _Lines:
             if "unexpected end" in why or "field larger" in why:
                 why = "a quotation mark is opened and never closed"
             raise InputError(f"{self._path}: line {self.line}: not a CSV table: {why}") from None
+
+
+def _bare(stream: TextIO, dialect: Dialect) -> Iterator[str]:
+    """Lines without what only aligns them: blanks at both ends, or a frame of bars and its rule."""
+    for number_of_line, line in enumerate(stream):
+        text = line.strip()
+        if dialect.framed:
+            text = "" if number_of_line == 1 and RULE.fullmatch(text) else text[1:-1]
+        yield text + "\n"
 
 
 def _encoding_message(path: Path, separator: str) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_any_table import audited, named
 
-from pepr.audit import Finding, audit_file
+from pepr.audit import Finding, audit, audit_file
 from pepr.audit.finding import NOTE
 from pepr.errors import InputError
 from pepr.tables.dialect import Options
@@ -227,3 +227,22 @@ def test_two_results_of_one_model_without_a_run_are_refused(tmp_path):
     path.write_text("run_id,model,acc,kwh\nNone,ant,0.8,0.0102\n,ant,0.85,0.0201\nr3,bee,0.8,0.01\n")
     with pytest.raises(InputError, match="model=ant is already that of row 1"):
         audit_file(path, options=Options())
+
+
+def test_a_status_in_other_words_hides_no_row_and_accuses_none(tmp_path):
+    path, said = tmp_path / "table.csv", []
+    path.write_text("model,status,acc,energy_kwh\nant,trained,0.8,0\nbee,trained,0.9,3\ncow,TIMEOUT,,0\n")
+    assert accused(audit_file(path, say=said.append)) == {("missing_energy", "ant")}
+    assert said == ["the status 'trained' is taken for that of a run that ended well"]
+
+
+def test_minutes_that_are_taken_for_seconds_are_among_the_guesses(tmp_path):
+    found = audited(tmp_path, "model,energy_kwh,train_time\nant,0.31,42\nbee,0.22,31\n")
+    assert all("minutes taken for seconds? Then it is 4" in finding.explanation for finding in found[:2])
+    assert named(found) == {("implied_power", "ant"), ("implied_power", "bee")}
+
+
+def test_a_table_in_memory_has_no_blanks_in_its_names_either():
+    energy = [0.001, 0.0011, 0.00002, 0.003, 0.0031, 0.0029]
+    table = pd.DataFrame({"model": ["ant", "ant ", " ant", "bee", "bee", "bee"], "energy_kwh": energy})
+    assert named(audit(table)) == {("unlike_siblings", "ant")}

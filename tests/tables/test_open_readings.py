@@ -160,9 +160,10 @@ def test_fractions_that_are_divided_by_a_hundred_are_said(tmp_path):
         ("# made by x\n# on a day\nmodel,acc,kwh\nant,0.91,1.2\nbee,0.9,1.3\n", "begin with #"),
         ("#model,acc,kwh\nant,0.91,1.2\nbee,0.9,1.3\n", ""),
         ("model;acc;kwh;;\nant;0,91;1,2;;\nbee;0,9;1,3;;\n", "semicolons"),
+        ("| model | acc | kwh |\n|:---|---:|-|\n| ant | 0.91 | 1.2 |\n| bee | 0.9 | 1.3 |\n", "bars"),
         ("SEP=;\nmodel;acc;kwh\nant;0,91;1,2\nbee;0,9;1,3\n", "semicolons"),
     ],
-    ids=["blanks", "aligned", "empty lines", "remarks", "# header", "empty columns", "SEP="],
+    ids=["blanks", "aligned", "empty lines", "remarks", "# header", "empty columns", "Markdown", "SEP="],
 )
 def test_a_dialect_is_read_and_said(tmp_path, text, words):
     rows, said = scored_bytes(tmp_path, text)
@@ -212,3 +213,28 @@ def test_a_column_of_numbers_that_nobody_asked_for_is_read_by_its_own_marks(tmp_
         "1.5",
         "a,b",
     )
+
+
+def test_in_a_framed_table_a_row_of_dashes_is_one_of_missing_values(tmp_path):
+    rows, _ = scored_bytes(tmp_path, "|model|acc|kwh|\n|-|-|-|\n|ant|0.9|1|\n|bee|-|-|\n")
+    assert [(row["acc"], row["kwh"]) for row in rows] == [(0.9, 1), (None, None)]
+
+
+def test_two_spellings_of_a_missing_group_are_one_group(tmp_path):
+    text = "model,site,acc,kwh\nant,NA,0.80,1\nbee,,0.90,3\ncow,north,0.9,7\ndog,north,0.9,9\n"
+    rows, _ = scored(tmp_path, text, groups=["site"])
+    assert [row["kwh_norm"] for row in rows] == [0, 1, 0, 1]
+
+
+def test_a_status_in_other_words_is_said_and_one_that_tells_of_no_end_has_no_score(tmp_path):
+    text = (
+        "model,status,acc,kwh\nant,trained,0.8,1\nbee,OUT_OF_MEMORY,0.9,3\n"
+        "cow,Early stopping,0.9,7\ndog,PRUNED,0.9,9\n"
+    )
+    rows, said = scored(tmp_path, text)
+    assert [row["kwh_norm"] for row in rows] == [0, None, 1, None]
+    assert said == [
+        "runs whose status is not ok, finished or the like have no score",
+        "the status 'early stopping' is taken for that of a run that ended well",
+        "the status 'trained' is taken for that of a run that ended well",
+    ]
