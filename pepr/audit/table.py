@@ -308,10 +308,11 @@ def all_ended_well(status: pd.Series) -> pd.Series:
 def _trimmed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with no blanks around its texts, which are no part of a name."""
     texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    trimmed = {
-        name: table[name].map(lambda cell: cell.strip() if isinstance(cell, str) else cell) for name in texts
-    }
-    return table.assign(**{str(name): cells for name, cells in trimmed.items()}) if texts else table
+    return table.assign(**{str(name): table[name].map(_without_blanks) for name in texts}) if texts else table
+
+
+def _without_blanks(cell: Any) -> Any:
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _at(row: int, known: Any) -> Any:

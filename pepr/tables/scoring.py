@@ -25,8 +25,8 @@ DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeed
 """How tables say that a run ended well, in lower case."""
 NOT_DONE = re.compile(
     r"fail|err|crash|kill|abort|cancel|oom|memory|time.?out|timed|diverg|nan\b|running|pending|queue|schedul|"
-    r"wait|paus|prun|preempt|interrupt|lost|stuck|broken|invalid|incomplete|unfinished|partial|not |bad\b|no\b|"
-    r"false|skip|missing"
+    r"wait|paus|prun|preempt|interrupt|lost|stuck|broken|invalid|incomplete|unfinished|partial|not |bad\b|"
+    r"no\b|false|skip|missing"
 )
 """What words for a run that did not end well have in them."""
 SEEDS = "seeds"
@@ -211,7 +211,7 @@ def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
 
 
 def ended_well(status: str) -> bool:
-    """Whether a run's status does not say that it ended otherwise, as an empty one and others' words do not."""
+    """Whether a run's status does not say that it ended otherwise: it is empty, or in words of others."""
     word = status.strip().lower()
     return word in DONE or word in MISSING or not NOT_DONE.search(word)
 
