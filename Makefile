@@ -36,11 +36,13 @@ $(VENV)/.installed: requirements.lock requirements-no-deps.lock pyproject.toml
 # CLUSTER=slurm, or the folder of a Snakemake profile of your own, hands the runs to a cluster.
 # MODELS= SETTINGS= SEEDS= (lists with commas), EPOCHS=, PRETRAINED=yes|no and FIDELITY=study|paper take a part
 # of a profile or change it.
-SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) "$($(flag))"))
+SUBSET = $(foreach flag,MODELS SETTINGS SEEDS EPOCHS PRETRAINED FIDELITY,$(if $($(flag)),--$(call lower,$(flag)) $(call quoted,$($(flag)))))
 lower = $(shell echo $(1) | tr A-Z a-z)
+# What a person names reaches the command as it is, whatever the shell would make of it.
+quoted = '$(subst ','\'',$(1))'
 
 reproduce: setup  ## Run the study and build its book. PROFILE=smoke|pocket|..., RETRY=failed|contended, RUNS=1, MODELS=a,b ...
-	@pepr reproduce $(if $(PROFILE),--profile "$(PROFILE)") $(if $(RETRY),--retry "$(RETRY)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(RUNS),--runs "$(RUNS)") $(SUBSET)
+	@pepr reproduce $(if $(PROFILE),--profile $(call quoted,$(PROFILE))) $(if $(RETRY),--retry $(call quoted,$(RETRY))) $(if $(CLUSTER),--cluster $(call quoted,$(CLUSTER))) $(if $(RUNS),--runs $(call quoted,$(RUNS))) $(SUBSET)
 
 # One thread a worker, which tests/conftest.py keeps on one core.
 test: setup  ## Run the tests, in minutes; TESTS=tests/test_score.py runs some
@@ -82,7 +84,7 @@ lab: setup  ## Open JupyterLab on the notebooks
 	@jupyter lab notebooks
 
 plan: setup  ## Forecast a profile: PROFILE=..., and the same flags
-	@pepr plan $(if $(PROFILE),--profile "$(PROFILE)") $(SUBSET)
+	@pepr plan $(if $(PROFILE),--profile $(call quoted,$(PROFILE))) $(SUBSET)
 
 doctor: setup  ## What this machine can do, what it lacks, what to do about it
 	@pepr doctor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import sys
 from pathlib import Path
@@ -95,7 +96,7 @@ def _restricted(
     """The profile with the flags of `plan` and `reproduce` applied; an empty flag is no flag."""
     from pepr import grids, study
 
-    grids.carbon_intensity()  # an unknown country is refused before anything starts
+    grids.check_settings()
 
     def several(text: str | None) -> list[str] | None:
         return [part.strip() for part in text.split(",")] if text else None
@@ -133,8 +134,9 @@ def plan(
     from pepr.study import forecast, workflow
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
-    specs = study.grid(loaded, description.default_device())
-    together = forecast.side_by_side(specs, description.default_device())
+    device = description.chosen_device()
+    specs = study.grid(loaded, device)
+    together = forecast.side_by_side(specs, device)
     if as_json:
         here = forecast.forecast(loaded, specs, specs[0].device, together.runs)
         print_json(dataclasses.asdict(here))
@@ -232,6 +234,10 @@ def audit(
     """Find what cannot be right in a results table. Exit status 1 if there is an error or a warning."""
     from pepr import audit
 
+    if n_test is not None and n_test < 1:
+        raise InputError(f"--n-test {n_test}: expected at least 1")
+    if power_limit is not None and not 0 < power_limit < math.inf:
+        raise InputError(f"--power-limit {power_limit:g}: expected a number of watts above 0")
     options = _table_options(separator, decimal, clock, percent, key, keep_last, model)
     findings = audit_target(target, n_test, power_limit, options)
     typer.echo(audit.to_json(findings) if as_json else audit.as_text(findings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -47,8 +47,13 @@ class BookError(WorkFailed):
     """The book could not be built, or what was built is not sound. The message lists why."""
 
 
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
-STORAGE_ERROR = rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]"
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG)
+OF_FILES = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOTCONN)
+"""Errors of the disk, or of the right to use it, where they name a file; else of a connection."""
+STORAGE_ERROR = (
+    rf"\[Errno ({'|'.join(map(str, STORAGE_ERRORS))})\]"
+    rf"|\[Errno ({'|'.join(map(str, OF_FILES))})\] [^:\]]+: b?['\"]"
+)
 """How Python words an error of the disk and not of the work: full, over quota, read-only, broken, gone."""
 
 
@@ -61,14 +66,35 @@ def is_storage_error(text: str) -> bool:
     return bool(re.search(STORAGE_ERROR, text))
 
 
+FIRST_ALIKE = 3
+"""So many first runs that end alike, or all where there are fewer, are no coincidence."""
+OF_A_MACHINE = ("error", "meter_failed", "kernel_died")
+"""Kinds of failure that nothing about a run explains: memory, data, weights and divergence are its own."""
+VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+def without_names(text: str, names: Iterable[str]) -> str:
+    """The words of an error without what only its run is called: names, numbers and addresses."""
+    for name in names:
+        text = text.replace(name, "#")
+    return VARYING.sub("#", text)
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """The same of an error itself."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in STORAGE_ERRORS or (error.errno in OF_FILES and error.filename is not None)
+
+
 def exit_status(work: Callable[[], object], program: str = "") -> int:
-    """Do some work and return the exit status of a program: 2 for input that cannot be used, 1 for work that
-    failed, with the reason on standard error."""
+    """Do some work and return the exit status of a program: 2 for input that cannot be used, 1 for work or a
+    meter that failed, with the reason on standard error."""
     try:
         work()
-    except (InputError, DataUnavailable, ModelUnavailable, WorkFailed) as error:
+    except (InputError, DataUnavailable, ModelUnavailable, MeterError, WorkFailed) as error:
         print(f"{program}{error}", file=sys.stderr)
-        return 1 if isinstance(error, WorkFailed) else 2
+        return 1 if isinstance(error, MeterError | WorkFailed) else 2
     return 0
 
 

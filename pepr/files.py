@@ -44,7 +44,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
+        with contextlib.suppress(OSError):  # a drive that knows no rights
+            Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -57,14 +58,24 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None where it is not set. Raises InputError for a home
+    of nobody."""
+    text = os.environ.get(variable)
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise InputError(f"{variable}={text}: nobody here has a home folder of that name") from None
+
+
 def results_root() -> Path:
     """Where this machine's results live.
 
     `$PEPR_RESULTS`, else `results/` of the nearest folder upwards that is a checkout of this project,
     else `results/` in the working directory.
     """
-    if os.environ.get("PEPR_RESULTS"):
-        return Path(os.environ["PEPR_RESULTS"]).expanduser().resolve()
+    if named := named_folder("PEPR_RESULTS"):
+        return named.resolve()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "workflow" / "Snakefile").exists() and (folder / "pepr").is_dir():
@@ -72,7 +83,7 @@ def results_root() -> Path:
     return here / "results"
 
 
-NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 def lock(handle: int, *, wait: bool) -> bool:

@@ -37,7 +37,7 @@ def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
 
 
 WORLD = "WORLD"
-WATER_VARIABLE = "PEPR_WATER_L_PER_KWH"
+COUNTRY_VARIABLE, WATER_VARIABLE = "PEPR_COUNTRY", "PEPR_WATER_L_PER_KWH"
 TWO_LETTERS = {"UK": "GB", "EL": "GR"}
 """Two letters that ISO 3166 reserves, and those that it gives the country."""
 
@@ -49,7 +49,7 @@ def carbon_intensity(country: str | None = None) -> tuple[float | None, str]:
     `country` is an ISO 3166 code of three letters; None takes `$PEPR_COUNTRY`, else the world average.
     Source: CodeCarbon's tables (Our World in Data, Ember). Raises InputError for a code that is not in them.
     """
-    asked = country or os.environ.get("PEPR_COUNTRY") or WORLD
+    asked = country or os.environ.get(COUNTRY_VARIABLE) or WORLD
     code, mixes = asked.strip().upper(), country_mixes()
     if code == WORLD:
         sources = _codecarbon_data("carbon_intensity_per_source.json")
@@ -85,6 +85,14 @@ def water_intensity() -> tuple[float | None, str]:
 
 FACTORS = {"carbon_intensity_g_per_kwh": carbon_intensity, "water_l_per_kwh": water_intensity}
 """By the column that holds it: what tells how much of a derived resource a kWh stands for, and of what."""
+
+
+def check_settings() -> None:
+    """Raise InputError for a country or a water factor of the environment that cannot be used: before
+    anything starts, not when it has ended. Where none is set, nothing is loaded."""
+    for variable, factor in ((COUNTRY_VARIABLE, carbon_intensity), (WATER_VARIABLE, water_intensity)):
+        if os.environ.get(variable):
+            factor()
 
 
 def per_kwh() -> dict[str, float | None]:

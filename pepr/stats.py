@@ -69,6 +69,7 @@ def mean_interval(units: ArrayLike, shared_variance: float = 0.0, confidence: fl
     units = _known(units)
     if len(units) < FEWEST_UNITS:
         return Interval(float(units.mean()) if len(units) else np.nan, np.nan, np.nan)
+    units = _unrounded(units, np.abs(units).max())
     found = _of_units(units, shared_variance)
     return Interval(found.effect, *_t_ends(found, confidence))
 
@@ -131,7 +132,7 @@ def least_squares(target: ArrayLike, design: ArrayLike, clusters: ArrayLike) -> 
     """The first coefficient of `target` [n] on `design` [n, k], its error robust to `clusters` [n].
 
     Members of a cluster may be alike in any way; as many degrees of freedom as clusters, less one. NaN errors
-    with fewer than three clusters.
+    with fewer than three clusters, and where the design leaves nothing but rounding.
 
     Source: Liang and Zeger 1986, with the small-sample factor of Stata; statsmodels' `cov_type="cluster"`.
     """
@@ -141,7 +142,9 @@ def least_squares(target: ArrayLike, design: ArrayLike, clusters: ArrayLike) -> 
         coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
         return Estimate(float(coefficients[0]), np.nan, np.nan)
     fitted = OLS(target, design).fit(cov_type="cluster", cov_kwds={"groups": member_of}, use_t=True)
-    return Estimate(float(fitted.params[0]), float(fitted.bse[0]), float(len(names) - 1))
+    exact = np.abs(fitted.resid).max() <= ROUNDING * np.abs(target).max()
+    error = np.nan if exact else float(fitted.bse[0])
+    return Estimate(float(fitted.params[0]), error, float(len(names) - 1))
 
 
 def mean_draws(units: ArrayLike, n_draws: int, seed: int = 0) -> FloatArray:

@@ -70,6 +70,14 @@ def test_plan_is_in_the_designs_shape():
         (["plan", "--profile", "pokket"], "pepr: unknown profile 'pokket'; known: "),
         (["models", "--family", "x"], "pepr: no architecture of family 'x'"),
         (["reproduce", "--retry", "all"], "pepr: --retry 'all': expected one of failed, contended"),
+        (["audit", "t.csv", "--n-test", "0"], "pepr: --n-test 0: expected at least 1"),
+        *(
+            (
+                ["audit", "t.csv", "--power-limit", limit],
+                f"pepr: --power-limit {limit}: expected a number of watts",
+            )
+            for limit in ("nan", "0", "-5", "inf")
+        ),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_2(arguments, told):

@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import pepr
 from pepr import grids, runs, study
 from pepr.cli import app
 from pepr.costs import recommendation
@@ -42,6 +43,27 @@ def test_an_unknown_country_is_refused_before_anything_starts(monkeypatch):
         assert isinstance(done.exception, InputError) and "DEU" in str(done.exception), command
     with pytest.raises(InputError, match="DEU"):
         loop.check(runs.RunSpec("dla46_c", "elpv", "elpv"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PEPR_COUNTRY", "de", "DEU"),
+        ("PEPR_WATER_L_PER_KWH", "much", "expected litres per kWh"),
+        ("PEPR_WATER_L_PER_KWH", "nan", "expected litres per kWh"),
+    ],
+)
+def test_what_no_record_could_hold_is_refused_before_anything_is_measured(
+    tmp_path, monkeypatch, variable, value, told
+):
+    monkeypatch.setenv(variable, value)
+    mark = tmp_path / "began"
+    for command in (["plan"], ["reproduce", "--profile", "smoke"], ["measure", "--", "touch", str(mark)]):
+        done = CliRunner().invoke(app, command)
+        assert isinstance(done.exception, InputError) and told in str(done.exception), command
+    with pytest.raises(InputError, match=told), pepr.measure("tree"):
+        mark.touch()
+    assert not mark.exists()
 
 
 def test_a_zero_of_the_table_is_an_intensity_that_nobody_knows(monkeypatch):

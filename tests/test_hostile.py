@@ -133,8 +133,8 @@ def test_everything_at_once_against_a_study_changes_no_result(tmp_path, plain):
     home.mkdir()
     (home / ".codecarbon.config").write_text("[codecarbon]\npue = 3\nforce_cpu_power = 500\n")
     hostile, told = study(
-        copy_of_the_checkout(tmp_path / "One Drive" / "my study"),
-        tmp_path / "One Drive" / "my results",
+        copy_of_the_checkout(tmp_path / "One {Drive} #1" / 'it\'s "my" $study ä'),
+        tmp_path / "One {Drive} #1" / "my #2: {results}'",
         within=cannot_write(home),
         hooks=str(half_a_core(tmp_path / "hooks")),
         HOME=str(home),

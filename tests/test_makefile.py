@@ -84,3 +84,11 @@ def test_what_a_person_names_reaches_the_command_in_one_piece(checkout):
         "<--seeds>",
         "<0,1>",
     ]
+
+
+def test_what_a_person_names_is_no_program(checkout):
+    """Two dollar signs are one of a name, to make."""
+    name = """it's "mine" `touch a` $HOME $(touch b); touch c.yaml"""
+    done = make(checkout, "plan", f"PROFILE={name.replace('$', '$$')}", f"MODELS={name.replace('$', '$$')}")
+    assert done.stdout.splitlines()[-4:] == ["<--profile>", f"<{name}>", "<--models>", f"<{name}>"]
+    assert not any((checkout / left).exists() for left in ("a", "b", "c.yaml"))

@@ -126,6 +126,28 @@ def test_two_constant_groups_have_no_p_however_their_values_were_rounded():
     assert np.isnan(stats.rank_correlation([0.3, 0.1 + 0.2, 0.3], [1.0, 2.0, 3.0]).effect)
 
 
+@pytest.mark.parametrize("n_test", [3, 7, 525, 1984])
+def test_what_is_alike_but_for_rounding_has_no_p_over_clusters_either(n_test):
+    rng = np.random.default_rng(n_test)
+    for _ in range(50):
+        wrong, more = rng.integers(0, n_test, 6), rng.integers(1, 3)
+        result = stats.paired_test((wrong + more) / n_test, wrong / n_test, clusters=[0, 0, 1, 1, 2, 2])
+        assert np.isnan([result.p, result.low, result.effect_size]).all()
+        assert result.effect == pytest.approx(more / n_test)
+    groups = [more / n_test] * 4, [(n_test - more) / n_test] * 3
+    for clusters in (range(7), [0, 1, 2, 0, 1, 2, 0]):
+        assert np.isnan(stats.welch_test(*groups, clusters=clusters).p)
+        assert np.isnan(stats.equivalence_test(*groups, 0.01, clusters=clusters).p)
+
+
+def test_a_mean_of_values_that_rounding_alone_tells_apart_has_the_interval_of_equal_ones():
+    for units in ([2 / 3 - 1 / 3, 1 - 2 / 3, 1 / 3], [0.3, 0.1 + 0.2, 0.3]):
+        alike, rounded = stats.mean_interval([units[0]] * 3), stats.mean_interval(units)
+        assert np.isnan([alike.low, alike.high, rounded.low, rounded.high]).all()
+        shared = [stats.mean_interval(values, 0.01**2) for values in ([units[0]] * 3, units)]
+        assert (shared[0].low, shared[0].high) == pytest.approx((shared[1].low, shared[1].high))
+
+
 def test_differences_that_are_small_but_real_are_tested():
     a = np.array([0.5, 0.5 + 1e-9, 0.5 + 3e-9])
     assert 0 < stats.paired_test(a, np.full(3, 0.5)).p < 1

@@ -84,9 +84,9 @@ def calibrate(
     """
     from pepr.machine import description, meter as metering
 
-    if name in BUILT_IN or not name.replace("-", "").replace("_", "").isalnum():
+    if name in BUILT_IN or len(name) > 64 or not name.replace("-", "").replace("_", "").isalnum():
         raise InputError(
-            f"--name {name!r}: expected letters, digits, - or _, and not {' or '.join(BUILT_IN)}"
+            f"--name {name!r}: expected at most 64 letters, digits, - or _, and not {' or '.join(BUILT_IN)}"
         )
     device = description.chosen_device(device)
     if device == "mps":

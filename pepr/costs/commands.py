@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,9 @@ def recommend(
     train_images: ImagesOption = None,
     setting: SettingOption = None,
     risk: Annotated[str, typer.Option(help="`expected`, or `cautious`: by the lower bound.")] = "expected",
-    top: Annotated[int, typer.Option(help="How many models.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(help="How many models; default 5, of a plan all that fit.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option(help="Models to try in turn, the budget being that of all of them together.")
     ] = False,
@@ -122,13 +125,13 @@ def recommend(
     if plan:
         from pepr.costs import trials
 
-        trial = trials.plan(budget, setting, train_images, risk)
+        trial = trials.plan(budget, setting, train_images, risk, top)
         if as_json:
             print_json(dataclasses.asdict(trial))
         else:
             typer.echo(trials.as_text(trial))
         return
-    found = recommendation.recommend(budget, setting, train_images, risk, top)
+    found = recommendation.recommend(budget, setting, train_images, risk, 5 if top is None else top)
     if as_json:
         print_json([choice.as_dict() for choice in found])
     else:
@@ -163,9 +166,17 @@ def sweep(
 ) -> None:
     """Measure a training step of every model here: from it follows what the grid costs on this machine."""
     from pepr.costs import sweep as sweeping, swept
+    from pepr.models import names
 
+    if image_size is not None and image_size < 1:
+        raise InputError(f"--image-size {image_size}: expected at least 1")
+    if not 0 < limit_s < math.inf:
+        raise InputError(f"--limit-s {limit_s:g}: expected a number of seconds above 0")
     conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
-    named = [part.strip() for part in models.split(",")] if models else None
+    asked = [names.plain(part.strip()) for part in models.split(",")] if models else []
+    for taken in filter(None, (one.taken for one in asked)):
+        typer.echo(f"pepr: {taken}", err=True)
+    named = [one.model for one in asked] or None
     found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True), limit_s=limit_s)
     if as_json:
         print_json(list(found.rows.values()))
@@ -185,6 +196,9 @@ def gpu_check(
     from pepr.costs import gpu_check as checking
     from pepr.machine import description
 
+    for option, value, least in (("--image-size", image_size, 1), ("--batch-size", batch_size, 2)):
+        if value < least:
+            raise InputError(f"{option} {value}: expected at least {least}")
     subject = checking.Subject(description.chosen_device(device), image_size, batch_size)
     failed = False
     for found in checking.check(subject):

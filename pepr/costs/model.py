@@ -39,6 +39,9 @@ TERMS = PER_IMAGE + PER_STEP + PER_EPOCH
 LEAST_SEEN = 0.5
 """However short a run, at least this share of its energy is counted."""
 
+MOST = {"train_images": 10**12, "epochs": 10**9, "image_size": 10**6}
+"""What no job has more of: beyond it a product is no float any more, and a shape no tensor."""
+
 OPTIMISER_STATE_BYTES = {"sgd": 0, "momentum": 4, "adam": 8}
 """Bytes that an optimiser keeps for each fp32 parameter."""
 ACTIVATION_SHARE = {"fp32": 1.0, "tf32": 1.0, "bf16": 0.5, "fp16": 0.5}
@@ -118,6 +121,7 @@ def job_of(setting: str | None, **changes: Any) -> Job:
         raise InputError(f"setting {setting!r}: its size is not known; known: {', '.join(known)}")
     given = {name: value for name, value in changes.items() if value is not None}
     if "train_images" in given:
+        check_count("train_images", given["train_images"])
         # Validation is part of every protocol: as many images are predicted as the setting's share of them.
         share = known[setting]["test_images"] / known[setting]["train_images"]
         given.setdefault("test_images", round(given["train_images"] * min(share, 1.0)))
@@ -129,13 +133,21 @@ def checked(job: Job) -> Job:
     """The job, if it can be one, its batch no larger than its images. Raises InputError that names the
     option."""
     for name in ("train_images", "epochs", "batch_size", "image_size"):
-        if getattr(job, name) < 1:
-            raise InputError(f"{name.replace('_', ' ')} is {getattr(job, name)}: expected at least 1")
+        check_count(name, getattr(job, name))
     if job.optimiser not in OPTIMISER_STATE_BYTES:
         raise InputError(f"optimiser {job.optimiser!r}: expected one of {', '.join(OPTIMISER_STATE_BYTES)}")
     if job.precision not in ACTIVATION_SHARE:
         raise InputError(f"precision {job.precision!r}: expected one of {', '.join(ACTIVATION_SHARE)}")
     return dataclasses.replace(job, batch_size=min(job.batch_size, job.train_images))
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise InputError for a number of images, epochs or pixels that no job has."""
+    words = name.replace("_", " ")
+    if value < 1:
+        raise InputError(f"{words} is {value}: expected at least 1")
+    if value > MOST.get(name, value):
+        raise InputError(f"{words} is more than {MOST[name]:,}: no job has so many")
 
 
 def reference_hardware() -> Hardware:

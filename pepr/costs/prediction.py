@@ -67,7 +67,7 @@ def as_row(model: str, job: cost.Job, hardware_name: str | None = None, card_gb:
         "basis": basis,
     }
     if card_gb is not None:
-        if not 0 < card_gb < math.inf:
+        if not 0 < card_gb * GB < math.inf:
             raise InputError(f"--card-gb {card_gb:g}: expected a number of GB above 0")
         row["largest_batch_size"] = cost.largest_batch(entry, job, card_gb * GB)
     return row

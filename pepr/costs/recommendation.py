@@ -109,20 +109,27 @@ def recommend(
     A cautious choice also keeps the upper bounds of the costs within the budget. Equal performance goes
     to the lower energy. Raises InputError for an unknown setting or risk, and when nothing fits.
     """
+    check(budget, train_images, risk, top)
+    table = candidates(setting, train_images)
+    return choose(table, budget, risk, top)
+
+
+def check(budget: Budget, train_images: int | None, risk: str, top: int | None) -> None:
+    """Raise InputError for what no choice can be made by: a risk that is none, fewer than one model or image,
+    and a limit on what nothing tells from the energy."""
     if risk not in RISKS:
         raise InputError(f"risk {risk!r}: expected one of {', '.join(RISKS)}")
-    if top < 1:
+    if top is not None and top < 1:
         raise InputError(f"--top {top}: expected at least 1")
     if train_images is not None and train_images < 1:
         raise InputError(f"--train-images {train_images}: expected at least 1")
+    cost.check_count("train_images", train_images or 1)
     for name, value in budget.limits.items():
         if factor := FACTORS.get(LIMITS[name].per_kwh):
             known, of = factor()
             if known is None:
                 option = f"--max-{name.replace('_', '-')}"
                 raise InputError(f"{option} {value:g}: {LIMITS[name].per_kwh} is not known ({of})")
-    table = candidates(setting, train_images)
-    return choose(table, budget, risk, top)
 
 
 def choose(table: pd.DataFrame, budget: Budget, risk: str, top: int) -> list[Choice]:

@@ -33,6 +33,7 @@ from pepr.machine import cores
 from pepr.machine.cores import worker_environment
 from pepr.models import atlas
 from pepr.models.space import model_space
+from pepr.runs.first import FirstRows
 
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
 MODELS_IN_A_PROCESS = 16
@@ -164,10 +165,13 @@ def sweep(
     if left:
         say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")
     done, began = 0, time.monotonic()
-    with _appending(path) as append:
-        for row in _measured(left, conditions, at_once, limit_s):
+    sound = any(row["status"] == "ok" for row in rows.values())
+    measuring = contextlib.closing(_measured(left, conditions, at_once, limit_s))
+    with _appending(path) as append, measuring as measured:
+        first = FirstRows(append, len(left), sound)
+        for row in measured:
             row["runs_at_once"] = at_once
-            append(row)
+            first.add(row)
             rows[row["model"]] = row
             done += 1
             remaining = (time.monotonic() - began) / done * (len(left) - done)
@@ -242,7 +246,7 @@ def _appending(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Adds rows to the file, each on disk before the next is measured; a torn line before them is ended."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as stream:
-        torn = stream.tell() and _last_byte(path) != b"\n"
+        torn = stream.tell() and not path.read_bytes().endswith(b"\n")
 
         def append(row: dict[str, Any]) -> None:
             nonlocal torn
@@ -253,12 +257,6 @@ def _appending(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
             os.fsync(stream.fileno())
 
         yield append
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1)
 
 
 def _measured(
@@ -379,6 +377,12 @@ def failed_row(model: str, conditions: Conditions, failure: str, explanation: st
     )
 
 
+def _raised_row(model: str, conditions: Conditions, error: Exception) -> dict[str, Any]:
+    """The row of a model that an error ended."""
+    failure = classify(type(error).__name__, str(error))
+    return failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")
+
+
 def _killed_row(model: str, conditions: Conditions, status: int) -> dict[str, Any]:
     """The row of a model whose process ended without a word; what is killed has mostly been too large."""
     how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
@@ -413,13 +417,15 @@ def measure_models(
     from pepr.machine.meter import open_meter
     from pepr.training import steps
 
-    steps.prepare(conditions.device)
-    meter = open_meter(conditions.device)
+    try:
+        steps.prepare(conditions.device)
+        meter = open_meter(conditions.device)
+    except Exception as error:
+        yield from (_raised_row(model, conditions, error) for model in models)
+        return
+    measured = _in_a_fork if conditions.device == "cpu" and hasattr(os, "fork") else _measure
     for model in models:
-        if conditions.device == "cpu" and hasattr(os, "fork"):
-            yield _in_a_fork(model, conditions, meter, limit_s)
-        else:
-            yield _measure(model, conditions, meter, limit_s)
+        yield measured(model, conditions, meter, limit_s)
 
 
 def _in_a_fork(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
@@ -444,8 +450,7 @@ def _measure(model: str, conditions: Conditions, meter: Any, limit_s: float) -> 
         spec = RunSpec(model, "noise", "noise", **dataclasses.asdict(conditions))
         found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}), limit_s)
     except Exception as error:
-        failure = classify(type(error).__name__, str(error))
-        return failed_row(model, conditions, failure, f"{type(error).__name__}: {error}")
+        return _raised_row(model, conditions, error)
     return _row(model, conditions, status="ok", **dataclasses.asdict(found))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pepr.costs.recommendation import LIMITS, Budget, from_authors, nearest_setting, needs, within
+from pepr.costs.recommendation import LIMITS, Budget, check, from_authors, nearest_setting, needs, within
 from pepr.errors import DataUnavailable, InputError
 from pepr.models.space import family_of
 
@@ -58,21 +58,30 @@ class Plan:
 
 
 def plan(
-    budget: Budget, setting: str | None = None, train_images: int | None = None, risk: str = "expected"
+    budget: Budget,
+    setting: str | None = None,
+    train_images: int | None = None,
+    risk: str = "expected",
+    top: int | None = None,
 ) -> Plan:
-    """What to try within a budget for all trials together: the cheapest third, one of each family first.
+    """What to try within a budget for all trials together: the cheapest third, one of each family first; of
+    them the first `top`.
 
     Within a family the model goes first that did best on the authors' data sets. Raises InputError when not
-    even one model fits, DataUnavailable without the authors' tables, whose ranks the order comes from.
+    even one model fits, and as `recommend`; DataUnavailable without the authors' tables, whose ranks the
+    order comes from.
     """
     from pepr import published
+
+    check(budget, train_images, risk, top)
 
     try:
         tables = published.load()
     except DataUnavailable as error:
         raise DataUnavailable(f"a plan needs the authors' tables: {error}") from None
     nearest = nearest_setting("lidc", setting, train_images)
-    return on_tables(tables, budget, nearest, train_images, risk)
+    found = on_tables(tables, budget, nearest, train_images, risk)
+    return dataclasses.replace(found, trials=found.trials[:top])
 
 
 def on_tables(

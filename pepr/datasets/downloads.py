@@ -29,15 +29,15 @@ CHUNK_BYTES = 2**16
 
 def supplied(*parts: str) -> Path | None:
     """A file of the folder that the user named in `PEPR_DATA`; None where there is none."""
-    folder = os.environ.get("PEPR_DATA")
-    path = Path(folder).expanduser().joinpath(*parts) if folder else None
+    folder = files.named_folder("PEPR_DATA")
+    path = folder.joinpath(*parts) if folder else None
     return path if path is not None and path.exists() else None
 
 
 def supplied_files(pattern: str) -> list[Path]:
     """The files of the folder that the user named in `PEPR_DATA` that a pattern finds, in order."""
-    folder = os.environ.get("PEPR_DATA")
-    return sorted(Path(folder).expanduser().glob(pattern)) if folder else []
+    folder = files.named_folder("PEPR_DATA")
+    return sorted(folder.glob(pattern)) if folder else []
 
 
 def place(*parts: str) -> str:

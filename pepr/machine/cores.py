@@ -127,7 +127,7 @@ def quotas() -> list[tuple[Path, float]]:
         parts = text_of(folder / "cpu.max").split()
         if not parts:
             parts = [text_of(folder / "cpu.cfs_quota_us"), text_of(folder / "cpu.cfs_period_us")]
-        if all(part.isdecimal() for part in parts) and int(parts[1]):
+        if len(parts) == 2 and all(part.isdecimal() for part in parts) and int(parts[1]):
             found.append((folder, int(parts[0]) / int(parts[1])))
     return found
 
@@ -137,11 +137,12 @@ def used_time(group: Path) -> float | None:
     microseconds = number_after("usage_usec", group / "cpu.stat")
     if microseconds is not None:
         return microseconds / 1e6
-    hierarchy = CGROUPS / "cpu"  # of version 1
-    if not group.is_relative_to(hierarchy):
-        return None
-    nanoseconds = _number(CGROUPS / "cpuacct" / group.relative_to(hierarchy) / "cpuacct.usage")
-    return None if nanoseconds is None else nanoseconds / 1e9
+    hierarchy, inside = group.relative_to(CGROUPS).parts[:1], group.relative_to(CGROUPS).parts[1:]
+    for top in ("cpuacct", *hierarchy):  # of version 1: used time has a hierarchy of its own, or the quota's
+        nanoseconds = _number(CGROUPS.joinpath(top, *inside, "cpuacct.usage"))
+        if nanoseconds is not None:
+            return nanoseconds / 1e9
+    return None
 
 
 def _groups(controller: str) -> Iterator[Path]:
@@ -153,9 +154,16 @@ def _groups(controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        top = CGROUPS / controller if controllers else CGROUPS
+        top = _top(controller, controllers)
         inside = Path(path.strip("/"))
         yield from (folder for part in (inside, *inside.parents) if (folder := top / part).is_dir())
+
+
+def _top(controller: str, joint: str) -> Path:
+    """Where a controller is shown: of version 1 by its own name, or by that of all of its hierarchy alone
+    (`cpu,cpuacct`), to which the others are links where there are some."""
+    own = CGROUPS / controller
+    return CGROUPS / joint if not joint or not own.is_dir() else own
 
 
 def _number(path: Path) -> int | None:

@@ -40,8 +40,14 @@ ARM_PARTS = {
     ("0xc0", "0xac3"): "Ampere-1",
 }
 """Names of ARM processors on servers and small boards by implementer and part, as `lscpu` gives them."""
-IDENTITY = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
-"""What Linux tells of a processor besides its name, on x86 and on ARM."""
+IDENTITY = (
+    *("cpu family", "model", "stepping"),
+    *("CPU implementer", "CPU part", "CPU variant", "CPU revision"),
+    *("revision", "CPU Family", "CPU Revision", "isa", "mvendorid", "marchid"),
+)
+"""What Linux tells of a processor besides its name: on x86, on ARM, and on POWER, LoongArch and RISC-V."""
+NAMES = ("model name", "Model Name", "cpu", "uarch")
+"""And its name, on those but ARM."""
 X86_LEVELS = {
     "AVX512": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"),
     "AVX2": ("avx2", "fma"),
@@ -50,10 +56,14 @@ X86_LEVELS = {
 INSTRUCTION_VARIABLES = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
+    "ONEDNN_CPU_ISA_HINTS",
+    "DNNL_CPU_ISA_HINTS",
     "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
     "MKL_ENABLE_INSTRUCTIONS",
     "MKL_CBWR",
     "OPENBLAS_CORETYPE",
+    "NPY_DISABLE_CPU_FEATURES",
 )
 """What keeps the libraries below torch and NumPy to other instructions, or another precision, than they would
 take: `ATEN_CPU_CAPABILITY` is torch's own, and none of theirs."""
@@ -69,7 +79,8 @@ def cpu_model() -> str:
     if CPUINFO.exists():
         facts = _cpuinfo()
         part = (facts.get("CPU implementer", ""), facts.get("CPU part", ""))
-        named = facts.get("model name") or ARM_PARTS.get(part) or text_of(DEVICE_TREE).rstrip("\0")
+        told = next((facts[name] for name in NAMES if facts.get(name)), None)
+        named = told or ARM_PARTS.get(part) or text_of(DEVICE_TREE).rstrip("\0")
         return " ".join((named or facts.get("Hardware") or platform.machine()).split())
     if sys.platform == "darwin" and (named := ask_sysctl("machdep.cpu.brand_string")):
         return named
@@ -78,10 +89,14 @@ def cpu_model() -> str:
 
 def cpu_identity() -> str:
     """What tells apart processors that are sold, or rented out, under one name: family, model and stepping,
-    implementer and part, or the model of a Mac; empty where the system tells none."""
+    implementer and part, or the model of a Mac; of each kind where a machine has large and small cores; empty
+    where the system tells none."""
     if CPUINFO.exists():
-        facts = _cpuinfo()
-        return " ".join(f"{name.split()[-1]} {facts[name]}" for name in IDENTITY if name in facts)
+        kinds = [
+            " ".join(f"{name.split()[-1]} {facts[name]}" for name in IDENTITY if name in facts)
+            for facts in _processors()
+        ]
+        return " + ".join(filter(None, dict.fromkeys(kinds)))
     return ask_sysctl("hw.model") if sys.platform == "darwin" else ""
 
 
@@ -94,13 +109,14 @@ def instruction_set() -> str:
 
 
 def _kernels() -> str:
-    """The instruction set of torch's own kernels."""
+    """The instruction set of torch's own kernels; it takes `$ATEN_CPU_CAPABILITY` in small letters only."""
+    asked = os.environ.get("ATEN_CPU_CAPABILITY", "")
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        return "SVE" if "sve" in _cpuinfo().get("Features", "").split() else platform.machine()
+        has_sve = "sve" in _cpuinfo().get("Features", "").split()
+        return "SVE" if has_sve and asked != "default" else platform.machine()
     has = set(_cpuinfo().get("flags", "").split())
     found = [level for level, needed in X86_LEVELS.items() if has.issuperset(needed)] + ["DEFAULT"]
-    asked = os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
-    return asked if asked in found else found[0]
+    return next((level for level in found if level.lower() == asked), found[0])
 
 
 def sockets() -> int:
@@ -113,9 +129,15 @@ def sockets() -> int:
 
 def _cpuinfo() -> dict[str, str]:
     """What Linux tells of the first processor; nothing elsewhere."""
-    first = text_of(CPUINFO).split("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    parts = _processors()
+    return next((facts for facts in parts if "processor" in facts), next(iter(parts), {}))
+
+
+def _processors() -> list[dict[str, str]]:
+    """What Linux tells, part by part: of each processor, and of all of them."""
+    lines = (part.splitlines() for part in text_of(CPUINFO).split("\n\n"))
+    pairs = ([line.partition(":") for line in part if ":" in line] for part in lines)
+    return [{name.strip(): value.strip() for name, _, value in part} for part in pairs]
 
 
 @functools.cache
@@ -215,10 +237,11 @@ def _cpu_limits_w() -> list[list[float]]:
 
 def default_device() -> str:
     """`cuda` where there is an NVIDIA GPU that torch can use, else `cpu`; `$PEPR_DEVICE` overrides. An Apple
-    GPU is taken where it is named: its energy cannot be measured."""
+    GPU is taken where it is named: its energy cannot be measured. Raises InputError for a name that is no
+    device."""
     told = os.environ.get("PEPR_DEVICE", AUTO)
     if told not in ("", AUTO):
-        return told
+        return _named(told)
     return "cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu"
 
 
@@ -227,9 +250,7 @@ def chosen_device(asked: str | None = None) -> str:
 
     Raises InputError, saying what to do, for a name that is no device and for one that cannot be used here.
     """
-    device = default_device() if asked in (None, "", AUTO) else asked
-    if not DEVICE.fullmatch(device):
-        raise InputError(f"device {device!r}: expected {AUTO}, cpu, cuda, cuda:1 or mps")
+    device = default_device() if asked in (None, "", AUTO) else _named(asked)
     reason = None
     if device.startswith("cuda"):
         gpu.current(device)
@@ -241,6 +262,12 @@ def chosen_device(asked: str | None = None) -> str:
             f"device {device}: torch cannot use it ({reason}); install the build of torch that belongs to "
             "this machine, see https://pytorch.org/get-started, or take the processor: cpu"
         )
+    return device
+
+
+def _named(device: str) -> str:
+    if not DEVICE.fullmatch(device):
+        raise InputError(f"device {device!r}: expected {AUTO}, cpu, cuda, cuda:1 or mps")
     return device
 
 

@@ -30,8 +30,10 @@ COUNTER_TICK_S = 1.0
 """How long to wait for the energy counter to move on; drivers advance it every tenth of a second or so."""
 WAIT_S = 0.5
 BUS_ORDER = "PCI_BUS_ID"
-MODULE = re.compile(r"\bG[HB]\d{2,3}\b|Grace", re.I)
+MODULE = re.compile(r"(?<![A-Za-z])G[HB]\d{2,3}(?!\d)|Grace", re.I)
 """Names of modules of a GPU and a CPU, such as GH200 and GB200."""
+SLICE = re.compile(r"\s*(MIG-|\d+:\d+\s*$)", re.I)
+"""What a slice of a GPU is called: `MIG-...`, or, in containers, by numbers of the GPU and of the slice."""
 UNLIKE = "PEPR_UNLIKE_GPUS"
 """`yes` shares runs out over GPUs of several kinds; their rows are sets of their own all the same."""
 
@@ -122,7 +124,7 @@ def visible() -> list[Gpu]:
     gpus, named = all_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     _refuse_another_order(gpus, named)
     given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
-    if gpus and "MIG-" in given:
+    if gpus and any(map(SLICE.match, given.split(","))):
         raise InputError(SLICED.format(f"NVIDIA_VISIBLE_DEVICES={given}"))
     chosen = gpus if named is None else _named(gpus, named)
     for gpu in chosen:
@@ -134,7 +136,7 @@ def visible() -> list[Gpu]:
 def _named(gpus: list[Gpu], named: str) -> list[Gpu]:
     chosen: list[Gpu] = []
     for name in (part.strip() for part in named.split(",")):
-        if name.startswith("MIG-"):
+        if SLICE.match(name):
             raise InputError(SLICED.format(f"CUDA_VISIBLE_DEVICES={named}"))
         found = [
             gpu

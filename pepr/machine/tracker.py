@@ -66,7 +66,7 @@ def stray_settings() -> list[str]:
     brackets: environment variables, and a file in the home folder or the working folder. None is used."""
     names = [name for name in sorted(os.environ) if name.lower().startswith(PREFIX)]
     found = [f"{name.lower().removeprefix(PREFIX)} ({name})" for name in names]
-    for path in dict.fromkeys((Path("~").expanduser() / CONFIGURATION, Path.cwd() / CONFIGURATION)):
+    for path in dict.fromkeys(folder / CONFIGURATION for folder in (*_home(), Path.cwd())):
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read(path)
@@ -76,6 +76,14 @@ def stray_settings() -> list[str]:
         names = parser["codecarbon"] if parser.has_section("codecarbon") else ()
         found += [f"{name} ({path})" for name in names]
     return found
+
+
+def _home() -> list[Path]:
+    """The home folder; none where the user has no name, as in many a container."""
+    try:
+        return [Path.home()]
+    except RuntimeError:
+        return []
 
 
 def warning() -> str | None:
@@ -133,6 +141,7 @@ def _nothing_from_outside() -> Iterator[None]:
         (util, "SLURM_JOB_ID", None),
         (ram, "SLURM_JOB_ID", None),
     )
+    os.environ.setdefault("PATH", os.defpath)  # without one, what asks for the processor's name gives up
     before = [(module, name, getattr(module, name)) for module, name, _ in ours]
     for module, name, value in ours:
         setattr(module, name, value)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pepr.errors import InputError
 from pepr.models.space import model_space
 
-PREFIXES = re.compile(r"^(hf-hub:|hf_hub:|timm/)+")
+PREFIXES = re.compile(r"^(hf[-_]hub:|hf://|(https?://)?huggingface\.co/|timm/)+")
+SUFFIXES = re.compile(r"(@[\w.-]+)?/*$")
+"""What stands before and after a name on the hub: how it is asked for, and which revision."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ def plain(asked: str) -> Named:
     Raises InputError for a tag that the architecture does not have, naming those that it has, and for a model
     of another owner of the hub.
     """
-    name = PREFIXES.sub("", asked.strip())
+    name = SUFFIXES.sub("", PREFIXES.sub("", asked.strip().lower()), count=1)  # timm has small letters only
     if "/" in name:
         raise InputError(f"model {asked!r}: of the hub only timm's own models are known, `hf-hub:timm/NAME`")
     if name not in model_space():

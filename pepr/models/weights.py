@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlparse
 
-from pepr.errors import PASSING, STORAGE_ERRORS, InputError, ModelUnavailable, chain, is_storage_error
+from pepr.errors import PASSING, InputError, ModelUnavailable, chain, is_of_the_disk, is_storage_error
 from pepr.files import checksum, write_atomic
 from pepr.models.space import Architecture, find
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+RELEASE = "timm release"
+"""Where the weights come from that are on no hub."""
 WAITS_S = (5.0, 20.0, 60.0)
 """How long a hub that is busy is waited for, one attempt after the other."""
 
@@ -249,7 +252,7 @@ def _from_hub(entry: Architecture, num_classes: int, options: dict[str, int]) ->
         except Exception as error:
             status, wait_s = _busy_status(error), next(waits, None)
             if cached is not None or status is None or wait_s is None:
-                raise _no_weights(entry, cached, error) from error
+                raise _no_weights(entry, cached or release_file(entry), error) from error
         print(f"The hub is busy (HTTP {status}): {entry.model} is asked for again in {wait_s:.0f} s.")
         time.sleep(wait_s)
 
@@ -273,7 +276,7 @@ def _no_weights(entry: Architecture, cached: Path | None, error: Exception) -> E
 def _of_the_disk(error: BaseException) -> OSError | None:
     """The disk's own error behind another; None where there is none."""
     for cause in chain(error):
-        if isinstance(cause, OSError) and cause.errno in STORAGE_ERRORS:
+        if is_of_the_disk(cause):
             return cause
         if is_storage_error(str(cause)):
             return OSError(str(cause))
@@ -303,6 +306,18 @@ def hub_file(entry: Architecture) -> Path | None:
         if isinstance(path, str):
             return Path(path)
     return None
+
+
+def release_file(entry: Architecture) -> Path | None:
+    """The weight file of a timm release in torch's cache, where it holds one."""
+    import timm
+    import torch
+
+    config = timm.models.get_pretrained_cfg(entry.weights)
+    if entry.weights_source != RELEASE or not (config and config.url):
+        return None
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(config.url).path).name
+    return path if path.exists() else None
 
 
 def hub_digest(entry: Architecture) -> str | None:

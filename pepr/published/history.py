@@ -7,7 +7,6 @@ recognised by its model and its training time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.errors import DataUnavailable, InputError
+from pepr.files import named_folder
 from pepr.published.tables import MEASURED, SETTINGS, TEST_COLUMNS, fetch, verified
 
 REPOSITORY = "raghavian/MIA-Energy"
@@ -311,8 +311,8 @@ def local_file(name: str, source: str | Path = "auto") -> Path | None:
 
 
 def _folders() -> list[Path]:
-    data = os.environ.get("PEPR_DATA")
-    return [*([Path(data).expanduser() / "published_history"] if data else []), _cache()]
+    data = named_folder("PEPR_DATA")
+    return [*([data / "published_history"] if data else []), _cache()]
 
 
 def _cache() -> Path:

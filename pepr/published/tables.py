@@ -5,7 +5,6 @@ Source: repository `saintslab/PePR` (MIT licence) at a pinned commit, folder `da
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pepr.errors import DataUnavailable, InputError
-from pepr.files import checksum
+from pepr.files import checksum, named_folder
 from pepr.tables.reader import read_table
 
 COMMIT = "ce087aafcdce4a5b636152d170475a6df5f4c3d7"
@@ -137,8 +136,8 @@ def at_hand(source: str | Path = "auto") -> bool:
 def _folders(source: str | Path) -> list[Path]:
     if str(source) != "auto":
         return [Path(source).expanduser()]
-    data = os.environ.get("PEPR_DATA")
-    return [Path(data).expanduser() / "published"] if data else []
+    data = named_folder("PEPR_DATA")
+    return [data / "published"] if data else []
 
 
 def _origin(source: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlparse
@@ -12,8 +11,8 @@ import psutil
 from pepr import datasets, models
 from pepr.datasets import at_hand
 from pepr.datasets.downloads import supplied_files
-from pepr.errors import MeterError
-from pepr.files import results_root
+from pepr.errors import InputError, MeterError
+from pepr.files import named_folder, results_root
 from pepr.machine import cores, description, gpu, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -36,7 +35,7 @@ def default_profile() -> tuple[str, str]:
         return "paper", f"this machine has a GPU ({description.gpu_names()[0]})"
     if on_gpu:
         return "pocket", "the profile for any machine"
-    return "pocket", "its GPU is not used" if description.gpu_names() else "no CUDA device here"
+    return "pocket", "its GPU is not used" if gpu.all_gpus() else "no CUDA device here"
 
 
 def report() -> str:
@@ -55,9 +54,16 @@ def report() -> str:
         *_data_lines(),
         f"+ results go to {results_root()}",
         "",
-        *consequences(reached),
+        *_consequences_or_why_none(reached),
     ]
     return "\n".join(lines)
+
+
+def _consequences_or_why_none(reached: dict[str, bool]) -> list[str]:
+    try:
+        return consequences(reached)
+    except InputError as refused:
+        return [f"`make reproduce` would be refused here: {refused}"]
 
 
 def consequences(reached: dict[str, bool]) -> list[str]:
@@ -142,7 +148,10 @@ def _memory_line() -> str:
 
 
 def _gpu_lines() -> list[str]:
-    gpus = description.gpu_names()
+    try:
+        gpus = description.gpu_names()
+    except InputError as refused:
+        return [f"- {refused}"]
     if gpus:
         lines = [f"+ GPU: {name}" for name in gpus]
         lines += [f"- {sentence}" for sentence in filter(None, [gpu.left_out()])]
@@ -183,16 +192,12 @@ def _data_lines() -> list[str]:
     kinds = ", ".join(
         sorted({str(Path(pattern).parent / f"*{Path(pattern).suffix}") for pattern in patterns})
     )
-    folder = os.environ.get("PEPR_DATA")
+    folder = named_folder("PEPR_DATA")
     if not folder:
         return [
             f"- PEPR_DATA is not set: files of your own are looked for in the folder that it names ({kinds})"
         ]
-    found = [
-        str(path.relative_to(Path(folder).expanduser()))
-        for pattern in patterns
-        for path in supplied_files(pattern)
-    ]
+    found = [str(path.relative_to(folder)) for pattern in patterns for path in supplied_files(pattern)]
     if not found:
         return [f"- PEPR_DATA={folder} holds none of {kinds}"]
     return [f"+ in PEPR_DATA: {', '.join(found)}"]

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pepr import files
+from pepr import files, grids
 from pepr.errors import InputError, MeterError, classify
 from pepr.files import results_root
 from pepr.machine import cores, description, gpu, process
-from pepr.machine.meter import Meter, Window, open_meter
+from pepr.machine.meter import COLUMN_OF, Meter, Window, open_meter
 from pepr.machine.modules import loaded_torch
 from pepr.quantities import MEASURED_KINDS, RECORDED, component_sources
 from pepr.runs.columns import COLUMNS, Record
@@ -46,6 +46,10 @@ DETAILS = (
     "precision",
 )
 """What a specification holds besides a run's names, where the caller knows it."""
+METERED = re.compile(r"cpu|cuda(:\d+)?")
+"""Devices whose energy can be known."""
+LONGEST_NAME = 64
+"""Names are parts of one file name, which may have 255 bytes."""
 KILLED_BY_SHELL = 128
 """Above it, a shell's exit status tells which signal ended a command."""
 
@@ -69,6 +73,8 @@ class Subject:
             value = getattr(self, what)
             if not re.fullmatch(r"[\w.+@-]+", value) or value.startswith("."):
                 raise InputError(f"{what} {value!r}: a name is of letters, digits and the signs _ - . + @")
+            if len(value) > LONGEST_NAME:
+                raise InputError(f"{what} {value!r}: a name has at most {LONGEST_NAME} signs")
         if self.measure not in RECORDED:
             raise InputError(f"measure {self.measure!r}: expected one of {', '.join(RECORDED)}")
 
@@ -99,10 +105,10 @@ class Measurement:
         assert self.record is not None
         took = (self.record["meter"] or {}).get(WINDOW) or {}
         parts = [
-            f"{name} {1000 * took[f'energy_{name}_kwh']:.4g} Wh "
+            f"{name} {1000 * took[column]:.4g} Wh "
             f"{'measured' if source in MEASURED_KINDS else 'estimated'} ({source})"
             for name, source in component_sources(self.record["energy_source"]).items()
-            if took.get(f"energy_{name}_kwh") is not None
+            if took.get(column := f"energy_{COLUMN_OF.get(name, name)}_kwh") is not None
         ]
         ended = self.record["status"]
         if self.record["failure"]:
@@ -134,6 +140,7 @@ def measure(
     `measure` says which performance is set: `accuracy`, `balanced_accuracy` or `auroc`. `device` is `cpu` or
     `cuda`, by default what there is. A block that raises leaves a record of status `failed`, and raises.
     """
+    grids.check_settings()
     subject = Subject(name, dataset, setting, measure, device_of(device), folder)
     run = Measurement(subject)
     meter = meter or open_meter(subject.device, _synchroniser(subject.device))
@@ -166,6 +173,7 @@ def measure_command(
     Output, signals and exit status pass through. A performance that cannot be read is said, and empty: what
     was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
     """
+    grids.check_settings()
     run = Measurement(subject)
     began, started_at, kills = time.time(), now(), out_of_memory_kills()
     listen = performance.listen if isinstance(performance, Output) else None
@@ -233,16 +241,17 @@ def _open_and_load(device: str) -> Meter:
 def name_of(arguments: Sequence[str]) -> str:
     """What to call a command: the first argument that is a file (`python train.py`), else the program."""
     files = [argument for argument in arguments[1:] if Path(argument).is_file()]
-    return re.sub(r"[^\w.+@-]+", "_", Path((files or arguments)[0]).name).lstrip(".") or "command"
+    name = re.sub(r"[^\w.+@-]+", "_", Path((files or arguments)[0]).name).lstrip(".") or "command"
+    return name[:LONGEST_NAME]
 
 
 def device_of(asked: str | None) -> str:
     """The device that is meant.
 
     Raises InputError where one GPU has to be chosen of several, and for a device that is not metered."""
-    if asked not in (None, "cpu") and not asked.startswith("cuda"):
-        raise InputError(f"device {asked!r}: expected cpu or cuda")
     device = asked or description.default_device()
+    if not METERED.fullmatch(device):
+        raise InputError(f"device {device!r}: expected cpu or cuda")
     if device.startswith("cuda") and len(gpu.visible()) > 1:
         raise InputError(
             "several GPUs are visible: name the one that trains with CUDA_VISIBLE_DEVICES, "

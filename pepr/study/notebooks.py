@@ -38,8 +38,8 @@ def execute_notebook(
     unfinished = output.with_name(f".{output.name}.part.ipynb")
     execute = functools.partial(
         papermill.execute_notebook,
-        notebook,
-        unfinished,
+        _literal(notebook),
+        _literal(unfinished),
         parameters=dict(parameters),
         kernel_name="python3",
         progress_bar=False,
@@ -68,3 +68,8 @@ def execute_notebook(
     finally:
         if unfinished.exists():
             unfinished.replace(output)
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill has to be told it, which puts parameters where braces are."""
+    return str(path).replace("{", "{{").replace("}", "}}")

@@ -79,7 +79,8 @@ class Source:
         """
         pattern = Path(self.file).expanduser().absolute()
         root = Path(pattern.anchor)
-        found = [pattern] if pattern.exists() else root.glob(str(pattern.relative_to(root)))
+        named = str(pattern.relative_to(root)).replace("[", "[[]")  # brackets of a name are no pattern
+        found = [pattern] if pattern.exists() else root.glob(named)
         paths = sorted((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime)
         if not paths:
             raise InputError(f"{self.file}: no such file; was the performance written somewhere else?")

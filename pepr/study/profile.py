@@ -54,10 +54,15 @@ def load(profile: str) -> Profile:
 
     path = _profile_path(profile)
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    values = _validated(path, values)
+    try:
+        values = _validated(path, values)
+    except RecursionError:
+        raise InputError(f"{path}: a value holds itself (&, *)") from None
     _check_names(path, values)
     return Profile(path.stem, values, str(path.resolve()) if profile != path.stem else profile)
 
@@ -126,6 +131,8 @@ def _hint(error: Any) -> str:
             number = float(error.instance)
         except ValueError:
             return ""
+        if not math.isfinite(number):
+            return ""
         mantissa, e, exponent = error.instance.lower().partition("e")
         meant = f"{float(mantissa)}e{int(exponent):+d}" if e and mantissa else repr(number)
         return f"; YAML takes that for text: write {meant}"
@@ -159,6 +166,20 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
                 size = values["settings"][setting].get("image_size", values["image_size"])
                 if not entry.accepts(size):
                     raise InputError(f"{path}: runs.{number}.models: {entry.refusal(size)}")
+    _check_batch(path, values)
+
+
+def _check_batch(path: Path, values: Mapping[str, Any]) -> None:
+    """Raise InputError where fidelity `paper`, which drops an incomplete test batch, would leave no image."""
+    from pepr import datasets
+
+    for name, setting in values["settings"].items() if values["fidelity"] == "paper" else ():
+        counts = datasets.find(setting["dataset"]).counts
+        if counts and counts["test"] < values["batch_size"]:
+            raise InputError(
+                f"{path}: batch_size: {values['batch_size']} is more than the {counts['test']} test images "
+                f"of setting {name}; fidelity paper drops an incomplete test batch, and none would be left"
+            )
 
 
 def _check_start(path: Path, settings: Mapping[str, Any], name: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import tempfile
 import threading
 import zipfile
@@ -18,7 +17,9 @@ from typing import Any
 import psutil
 
 from pepr import files
-from pepr.errors import InputError, WorkFailed
+from pepr.errors import FIRST_ALIKE, OF_A_MACHINE, InputError, WorkFailed, without_names
+from pepr.models.space import BASELINES
+from pepr.runs.columns import Record
 from pepr.runs.results import as_table
 from pepr.runs.store import Store
 
@@ -31,11 +32,8 @@ STALE_S = 120.0
 YOUNG_S = 24 * 3600.0
 """Where another host may be at work, what it left is held to be abandoned only after so long."""
 
-FIRST_ALIKE = 3
-"""So many first runs that end alike, or all where there are fewer, are no coincidence."""
-OF_A_MACHINE = ("error", "meter_failed", "kernel_died")
-"""Kinds of failure that nothing about a run explains: memory, data, weights and divergence are its own."""
-VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+OF_A_RUN = ("run_id", "model", "setting", "dataset")
+"""What a record calls its run."""
 
 
 @contextlib.contextmanager
@@ -176,17 +174,29 @@ def tidy(store: Store, run_ids: Iterable[str]) -> list[str]:
 
 def shared_fault(store: Store, to_do: Iterable[str]) -> tuple[list[str], str] | None:
     """The runs among `to_do`, none of which had a record when the study began, that show a fault of the
-    machine, and their error; None where a run ended well, or they ended for different reasons, or too few."""
+    machine, and their error; None where a run ended well, or they ended for different reasons, or too few.
+
+    Baselines need little of a machine: that they end well says nothing of one on which no network runs.
+    """
     to_do = list(to_do)
     ended = [record for run_id in to_do if (record := store.read_record(run_id)) is not None]
-    enough = min(FIRST_ALIKE, len(to_do))
+    networks = [record for record in ended if record["model"] not in BASELINES]
+    return _alike(ended, min(FIRST_ALIKE, len(to_do))) or _alike(networks, FIRST_ALIKE)
+
+
+def _alike(ended: list[Record], enough: int) -> tuple[list[str], str] | None:
+    """The runs that ended and their error, if they are enough and all ended in it."""
     if enough < 2 or len(ended) < enough or any(record["status"] == "ok" for record in ended):
         return None
-    kinds = {(record["failure"], VARYING.sub("#", last_line(record))) for record in ended}
-    if len(kinds) > 1 or ended[0]["failure"] not in OF_A_MACHINE:
+    if len(set(map(_without_names, ended))) > 1 or ended[0]["failure"] not in OF_A_MACHINE:
         return None
     error = f"{ended[0]['failure']}: {last_line(ended[0]).rstrip('.')}"
     return [record["run_id"] for record in ended], error
+
+
+def _without_names(record: Record) -> tuple[str, str]:
+    """How a run ended, in words that another one could have ended in."""
+    return record["failure"], without_names(last_line(record), (record[name] for name in OF_A_RUN))
 
 
 def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:

@@ -19,13 +19,13 @@ from pepr import datasets
 from pepr.datasets import at_hand
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
-from pepr.files import results_root
+from pepr.files import results_root, write_atomic
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import forecast, profile as study_profile, recovery, timing
 
-OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres=')
+OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres[=/:]|--tres-per-|(?<![\w-])-G')
 """In the resources of a Snakemake profile: the executor's ways to ask for GPUs, besides a plain `gpu`."""
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -126,7 +126,13 @@ def asks_for_gpus(placement: Path) -> bool:
     request in others would be refused, or doubled."""
     import yaml
 
-    told = yaml.safe_load((placement / "config.yaml").read_text()) or {}
+    path = placement / "config.yaml"
+    try:
+        told = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(told, dict):
+        raise InputError(f"{path}: expected names with values, as in workflow/profiles/slurm/config.yaml")
     sections = (told.get("set-resources"), told.get("default-resources"))
     return bool(OWN_WORDS_FOR_GPUS.search(json.dumps(sections)))
 
@@ -241,10 +247,12 @@ def _snakemake(
     options = {
         "profile": profile.source,
         "device": description.default_device(),
-        "checkout": checkout,
-        "results": store.root,
+        "checkout": str(checkout),
+        "results": str(store.root),
         "ask_for_gpu": "yes" if not here and on_gpu and not asks_for_gpus(placement) else "no",
     }
+    settings = store.folder / "workflow.json"  # on a command line Snakemake takes their values for YAML
+    write_atomic(settings, json.dumps(options, indent=1) + "\n")
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(store.folder)),
         # On this machine a core is a place for one run; a cache in a home that may be read-only is no use.
@@ -260,11 +268,11 @@ def _snakemake(
         # Records are written whole or not at all, so one that exists is finished whatever Snakemake
         # remembers; and only a missing or older file is a reason to run, not an edit of code or prose.
         *("--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-incomplete", "--nolock"),
-        *("--config", *(f"{name}={value}" for name, value in options.items())),
+        *("--configfile", str(settings)),
     ]
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
         "PEPR_RESULTS": str(store.root),
         cores.STUDY_PROCESS: str(os.getpid()),

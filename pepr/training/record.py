@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pepr import datasets
+from pepr.errors import InputError
 from pepr.machine import description
 from pepr.machine.meter import Meter, Window
 from pepr.runs import metrics
@@ -59,6 +60,11 @@ class Parts:
         test = data.indices("test")
         if paper:
             test = test[: len(test) - len(test) % spec.batch_size]
+        if not len(test):
+            raise InputError(
+                f"batch_size is {spec.batch_size}, more than the test images: fidelity 'paper' drops an "
+                "incomplete test batch, and none is left"
+            )
         return cls(data, train, data.indices("val"), test)
 
 

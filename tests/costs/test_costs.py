@@ -86,7 +86,16 @@ def test_intervals_surround_their_prediction():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"batch_size": 0}, {"epochs": -1}, {"optimiser": "lion"}, {"precision": "int8"}]
+    "changes",
+    [
+        {"batch_size": 0},
+        {"epochs": -1},
+        {"optimiser": "lion"},
+        {"precision": "int8"},
+        {"train_images": 10**400},
+        {"epochs": 10**400},
+        {"image_size": 10**20},
+    ],
 )
 def test_an_impossible_job_is_an_input_error(changes):
     with pytest.raises(InputError):
@@ -270,6 +279,8 @@ def test_an_unknown_machine_says_how_to_calibrate_one(tmp_path):
         calibration.saved("elsewhere", tmp_path)
     with pytest.raises(InputError, match="letters"):
         calibration.calibrate("../x", "cpu", measure=simulated, folder=tmp_path)
+    with pytest.raises(InputError, match="at most 64 letters"):
+        calibration.calibrate("x" * 300, "cpu", measure=simulated, folder=tmp_path)
 
 
 def test_a_real_step_can_be_measured(monkeypatch):

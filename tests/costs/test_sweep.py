@@ -10,10 +10,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from pepr import cli
 from pepr.costs import sweep as sweeping, swept
 from pepr.costs.sweep import Conditions
-from pepr.errors import InputError, OutOfMemory
+from pepr.errors import InputError, MeterError, OutOfMemory, WorkFailed
 from pepr.machine import description, meter
 from pepr.models.space import model_space
 from pepr.training import steps
@@ -136,6 +138,27 @@ def test_a_table_keeps_two_sweeps_of_a_machine_apart(tmp_path):
         sweeping.read_csv(path)
 
 
+def test_an_error_that_ends_the_first_models_alike_is_the_machines_and_leaves_no_row(tmp_path, monkeypatch):
+    broken = "import sys; sys.exit(3)"
+    monkeypatch.setattr(sweeping, "WORKER", (sys.executable, "-c", broken))
+    monkeypatch.setattr(sweeping, "POLL_S", 0.01)
+    more = [*SMALL, "ghostnet_100", "mnasnet_100"]
+    with pytest.raises(WorkFailed, match=r"first 3 models failed alike.*exit status 3\. They left no row"):
+        sweep(more, folder=tmp_path)
+    assert sweeping.read_rows(sweeping.rows_path(CONDITIONS, tmp_path)) == {}
+
+
+def test_a_meter_that_does_not_open_is_the_row_of_each_model(monkeypatch):
+    def refuse(device):
+        raise MeterError("no counter may be read")
+
+    monkeypatch.setattr(steps, "prepare", lambda device: None)
+    monkeypatch.setattr(meter, "open_meter", refuse)
+    rows = list(sweeping.measure_models(SMALL, CONDITIONS))
+    assert [row["model"] for row in rows] == SMALL and {row["failure"] for row in rows} == {"meter_failed"}
+    assert {row["explanation"] for row in rows} == {"MeterError: no counter may be read"}
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_process_that_dies_costs_its_model_and_no_other(worker, tmp_path, monkeypatch, at_once):
     monkeypatch.setenv("DIES", "mobilenetv2_050")
@@ -213,6 +236,20 @@ def test_conditions_are_checked(asked, said):
     else:
         with pytest.raises(InputError, match=said):
             sweeping.conditions_of(*asked)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *(("sweep", "--image-size", value) for value in ("0", "-1")),
+        *(("sweep", "--limit-s", value) for value in ("nan", "inf", "0", "-1")),
+        *(("gpu-check", "--image-size", value) for value in ("0", "-1")),
+        *(("gpu-check", "--batch-size", value) for value in ("0", "1")),
+    ],
+)
+def test_an_option_that_is_no_size_and_no_time_is_refused_before_anything_is_measured(command, option, value):
+    done = CliRunner().invoke(cli.app, [command, "--device", "cpu", option, value])
+    assert isinstance(done.exception, InputError) and str(done.exception).startswith(f"{option} ")
 
 
 def test_a_model_that_kills_its_process_costs_no_other(monkeypatch):

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 from recordings import needs_tables
+from typer.testing import CliRunner
 
-from pepr import published
+from pepr import cli, published
 from pepr.costs import recommendation, trials
 from pepr.costs.recommendation import Budget
 from pepr.errors import DataUnavailable, InputError
@@ -44,6 +45,31 @@ def test_a_budget_is_for_all_trials_together_and_cuts_the_same_order(whole):
     assert [t.model for t in trials.plan(budget).trials] == [t.model for t in whole.trials[:5]]
     short = trials.plan(Budget(minutes=whole.trials[2].total_minutes + 0.01))
     assert len(short.trials) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"risk": "reckless"}, "risk 'reckless': expected one of"),
+        ({"train_images": 0}, "--train-images 0: expected at least 1"),
+        ({"train_images": -5}, "--train-images -5: expected at least 1"),
+        ({"top": 0}, "--top 0: expected at least 1"),
+        ({"budget": Budget(co2_g=500)}, r"--max-co2-g 500: carbon_\w+ is not known \(Central African"),
+        ({"budget": Budget(water_l=5)}, "--max-water-l 5: water_l_per_kwh is not known"),
+    ],
+)
+def test_a_plan_refuses_whatever_a_recommendation_refuses(monkeypatch, options, told):
+    monkeypatch.setenv("PEPR_COUNTRY", "CAF")
+    for ask in (trials.plan, recommendation.recommend):
+        with pytest.raises(InputError, match=told):
+            ask(**{"budget": Budget(), **options})
+
+
+@needs_tables
+def test_so_many_trials_are_the_first_ones(whole):
+    assert trials.plan(Budget(), top=2).trials == whole.trials[:2]
+    done = CliRunner().invoke(cli.app, ["recommend", "--plan", "--top", "3", "--json"])
+    assert len(json.loads(done.stdout)["trials"]) == 3
 
 
 @needs_tables

@@ -46,6 +46,13 @@ def groups(tmp_path, monkeypatch):
             1,
         ),
         ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4.0, "4 cores", 4),
+        (
+            "3:cpuacct,cpu:/",
+            {"cpuacct,cpu/cpu.cfs_quota_us": "50000", "cpuacct,cpu/cpu.cfs_period_us": "100000"},
+            0.5,
+            "0.5 cores",
+            1,
+        ),
         ("", {}, 4.0, "4 cores", 4),
     ],
 )
@@ -64,6 +71,14 @@ def test_a_quota_counts_as_the_cores_that_it_is_worth(groups, membership, files,
                 "cpu/a/cpu.cfs_quota_us": "50000",
                 "cpu/a/cpu.cfs_period_us": "100000",
                 "cpuacct/a/cpuacct.usage": "2500000000",
+            },
+        ),
+        (
+            "1:cpu,cpuacct:/a",
+            {
+                "cpu,cpuacct/a/cpu.cfs_quota_us": "50000",
+                "cpu,cpuacct/a/cpu.cfs_period_us": "100000",
+                "cpu,cpuacct/a/cpuacct.usage": "2500000000",
             },
         ),
     ],

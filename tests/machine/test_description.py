@@ -107,7 +107,45 @@ def test_what_a_kernel_keeps_of_the_memory_makes_no_other_machine(told, monkeypa
     assert hardware(31.2) != hardware(15.6)
 
 
-@pytest.mark.parametrize("asked", [None, "default", "avx2"])
+POWER = "processor\t: 0\ncpu\t\t: {name} (architected), altivec supported\nrevision\t: {revision}\n\n"
+RISCV = "processor\t: 0\nisa\t\t: {isa}\nuarch\t\t: {name}\nmvendorid\t: {vendor}\n\n"
+LOONGARCH = "system type\t: generic\n\nprocessor\t: 0\nModel Name\t: {name}\nCPU Revision\t: 0x11\n\n"
+
+
+@pytest.mark.parametrize(
+    ("machine", "one", "other"),
+    [
+        (
+            "ppc64le",
+            POWER.format(name="POWER9", revision="2.2 (pvr 004e 1202)"),
+            POWER.format(name="POWER10", revision="2.0 (pvr 0080 0200)"),
+        ),
+        (
+            "ppc64le",
+            POWER.format(name="POWER9", revision="2.2 (pvr 004e 1202)"),
+            POWER.format(name="POWER9", revision="2.3 (pvr 004e 1203)"),
+        ),
+        (
+            "riscv64",
+            RISCV.format(name="thead,c920", isa="rv64imafdcv", vendor="0x5b7"),
+            RISCV.format(name="sifive,u74-mc", isa="rv64imafdc", vendor="0x489"),
+        ),
+        ("loongarch64", LOONGARCH.format(name="3A5000"), LOONGARCH.format(name="3A6000")),
+        (
+            "aarch64",
+            ARM.format(part="0xd03", features="") + ARM.format(part="0xd08", features=""),
+            2 * ARM.format(part="0xd03", features=""),
+        ),
+    ],
+)
+def test_processors_of_other_makers_and_of_large_and_small_cores_are_told_apart(
+    told, monkeypatch, machine, one, other
+):
+    monkeypatch.setattr(description.platform, "machine", lambda: machine)
+    assert told(one) != told(other) and told(one) == told(one)
+
+
+@pytest.mark.parametrize("asked", [None, "default", "avx2", "AVX2", "Default", "avx"])
 def test_the_instruction_set_is_the_one_that_torch_takes(asked, monkeypatch):
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     if asked:
@@ -119,7 +157,25 @@ def test_the_instruction_set_is_the_one_that_torch_takes(asked, monkeypatch):
     assert description.environment()["instruction_set"] == description.instruction_set()
 
 
-@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"])
+def test_vectors_that_are_turned_off_on_arm_are_no_vectors(told, monkeypatch):
+    monkeypatch.setattr(description.platform, "machine", lambda: "aarch64")
+    without = told(ARM.format(part="0xd4f", features=""))
+    assert told(ARM.format(part="0xd4f", features="sve")) != without
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert description.hardware() == without
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ONEDNN_MAX_CPU_ISA",
+        "DNNL_DEFAULT_FPMATH_MODE",
+        "ONEDNN_CPU_ISA_HINTS",
+        "MKL_ENABLE_INSTRUCTIONS",
+        "OPENBLAS_CORETYPE",
+        "NPY_DISABLE_CPU_FEATURES",
+    ],
+)
 def test_a_library_that_is_kept_to_other_instructions_is_other_hardware(name, monkeypatch):
     for one in description.INSTRUCTION_VARIABLES:
         monkeypatch.delenv(one, raising=False)

@@ -7,14 +7,15 @@ import papermill
 import pytest
 import torch
 from fake_nvml import FakeGpu
+from typer.testing import CliRunner
 
-from pepr import runs, training
+from pepr import cli, runs, training
 from pepr.audit import gates
 from pepr.costs import calibration, model as cost, prediction, sweep as sweeping, swept
 from pepr.errors import InputError, MeterError
 from pepr.files import find_checkout
 from pepr.machine import description, gpu, meter as metering
-from pepr.study import forecast, profile as study_profile
+from pepr.study import forecast, measurement, profile as study_profile
 from pepr.training import memory, steps
 from tests.training.test_training import SPEC, fake_meter
 
@@ -121,6 +122,17 @@ def test_a_device_that_is_none_is_refused_and_the_environment_may_choose(driver,
     assert description.chosen_device("auto") == "cuda"
     monkeypatch.setenv("PEPR_DEVICE", "cpu")
     assert description.chosen_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "CUDA", "cuda:x", "tpu", "cpu:0"])
+def test_a_name_in_the_environment_that_is_no_device_is_refused_wherever_it_counts(driver, monkeypatch, name):
+    driver()
+    monkeypatch.setenv("PEPR_DEVICE", name)
+    for ask in (description.default_device, description.chosen_device, lambda: measurement.device_of(None)):
+        with pytest.raises(InputError, match=f"device '{name}': expected auto, cpu, cuda"):
+            ask()
+    done = CliRunner().invoke(cli.app, ["plan", "--profile", "smoke"])
+    assert isinstance(done.exception, InputError)
 
 
 def test_the_notebook_takes_what_there_is_unless_told():

@@ -75,6 +75,24 @@ def test_a_slice_of_a_gpu_is_refused(driver, monkeypatch):
         gpu.visible()
 
 
+@pytest.mark.parametrize(
+    "name", ["MIG-GPU-aaaa/1/0", " MIG-1,MIG-2", "mig-1234", "0:1", "0:0,0:2", "all,MIG-1"]
+)
+@pytest.mark.parametrize("variable", ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"])
+def test_a_slice_is_known_by_each_of_its_names(driver, monkeypatch, variable, name):
+    driver(FakeGpu())
+    monkeypatch.setenv(variable, name.removeprefix("all,") if variable.startswith("CUDA") else name)
+    with pytest.raises(InputError, match="slice of a GPU"):
+        gpu.visible()
+
+
+@pytest.mark.parametrize("name", ["all", "void", "0", "0,1", "GPU-5ebe9f43-ac33-7c9e-a1f5-0123456789ab"])
+def test_what_a_container_calls_a_whole_gpu_is_none(driver, monkeypatch, name):
+    driver(FakeGpu())
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", name)
+    assert len(gpu.visible()) == 1
+
+
 @pytest.mark.parametrize("how", ["mode", "container"])
 def test_a_slice_is_refused_however_it_is_told_and_the_way_on_is_named(driver, monkeypatch, how):
     driver(FakeGpu(mig=int(how == "mode")))

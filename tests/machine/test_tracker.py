@@ -62,9 +62,10 @@ def settings_of_the_installed_version() -> set[str]:
 def measured(tmp_path, **environment):
     """What a meter says of itself in a process of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("CODECARBON_")}
+    given = {**kept, "PYTHONPATH": str(CHECKOUT), **environment}
     done = subprocess.run(
         [sys.executable, "-c", MEASURE],
-        env={**kept, "PYTHONPATH": str(CHECKOUT), **environment},
+        env={name: value for name, value in given.items() if value is not None},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -123,9 +124,22 @@ def test_the_settings_of_another_project_move_no_number_and_are_named(plain, tmp
     assert hostile == {name: value for name, value in plain.items() if name != "settings_ignored"}
 
 
+def test_a_user_without_a_name_and_a_home_has_no_settings_there(monkeypatch):
+    def nameless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(tracker.Path, "home", staticmethod(nameless))
+    monkeypatch.setenv("CODECARBON_PUE", "2")
+    assert "pue (CODECARBON_PUE)" in tracker.stray_settings()
+
+
 @pytest.mark.parametrize("job", ["SLURM_JOB_ID", "SLURM_JOBID"])
 def test_a_meter_opens_in_a_job_of_slurm_without_its_programs(plain, tmp_path, job):
     assert measured(tmp_path, **{job: "7"}, PATH="") == plain
+
+
+def test_a_processor_has_its_name_where_no_program_is_to_be_found_anywhere(plain, tmp_path):
+    assert measured(tmp_path, PATH=None) == plain
 
 
 def test_sockets_that_a_program_tells_do_not_multiply_the_watts_of_a_thread(plain, tmp_path):

@@ -372,6 +372,10 @@ def hub(monkeypatch, tmp_path):
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         OSError(errno.EROFS, "Read-only file system"),
+        OSError(errno.EFBIG, "File too large"),
+        PermissionError(errno.EACCES, "Permission denied", "/cache/weights.bin"),
+        OSError(errno.EMFILE, "Too many open files", "/cache/weights.bin"),
+        OSError(errno.ENOTCONN, "Transport endpoint is not connected", "/cache/weights.bin"),
         RuntimeError("Data processing error: [Errno 28] No space left on device (os error 28)"),
     ],
 )
@@ -380,6 +384,22 @@ def test_a_disk_that_refuses_weights_is_the_disks_fault_and_no_models(hub, error
     with pytest.raises(OSError) as refused:
         models.create("dla46_c", 2, image_size=64, pretrained=True)
     assert errors.is_storage_error(f"OSError: {refused.value}")
+
+
+def test_a_connection_that_is_forbidden_is_no_fault_of_the_disk(hub):
+    hub(PermissionError(errno.EACCES, "Permission denied"))
+    with pytest.raises(ModelUnavailable, match=r"neither cached nor downloadable .*Permission denied"):
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
+
+
+def test_a_cached_file_that_may_not_be_read_is_not_called_damaged(hub, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "model.safetensors"))
+
+    hub(cached=tmp_path / "model.safetensors")
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        models.create("dla46_c", 2, image_size=64, pretrained=True)
 
 
 def test_a_hub_that_is_busy_is_waited_for_and_its_last_answer_is_told(hub, capsys):
@@ -405,6 +425,16 @@ def test_weights_in_the_cache_are_used_whatever_the_hub_answers_and_a_damaged_fi
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ModelUnavailable, match=f"damaged in the cache .*: delete {path}"):
         models.create("dla46_c", 2, image_size=64, pretrained=True)
+
+
+def test_a_damaged_file_of_a_timm_release_is_named_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    name = timm.models.get_pretrained_cfg("legacy_seresnet50.in1k").url.rpartition("/")[2]
+    path = tmp_path / "checkpoints" / name
+    path.parent.mkdir()
+    path.write_bytes(b"PK cut off")
+    with pytest.raises(ModelUnavailable, match=f"damaged in the cache .*: delete {path}"):
+        models.create("legacy_seresnet50", 2, image_size=64, pretrained=True)
 
 
 def test_a_package_whose_file_is_cut_off_is_to_be_installed_again(monkeypatch, tmp_path):

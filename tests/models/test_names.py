@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm
 from typer.testing import CliRunner
 
 from pepr.cli import app
@@ -19,6 +20,11 @@ from pepr.models import names
         ("hf-hub:timm/resnet50.a1_in1k", "resnet50"),
         ("hf_hub:timm/resnet50.a1_in1k", "resnet50"),
         ("timm/resnet50.tv_in1k", "resnet50"),
+        ("https://huggingface.co/timm/resnet50.a1_in1k", "resnet50"),
+        ("huggingface.co/timm/resnet50.a1_in1k/", "resnet50"),
+        ("hf-hub:timm/resnet50.a1_in1k@main", "resnet50"),
+        ("HF-Hub:timm/ResNet50.A1_in1k", "resnet50"),
+        (" resnet50", "resnet50"),
         ("deit_tiny_patch16_224.fb_in1k", "deit_tiny_patch16_224"),
         ("tv_resnet50", "resnet50"),
         ("hf-hub:timm/ssl_resnet18", "resnet18"),
@@ -33,6 +39,11 @@ def test_a_model_is_known_by_any_of_its_names(asked, plain):
     assert (named.taken is None) == (asked == plain)
     if named.taken:
         assert asked in named.taken and plain in named.taken
+
+
+def test_timm_names_models_in_small_letters_only():
+    every = timm.list_models() + list(timm.models.get_deprecated_models())
+    assert every == [name.lower() for name in every]
 
 
 def test_the_row_of_a_name_with_a_tag_is_that_of_the_plain_name_and_says_so():
@@ -52,7 +63,7 @@ def test_a_tag_that_does_not_exist_is_answered_with_those_that_do():
     assert isinstance(done.exception, InputError) and "did you mean" in str(done.exception)
 
 
-@pytest.mark.parametrize("card", ["nan", "-1", "0", "inf"])
+@pytest.mark.parametrize("card", ["nan", "-1", "0", "inf", "1e300"])
 def test_a_card_without_a_size_is_refused(card):
     done = CliRunner().invoke(app, ["predict", "resnet18", "--card-gb", card])
     assert isinstance(done.exception, InputError) and "expected a number of GB above 0" in str(done.exception)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pepr import study
-from pepr.errors import WorkFailed
+from pepr.errors import InputError, WorkFailed
 from pepr.study import workflow
 from tests.study.test_execution import CHECKOUT
 
@@ -31,12 +31,25 @@ def placement(tmp_path, **resources):
         ({"gpu_model": "a100"}, True),
         ({"slurm_extra": "'--gres=gpu:1 --exclusive'"}, True),
         ({"slurm_extra": "'--gpus-per-node=1'"}, True),
+        ({"slurm_extra": "'-G 1'"}, True),
+        ({"slurm_extra": "'--exclusive -Ga100:1'"}, True),
+        ({"slurm_extra": "'--tres-per-task=gres/gpu:1'"}, True),
+        ({"slurm_extra": "'--exclude=node-G1'"}, False),
         ({"qos": "long", "constraint": "a100"}, False),
         ({"gpu": 2}, False),
     ],
 )
 def test_a_profile_that_asks_for_gpus_in_its_own_words_is_known(tmp_path, resources, own):
     assert workflow.asks_for_gpus(placement(tmp_path, **resources)) is own
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("a: [", "not YAML"), ("- executor", "expected names with values")]
+)
+def test_a_profile_of_a_cluster_that_cannot_be_read_is_refused_in_one_line(tmp_path, text, told):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"config\.yaml: {told}"):
+        workflow.asks_for_gpus(tmp_path)
 
 
 @pytest.mark.slow

@@ -86,6 +86,26 @@ def test_a_gpu_that_torch_cannot_use_is_said_to_be_unused_with_the_reason_and_po
     assert "Energy: of the CPU estimated" in told and "of the GPU" not in told
 
 
+@pytest.mark.parametrize("asked", [None, "cpu"])
+@pytest.mark.parametrize("how", ["mode", "container", "order"])
+def test_gpus_that_cannot_be_used_are_told_of_and_the_way_on_is_open(bare, monkeypatch, how, asked):
+    """Slices, or numbers that mean other cards to CUDA: refused, but where the processor is asked for."""
+    add_gpus(monkeypatch, FakeGpu("GPU-aaaa", mig=int(how == "mode")), FakeGpu("GPU-bbbb", name="Other"))
+    if how == "container":
+        monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "MIG-1234")
+    if how == "order":
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    if asked:
+        monkeypatch.setenv("PEPR_DEVICE", asked)
+    told = diagnosis.report()
+    assert ("slice of a GPU (MIG)" if how != "order" else "CUDA_DEVICE_ORDER") in told
+    if asked:
+        assert "would run profile pocket: its GPU is not used." in told
+        assert diagnosis.default_profile() == ("pocket", "its GPU is not used")
+    else:
+        assert "`make reproduce` would be refused here: " in told
+
+
 def test_a_card_of_another_kind_is_named_and_not_used(bare, monkeypatch):
     add_gpus(monkeypatch, FakeGpu("GPU-aaaa", name="Fake 3090"), FakeGpu("GPU-bbbb", name="Fake 4090"))
     told = diagnosis.report()

@@ -126,6 +126,15 @@ def test_a_notebook_runs_in_the_folder_that_is_asked_for_and_the_process_stays_w
     assert str(tmp_path / "elsewhere") in output.read_text() and set(moves) == {str(Path.cwd())}
 
 
+def test_braces_in_a_path_are_a_part_of_it(tmp_path):
+    notebook, folder = nbformat.v4.new_notebook(), tmp_path / "{profile} of {mine"
+    folder.mkdir()
+    notebook.cells = [nbformat.v4.new_code_cell("1")]
+    nbformat.write(notebook, folder / "n.ipynb")
+    notebooks.execute_notebook(folder / "n.ipynb", folder / "{out}.ipynb", {})
+    assert nbformat.read(folder / "{out}.ipynb", 4).cells[-1].execution_count
+
+
 def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
     with pytest.raises(InputError, match="no run elpv-x"):
         execution.run_one(profile(tmp_path), "elpv-x", NOTEBOOK)

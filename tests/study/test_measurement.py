@@ -342,6 +342,13 @@ def test_a_performance_that_is_none_is_refused_in_a_block(folder):
         run.performance = 91.0
 
 
+def test_the_energy_of_a_module_is_told_like_any_other():
+    run = measurement.Measurement(Subject("tree"))
+    took = {"train": {"energy_gpu_kwh": 0.002, "time_s": 3.0}}
+    run.record = {"meter": took, "energy_source": "module:counter", "status": "ok", "failure": None}
+    assert "module 2 Wh measured (counter)" in run.summary()
+
+
 def test_another_measure_has_its_own_column(folder):
     with pepr.measure("linear", measure="auroc", folder=folder, device="cpu", meter=steady_meter()) as run:
         run.performance = 0.8
@@ -353,6 +360,12 @@ def test_another_measure_has_its_own_column(folder):
 def test_a_name_that_is_no_name_of_a_file_is_refused(name):
     with pytest.raises(InputError, match="a name is of letters"):
         Subject(name)
+
+
+def test_a_name_too_long_for_the_name_of_a_file_is_refused_before_the_command_runs(folder):
+    with pytest.raises(InputError, match="a name has at most 64 signs"):
+        measured(folder, ["true"], name="x" * 65)
+    assert len(measurement.name_of([f"./{'x' * 200}.sh"])) == 64
 
 
 def test_a_measure_that_the_study_does_not_know_is_refused():

@@ -81,6 +81,15 @@ def test_of_several_files_the_newest_counts(tmp_path):
     assert Source(f"{tmp_path}/logs/**/metrics.csv", "acc").value(time.time() - 60) == 0.4
 
 
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path, monkeypatch):
+    folder = tmp_path / "runs [1]" / "a"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text('{"accuracy": 0.5}')
+    assert Source(f"{tmp_path}/runs [1]/*/metrics.json", "accuracy").value(0.0) == 0.5
+    monkeypatch.chdir(tmp_path / "runs [1]")
+    assert Source("*/metrics.json", "accuracy").value(0.0) == 0.5
+
+
 def test_a_file_of_an_earlier_training_is_refused(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"accuracy": 0.9}')

@@ -9,6 +9,7 @@ import yaml
 
 from pepr import models, runs, study
 from pepr.errors import InputError
+from pepr.training.record import Parts
 
 SOUND = {
     "title": "a",
@@ -249,8 +250,14 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path):
         ("settings: {../x: {dataset: elpv, pretrained: false}}", "'../x' does not match"),
         ("settings: {'': {dataset: elpv, pretrained: false}}", "'' does not match"),
         ("settings: {a b: {dataset: elpv, pretrained: false}}", "'a b' does not match"),
+        (r'settings: {"a\n": {dataset: elpv, pretrained: false}}', "does not match"),
+        ("settings: &s {a: *s}", "a value holds itself"),
         ("settings: {a: {dataset: elpv, pretrained: false, train_fraction: .nan}}", "train_fraction: nan"),
         ("runs: [{models: [dla46_c], settings: [elpv], seeds: [0.5]}]", r"0\.5 is not of type"),
+        ("runs: [{models: [dla46_c], settings: [elpv], seeds: [4294967296]}]", "greater than the maximum"),
+        ("learning_rate: inf", "learning_rate: 'inf' is not of type 'number'$"),
+        ("learning_rate: nan", "learning_rate: 'nan' is not of type 'number'$"),
+        (f"settings: {{{65 * 'x'}: {{dataset: elpv, pretrained: false}}}}", "is too long"),
     ],
 )
 def test_what_a_run_could_not_take_is_refused_when_the_profile_is_read(tmp_path, text, where):
@@ -259,6 +266,32 @@ def test_what_a_run_could_not_take_is_refused_when_the_profile_is_read(tmp_path,
     path.write_text(yaml.safe_dump(sound) + text + "\n")
     with pytest.raises(InputError, match=rf"mine\.yaml: .*{where}"):
         study.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("title: Größe\n".encode("latin-1"), "not YAML"), (None, "cannot be read")]
+)
+def test_a_file_that_is_no_text_or_no_file_is_refused_in_one_line(tmp_path, content, told):
+    path = tmp_path / "mine.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"mine\.yaml: {told}"):
+        study.load(str(path))
+
+
+def test_a_batch_that_leaves_fidelity_paper_no_test_image_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"batch_size: 1000 is more than the \d+ test images of setting elpv"
+    ):
+        load(tmp_path, fidelity="paper", batch_size=1000)
+    assert load(tmp_path, fidelity="study", batch_size=1000).values["batch_size"] == 1000
+    with pytest.raises(InputError, match="batch_size is 1000, more than the test images"):
+        Parts.of(runs.RunSpec("dla46_c", "elpv", "elpv", fidelity="paper", batch_size=1000))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(SOUND, sort_keys=False).encode())
+    assert study.load(str(path)).values["epochs"] == 1
 
 
 def test_a_run_has_one_name_however_its_numbers_were_written(tmp_path):

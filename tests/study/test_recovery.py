@@ -143,6 +143,10 @@ def test_a_full_disk_is_not_a_failure_of_the_model(tmp_path, monkeypatch, result
         ("OSError: [Errno 28] No space left on device: 'a'", True),
         ("OSError: [Errno 30] Read-only file system: 'a'", True),
         ("OSError: [Errno 122] Disk quota exceeded", True),
+        ("OSError: [Errno 5] Input/output error: 'a'", True),
+        ("PermissionError: [Errno 13] Permission denied: '/home/x: y/a'", True),
+        ("PermissionError: [Errno 13] Permission denied", False),
+        ("NewConnectionError('a connection: [Errno 13] Permission denied')", False),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'a'", False),
         ("RuntimeError: shape [28] is invalid", False),
     ],
@@ -181,6 +185,22 @@ def test_failed_runs_and_the_data_they_lacked_are_tried_again(store):
 def locks_that_lock_nothing(monkeypatch):
     """A file system that answers that a file is locked, and locks nothing."""
     monkeypatch.setattr(files.fcntl, "flock", lambda handle, how: None)
+
+
+def test_a_drive_that_knows_no_rights_takes_files_all_the_same(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    files.write_atomic(tmp_path / "a", "whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("variable", ["PEPR_RESULTS", "PEPR_DATA"])
+def test_a_folder_in_the_home_of_nobody_is_refused_in_one_line(monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nobody_here/x")
+    with pytest.raises(InputError, match=f"{variable}=~nobody_here/x: nobody here has a home"):
+        files.named_folder(variable)
 
 
 def test_a_lock_is_tried_with_a_second_descriptor(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pepr import runs, study
+from pepr import models, runs, study
 from pepr.errors import WorkFailed
 from pepr.study import recovery
 from tests.study.test_execution import broken_timm
@@ -37,6 +37,30 @@ def test_the_first_three_alike_are_enough_and_their_numbers_may_differ(store):
         end(store, spec, error=f"RuntimeError: device 0x7f{number} in process {100 + number}")
     which, error = found(store)
     assert which == [spec.run_id for spec in SPECS[:3]] and error.startswith("error: RuntimeError: device")
+
+
+def test_what_only_a_run_is_called_makes_its_error_no_other(store):
+    for spec in SPECS[:3]:
+        end(store, spec, error=f"PermissionError: [Errno 1] {spec.model}: '/scratch/{spec.run_id}.bin'")
+    which, _ = found(store)
+    assert which == [spec.run_id for spec in SPECS[:3]]
+
+
+def test_baselines_that_end_well_do_not_excuse_a_machine_on_which_no_network_runs(store):
+    grid = study.grid(study.load("pocket"))
+    networks = [spec for spec in grid if spec.model not in models.BASELINES]
+    to_do = [spec.run_id for spec in grid]
+    for spec in grid:
+        if spec.model in models.BASELINES:
+            end_well(store, spec)
+    for spec in networks[:2]:
+        end(store, spec)
+    assert recovery.shared_fault(store, to_do) is None
+    end(store, networks[2])
+    which, _ = recovery.shared_fault(store, to_do)
+    assert sorted(which) == sorted(spec.run_id for spec in networks[:3])
+    end_well(store, networks[3])
+    assert recovery.shared_fault(store, to_do) is None
 
 
 def test_a_study_of_two_runs_is_stopped_by_both_and_one_of_one_by_none(store):
