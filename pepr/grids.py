@@ -55,13 +55,20 @@ def carbon_intensity(country: str | None = None) -> tuple[float | None, str]:
         sources = _codecarbon_data("carbon_intensity_per_source.json")
         return float(sources["world_average"]), "world average"
     if code not in mixes:
-        meant = _country_meant(code)
-        hint = f": {meant} is {mixes[meant]['country_name']}" if meant in mixes else ", such as DNK"
         raise InputError(
-            f"country {asked!r} (PEPR_COUNTRY): no grid intensity known; use a three-letter ISO code{hint}, "
-            f"or {WORLD} for the world average"
+            f"country {asked!r} (PEPR_COUNTRY): no grid intensity known; use a three-letter ISO code"
+            f"{_hint(code)}, or {WORLD} for the world average"
         )
     return float(mixes[code]["carbon_intensity"] or 0) or None, mixes[code]["country_name"]
+
+
+def known_country(code: str) -> str:
+    """The code itself, of a country whose grid has an intensity. Raises InputError for any other text."""
+    if code in country_mixes() and country_mixes()[code]["carbon_intensity"]:
+        return code
+    raise InputError(
+        f"country {code!r}: no grid intensity known; use a three-letter ISO code{_hint(code.strip().upper())}"
+    )
 
 
 def water_intensity() -> tuple[float | None, str]:
@@ -110,6 +117,13 @@ def derived(energy_kwh: float | None, factors: Mapping[str, float | None]) -> di
             known = factor is not None and energy_kwh is not None
             out[resource.column] = energy_kwh * factor if known else None
     return out
+
+
+def _hint(code: str) -> str:
+    """What a code without an intensity may have meant, else an example."""
+    meant, mixes = _country_meant(code), country_mixes()
+    known = meant in mixes and mixes[meant]["carbon_intensity"]
+    return f": {meant} is {mixes[meant]['country_name']}" if known else ", such as DNK"
 
 
 def _country_meant(text: str) -> str | None:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 import pepr
 from pepr import grids, runs, study
+from pepr.analysis import pipeline
 from pepr.cli import app
 from pepr.costs import recommendation
 from pepr.errors import InputError
@@ -34,6 +35,17 @@ def test_a_country_by_two_letters_or_by_name_is_refused_with_its_three_letters(g
     with pytest.raises(InputError, match=hint):
         grids.carbon_intensity()
     assert grids.carbon_intensity(" deu ") == grids.carbon_intensity("DEU")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("Kenya", "KEN is Kenya"), ("ke", "KEN is Kenya"), ("ken", "KEN is Kenya"), ("CAF", "DNK")],
+)
+def test_the_country_of_a_bill_is_refused_before_the_bill_is_worked_out(given, hint):
+    results = runs.Results("pocket", "reference", runs.reference_folder("pocket"))
+    with pytest.raises(InputError, match=rf"^country '{given}': no grid intensity known; .*{hint}$"):
+        pipeline.Analysis(results, given)
+    assert pipeline.Analysis(results, "KEN").country == "KEN"
 
 
 def test_an_unknown_country_is_refused_before_anything_starts(monkeypatch):

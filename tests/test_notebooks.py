@@ -15,6 +15,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from pepr.errors import InputError
 from pepr.runs.spec import RunSpec
 from pepr.study import verification
 from pepr.study.notebooks import execute_notebook
@@ -121,6 +122,13 @@ def test_what_a_notebook_says_to_try_is_there_by_that_name(name):
     called = [node.func for span in tried for node in ast.walk(ast.parse(span)) if isinstance(node, ast.Call)]
     assert all(callable(eval(ast.unparse(function), known)) for function in called)
     assert bool(called) == (name in ("05_published", "06_costs"))
+
+
+def test_a_measure_that_there_is_none_of_is_refused_before_anything_is_worked_out():
+    notebook = nbformat.read(CHECKOUT / "notebooks" / "04_pepr.ipynb", as_version=4)
+    first = [cell.source for cell in notebook.cells if cell.cell_type == "code"][2]
+    with pytest.raises(InputError, match="measure 'aurocs': expected one of accuracy"):
+        exec(re.sub(r"^%.*", "", first, flags=re.MULTILINE), {"profile": "pocket", "measure": "aurocs"})
 
 
 def test_what_papermill_injects_are_the_fields_of_a_run():

@@ -42,7 +42,7 @@ from pepr.display.words import (
     watts,
     wh,
 )
-from pepr.errors import InputError, NothingToAnalyse
+from pepr.errors import NothingToAnalyse
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
@@ -173,9 +173,7 @@ def pepr_numbers(
 
 def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:
     grids = pepr_grids.carbon_across_countries(bill["total_wh"] / 1000).set_index("country_code")
-    if country not in grids.index:
-        raise InputError(f"country {country!r} is not in CodeCarbon's table; use a code such as DNK")
-    chosen, lowest, highest = grids.loc[country], grids.iloc[0], grids.iloc[-1]
+    chosen, lowest, highest = grids.loc[pepr_grids.known_country(country)], grids.iloc[0], grids.iloc[-1]
     ratio = highest["co2eq_g"] / lowest["co2eq_g"]
     out = {
         "grid_country": number(country, chosen["country"]),

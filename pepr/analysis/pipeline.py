@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pepr import grids
 from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
 from pepr.analysis.across.numbers import across_numbers
 from pepr.analysis.across.sets import Sets
@@ -36,12 +37,16 @@ class Analysis:
     """What follows from the results of a profile; each part is worked out once, when it is first asked for.
 
     `country`: the three-letter code of the electricity grid that the bill is also worked out for. `authors`:
-    the authors' table of runs, to compare rankings with; None where it is not at hand.
+    the authors' table of runs, to compare rankings with; None where it is not at hand. Raises InputError for
+    a country whose grid is not known.
     """
 
     results: Results
     country: str = DEFAULT_COUNTRY
     authors: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        grids.known_country(self.country)  # refused before anything is worked out
 
     @cached_property
     def table(self) -> pd.DataFrame:
