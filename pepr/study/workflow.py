@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from pepr.study import forecast, profile as study_profile, recovery, timing
 
 OWN_WORDS_FOR_GPUS = re.compile(r'"gres|"gpu_model|--gres|--gpus|gres[=/:]|--tres-per-|(?<![\w-])-G')
 """In the resources of a Snakemake profile: the executor's ways to ask for GPUs, besides a plain `gpu`."""
+
+SUBMITS_BY = {"slurm": "sbatch"}
+"""The program by which an executor of Snakemake hands jobs to a cluster."""
 
 RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "failed": lambda record: record["status"] == "failed",
@@ -65,6 +69,8 @@ def reproduce(
             "here the library, the notebooks and the other commands work"
         )
     placement = cluster_profile(checkout, cluster) if cluster else None
+    if placement:
+        check_program(placement)
     store = Store(results_root(), profile.name)
     with recovery.only_one(store.folder) as lock:
         recovery.check_room(store.folder)
@@ -124,6 +130,22 @@ def cluster_profile(checkout: Path, cluster: str) -> Path:
 def asks_for_gpus(placement: Path) -> bool:
     """Whether a cluster's profile asks for GPUs in its own words, such as `gres: gpu:a100:1`; a second
     request in others would be refused, or doubled."""
+    told = _told(placement)
+    sections = (told.get("set-resources"), told.get("default-resources"))
+    return bool(OWN_WORDS_FOR_GPUS.search(json.dumps(sections)))
+
+
+def check_program(placement: Path) -> None:
+    """Raise InputError where jobs cannot be handed to a cluster from here: its program is not to be found."""
+    program = SUBMITS_BY.get(str(_told(placement).get("executor")))
+    if program and not shutil.which(program):
+        raise InputError(
+            f"{placement}: `{program}` is not to be found; jobs are submitted on a machine of the cluster"
+        )
+
+
+def _told(placement: Path) -> dict[str, Any]:
+    """What a cluster's profile says. Raises InputError where it cannot be read."""
     import yaml
 
     path = placement / "config.yaml"
@@ -133,8 +155,7 @@ def asks_for_gpus(placement: Path) -> bool:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(told, dict):
         raise InputError(f"{path}: expected names with values, as in workflow/profiles/slurm/config.yaml")
-    sections = (told.get("set-resources"), told.get("default-resources"))
-    return bool(OWN_WORDS_FOR_GPUS.search(json.dumps(sections)))
+    return told
 
 
 def announcement(
@@ -272,7 +293,7 @@ def _snakemake(
     ]
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": search_path(store.folder),
         "PYTHONUNBUFFERED": "1",
         "PEPR_RESULTS": str(store.root),
         cores.STUDY_PROCESS: str(os.getpid()),
@@ -312,6 +333,19 @@ def _snakemake(
         recovery.stop_at_a_shared_fault(store, to_do)
         if ended_with:
             raise WorkFailed(f"the workflow failed; its output is in {store.folder / 'reproduce.log'}")
+
+
+def search_path(folder: Path) -> str:
+    """Where Snakemake finds programs: this Python's first, and `which` at last, made in a results folder
+    where there is none, as in small images of Linux. Its plugin for Slurm asks it for `sacct` as soon as it
+    is loaded, which it is whoever does the runs."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    if shutil.which("which", path=path):
+        return path
+    script = folder / ".snakemake" / "programs" / "which"
+    write_atomic(script, '#!/bin/sh\ncommand -v "$@"\n')
+    script.chmod(0o755)
+    return f"{path}{os.pathsep}{script.parent}"
 
 
 def pass_on(line: str, log: BinaryIO) -> None:

@@ -1,5 +1,8 @@
 """What a cluster is asked for: a GPU in one way, service levels and kinds of nodes in its own words."""
 
+import shutil
+import subprocess
+
 import pytest
 import yaml
 
@@ -50,6 +53,33 @@ def test_a_profile_of_a_cluster_that_cannot_be_read_is_refused_in_one_line(tmp_p
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=rf"config\.yaml: {told}"):
         workflow.asks_for_gpus(tmp_path)
+
+
+def test_a_cluster_that_cannot_be_asked_from_here_is_refused_before_anything_starts(
+    tmp_path, results, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="`sbatch` is not to be found"):
+        workflow.reproduce(study.load("smoke"), CHECKOUT, cluster="slurm")
+    assert not (results / "smoke").exists()
+
+
+def test_a_machine_without_which_is_given_one(tmp_path, monkeypatch):
+    """The plugin for Slurm asks it as soon as Snakemake loads it, also for runs that are done here."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(workflow.sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    path = workflow.search_path(tmp_path / "results")
+    found = shutil.which("which", path=path)
+    assert found and path.startswith(str(tmp_path / "bin"))
+    for program, status in (("sh", 0), ("no-such-program", 127)):
+        asked = subprocess.run(
+            [found, program], env={"PATH": "/bin:/usr/bin"}, check=False, capture_output=True
+        )
+        assert (asked.returncode != 0) == (status != 0), program
+    (tmp_path / "bin" / "which").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "which").chmod(0o755)
+    assert workflow.search_path(tmp_path / "results") == f"{tmp_path / 'bin'}:{tmp_path / 'bin'}"
 
 
 @pytest.mark.slow
