@@ -55,6 +55,7 @@ WHY_MISSED = {
     "loss_difference_fp32": "rounding, amplified: [evidence](#equal-losses)",
     "startup_share": "the loading of libraries: [profile](#starting-a-run)",
     "startup_vs_bare": "the loading of libraries: [profile](#starting-a-run)",
+    "study_vs_before": "the training itself: [profile](#whole-studies)",
 }
 """Why a goal is missed that may be, and where the chapter shows it."""
 PERCENT = {"host_memory_vs_authors", "meter_overhead", "measure_overhead", "startup_share"}
@@ -197,12 +198,18 @@ def study_entries(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             took = found[name][commit]
             cells.append(f"{'more than ' if 'stopped' in took else ''}{took['wall_s'] / 60:.1f} min")
         lines.append((label, *cells))
+    whole, at_once = found["whole"], found["cores"]
+    words = "training and evaluation of all runs of the whole, added up"
+    lines.append((words, *(f"{whole[commit]['learning_s'] / 60:.1f} min" for commit in ("before", "now"))))
+    least = whole["now"]["learning_s"] / at_once / whole["before"]["wall_s"]
     starts = found["start_cpu_s"]
     lines.append(
         ("processor time of a short run", *(f"{starts[commit]:.1f} s" for commit in ("before", "now")))
     )
     return {
         "studies_table": number(None, _markdown(("`make reproduce`", "Earlier commit", "This one"), lines)),
+        "studies_cores": number(at_once, str(at_once)),
+        "studies_least": number(least, f"{least:.2f}"),
         "studies_before": number(None, f"`{found['before']}`"),
         "studies_part": number(None, ", ".join(f"`{key}={value}`" for key, value in found["part"].items())),
     }

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import yaml
 
 from benchmarks.contention import beside
+from pepr.machine import cores
 
 CHECKOUT = Path(__file__).parents[1]
 BEFORE = "e3841cd"
@@ -40,6 +42,10 @@ STARTS = {
     "settings": {"elpv_small": {"dataset": "elpv", "pretrained": False, "train_fraction": 0.1}},
 }
 """A profile of both commits, less its runs."""
+STARTED, MOST_SEEDS = "mobilenetv2_050", 12
+"""The runs of that profile are of this small network, one for each of so many seeds."""
+LEARNING = ("train_time_s", "validation_time_s", "inference_time_s")
+"""The columns of both commits' results that are training and evaluation; the rest of a run is its start."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +81,26 @@ class Build:
             raise RuntimeError(f"{' '.join(command)} in {self.folder}: {log.read_text()[-2000:]}")
         return took if status == 0 else {**took, "stopped": 1.0}
 
+    def runs(self) -> dict[str, float]:
+        """Of the study that is there: wall seconds of all its runs, added up, and of their training and
+        evaluation."""
+        table = pd.read_csv(self.folder / "results" / "pocket" / "results.csv")
+        return {
+            "runs_s": float(table["wall_time_s"].sum()),
+            "learning_s": float(table[list(LEARNING)].sum().sum()),
+        }
+
 
 def measure() -> dict[str, Any]:
-    """Studies of both commits, `before` and `now`: `whole` is `pocket` on the machine alone; `busy` a part of
-    it beside a busy loop; `start_cpu_s` the processor seconds of one more short run, its few steps
-    included."""
+    """Studies of both commits, `before` and `now`: `whole` is `pocket` on the machine alone, with what its
+    runs took (see `Build.runs`); `busy` a part of it beside a busy loop; `start_cpu_s` the processor seconds
+    of one more short run, its few steps included."""
     with tempfile.TemporaryDirectory() as folder, _builds(Path(folder)) as builds:
-        few, many = _profiles(Path(folder))
+        few, many = short_profiles(Path(folder))
         starts = {name: _start_cpu_s(build, few, many) for name, build in builds.items()}
         profile = Path(folder) / "pocket.yaml"
         profile.write_text(_git("show", f"{BEFORE}:{PROFILE}"))
-        whole = {name: builds[name].study(profile, {}) for name in ("before", "now")}
+        whole = {name: builds[name].study(profile, {}) | builds[name].runs() for name in ("before", "now")}
         with beside("one busy loop"):
             busy = {"now": builds["now"].study(profile, PART)}
             busy["before"] = builds["before"].study(profile, PART, PATIENCE * busy["now"]["wall_s"])
@@ -93,6 +108,7 @@ def measure() -> dict[str, Any]:
         "before": BEFORE,
         "now": _git("rev-parse", "--short", "HEAD").strip(),
         "part": PART,
+        "cores": cores.whole(),
         "whole": whole,
         "busy": busy,
         "start_cpu_s": starts,
@@ -109,21 +125,17 @@ def ratios(found: Mapping[str, Any]) -> tuple[float, float, float]:
 def _start_cpu_s(build: Build, few: Path, many: Path) -> float:
     """Processor seconds of each run that `many` has beyond the one of `few`."""
     build.study(few, {})  # compiles the libraries' code, and fetches the images
-    more = len(yaml.safe_load(many.read_text())["runs"][0]["models"]) - 1
-    return (build.study(many, {})["cpu_s"] - build.study(few, {})["cpu_s"]) / more
+    return (build.study(many, {})["cpu_s"] - build.study(few, {})["cpu_s"]) / (MOST_SEEDS - 1)
 
 
-def _profiles(folder: Path) -> tuple[Path, Path]:
-    """A study of one short run, and one of a run for each network of the earlier `pocket` from scratch."""
-    models = [
-        model
-        for row in yaml.safe_load(_git("show", f"{BEFORE}:{PROFILE}"))["runs"]
-        for model in row["models"]
-    ]
+def short_profiles(folder: Path) -> tuple[Path, Path]:
+    """A study of one short run, and one of more of the same network: with several networks this commit would
+    time them in turn as well."""
     paths = []
-    for name, chosen in (("few", models[:1]), ("many", models)):
+    for name, seeds in (("few", 1), ("many", MOST_SEEDS)):
+        runs = {"models": [STARTED], "settings": ["elpv_small"], "seeds": list(range(seeds))}
         path = folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({**STARTS, "runs": [{"models": chosen, "settings": ["elpv_small"]}]}))
+        path.write_text(yaml.safe_dump({**STARTS, "runs": [runs]}))
         paths.append(path)
     return paths[0], paths[1]
 

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import yaml
 
 from benchmarks import numbers, studies
 from benchmarks.__main__ import GOALS, OF_STUDIES, PARTS, Report, kept
@@ -189,7 +190,11 @@ STUDIES = {
     "before": "abc1234",
     "now": "def5678",
     "part": {"MODELS": "a"},
-    "whole": {"before": {"wall_s": 600.0, "cpu_s": 900.0}, "now": {"wall_s": 240.0, "cpu_s": 400.0}},
+    "cores": 2,
+    "whole": {
+        "before": {"wall_s": 600.0, "cpu_s": 900.0, "runs_s": 550.0, "learning_s": 300.0},
+        "now": {"wall_s": 240.0, "cpu_s": 400.0, "runs_s": 450.0, "learning_s": 360.0},
+    },
     "busy": {
         "now": {"wall_s": 60.0, "cpu_s": 100.0},
         "before": {"wall_s": 720.0, "cpu_s": 1400.0, "stopped": 1.0},
@@ -203,7 +208,10 @@ def test_whole_studies_are_compared_with_an_earlier_commits_and_one_that_was_sto
     table = numbers.study_entries(STUDIES)["studies_table"]["text"].splitlines()
     assert "| 10.0 min | 4.0 min |" in table[2]
     assert "| more than 12.0 min | 1.0 min |" in table[3]
-    assert "| 12.0 s | 3.0 s |" in table[4]
+    assert "| 5.0 min | 6.0 min |" in table[4]
+    assert "| 12.0 s | 3.0 s |" in table[5]
+    least = numbers.study_entries(STUDIES)["studies_least"]
+    assert least["value"] == pytest.approx(360 / 2 / 600) and least["text"] == "0.30"
 
 
 def test_a_whole_bench_keeps_what_only_a_call_by_name_measures(report):
@@ -232,3 +240,14 @@ def test_a_study_is_timed_stopped_when_it_takes_too_long_and_named_when_it_fails
     assert build.study(profile, {"DO": "sleep 60"}, limit_s=0.5)["stopped"] and time.monotonic() - began < 50
     with pytest.raises(RuntimeError, match="no-such-study"):
         build.study(profile, {"DO": "echo no-such-study; exit 3"})
+
+
+def test_the_runs_of_a_study_are_added_up_and_a_start_is_that_of_one_network(tmp_path):
+    folder = tmp_path / "results" / "pocket"
+    folder.mkdir(parents=True)
+    columns = "wall_time_s,train_time_s,validation_time_s,inference_time_s"
+    (folder / "results.csv").write_text(f"{columns}\n20,10,2,1\n30,15,3,2\n9,,,\n")
+    assert studies.Build(tmp_path).runs() == {"runs_s": 59.0, "learning_s": 33.0}
+    few, many = (yaml.safe_load(path.read_text())["runs"] for path in studies.short_profiles(tmp_path))
+    assert [len(runs[0]["seeds"]) for runs in (few, many)] == [1, studies.MOST_SEEDS]
+    assert few[0]["models"] == many[0]["models"] == [studies.STARTED]

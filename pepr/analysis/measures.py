@@ -114,9 +114,13 @@ def draws_of_measures(
     measures: Sequence[str],
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
+    counts: dict[tuple[str, int, int], np.ndarray] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """`run_draws` of several measures, by name: each run's predictions are read and resampled once."""
-    counts: dict[tuple[str, int, int], np.ndarray] = {}
+    """`run_draws` of several measures, by name: each run's predictions are read and resampled once.
+
+    `counts`, how often each image of a test set is drawn, are kept there for a next call.
+    """
+    counts = {} if counts is None else counts
     draws: dict[str, dict[str, np.ndarray]] = {measure: {} for measure in measures}
     for _, row in table[table["status"] == "ok"].iterrows():
         probabilities, labels = results.predictions(row["run_id"])
@@ -133,23 +137,28 @@ def draws_of_measures(
 
 
 class Resampled:
-    """Draws of some measures of runs: each run's predictions are read and resampled once, when first asked
-    for."""
+    """Draws of some measures of runs: each run's predictions are read and resampled once for all who ask the
+    same results for them, when first asked for."""
 
     def __init__(self, results: Results, measures: Sequence[str], n_resamples: int, seed: int = 0):
         self.measures = tuple(measures)
-        self._draw = lambda rows: draws_of_measures(results, rows, self.measures, n_resamples, seed)
-        self._known: dict[str, pd.DataFrame] = {measure: pd.DataFrame() for measure in self.measures}
+        counts: dict[tuple[str, int, int], np.ndarray] = {}
+        self._draw = lambda rows: draws_of_measures(results, rows, self.measures, n_resamples, seed, counts)
+        self._known = {
+            measure: results.draws.setdefault((measure, n_resamples, seed), {}) for measure in self.measures
+        }
 
     def of(self, measure: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         """What gives the draws [n_resamples, runs] of a measure for rows of a results table."""
 
         def images(rows: pd.DataFrame) -> pd.DataFrame:
-            new = rows[~rows["run_id"].isin(self._known[measure].columns)]
+            run_ids, known = list(rows["run_id"]), self._known[measure]
+            new = rows[[run_id not in known for run_id in run_ids]]
             if len(new):
                 for name, draws in self._draw(new).items():
-                    self._known[name] = pd.concat([self._known[name], draws], axis=1)
-            return self._known[measure][list(rows["run_id"])]
+                    self._known[name] |= {str(run_id): draws[run_id].to_numpy() for run_id in draws}
+            of_runs = pd.DataFrame(dict(enumerate(known[run_id] for run_id in run_ids)))
+            return of_runs.set_axis(run_ids, axis=1)
 
         return images
 
@@ -157,8 +166,7 @@ class Resampled:
     def each(
         cls, results: Results, measures: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
     ) -> Iterator[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]]:
-        """Each measure with what gives its draws. What is of one recorded measure is drawn at once, and let
-        go after it: the draws of a thousand runs are large."""
+        """Each measure with what gives its draws. What is of one recorded measure is drawn at once."""
         for base in RECORDED:
             together = [measure for measure in measures if known_measure(measure).base == base]
             drawn = cls(results, together, n_resamples, seed)

@@ -100,11 +100,14 @@ def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed
     """
     table = on_shared_splits(with_sets(results.table))
     done = table[table["status"] == "ok"]
+    models = [
+        (*key, group, units.contrast(group)) for key, group in done.groupby([*SET, "model"], dropna=False)
+    ]
     rows = []
     for measure, images in Resampled.each(results, tuple(MEASURES), n_resamples, seed):
         values = values_by_run(done, measure)
-        for (*key, model), group in done.groupby([*SET, "model"], dropna=False):
-            found = units.mean_of(group, values, images)
+        for *key, model, group, contrast in models:
+            found = units.mean_of_contrast(contrast, group, values, images)
             rows.append(
                 {
                     **dict(zip(SET, key, strict=True)),

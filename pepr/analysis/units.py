@@ -155,16 +155,20 @@ def mean_of(
     Over splits and seeds, or over seeds and test images, Student's t; with fewer than three units there is
     none of those, and the interval is over test images alone.
     """
-    found = contrast(rows, second)
     every = rows if second is None else pd.concat([rows, second]).drop_duplicates("run_id")
+    return mean_of_contrast(contrast(rows, second), every, values, images)
+
+
+def mean_of_contrast(found: Contrast, rows: pd.DataFrame, values: pd.Series, images: Images) -> Mean:
+    """`mean_of` for a contrast of some `rows`, which is the same for every measure."""
     by_unit = found.by_unit(values)
     if found.n_units >= stats.FEWEST_UNITS:
-        shared = shared_variance(found, every, images)
+        shared = shared_variance(found, rows, images)
         over = SPLITS if found.resplit else SEEDS
         return Mean(stats.mean_interval(by_unit, shared), found.n_units, over)
     if not found.n_units:
         return Mean(stats.Interval(np.nan, np.nan, np.nan), 0, IMAGES)
-    used = every[every["run_id"].isin(found.weights.index)]
+    used = rows[rows["run_id"].isin(found.weights.index)]
     low, high = np.percentile(found.draws(images(used)), [2.5, 97.5])
     return Mean(stats.Interval(float(by_unit.mean()), float(low), float(high)), found.n_units, IMAGES)
 

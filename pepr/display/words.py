@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pepr.display.numbers import UNKNOWN
 from pepr.errors import FAILURES
 from pepr.quantities import MEASURES, RESOURCES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GRAMS_PER = {"t": 1e6, "kg": 1e3, "g": 1.0}
 
@@ -41,6 +43,8 @@ def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
 
     It scrolls sideways where the page is narrow. A table without rows becomes the sentence `empty`.
     """
+    import pandas as pd  # not by all who want words: each run of a study loads this module
+
     if rows.empty:
         return f"<p>{html.escape(empty)}</p>"
     words = {name: [_cell_text(value, digits) for value in rows[name]] for name in rows.columns}
@@ -181,6 +185,8 @@ def _heading(column: str) -> str:
 
 
 def _cell_text(value: Any, digits: int) -> str:
+    import pandas as pd
+
     if pd.isna(value):
         return ""
     if isinstance(value, bool | np.bool_):

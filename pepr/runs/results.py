@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,11 @@ class Results:
     profile: str
     origin: str
     folder: Path
+    draws: dict[tuple[str, int, int], dict[str, np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `pepr.analysis.measures` has resampled of these runs, kept for whoever asks next: draws
+    [resamples] by run_id, for a measure, a number of resamples and a seed."""
 
     @property
     def table(self) -> pd.DataFrame:

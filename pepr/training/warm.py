@@ -17,6 +17,8 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 
+from pepr.machine import tracker
+
 LIBRARIES = (
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
@@ -38,6 +40,7 @@ def serve(address: str) -> None:
         server.listen(128)
         for library in LIBRARIES:
             importlib.import_module(library)
+        tracker.rated_power()  # asks the processor for its name, in a process of its own, and remembers it
         gc.freeze()
         while True:
             ready, _, _ = select.select([server, sys.stdin], [], [])

@@ -33,6 +33,7 @@ class Simulated:
             for k in range(5)
         ]
         self.table = runs.as_table([record for record, _, _ in made])
+        self.draws = {}
         self._predictions = {record["run_id"]: arrays for record, *arrays in made}
 
     def groups(self, run_id):
@@ -237,7 +238,7 @@ def test_what_a_cheap_model_gets_for_nothing_is_no_finding(simulated):
 
 def test_the_error_of_a_resource_enters_scores_ranks_and_who_is_best(simulated):
     noisy = Simulated.__new__(Simulated)
-    noisy.table, noisy._predictions = simulated.table.copy(), simulated._predictions
+    noisy.table, noisy._predictions, noisy.draws = simulated.table.copy(), simulated._predictions, {}
     factor = 1 + 0.4 * np.random.default_rng(0).uniform(-1, 1, len(noisy.table))
     noisy.table["train_time_s"] *= factor
     found = {}

@@ -153,3 +153,25 @@ def test_rates_of_a_resample_are_over_the_images_that_it_drew():
     with np.errstate(invalid="ignore"):
         above = measures.resampled(names, probabilities, labels, counts)["accuracy_above_majority"]
     assert np.isnan(above).all(), "one class alone leaves nothing above its own rate"
+
+
+def test_the_predictions_of_a_run_are_resampled_once_for_all_who_ask(synthetic_results, table, monkeypatch):
+    read = []
+    predictions = runs.Results.predictions
+
+    def counted(results, run_id):
+        read.append(run_id)
+        return predictions(results, run_id)
+
+    monkeypatch.setattr(runs.Results, "predictions", counted)
+    results = runs.Results("pocket", "this machine", synthetic_results.folder)
+    done = table[table["status"] == "ok"]
+    first = measures.Resampled(results, ("auroc", "auroc_above_chance"), 50).of("auroc")(done)
+    assert sorted(read) == sorted(done["run_id"])
+    again = measures.Resampled(results, ("auroc",), 50).of("auroc")
+    for one in (done, done.iloc[[3, 1]]):
+        pd.testing.assert_frame_equal(again(one), first[list(one["run_id"])])
+    assert len(read) == len(done)
+    other_seed = measures.Resampled(results, ("auroc",), 50, seed=1).of("auroc")(done)
+    assert len(read) == 2 * len(done) and not other_seed.equals(first)
+    assert not len(again(done.iloc[:0]).columns)

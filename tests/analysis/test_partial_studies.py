@@ -32,7 +32,7 @@ class Part:
                 if name.startswith(("test_", "energy_", "train_time", "peak_memory", "contended", "co2eq")):
                     self.table.loc[lost, name] = pd.NA
             self.table.loc[lost, ["status", "failure"]] = "failed", "model_unavailable"
-        self.predictions, self.groups = whole.predictions, whole.groups
+        self.predictions, self.groups, self.draws = whole.predictions, whole.groups, {}
         kept = set(self.table["run_id"])
         self._records = [record for record in whole.records() if record["run_id"] in kept]
 

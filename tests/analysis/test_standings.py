@@ -35,6 +35,7 @@ class MadeByHand:
                 | {"peak_memory_bytes": 100 + position}
             )
         self.table = runs.as_table(rows)
+        self.draws = {}
 
     def groups(self, run_id):
         return None

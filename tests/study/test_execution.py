@@ -1,6 +1,8 @@
 """Runs in real kernels: whatever happens to one, a record tells it; and a killed study goes on."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -162,3 +164,12 @@ def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
 def test_each_error_has_its_kind_of_failure(name, message, failure):
     assert classify(name, message) == failure
     assert failure in errors.FAILURES
+
+
+def test_the_process_beside_a_kernel_loads_no_tables():
+    """It starts with each run, and a table library would be a third of that."""
+    code = (
+        "import sys, pepr.study.execution; print([one for one in ('pandas', 'torch') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -57,6 +57,13 @@ def test_its_libraries_are_loaded_and_its_folder_environment_and_process_are_its
     assert int(facts.split()[2]) != os.getpid() and not psutil.pid_exists(int(facts.split()[2]))
 
 
+def test_the_processors_name_is_known_before_a_kernel_is_made(run):
+    """A process of its own asks for it, which takes as long as half the rest of a start."""
+    assert (
+        run("from codecarbon.core import util; print(util.detect_cpu_model.cache_info().currsize)") == "1\n"
+    )
+
+
 def test_two_at_once_share_no_variable_no_chance_and_no_output(run):
     told = {}
 
