@@ -20,6 +20,9 @@ from pepr.files import checksum
 ADDRESS = "MedMNIST v2, https://doi.org/10.5281/zenodo.10519652"
 UNOFFICIAL = "PEPR_UNOFFICIAL"
 """The environment variable that lets in, by `yes`, a file whose checksum is not the published one."""
+SMALL_PX = 64
+"""Up to this size the images of 28 px are taken, as for the runs of `medical` that ship: whoever downloads
+them trains on the same images, and fetches less."""
 NOT_CLINICAL = "Not for clinical use."
 TITLES = {
     "pathmnist": ("PathMNIST: colon tissue under the microscope", "Kather et al. 2019"),
@@ -139,13 +142,15 @@ def is_at_hand(name: str) -> bool:
 
 
 def choose(name: str, files: list[Published], image_size: int) -> tuple[Published, Path, str]:
-    """The file for images of `image_size` pixels: the smallest that need not be enlarged, else the largest.
+    """The file for images of `image_size` pixels: up to `SMALL_PX` the smallest, above it the smallest
+    that need not be enlarged, else the largest.
 
     A file in `$PEPR_DATA/medmnist` is used before any download, even one whose images are smaller; the
     text that comes third then says so. Raises DataUnavailable with the address and the place for a file.
     """
-    large_enough = [file for file in files if file.size >= image_size]
-    wanted = [*large_enough, *(file for file in reversed(files) if file.size < image_size)]
+    enough = image_size if image_size > SMALL_PX else 0
+    large_enough = [file for file in files if file.size >= enough]
+    wanted = [*large_enough, *(file for file in reversed(files) if file.size < enough)]
     for file in wanted:
         path = downloads.supplied("medmnist", file.name)
         if path is not None:

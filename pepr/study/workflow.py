@@ -213,13 +213,15 @@ def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:
     absent = [
         name for name in dict.fromkeys(spec.dataset for spec in specs) if not datasets.find(name).at_hand()
     ]
-    needed = "its images are at hand"
-    if absent:
-        needed = f"its images are to be had first: {at_hand.to_do(absent)}"
+    fetched = [name for name in absent if datasets.find(name).downloadable]
+    supplied = [name for name in absent if name not in fetched]
+    needed = [f"{', '.join(fetched)}: downloaded, where there is a network"] if fetched else []
+    needed += [f"{', '.join(supplied)}: {at_hand.to_do(supplied)}"] if supplied else []
     at_once = forecast.side_by_side(specs, device).runs
     hours = forecast.forecast(medical, specs, device, at_once).elapsed_hours
     takes = "" if hours is None else f" takes about {duration(3600 * hours)} (estimated)"
-    return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that; {needed}."]
+    images = "; ".join(needed) or "at hand"
+    return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that. Images: {images}."]
 
 
 def _energy(kwh: float) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pepr import datasets
+from pepr import datasets, study
 from pepr.datasets import downloads, lidc, medmnist, npz
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
+from pepr.runs.results import Results, reference_folder
 
 
 def noise(shape, labels):
@@ -136,9 +137,9 @@ def test_a_file_with_the_published_checksum_is_official(supplied, monkeypatch):
 
 def test_a_smaller_file_that_is_at_hand_is_used_and_the_card_says_so(supplied):
     write_chest_x_rays(supplied)
-    prepared = datasets.prepare("pneumoniamnist", 64)
+    prepared = datasets.prepare("pneumoniamnist", 128)
     assert prepared.images.shape == (5856, 28, 28), "enlarging is done on the device"
-    assert prepared.card["note"] == "pneumoniamnist_64.npz, with 64 px images, was not at hand"
+    assert prepared.card["note"] == "pneumoniamnist_128.npz, with 128 px images, was not at hand"
     assert "enlarged from 28 px" in datasets.describe(prepared.card)
 
 
@@ -154,7 +155,7 @@ def test_the_smallest_file_that_need_not_be_enlarged_is_chosen():
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"), [(28, 28), (32, 64), (64, 64), (100, 128), (224, 224), (256, 224)]
+    ("asked", "wanted"), [(28, 28), (32, 28), (64, 28), (65, 128), (100, 128), (224, 224), (256, 224)]
 )
 def test_the_file_that_fits_the_asked_size_is_downloaded(supplied, monkeypatch, asked, wanted):
     asked_for = []
@@ -165,11 +166,23 @@ def test_the_file_that_fits_the_asked_size_is_downloaded(supplied, monkeypatch, 
     assert asked_for == [(chosen.url, chosen.md5)]
 
 
+@pytest.mark.parametrize("name", ["breastmnist", "retinamnist", "pneumoniamnist"])
+def test_whoever_downloads_a_set_of_medical_gets_the_file_of_the_runs_that_ship(supplied, monkeypatch, name):
+    monkeypatch.setattr(downloads, "fetch", lambda url, path, *, md5: path)
+    sizes = {spec.image_size for spec in study.grid(study.load("medical")) if spec.dataset == name}
+    chosen = {medmnist.choose(name, medmnist.published_files(name), size)[0] for size in sizes}
+    assert [file.name for file in chosen] == [f"{name}.npz"]
+    shipped = Results("medical", "reference", reference_folder("medical")).records()
+    digests = {record["data_sha256"] for record in shipped if record["dataset"] == name}
+    copy = PUBLISHED / f"{name}.npz"
+    assert digests <= ({checksum(copy)} if copy.exists() else digests)
+
+
 def test_a_supplied_file_comes_before_any_download(supplied, offline):
     write_chest_x_rays(supplied, "pneumoniamnist_128.npz", 128, test_labels=np.zeros(1))
     files = medmnist.published_files("pneumoniamnist")
     chosen, _, note = medmnist.choose("pneumoniamnist", files, 32)
-    assert chosen.size == 128 and "pneumoniamnist_64.npz" in note
+    assert chosen.size == 128 and "pneumoniamnist.npz, with 28 px images, was not at hand" in note
 
 
 def test_larger_images_are_reduced_to_the_asked_size(supplied):
@@ -237,7 +250,7 @@ def test_a_failed_download_says_from_where_and_how_to_supply_the_file(supplied, 
         datasets.prepare("pneumoniamnist", 64)
     told = str(caught.value)
     assert "zenodo.org" in told and "no route" in told
-    assert f"put it at $PEPR_DATA/medmnist/pneumoniamnist_64.npz (PEPR_DATA={supplied})" in told
+    assert f"put it at $PEPR_DATA/medmnist/pneumoniamnist.npz (PEPR_DATA={supplied})" in told
 
 
 def test_blocks_are_the_array_in_pieces(tmp_path, monkeypatch):

@@ -53,6 +53,9 @@ def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
         "- zenodo.org not reached (medical images): pocket does not need it; else put files into $PEPR_DATA"
         in told
     )
+    fetched = "Images: breastmnist, retinamnist, pneumoniamnist: downloaded, where there is a network"
+    supplied = "ham10000, ham10000_by_image: put into $PEPR_DATA (PEPR_DATA is not set): ham10000/"
+    assert f"{fetched}; {supplied}" in told
     count = len(study.grid(study.load("pocket")))
     assert (
         f"  {count} runs on " in told
