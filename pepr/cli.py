@@ -49,9 +49,11 @@ ClockOption = Annotated[str | None, typer.Option(help="What 01:33 is: 'm:ss' or 
 @app.callback()
 def before_any_command() -> None:
     """What holds for all commands."""
+    from pepr.files import settle_folders
     from pepr.machine.modules import without_address_grammar
 
     without_address_grammar()
+    settle_folders()
 
 
 @app.command()
@@ -343,6 +345,8 @@ def measure(
 
     if performance and performance_from_output:
         raise InputError("give one of --performance and --performance-from-output")
+    if percent and not (performance or performance_from_output):
+        raise InputError("--percent is of --performance or --performance-from-output: give one of them")
     name, device = name or measurement.name_of(arguments), measurement.device_of(device)
     subject = measurement.Subject(name, dataset, setting, kind, device, results)
     source = source_of(performance) if performance else None
@@ -455,8 +459,11 @@ def audit_target(
 ) -> list[Finding]:
     """Audit `published`, a folder of results (`results/<profile>`), or a table."""
     from pepr import audit, published
+    from pepr.tables.dialect import Options
 
     if target == "published":
+        if (n_test, power_limit_w) != (None, None) or options not in (None, Options()):
+            raise InputError("published: the options of an audit are for a table of your own")
         from pepr.published import history
         from pepr.published.audit import audit_published
 

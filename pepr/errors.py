@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class ModelRefuses(InputError):
+    """A model that cannot be trained as is asked: on images of that size, or computing activations twice."""
+
+
 class NothingToAnalyse(InputError):
     """A study without one run that ended well."""
 
@@ -70,11 +74,12 @@ FIRST_ALIKE = 3
 """So many first runs that end alike, or all where there are fewer, are no coincidence."""
 OF_A_MACHINE = ("error", "meter_failed", "kernel_died")
 """Kinds of failure that nothing about a run explains: memory, data, weights and divergence are its own."""
-VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+VARYING = re.compile(r"0x[0-9a-f]+|\btmp[a-z0-9_]{8}\b|\d+")
 
 
 def without_names(text: str, names: Iterable[str]) -> str:
-    """The words of an error without what only its run is called: names, numbers and addresses."""
+    """The words of an error without what only its run is called: names, numbers, addresses, and what Python
+    calls a temporary file."""
     for name in names:
         text = text.replace(name, "#")
     return VARYING.sub("#", text)
@@ -88,13 +93,18 @@ def is_of_the_disk(error: BaseException) -> bool:
 
 
 def exit_status(work: Callable[[], object], program: str = "") -> int:
-    """Do some work and return the exit status of a program: 2 for input that cannot be used, 1 for work or a
-    meter that failed, with the reason on standard error."""
+    """Do some work and return the exit status of a program: 2 for input, or a file, that cannot be used, 1
+    for work or a meter that failed, with the reason on standard error."""
     try:
         work()
     except (InputError, DataUnavailable, ModelUnavailable, MeterError, WorkFailed) as error:
         print(f"{program}{error}", file=sys.stderr)
         return 1 if isinstance(error, MeterError | WorkFailed) else 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{program}{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

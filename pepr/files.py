@@ -58,14 +58,37 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
-def named_folder(variable: str) -> Path | None:
-    """The folder that an environment variable names; None where it is not set. Raises InputError for a home
-    of nobody."""
-    text = os.environ.get(variable)
+def check_writable(folder: Path) -> None:
+    """Make a folder, and for a moment a file in it, before work starts whose result goes there. Raises
+    InputError where that is refused."""
     try:
-        return Path(text).expanduser() if text else None
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def expanded(path: str | Path, told_by: str) -> Path:
+    """A path in which `~` is a home. Raises InputError, with what told it, for a home of nobody."""
+    try:
+        return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"{variable}={text}: nobody here has a home folder of that name") from None
+        raise InputError(f"{told_by}{path}: nobody here has a home folder of that name") from None
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None where it is not set. Raises InputError as
+    `expanded` does."""
+    text = os.environ.get(variable)
+    return expanded(text, f"{variable}=") if text else None
+
+
+def settle_folders() -> None:
+    """Make the folders that the environment names absolute: what is started from here begins in others."""
+    for variable in ("PEPR_DATA", "PEPR_RESULTS"):
+        if folder := named_folder(variable):
+            os.environ[variable] = str(folder.absolute())
 
 
 def results_root() -> Path:

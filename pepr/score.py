@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 Values = Any  # arrays, series or numbers, which divide element by element
 Range = tuple[float, float]
+ROUNDING = 8 * np.finfo(np.float64).eps
+"""Values that differ by less than this share of their size differ by how they were rounded."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,17 @@ def normalise(resource: ArrayLike, resource_range: Range | None = None) -> Float
     """Min-max normalisation of a resource [n], in any unit.
 
     Without `resource_range` the range is that of the values themselves (set-relative), and a constant
-    resource becomes 0 everywhere. With a frozen `resource_range=(lo, hi)`, values below `lo` become 0
-    (`below_range` tells which) and values above `hi` stay above 1. NaN stays NaN.
+    resource, or one whose values differ by how they were rounded, becomes 0 everywhere. With a frozen
+    `resource_range=(lo, hi)`, values below `lo` become 0 (`below_range` tells which) and values above `hi`
+    stay above 1. NaN stays NaN.
 
     Raises ValueError for a negative or infinite resource, for a range that is not 0 <= lo <= hi, and for
     a value above a frozen range of zero width, which has no place on it.
     """
     values = _resource(resource)
-    if resource_range is None:
-        resource_range = _range(values)
-    lo, hi = _checked_range(resource_range)
-    if not hi > lo:
-        above = np.flatnonzero(values > hi)
+    lo, hi = _checked_range(_range(values) if resource_range is None else resource_range)
+    if hi - lo <= ROUNDING * hi:
+        above = np.flatnonzero(values > hi * (1 + ROUNDING))
         if above.size:
             raise ValueError(
                 f"resource[{above[0]}] is {values[above[0]]:g}, above a range of zero width at {hi:g}"

@@ -1,6 +1,7 @@
 """The command line: shapes of its JSON, one line for an error, exit statuses."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pepr import cli
+from pepr import cli, errors
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +65,28 @@ def test_plan_is_in_the_designs_shape():
     assert "runs on" in output("plan", "--profile", "smoke")
 
 
+@pytest.mark.parametrize("variable", ["PEPR_DATA", "PEPR_RESULTS"])
+def test_a_folder_is_the_same_to_whatever_a_command_starts_elsewhere(tmp_path, monkeypatch, variable):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "my data")
+    assert CliRunner().invoke(cli.app, ["models", "--family", "dla"]).exit_code == 0
+    assert os.environ[variable] == str(tmp_path / "my data")
+    monkeypatch.setenv(variable, "~nobody_here/x")
+    done = CliRunner().invoke(cli.app, ["models", "--family", "dla"])
+    assert isinstance(done.exception, errors.InputError) and variable in str(done.exception)
+
+
+def test_a_file_that_cannot_be_opened_is_one_line_and_an_error_of_ours_is_not(capsys):
+    assert errors.exit_status(Path("/nowhere/at all").read_text, "pepr: ") == 2
+    assert capsys.readouterr().err == "pepr: /nowhere/at all: No such file or directory\n"
+    with pytest.raises(BrokenPipeError):
+        errors.exit_status(broken_pipe)
+
+
+def broken_pipe():
+    raise BrokenPipeError(32, "Broken pipe")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -71,6 +94,9 @@ def test_plan_is_in_the_designs_shape():
         (["models", "--family", "x"], "pepr: no architecture of family 'x'"),
         (["reproduce", "--retry", "all"], "pepr: --retry 'all': expected one of failed, contended"),
         (["audit", "t.csv", "--n-test", "0"], "pepr: --n-test 0: expected at least 1"),
+        (["audit", "published", "--n-test", "9"], "pepr: published: the options of an audit are for"),
+        (["audit", "published", "--percent"], "pepr: published: the options of an audit are for"),
+        (["measure", "--percent", "--", "true"], "pepr: --percent is of --performance or"),
         *(
             (
                 ["audit", "t.csv", "--power-limit", limit],

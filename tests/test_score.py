@@ -54,6 +54,14 @@ def test_a_constant_resource_normalises_to_zero_so_that_the_score_is_the_perform
     assert pepr([0.2, 0.7], [3.0, 2.0], (3.0, 3.0)).tolist() == [0.2, 0.7]
 
 
+def test_a_resource_that_rounding_alone_tells_apart_is_constant():
+    alike = [0.3, 0.1 + 0.2, 0.3]
+    assert normalise(alike).tolist() == [0.0, 0.0, 0.0]
+    assert pepr([0.8, 0.9, 0.7], alike).tolist() == [0.8, 0.9, 0.7]
+    assert normalise(alike, resource_range_of([0.8, 0.9, 0.7], alike)).tolist() == [0.0, 0.0, 0.0]
+    assert normalise([1e-9, 1e-9 * (1 + 1e-12), 1e-9]).tolist() == [0.0, 1.0, 0.0], "small, but real"
+
+
 def test_a_resource_above_a_range_of_zero_width_is_an_error():
     with pytest.raises(ValueError, match=r"resource\[1\] is 4, above a range of zero width"):
         normalise([3.0, 4.0], (3.0, 3.0))

@@ -20,6 +20,7 @@ import numpy as np
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import model as cost
 from pepr.errors import InputError
+from pepr.files import check_writable
 from pepr.models import atlas
 from pepr.models.space import BASELINES
 
@@ -79,8 +80,8 @@ def calibrate(
 ) -> Calibration:
     """Measure `MODELS` on a device (default: what there is), fit its costs, and keep them under a name.
 
-    Raises InputError for a name that is taken by the authors' machine or is no plain word, and for a device
-    that cannot be used here or is not metered.
+    Raises InputError for a name that is taken by the authors' machine or is no plain word, for a device that
+    cannot be used here or is not metered, and where it could not be kept.
     """
     from pepr.machine import description, meter as metering
 
@@ -91,6 +92,7 @@ def calibrate(
     device = description.chosen_device(device)
     if device == "mps":
         raise InputError("the energy of an Apple GPU is not metered: calibrate --device cpu, or `pepr sweep`")
+    check_writable(folder or calibrations_folder())
     image_size = IMAGE_SIZE["cuda" if device.startswith("cuda") else "cpu"]
     if measure is None:
         meter = metering.open_meter(device)
@@ -178,6 +180,8 @@ def measure_model(meter: Any, model: str, device: str, image_size: int) -> Measu
     spec = RunSpec(
         model, "elpv", "elpv", pretrained=False, image_size=image_size, batch_size=BATCH_SIZE, device=device
     )
+    if device == "cpu":
+        torch.set_num_threads(1)  # as a run has, whose time this predicts; a quota may not have room for more
     torch.manual_seed(0)
     torch.utils.deterministic.fill_uninitialized_memory = False
     network = models.create(model, 2, image_size=image_size).network

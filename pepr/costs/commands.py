@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pepr.errors import InputError
+from pepr.errors import InputError, ModelRefuses
 from pepr.quantities import RESOURCES
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -73,10 +73,22 @@ def predict(
     if left_out:
         told = f"{len(left_out)} models do not take {image_size} px and are left out: {', '.join(left_out)}"
         typer.echo(f"pepr: {told}", err=True)
+    rows, refused = [], []
+    for name in names:
+        try:
+            rows.append(prediction.as_row(name, job, hardware, card_gb))
+        except ModelRefuses:
+            if not every:
+                raise
+            refused.append(name)
+    if refused:
+        told = f"{len(refused)} models cannot be trained so and are left out: {', '.join(refused)}"
+        typer.echo(f"pepr: {told}", err=True)
+    if not rows:
+        raise InputError("no model of the study can be trained so")
     if job.batch_size < batch_size:
         told = f"a batch is at most the {job.train_images:,} training images: {job.batch_size:,}"
         typer.echo(f"pepr: {told}, not {batch_size:,}", err=True)
-    rows = [prediction.as_row(name, job, hardware, card_gb) for name in names]
     if as_json:
         print_json(rows if every else rows[0])
     else:

@@ -28,7 +28,7 @@ from typing import Any
 
 from pepr.costs.model import ACTIVATION_SHARE, OPTIMISER_STATE_BYTES
 from pepr.errors import InputError, classify
-from pepr.files import results_root, write_atomic
+from pepr.files import check_writable, results_root, write_atomic
 from pepr.machine import cores
 from pepr.machine.cores import worker_environment
 from pepr.models import atlas
@@ -244,7 +244,7 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 @contextlib.contextmanager
 def _appending(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Adds rows to the file, each on disk before the next is measured; a torn line before them is ended."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent)
     with path.open("ab+") as stream:
         torn = stream.tell() and not path.read_bytes().endswith(b"\n")
 

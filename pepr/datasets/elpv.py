@@ -89,8 +89,8 @@ def defective() -> np.ndarray:
 def _folder() -> Path:
     try:
         import elpv_dataset
-    except ImportError:
-        raise DataUnavailable("dataset elpv: `pip install elpv-dataset` first") from None
+    except ImportError as error:
+        raise DataUnavailable(f"dataset elpv: `pip install elpv-dataset` first ({error})") from None
     return Path(elpv_dataset.__file__).parent / "data"
 
 

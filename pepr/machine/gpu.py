@@ -374,9 +374,11 @@ def driver_version() -> str | None:
 
 
 def _nvml() -> ModuleType | None:
-    """NVML, ready to be asked; None where there is no driver."""
-    import pynvml
-
+    """NVML, ready to be asked; None where there is no driver, or no package that asks it."""
+    try:
+        import pynvml
+    except ImportError:  # it comes with CodeCarbon
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from pepr.errors import InputError
+from pepr.errors import InputError, ModelRefuses
 from pepr.models.atlas import Step
 
 BATCH = 37
@@ -56,9 +56,10 @@ def simulate(network: nn.Module, image_size: int, checkpointing: bool = False) -
             activation_bytes = saved.bytes_per_image()
             ledger.phase = "backward"
             loss.backward()
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{type(network).__name__} cannot train on {image_size} px images: {told}") from None
+        what = f"{type(network).__name__} cannot train on {image_size} px images"
+        raise ModelRefuses(f"{what}: {told}") from None
     flops, moved, operations = ledger.flops, ledger.bytes_moved, ledger.operations
     return Step(
         fine_tuned_params=sum(p.numel() for p in network.parameters()),
@@ -167,7 +168,7 @@ def _recompute(network: nn.Module) -> None:
     try:
         network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError, RuntimeError):
-        raise InputError(f"{type(network).__name__} has no gradient checkpointing in timm") from None
+        raise ModelRefuses(f"{type(network).__name__} has no gradient checkpointing in timm") from None
 
 
 @contextlib.contextmanager

@@ -15,10 +15,11 @@ from pepr.errors import InputError
 
 SIZES = {
     "any": (1, 1),
+    "at_least_20": (20, 1),
     "at_least_32": (32, 1),
     "at_least_75": (75, 1),
     "multiple_of_32": (32, 32),
-    "img_size": (1, 1),
+    "img_size_at_least_20": (20, 1),
     "img_size_multiple_of_32": (32, 32),
     "img_size_multiple_of_128": (128, 128),
     "multiple_of_256": (256, 256),

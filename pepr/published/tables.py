@@ -177,9 +177,8 @@ def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
             downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
         )
     except (OSError, ValueError) as error:
-        raise DataUnavailable(
-            f"{address} could not be downloaded ({type(error).__name__}); {by_hand}"
-        ) from None
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataUnavailable(f"{address} could not be downloaded ({why}); {by_hand}") from None
     return path
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pepr import files, grids
 from pepr.errors import InputError, MeterError, classify
-from pepr.files import results_root
+from pepr.files import expanded, results_root
 from pepr.machine import cores, description, gpu, process
 from pepr.machine.meter import COLUMN_OF, Meter, Window, open_meter
 from pepr.machine.modules import loaded_torch
@@ -79,11 +79,15 @@ class Subject:
             raise InputError(f"measure {self.measure!r}: expected one of {', '.join(RECORDED)}")
 
     @property
+    def place(self) -> Path:
+        """The folder that the record goes to."""
+        return expanded(self.folder or results_root() / PROFILE, "").resolve()
+
+    @property
     def store(self) -> Store:
         from pepr.runs.store import Store
 
-        folder = (self.folder or results_root() / PROFILE).expanduser().resolve()
-        return Store(folder.parent, folder.name)
+        return Store(self.place.parent, self.place.name)
 
 
 @dataclass
@@ -142,6 +146,7 @@ def measure(
     """
     grids.check_settings()
     subject = Subject(name, dataset, setting, measure, device_of(device), folder)
+    files.check_writable(subject.place)
     run = Measurement(subject)
     meter = meter or open_meter(subject.device, _synchroniser(subject.device))
     memory_source, peak_memory = _peak_memory(subject.device)
@@ -174,6 +179,7 @@ def measure_command(
     was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
     """
     grids.check_settings()
+    files.check_writable(subject.place)
     run = Measurement(subject)
     began, started_at, kills = time.time(), now(), out_of_memory_kills()
     listen = performance.listen if isinstance(performance, Output) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def execute_notebook(
         progress_bar=False,
         log_output=False,
         stdout_file=stdout,
-        execution_timeout=None if timeout_s is None else int(timeout_s),
+        execution_timeout=None if timeout_s is None else math.ceil(timeout_s),  # 0 would be no limit
         iopub_timeout=60,  # a busy machine prints late; that is no reason to give up a run
         # Where the kernel starts. papermill's own way moves this whole process there, and two notebooks that
         # run at once in two threads would leave it there.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pepr.errors import InputError
+from pepr.files import expanded
 
 LONGEST_LINE = 65536
 """Bytes of one line of output that are searched: its end, where it is longer."""
@@ -77,7 +78,7 @@ class Source:
 
         Raises InputError where there is none: no file, an older one, no such key, no number between 0 and 1.
         """
-        pattern = Path(self.file).expanduser().absolute()
+        pattern = expanded(self.file, "").absolute()
         root = Path(pattern.anchor)
         named = str(pattern.relative_to(root)).replace("[", "[[]")  # brackets of a name are no pattern
         found = [pattern] if pattern.exists() else root.glob(named)

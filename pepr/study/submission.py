@@ -166,7 +166,9 @@ def _unsound(row: Record, found: Sweep) -> Iterator[tuple[str, str]]:
         if (wh is None) != (row.get("energy_source") is None):
             yield f"{name}_energy_wh", "a value where an energy source is named, and only there"
         elif wh is not None and not 0 < wh * 3600 / seconds[name] < MOST_W:
-            yield f"{name}_energy_wh", f"a power above 0 and below {MOST_W:.0f} W over {seconds[name]:.3g} s"
+            most_wh = MOST_W * seconds[name] / 3600
+            limit = f"{MOST_W:.0f} W over {seconds[name]:.3g} s, which is {most_wh:.3g} Wh"
+            yield f"{name}_energy_wh", f"a power above 0 and below {limit}"
 
 
 def slug(text: str) -> str:

@@ -20,7 +20,7 @@ from pepr import datasets
 from pepr.datasets import at_hand
 from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
-from pepr.files import results_root, write_atomic
+from pepr.files import expanded, results_root, write_atomic
 from pepr.machine import cores, description, gpu, meter, tracker
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -70,6 +70,9 @@ def reproduce(
         )
     placement = cluster_profile(checkout, cluster) if cluster else None
     if placement:
+        if runs is not None:
+            where = placement / "config.yaml"
+            raise InputError(f"RUNS={runs} is of this machine; of a cluster it is `jobs` in {where}")
         check_program(placement)
     store = Store(results_root(), profile.name)
     with recovery.only_one(store.folder) as lock:
@@ -120,7 +123,7 @@ def cluster_profile(checkout: Path, cluster: str) -> Path:
     Raises InputError where there is none.
     """
     shipped = checkout / "workflow" / "profiles"
-    for folder in (shipped / cluster, Path(cluster).expanduser()):
+    for folder in (shipped / cluster, expanded(cluster, "--cluster ")):
         if (folder / "config.yaml").exists():
             return folder.resolve()
     known = ", ".join(sorted(path.parent.name for path in shipped.glob("*/config.yaml")))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from pepr.errors import InputError
-from pepr.score import PeprCurve, of, pepr_curve, pepr_peak
+from pepr.score import PeprCurve, normalise, of, pepr_curve, pepr_peak
 from pepr.stats import FloatArray
 from pepr.tables.reader import Range
 from pepr.tables.scoring import Survey
@@ -93,8 +93,7 @@ def _curve(
     values, needs = done.scored[rows], done.needs[at, rows]
     best = pepr_peak(values, needs, resource_range)
     low, high, share, seeds = _interval(done, at, rows, best.index, resource_range)
-    lo, hi = resource_range or (float(needs.min()), float(needs.max()))
-    norm = np.maximum((needs - lo) / (hi - lo), 0.0) if hi > lo else np.zeros(len(needs))
+    norm = normalise(needs, resource_range)
     names = [labels[row] for row in rows]
     placed = (best.performance, best.resource, best.resource_norm, best.score)
     peak = Peak(group, done.resources[at], names[best.index], *placed, len(rows), seeds, low, high, share)

@@ -322,7 +322,7 @@ def _says_nothing(needs: np.ndarray, name: str, resource_range: Range | None) ->
         return f"no row has both a performance and a {name} above 0, so there is no score"
     if len(needs) == 1:
         return f"one row has a {name}, so there is nothing to compare and its score says nothing of cost"
-    if needs.min() == needs.max() and resource_range is None:
+    if resource_range is None and not normalise(needs).any():
         return f"every {name} is {needs.min():g}, so the score is the performance and says nothing of cost"
     if resource_range is not None and below_range(needs, resource_range).all():
         return f"every {name} is below the range, so the score is the performance and says nothing of cost"

@@ -281,12 +281,23 @@ def test_an_unknown_machine_says_how_to_calibrate_one(tmp_path):
         calibration.calibrate("../x", "cpu", measure=simulated, folder=tmp_path)
     with pytest.raises(InputError, match="at most 64 letters"):
         calibration.calibrate("x" * 300, "cpu", measure=simulated, folder=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file: cannot be written \(File exists\)"):
+        calibration.calibrate("mine", "cpu", measure=None, folder=tmp_path / "file")
 
 
 def test_a_real_step_can_be_measured(monkeypatch):
+    import torch
+
     from pepr.machine import meter
 
     monkeypatch.setattr(calibration, "WINDOW_S", 0.5)
     monkeypatch.setattr(calibration, "FEWEST_STEPS", 1)
-    measured = calibration.measure_model(meter.open_meter("cpu"), "mobilenetv2_050", "cpu", 32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        measured = calibration.measure_model(meter.open_meter("cpu"), "mobilenetv2_050", "cpu", 32)
+        assert torch.get_num_threads() == 1, "a calibration is of what a run takes"
+    finally:
+        torch.set_num_threads(before)
     assert measured.step_time_s > 0 and measured.step_energy_wh > 0 and measured.steps >= 1

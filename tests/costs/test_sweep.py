@@ -69,6 +69,13 @@ def test_every_model_is_a_row_in_both_files(worker, tmp_path):
     assert "[3/3, 0 s left] resnet18d: 100 ms and 1 mWh a step, 100 MB" in said[-1]
 
 
+def test_a_folder_that_takes_no_rows_is_refused_before_anything_is_measured(worker, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: cannot be written"):
+        sweep(folder=tmp_path / "file")
+    assert not worker.exists()
+
+
 def test_what_was_measured_is_not_measured_again(worker, tmp_path):
     sweep(SMALL[:2], folder=tmp_path)
     sweep(folder=tmp_path)

@@ -42,6 +42,12 @@ def test_without_a_driver_there_are_no_gpus(driver, monkeypatch):
         gpu.EnergyReader(gpu.Gpu(0, "GPU-aaaa", "A GPU"))
 
 
+def test_without_the_package_that_asks_nvml_there_are_no_gpus(driver, monkeypatch):
+    driver(FakeGpu())
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu.visible() == [] and gpu.driver_version() is None and description.default_device() == "cpu"
+
+
 @pytest.mark.parametrize(
     ("named", "found"),
     [

@@ -304,6 +304,8 @@ def test_a_package_that_is_missing_is_named_with_how_to_install_it(monkeypatch):
         ("botnet26t_256", 120, "96 px or 128 px"),
         ("resnetaa50", 100, "96 px or 128 px"),
         ("densenet121", 28, "32 px"),
+        ("convmixer_768_32", 1, "20 px"),
+        ("swinv2_base_window8_256", 8, "20 px"),
         ("adv_inception_v3", 64, "75 px"),
         ("halonet26t", 300, "256 px or 512 px"),
         ("halonet26t", 64, "256 px"),
@@ -319,10 +321,19 @@ def test_a_size_that_a_model_does_not_take_is_answered_with_the_nearest_that_it_
         assert entry.accepts(size)
 
 
-@pytest.mark.parametrize("model", ["dla46_c", "resnetaa50", "densenet121"])
-def test_what_a_model_takes_is_what_its_network_runs(model):
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("dla46_c", (28, 64, 96, 100)),
+        ("resnetaa50", (28, 64, 96, 100)),
+        ("densenet121", (28, 64, 96, 100)),
+        ("resnetblur50", (1, 20)),
+        ("legacy_seresnet50", (1, 20)),
+    ],
+)
+def test_what_a_model_takes_is_what_its_network_runs(model, sizes):
     entry = models.find(model)
-    for size in (28, 64, 96, 100):
+    for size in sizes:
         try:
             simulation.simulate(simulation.build(entry.timm_name), size)
         except InputError:

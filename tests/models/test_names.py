@@ -87,6 +87,16 @@ def test_all_leaves_out_the_models_that_do_not_take_a_size_and_names_them():
     assert f"{len(left_out)} models do not take 64 px and are left out" in done.stderr
 
 
+def test_all_leaves_out_the_models_that_cannot_recompute_and_names_them(monkeypatch):
+    asked = ["predict", "--all", "--image-size", "64", "--checkpointing", "--json"]
+    monkeypatch.setattr(prediction, "models_for", lambda size: (["dla46_c", "resnet18d"], []))
+    done = CliRunner().invoke(app, asked)
+    assert [row["model"] for row in json.loads(done.stdout)] == ["resnet18d"]
+    assert "1 models cannot be trained so and are left out: dla46_c" in done.stderr
+    monkeypatch.setattr(prediction, "models_for", lambda size: (["dla46_c"], []))
+    assert isinstance(CliRunner().invoke(app, asked).exception, InputError)
+
+
 def test_of_a_size_that_is_no_multiple_of_32_many_models_are_left_out():
     _, left_out = prediction.models_for(100)
     assert len(left_out) >= 16 and {"dla46_c", "hrnet_w18", "maxvit_nano_rw_256"} <= set(left_out)

@@ -55,6 +55,12 @@ def test_a_profile_of_a_cluster_that_cannot_be_read_is_refused_in_one_line(tmp_p
         workflow.asks_for_gpus(tmp_path)
 
 
+def test_how_many_runs_go_on_at_once_is_said_where_a_cluster_looks_for_it(results):
+    with pytest.raises(InputError, match=r"RUNS=2 is of this machine; .* it is `jobs` in .*slurm/config"):
+        workflow.reproduce(study.load("smoke"), CHECKOUT, cluster="slurm", runs=2)
+    assert not (results / "smoke").exists()
+
+
 def test_a_cluster_that_cannot_be_asked_from_here_is_refused_before_anything_starts(
     tmp_path, results, monkeypatch
 ):

@@ -137,6 +137,14 @@ def test_braces_in_a_path_are_a_part_of_it(tmp_path):
     assert nbformat.read(folder / "{out}.ipynb", 4).cells[-1].execution_count
 
 
+def test_a_limit_below_a_second_is_a_limit(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr("papermill.execute_notebook", lambda *paths, **options: told.update(options))
+    for limit in (0.6, 3.0, None):
+        notebooks.execute_notebook(tmp_path / "n.ipynb", tmp_path / "out.ipynb", {}, timeout_s=limit)
+        assert told["execution_timeout"] == {0.6: 1, 3.0: 3, None: None}[limit]
+
+
 def test_a_run_that_the_profile_does_not_have_is_refused(tmp_path, results):
     with pytest.raises(InputError, match="no run elpv-x"):
         execution.run_one(profile(tmp_path), "elpv-x", NOTEBOOK)

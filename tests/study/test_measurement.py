@@ -368,6 +368,16 @@ def test_a_name_too_long_for_the_name_of_a_file_is_refused_before_the_command_ru
     assert len(measurement.name_of([f"./{'x' * 200}.sh"])) == 64
 
 
+def test_a_folder_that_takes_no_record_is_refused_before_the_training_begins(tmp_path):
+    folder, mark = tmp_path / "file", tmp_path / "began"
+    folder.write_text("")
+    with pytest.raises(InputError, match=r"file: cannot be written \(File exists\)"):
+        measured(folder, ["touch", str(mark)])
+    with pytest.raises(InputError, match="file: cannot be written"), pepr.measure("tree", folder=folder):
+        mark.touch()
+    assert not mark.exists()
+
+
 def test_a_measure_that_the_study_does_not_know_is_refused():
     with pytest.raises(InputError, match="expected one of accuracy"):
         Subject("tree", measure="f1")

@@ -201,6 +201,8 @@ def test_a_folder_in_the_home_of_nobody_is_refused_in_one_line(monkeypatch, vari
     monkeypatch.setenv(variable, "~nobody_here/x")
     with pytest.raises(InputError, match=f"{variable}=~nobody_here/x: nobody here has a home"):
         files.named_folder(variable)
+    with pytest.raises(InputError, match="--cluster ~nobody_here/x: nobody here has a home"):
+        study_workflow.cluster_profile(Path(), "~nobody_here/x")
 
 
 def test_a_lock_is_tried_with_a_second_descriptor(tmp_path, monkeypatch):

@@ -34,7 +34,9 @@ def found(store):
 def test_the_first_three_alike_are_enough_and_their_numbers_may_differ(store):
     for number, spec in enumerate(SPECS[:3]):
         assert found(store) is None
-        end(store, spec, error=f"RuntimeError: device 0x7f{number} in process {100 + number}")
+        temporary = ("tmpk3_a9x0b", "tmpzzzzzzzz", "tmp0123abcd")[number]
+        told = f"RuntimeError: device 0x7f{number} in process {100 + number}: /a/{temporary}/b"
+        end(store, spec, error=told)
     which, error = found(store)
     assert which == [spec.run_id for spec in SPECS[:3]] and error.startswith("error: RuntimeError: device")
 

@@ -68,7 +68,7 @@ def test_each_machine_of_a_folder_has_a_table_of_its_own(tmp_path):
         ({"software": None}, "software): None, expected what it was measured on"),
         ({"step_time_s": 0.0}, "step_time_s): 0.0, expected above 0"),
         ({"peak_memory_bytes": None}, "peak_memory_bytes): None"),
-        ({"step_energy_wh": 1.0}, "below 2000 W over 0.1 s"),
+        ({"step_energy_wh": 1.0}, "below 2000 W over 0.1 s, which is 0.0556 Wh"),
         ({"eval_energy_wh": 0.0}, "eval_energy_wh): 0.0, expected a power above 0"),
         ({"step_energy_wh": None}, "a value where an energy source is named"),
         ({"status": "failed", "failure": "tired"}, "failure): 'tired', expected one of out_of_memory"),

@@ -72,6 +72,16 @@ def test_of_cumulative_rows_the_last_may_be_kept(tmp_path):
     assert any("left out" in line for line in said)
 
 
+def test_means_that_the_order_of_their_seeds_alone_tells_apart_cost_alike(tmp_path):
+    """0.1 + 0.2 + 0.3 is not quite 0.3 + 0.2 + 0.1: one of two equals would lose half of its score."""
+    ant, bee = ("0.1", "0.2", "0.3"), ("0.3", "0.2", "0.1")
+    seeds = [(model, *one) for model, of in (("ant", ant), ("bee", bee)) for one in enumerate(of)]
+    lines = [f"{model},{seed},0.9,{kwh}" for model, seed, kwh in seeds]
+    rows, said = scored(tmp_path, "\n".join(["model,seed,acc,kwh", *lines, ""]))
+    assert [row["pepr_kwh"] for row in rows] == pytest.approx([0.9, 0.9])
+    assert any("every kwh is 0.2, so the score is the performance" in line for line in said)
+
+
 def test_seeds_are_averaged_with_their_number_beside(tmp_path):
     rows, said = scored(tmp_path, SEEDS)
     assert [(row["model"], row["seeds"]) for row in rows] == [("ant", 2), ("bee", 3)]
