@@ -169,6 +169,8 @@ def _recompute(network: nn.Module) -> None:
         network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError, RuntimeError):
         raise ModelRefuses(f"{type(network).__name__} has no gradient checkpointing in timm") from None
+    # torch 2.4 looks for a module of the device's name here, as `torch.cuda` is one; later ones take this.
+    torch.meta = getattr(torch, "meta", torch.device("meta"))
 
 
 @contextlib.contextmanager
