@@ -12,18 +12,18 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
 pip() { "$folder/env/bin/pip" --quiet --disable-pip-version-check "$@"; }
 pip install --no-compile snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
-mkdir "$folder/programs" "$folder/work"
+mkdir "$folder/programs" "$folder/flow"
 for program in sh bash; do ln -s "$(command -v "$program")" "$folder/programs/"; done
-cat >"$folder/work/Snakefile" <<'EOF'
+cat >"$folder/flow/Snakefile" <<'EOF'
 rule all:
     output: "done"
     shell: "echo > done"
 EOF
 job() {
-  rm -rf "$folder/work/done" "$folder/work/.snakemake"
-  (cd "$folder/work" && HOME="$folder" PATH="$folder/env/bin:$folder/programs$1" \
+  rm -rf "$folder/flow/done" "$folder/flow/.snakemake"
+  (cd "$folder/flow" && HOME="$folder" PATH="$folder/env/bin:$folder/programs$1" \
     "$folder/env/bin/python" -m snakemake --cores 1 --quiet all >"$folder/log" 2>&1) || true
-  [ -e "$folder/work/done" ] && echo "done" || grep -m 1 "^FileNotFoundError" "$folder/log" || tail -n 1 "$folder/log"
+  [ -e "$folder/flow/done" ] && echo "done" || grep -m 1 "^FileNotFoundError" "$folder/log" || tail -n 1 "$folder/log"
 }
 printf '#!/bin/sh\ncommand -v "$@"\n' >"$folder/which"
 chmod +x "$folder/which"
