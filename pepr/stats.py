@@ -33,6 +33,11 @@ class Interval:
     low: float
     high: float
 
+    def within(self, lowest: float, highest: float) -> Interval:
+        """The same with no end beyond what the quantity can be, of which Student's law knows nothing."""
+        low, high = np.clip([self.low, self.high], lowest, highest).tolist()
+        return Interval(self.estimate, min(low, self.estimate), max(high, self.estimate))
+
 
 @dataclass(frozen=True)
 class TestResult:

@@ -244,6 +244,15 @@ def test_the_mean_of_units_has_students_interval_and_none_below_three():
         assert np.isnan(stats.unit_test(few).p)
 
 
+def test_an_interval_ends_where_the_quantity_does_and_holds_its_estimate():
+    wide = stats.mean_interval([0.5, 0.9, 1.0])
+    assert wide.low < 0.5 and wide.high > 1.0
+    assert wide.within(0.0, 1.0) == stats.Interval(wide.estimate, wide.low, 1.0)
+    assert wide.within(0.45, 0.7) == stats.Interval(wide.estimate, 0.45, wide.estimate)
+    unknown = stats.mean_interval([0.5, 0.9]).within(0.0, 1.0)
+    assert np.isnan([unknown.low, unknown.high]).all()
+
+
 def test_what_all_units_share_widens_the_interval_and_has_more_degrees_of_freedom_than_they():
     values = np.array([0.70, 0.72, 0.71])
     alone, with_images = stats.mean_interval(values), stats.mean_interval(values, 0.02**2)

@@ -214,10 +214,12 @@ def _gap(one: ComparedSet, best: int, top: int) -> tuple[stats.Interval, str]:
     """How much better one model is than another, and what its interval is over: splits, from three on; of one
     run each, the test images, as if models failed on them independently, which is too wide. Else NaN."""
     if one.by_split is not None:
-        return stats.mean_interval(one.by_split[best] - one.by_split[top], 0.0), "splits"
+        gaps = one.by_split[best] - one.by_split[top]
+        return stats.mean_interval(gaps).within(-1.0, 1.0), "splits"
     p, q = one.performance[best], one.performance[top]
     half = NORMAL_95 * np.sqrt((p * (1 - p) + q * (1 - q)) / one.n_test)
-    return stats.Interval(p - q, p - q - half, p - q + half), "the test images, models failing independently,"
+    gap = stats.Interval(p - q, p - q - half, p - q + half).within(-1.0, 1.0)
+    return gap, "the test images, models failing independently,"
 
 
 def comparison_numbers(

@@ -39,6 +39,14 @@ def chance(table: pd.DataFrame, name: str) -> FloatArray:
     return np.broadcast_to(CHANCE_OF_RUNS[known_measure(name).chance](table), len(table)).astype("float64")
 
 
+def lowest(table: pd.DataFrame, name: str) -> float:
+    """The least that a measure can be in the runs of a table: 0, or what is above chance where nothing is
+    right."""
+    known = known_measure(name)
+    least = above_chance(np.zeros(len(table)), chance(table, name)) if known.chance else np.zeros(1)
+    return float(np.min(least[~np.isnan(least)], initial=0.0))
+
+
 def resampled(
     names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray, counts: np.ndarray
 ) -> dict[str, FloatArray]:

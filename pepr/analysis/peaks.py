@@ -105,9 +105,9 @@ def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed
     ]
     rows = []
     for measure, images in Resampled.each(results, tuple(MEASURES), n_resamples, seed):
-        values = values_by_run(done, measure)
+        values, lowest = values_by_run(done, measure), run_measures.lowest(done, measure)
         for *key, model, group, contrast in models:
-            found = units.mean_of_contrast(contrast, group, values, images)
+            found = units.mean_of_contrast(contrast, group, values, images, lowest)
             rows.append(
                 {
                     **dict(zip(SET, key, strict=True)),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.analysis import units
+from pepr.analysis import measures, units
 from pepr.analysis.claimed import overlap
 from pepr.analysis.claims import more_cautious
 from pepr.analysis.leaders import largest_set
@@ -88,7 +88,7 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
     table = on_shared_splits(with_sets(results.table))
     done = table[table["status"] == "ok"]
     values, images = values_by_run(done, measure), Resampled(results, (measure,), n_resamples).of(measure)
-    means = model_means(done)
+    means, lowest = model_means(done), measures.lowest(done, measure)
     parts = []
     for key, asked in table.groupby(SET, dropna=False):
         group = asked[asked["status"] == "ok"]
@@ -97,13 +97,14 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part = means[(means[SET] == list(key)).all(axis=1)].set_index("model")
         for name, column in MEAN_COLUMNS.items():
             part[name] = group.groupby("model")[column].mean()
-        own = {model: units.mean_of(runs, values, images) for model, runs in group.groupby("model")}
+        of_models = group.groupby("model")
+        own = {model: units.mean_of(runs, values, images, lowest=lowest) for model, runs in of_models}
         part["low"] = [own[model].interval.low for model in part.index]
         part["high"] = [own[model].interval.high for model in part.index]
         part["over"] = [own[model].over for model in part.index]
         share = overlap.share_of_tests(group)
         part["low_overlap"] = [overlap.lower_end(own[model], share) for model in part.index]
-        gaps = _to_baseline(group, part[measure], values, images)
+        gaps = _to_baseline(group, part[measure], values, images, lowest)
         part["below_baseline"] = [gap is not None and gap.high < 0 for gap in gaps]
         part["above_baseline"] = [gap is not None and gap.low > 0 for gap in gaps]
         together = units.joint(group, values, images, n_resamples)
@@ -123,7 +124,7 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
 
 
 def _to_baseline(
-    runs: pd.DataFrame, means: pd.Series, values: pd.Series, images: units.Images
+    runs: pd.DataFrame, means: pd.Series, values: pd.Series, images: units.Images, lowest: float
 ) -> list[stats.Interval | None]:
     """What each model of `means` has more than the best baseline; None of baselines, of all without one."""
     baselines = means[means.index.isin(BASELINES)]
@@ -133,7 +134,7 @@ def _to_baseline(
     return [
         None
         if model in BASELINES
-        else units.mean_of(runs[runs["model"] == model], values, images, best).interval
+        else units.mean_of(runs[runs["model"] == model], values, images, best, lowest).interval
         for model in means.index
     ]
 

@@ -42,6 +42,12 @@ class Contrast:
         known = values.reindex(self.weights.index).astype("float64")
         return (self.weights * known).groupby(self.unit).sum().to_numpy() * self.n_units
 
+    def bounds(self, lowest: float, highest: float) -> tuple[float, float]:
+        """The lowest and highest that the contrast can be of values from `lowest` to `highest`."""
+        added = float(self.weights.clip(lower=0).sum())
+        taken = float(self.weights.sum()) - added
+        return added * lowest + taken * highest, added * highest + taken * lowest
+
     def draws(self, images: pd.DataFrame) -> np.ndarray:
         """The contrast [resamples] in each resample of the test images."""
         return images[list(self.weights.index)].to_numpy() @ self.weights.to_numpy()
@@ -148,24 +154,32 @@ def with_ends(name: str, interval: stats.Interval) -> dict[str, float]:
 
 
 def mean_of(
-    rows: pd.DataFrame, values: pd.Series, images: Images, second: pd.DataFrame | None = None
+    rows: pd.DataFrame,
+    values: pd.Series,
+    images: Images,
+    second: pd.DataFrame | None = None,
+    lowest: float = 0.0,
 ) -> Mean:
     """The mean of `values` (by run_id) over some `ok` runs, or of what they have over `second`.
 
     Over splits and seeds, or over seeds and test images, Student's t; with fewer than three units there is
-    none of those, and the interval is over test images alone.
+    none of those, and the interval is over test images alone. It ends where the measure does: at `lowest`,
+    see `measures.lowest`, and at 1.
     """
     every = rows if second is None else pd.concat([rows, second]).drop_duplicates("run_id")
-    return mean_of_contrast(contrast(rows, second), every, values, images)
+    return mean_of_contrast(contrast(rows, second), every, values, images, lowest)
 
 
-def mean_of_contrast(found: Contrast, rows: pd.DataFrame, values: pd.Series, images: Images) -> Mean:
+def mean_of_contrast(
+    found: Contrast, rows: pd.DataFrame, values: pd.Series, images: Images, lowest: float = 0.0
+) -> Mean:
     """`mean_of` for a contrast of some `rows`, which is the same for every measure."""
     by_unit = found.by_unit(values)
     if found.n_units >= stats.FEWEST_UNITS:
         shared = shared_variance(found, rows, images)
         over = SPLITS if found.resplit else SEEDS
-        return Mean(stats.mean_interval(by_unit, shared), found.n_units, over)
+        interval = stats.mean_interval(by_unit, shared).within(*found.bounds(lowest, 1.0))
+        return Mean(interval, found.n_units, over)
     if not found.n_units:
         return Mean(stats.Interval(np.nan, np.nan, np.nan), 0, IMAGES)
     used = rows[rows["run_id"].isin(found.weights.index)]

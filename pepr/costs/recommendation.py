@@ -307,14 +307,14 @@ def _of_reference(
     measured = ["peak_memory_gb", *(["train_time_s"] if scale == 1 else [])]
     if scale == 1 and not energy_is_estimated(energy):
         measured.append("energy_wh")
-    interval = stats.mean_interval(accuracies, confidence=CONFIDENCE)
+    interval = stats.mean_interval(accuracies, confidence=CONFIDENCE).within(0.0, 1.0)
     return {
         "model": model,
         "setting": rows["setting"].iloc[0],
         "over": f"{len(accuracies)} splits, each with test images and a seed of its own",
         "performance": interval.estimate,
-        "performance_low": max(interval.low, 0.0),
-        "performance_high": min(interval.high, 1.0),
+        "performance_low": interval.low,
+        "performance_high": interval.high,
         "accuracies": tuple(accuracies),
         **{f"{name}{end}": value for name, value in values.items() for end in ENDS},
         "num_params": int(rows["num_params"].iloc[0]),

@@ -41,6 +41,15 @@ def test_balanced_accuracy_is_above_one_over_the_classes_that_were_tested(table)
     assert np.isnan(measures.values(before.assign(test_sensitivity=np.nan), name).iloc[0])
 
 
+def test_the_least_that_a_measure_can_be_is_what_is_wrong_every_time(table):
+    runs_of_two = table.query("model == 'dla46_c'")
+    nothing = runs_of_two.assign(test_accuracy=0.0, test_balanced_accuracy=0.0, test_auroc=0.0)
+    for name in quantities.MEASURES:
+        least = measures.lowest(runs_of_two, name)
+        assert least == pytest.approx(measures.values(nothing, name).min()), name
+        assert (least < 0) == bool(quantities.MEASURES[name].of)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_who_always_gives_the_commonest_answer_earns_nothing_in_any_resample(classes):
     labels = np.random.default_rng(0).choice(classes, 200, p=np.eye(classes)[0] * 0.5 + 0.5 / classes)

@@ -76,6 +76,22 @@ def test_a_difference_is_paired_by_split_on_those_that_both_have():
     assert result.p == pytest.approx(stats.unit_test(expected).p)
 
 
+@pytest.mark.parametrize("seeds", [[0.5, 0.9, 1.0], [0.0, 0.1, 0.5], [0.0, 1.0, 1.0]])
+def test_no_interval_leaves_the_values_that_a_measure_can_have(seeds):
+    rows = rows_of(["a", "b"], 3)
+    values = pd.Series([*seeds, *(1 - np.array(seeds[::-1]))], index=rows["run_id"])
+    alone, rest = rows[rows["model"] == "a"], rows[rows["model"] == "b"]
+    mean = units.mean_of(alone, values, never).interval
+    unbounded = stats.mean_interval(seeds)
+    assert (mean.low, mean.high) == pytest.approx((max(unbounded.low, 0), min(unbounded.high, 1)))
+    assert mean.low == 0 or mean.high == 1
+    unbounded = stats.mean_interval(values[alone["run_id"]].to_numpy() - values[rest["run_id"]].to_numpy())
+    gap = units.mean_of(alone, values, never, rest).interval
+    assert (gap.low, gap.high) == pytest.approx((max(unbounded.low, -1), min(unbounded.high, 1)))
+    below = units.mean_of(alone, 2 * values - 1, never, lowest=-1.0).interval
+    assert (below.low, below.high) == pytest.approx((2 * mean.low - 1, 2 * mean.high - 1))
+
+
 def test_models_of_a_group_weigh_alike_in_each_split():
     rows = rows_of(["a", "b", "c"], 4)
     values = values_of(rows)

@@ -154,10 +154,11 @@ def grades(sets: Sets, dataset: str) -> pd.DataFrame:
     rows = sets.done[(sets.done["dataset"] == dataset) & (sets.done["train_fraction"] == 1.0)]
     rows = rows[rows["test_mean_absolute_error"].notna()]
     found = []
+    bounds = {"test_quadratic_kappa": (-1.0, 1.0), "test_mean_absolute_error": (0.0, np.inf)}
     for (setting, model), group in rows.groupby(["setting", "model"]):
         kappa, error = (
-            stats.mean_interval(group[column].to_numpy(dtype=np.float64))
-            for column in ("test_quadratic_kappa", "test_mean_absolute_error")
+            stats.mean_interval(group[column].to_numpy(dtype=np.float64)).within(*ends)
+            for column, ends in bounds.items()
         )
         found.append(
             {
