@@ -91,25 +91,31 @@ class _Cost:
 
 
 def forecast(
-    profile: Profile, specs: Iterable[RunSpec], device: str | None = None, runs_at_once: int = 1
+    profile: Profile,
+    specs: Iterable[RunSpec],
+    device: str | None = None,
+    runs_at_once: int = 1,
+    taught_by: Iterable[RunSpec] = (),
 ) -> Forecast:
     """Expect of each run what it took here, or in the shipped reference, or what the cost model predicts.
 
-    `specs` are in the order in which they start. Predictions hold for this machine where `pepr calibrate`
-    has measured it; else for the authors' GPU, or, where `device` says that the runs will be on a CPU, for
-    the two cores of the shipped runs.
+    `specs` are in the order in which they start; what was measured of them corrects the predictions of the
+    others, and so does what was measured of the runs that it is `taught_by`. Predictions hold for this
+    machine where `pepr calibrate` has measured it; else for the authors' GPU, or, where `device` says that
+    the runs will be on a CPU, for the two cores of the shipped runs.
     """
     specs = list(specs)
     own = _finished(Store(results_root(), profile.name).records())
     seen = {**reference_records(profile.name), **own}
-    measured = {spec: _measured(seen[key(spec)]) for spec in specs if key(spec) in seen}
+    of_all = {spec: _measured(seen[key(spec)]) for spec in [*specs, *taught_by] if key(spec) in seen}
+    measured = {spec: of_all[spec] for spec in specs if spec in of_all}
     hardware = hardware_for(device)
     predicted = {
         spec: found
         for spec in specs
         if spec not in measured and (found := predicted_cost(spec, hardware)) is not None
     }
-    factors = _factors(measured, hardware)
+    factors = _factors(of_all, hardware)
     predicted = {spec: _scaled(run, factors) for spec, run in predicted.items()}
     expected = measured | predicted
     known = list(expected.values())
@@ -358,8 +364,8 @@ def _basis(
         )
     if predicted and taught:
         parts.append(
-            f"{len(predicted)} predicted, by what the measured ones took of their own predictions: in the "
-            "middle, at least and at most"
+            f"{len(predicted)} of {len(specs)} runs predicted, by what those that were measured took of "
+            "their own predictions: in the middle, at least and at most"
         )
     elif predicted:
         sure = (
@@ -378,7 +384,7 @@ def _basis(
             )
     light = sum(spec.model in BASELINES and spec not in measured for spec in specs)
     rest = len(specs) - len(measured) - len(predicted) - light
-    if light and parts:
+    if light and (parts or light == len(specs)):
         parts.append(f"{light} baselines take seconds, and are left out")
     if rest and parts:
         parts.append(f"{rest} held to be like the mean of the others")

@@ -175,36 +175,41 @@ def announcement(
     where it has no GPU; `wherever` they may be done, a line says what a GPU would take. Without it they are
     predicted for whichever machine is best.
     """
-    done = sum(store.record_path(spec.run_id).exists() for spec in specs)
+    left = [spec for spec in specs if not store.record_path(spec.run_id).exists()]
     device = specs[0].device if together and not cluster else None
-    expected = forecast.forecast(profile, specs, device, together.runs if together else 1)
     place = (
         f"the nodes of {cluster} ({specs[0].device})" if cluster else description.hardware(specs[0].device)
     )
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
-        f"{len(specs)} runs on {place}, {done} of them done.",
+        f"{len(specs)} runs on {place}, {len(specs) - len(left)} of them done.",
     ]
-    if expected.hours is not None:
-        low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
-        between = f" ({low} to {high})" if low != high else ""
-        when = f"Done in about {duration(3600 * expected.elapsed_hours)}. " if together else ""
-        lines.append(
-            f"{when}All runs added up: about {duration(3600 * expected.hours)}{between}, "
-            f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, "
-            f"{expected.disk_bytes / 1e6:.1f} MB on disk."
-        )
-        lines.append(f"That is an estimate: {expected.basis}.")
+    if left:
+        expected = forecast.forecast(profile, left, device, together.runs if together else 1, taught_by=specs)
+        lines += _cost_lines(expected, bool(together), "Those left" if len(left) < len(specs) else "All runs")
         if wherever and device == "cpu" and expected.predicted:
-            lines.append(_on_a_gpu(specs))
-    else:
-        lines.append(f"What it will cost is not known: {expected.basis}.")
-    if together:
+            lines.append(_on_a_gpu(left))
+    if together and left:
         lines.append(together.words)
     lines += _medical_lines(profile, specs[0].device)
     less = "" if profile.name == SMALLEST else f" For less: PROFILE={SMALLEST}."
     lines.append(f"Stop with Ctrl-C at any time: finished runs are kept and not repeated.{less}")
     return "\n".join(lines)
+
+
+def _cost_lines(expected: forecast.Forecast, here: bool, which: str) -> list[str]:
+    """What some runs will cost and how that is known; `here`, when the last of them will have ended, too."""
+    if expected.hours is None:
+        return [f"What it will cost is not known: {expected.basis}."]
+    low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
+    between = f" ({low} to {high})" if low != high else ""
+    when = f"Done in about {duration(3600 * expected.elapsed_hours)}. " if here else ""
+    return [
+        f"{when}{which} added up: about {duration(3600 * expected.hours)}{between}, "
+        f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, {expected.disk_bytes / 1e6:.1f} MB on "
+        "disk.",
+        f"That is an estimate: {expected.basis}.",
+    ]
 
 
 def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:

@@ -98,7 +98,12 @@ def test_measured_runs_teach_the_predictions_of_the_others(monkeypatch):
     assert expected.hours == pytest.approx(first + 20 * rest)
     assert expected.hours_low == pytest.approx(first + 10 * rest)
     assert expected.hours_high == pytest.approx(first + 30 * rest) and expected.hours > 5 * by_model.hours
-    assert "by what the measured ones took" in expected.basis
+    assert f"{len(specs) - 3} of {len(specs)} runs predicted, by what those that were measured took" in (
+        expected.basis
+    )
+    monkeypatch.setattr(forecast, "reference_records", lambda name: known)
+    left = forecast.forecast(profile, specs[3:], taught_by=specs)
+    assert left.hours == pytest.approx(20 * rest) and (left.runs, left.measured) == (len(specs) - 3, 0)
 
 
 def test_on_a_cpu_that_was_not_calibrated_the_shipped_runs_tell_what_it_takes(tmp_path, monkeypatch):
@@ -154,6 +159,34 @@ def test_the_announcement_leads_with_the_time_until_all_is_done(monkeypatch, tmp
     elapsed = 40.0 * math.ceil(len(specs) / 2)
     assert f"Done in about {words.duration(elapsed)}. All runs added up: about" in text
     assert words.duration(36.0 * len(specs)) in text and "Two at once." in text
+
+
+def test_of_a_study_that_was_stopped_the_cost_of_what_is_left_is_announced(monkeypatch, tmp_path):
+    profile = study.restrict(study.load("pocket"), settings=["elpv"], seeds=[0])
+    specs = study.grid(profile)
+    monkeypatch.setattr(forecast, "reference_records", lambda name: reference(specs, 36.0))
+    together, store = forecast.SideBySide(2, 1, "Two at once."), runs.Store(tmp_path, "pocket")
+
+    def announced():
+        return workflow.announcement(profile, specs, store, together=together)
+
+    for spec in specs[:-2]:
+        store.write_record({"run_id": spec.run_id, "status": "failed"})
+    text = announced()
+    assert f"{len(specs)} runs on " in text and f", {len(specs) - 2} of them done." in text
+    assert "Those left added up: about 72 s" in text and "All runs" not in text
+    for spec in specs[-2:]:
+        store.write_record({"run_id": spec.run_id, "status": "ok"})
+    text = announced()
+    assert f", {len(specs)} of them done." in text
+    assert "about" not in text.split("PROFILE=medical")[0] and "Two at once" not in text
+
+
+def test_baselines_alone_are_told_to_take_seconds(monkeypatch):
+    profile = study.restrict(study.load("pocket"), models=["majority"])
+    monkeypatch.setattr(forecast, "reference_records", lambda name: {})
+    expected = forecast.forecast(profile, study.grid(profile))
+    assert expected.basis == f"{expected.runs} baselines take seconds, and are left out"
 
 
 def test_a_plan_is_for_this_machine_and_tells_a_gpu_apart(tmp_path, monkeypatch):
