@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +21,8 @@ SIZES_APART = np.log(4)
 """The same for runs of one model on other data or settings: what they draw varies more."""
 TIMES_ALIKE = np.log(1.5)
 """How far the times of the same work may differ on one machine."""
+FEWEST_MODELS = 4
+"""Models from which on they tell which of a model's runs that differ are at fault."""
 ALONE_APART = np.log(8)
 """The same for a run without siblings, from the nearest of all other rows."""
 PAIR_APART = np.log(5)
@@ -52,6 +56,9 @@ def unlike_siblings(view: View) -> list[Finding]:
         odd |= (more := _odd(view, own, group, known & (of_any >= 3) & (count < 3), SIZES_APART))
         middle, count = np.where(more, other, middle), np.where(more, of_any, count)
     found = {int(row): middle[row] for row in np.flatnonzero(odd)}
+    last_of = _last_of_its_model(values, group, known, found) if by_time else {}
+    found = {row: value for row, value in found.items() if row not in last_of.values()}
+    found |= {row: values[kept] for row, kept in last_of.items()}
     _, count = middle_of(values, group, known)
     found |= _lost_of_pairs(view, values, group, known & (count == 2), by_time)
     if by_time:
@@ -63,6 +70,8 @@ def unlike_siblings(view: View) -> list[Finding]:
         seen = f"{watts(np.exp(values[row]))} on average" if by_time else f"{np.exp(values[row]):.4g} kWh"
         usual = watts(np.exp(found[row])) if by_time else f"{np.exp(found[row]):.4g} kWh"
         whose = "the same model's other runs" if count[row] > 1 else "the nearest of all other rows"
+        if row in last_of:
+            whose = f"one of its runs, {where(view, last_of[row])}, which is like those of other models"
         size = f"a factor of {1 / ratio:.3g} below" if ratio < 1 else f"{ratio:.3g} times"
         why = (
             "Part of the energy was lost." if ratio < 1 else "It holds another run's energy, or other work's."
@@ -73,6 +82,30 @@ def unlike_siblings(view: View) -> list[Finding]:
         return energy[row] * np.exp(found[row] - values[row])
 
     return view.findings(sorted(found), WARNING, columns, energy, explain, expected)
+
+
+def _last_of_its_model(
+    values: FloatArray, group: np.ndarray, known: np.ndarray, found: Mapping[int, float]
+) -> dict[int, int]:
+    """Rows, most of their model, that are far from what all other models have, where one of theirs, which is
+    unlike them and so was `found`, is among these; that one, by row."""
+    rows = np.flatnonzero(known)
+    by_model = pd.Series(values[rows]).groupby(group[rows])
+    middles, places, last_of = by_model.median(), by_model.indices, {}
+    if len(middles) < FEWEST_MODELS:
+        return {}
+    ends = middles.nsmallest(2), middles.nlargest(2)
+
+    def beyond(value: float, row: int) -> float:
+        low, high = (end.drop(group[row], errors="ignore").iloc[0] for end in ends)
+        return max(low - value, value - high, 0.0)
+
+    for row, middle in found.items():
+        if beyond(middle, row) > SIZES_APART and beyond(values[row], row) < np.log(2):
+            siblings = rows[places[group[row]]]
+            nearer = np.abs(values[siblings] - middle) < np.abs(values[siblings] - values[row])
+            last_of |= dict.fromkeys(siblings[nearer].tolist(), row)
+    return last_of
 
 
 def _pairs(one: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -78,9 +78,10 @@ def dialect_of(path: Path, separator: str | None = None) -> Dialect:
     encoding, quotes = _scan(path)
     notices = ["read as UTF-16"] if encoding == "utf-16" else []
     lines = _first_lines(path, encoding)
-    skip, comments = _before_header(lines)
+    skip, comments, titles = _before_header(lines)
     if comments:
         notices.append("lines before the header that begin with # are left out")
+    notices += [f"{title!r} stands above the header and is left out" for title in titles]
     if len(lines) > skip and re.fullmatch(r"sep=.", lines[skip], re.IGNORECASE):
         separator, skip = separator or lines[skip][4], skip + 1
     chosen = separator or _separator(path, lines[skip:])
@@ -150,18 +151,33 @@ def _first_lines(path: Path, encoding: str, count: int = 50) -> list[str]:
     return lines
 
 
-def _before_header(lines: list[str]) -> tuple[int, int]:
-    """How many lines stand before the header, and how many of these are remarks: lines with a # that are not
-    cut into cells as the line below them is."""
-    skip = comments = 0
+def _before_header(lines: list[str]) -> tuple[int, int, list[str]]:
+    """How many lines stand before the header; how many of these are remarks, lines with a # that are not cut
+    into cells as the line below them is; and those that are a title."""
+    skip, comments, titles = 0, 0, []
     for at, line in enumerate(lines):
         below = next((text for text in lines[at:] if text.strip() and not text.startswith("#")), "")
         mark = max(SEPARATORS, key=below.count)
         remark = line.startswith("#") and 0 < below.count(mark) != line.count(mark)
-        if line.strip() and not remark:
+        title = "" if remark else _title(line, [text for text in lines[at + 1 :] if text.strip()])
+        if line.strip() and not remark and not title:
             break
         skip, comments = at + 1, comments + remark
-    return skip, comments
+        titles += [title] if title else []
+    return skip, comments, titles
+
+
+def _title(line: str, below: list[str]) -> str:
+    """What a line says that has one cell where a header with names alone and a row like it stand below; else
+    nothing."""
+    if len(below) < 2 or re.fullmatch(r"sep=.", line, re.IGNORECASE):
+        return ""
+    mark = max(SEPARATORS, key=below[0].count)
+    own, names, row = (next(csv.reader([text], delimiter=mark)) for text in (line, *below[:2]))
+    said = [cell.strip() for cell in own if cell.strip()]
+    is_header = len(set(names)) == len(names) == len(row) > 1 and all(name.strip() for name in names)
+    is_header = is_header and not any(PLAIN.fullmatch(name.strip()) for name in names)
+    return said[0] if len(said) == 1 and len(own) in (1, len(names)) and is_header else ""
 
 
 def _separator(path: Path, lines: list[str]) -> str:

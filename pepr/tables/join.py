@@ -50,7 +50,7 @@ class Joined:
             first.require(left)
         self._at = [first.position(left) for left, _ in self.on]
         rows = matched = 0
-        for line in first._all_rows():
+        for line in first.all_rows():
             rows += 1
             matched += tuple(line.cells[i] for i in self._at) in self._rows
         names = ", ".join(left if left == right else f"{left}={right}" for left, right in self.on)

@@ -44,6 +44,9 @@ NOT_TOTALS = _words(
     "loading compile download wait queue eval evaluation predict prediction preprocessing latency saved unit "
     "budget"
 )
+SPELLED_UNITS = _words("seconds minutes hours")
+SPANS = _words("train training trained wall clock wallclock run total fit fitting fine tuning finetuning")
+"""Words that, beside a unit of time, say that a column holds the time of a run."""
 ACCURACY = _words("accuracy acc top1")
 PERFORMANCES = ACCURACY | _words(
     "auc auroc f1 top5 precision recall sensitivity specificity r2 iou miou map bleu rouge score dice kappa "
@@ -119,7 +122,7 @@ def meaning(name: str) -> Meaning | None:
         units = [token for token in tokens if token in UNITS[quantity]]
         alone = quantity == "energy" and bool({"kwh", "wh", "joules", "kj"} & words)
         alone = alone or (quantity == "carbon" and any(t.startswith(("gco2", "kgco2")) for t in tokens))
-        alone = alone or (tokens in (["seconds"], ["minutes"], ["hours"]) and quantity == "time")
+        alone = alone or (quantity == "time" and _is_a_span(tokens))
         if not (named & words or alone):
             continue
         factor = UNITS[quantity][units[-1]] if units else 1.0
@@ -128,6 +131,14 @@ def meaning(name: str) -> Meaning | None:
         total = not (words & (PARTS | NOT_TOTALS)) and "/" not in tokens
         return Meaning(quantity, factor, bool(units), total)
     return None
+
+
+def _is_a_span(tokens: Sequence[str]) -> bool:
+    """Whether a name is a unit of time and nothing but words for a run: `train_hours`, `wall_s`."""
+    spans = [token for token in tokens if token not in TIME_UNITS]
+    if len(tokens) - len(spans) != 1:
+        return False
+    return SPANS.issuperset(spans) if spans else tokens[0] in SPELLED_UNITS
 
 
 def is_percent(name: str) -> bool:

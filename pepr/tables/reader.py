@@ -97,7 +97,7 @@ class Reader:
 
     def rows(self) -> Iterator[Line]:
         """Every row below the headers; of rows that a later one takes the place of, the last."""
-        for number_of_row, line in enumerate(self._all_rows()):
+        for number_of_row, line in enumerate(self.all_rows()):
             if self._kept is None or self._kept[number_of_row]:
                 yield line
 
@@ -135,6 +135,10 @@ class Reader:
                 f"{place()}: {cell!r} is {_KINDS[kind]} where row {where.row} has {_KINDS[first]}: "
                 "write all cells of the column alike"
             )
+
+    def kind(self, column: str) -> str:
+        """What the cells of a column that were read are: `plain`, `percent` or `time`; nothing before."""
+        return self._kinds[column][0] if column in self._kinds else ""
 
     def plain(self, column: str, cell: str) -> str:
         """A cell of a column with a decimal point, where the table writes numbers with commas."""
@@ -178,7 +182,7 @@ class Reader:
             return None
         at = [self.header.index(name) for name in self.run_columns]
         hashes = array("q")
-        for number_of_row, line in enumerate(self._all_rows()):
+        for number_of_row, line in enumerate(self.all_rows()):
             cells = tuple(known(line.cells[i]) for i in at)
             hashes.append(hash(cells) if any(cells) else hash((number_of_row, line.path)))
         codes = np.frombuffer(hashes, dtype=np.int64)
@@ -191,7 +195,8 @@ class Reader:
             )
         return kept
 
-    def _all_rows(self) -> Iterator[Line]:
+    def all_rows(self) -> Iterator[Line]:
+        """Every row below the headers."""
         for source in self.sources:
             if source.header == self.header:
                 yield from source.lines()
@@ -271,7 +276,7 @@ class Block:
     def fractions(self, column: str) -> np.ndarray:
         """As `floats`; raises InputError for a value outside [0, 1]. With `--percent`, hundredths."""
         values = self.floats(column)
-        kind = self.reader._kinds.get(column, ("", None))[0]
+        kind = self.reader.kind(column)
         if self.reader.options.percent and kind == "plain":
             values = values / 100
         bad = np.flatnonzero((values < 0) | (values > 1))

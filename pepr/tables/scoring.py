@@ -226,7 +226,7 @@ def say_status(cells: Iterable[str], reader: Reader) -> None:
 def _from_percent(reader: Reader, name: str, values: np.ndarray) -> np.ndarray:
     """A column whose name says percent, as fractions."""
     largest = np.nanmax(values, initial=-np.inf)
-    if reader._kinds.get(name, ("",))[0] == "percent":
+    if reader.kind(name) == "percent":
         return values
     if largest <= 1 and not reader.options.percent:
         raise InputError(

@@ -75,6 +75,19 @@ def test_an_energy_of_a_hundredth_is_found_by_its_siblings_and_no_other_row(tmp_
     assert finding.expected == pytest.approx(100 * finding.value, rel=0.15)
 
 
+@pytest.mark.parametrize("kept", range(15))
+def test_of_three_seeds_the_one_like_other_models_is_not_accused_for_two_that_are_not(tmp_path, kept):
+    table = wide_seeds()
+    model, seed = table.loc[kept, ["model", "seed"]]
+    lost = table.index[(table["model"] == model) & (table["seed"] != seed)]
+    table.loc[lost, "energy_kwh"] /= 100
+    found = [f for f in audited(tmp_path, table) if f.check == "unlike_siblings"]
+    assert {(f.model, f.which) for f in found} == {(model, f"seed {other}") for other in table["seed"][lost]}
+    for finding in found:
+        assert finding.expected == pytest.approx(100 * finding.value, rel=0.15)
+        assert f"{model} (seed {seed}), which is like those of other models" in finding.explanation
+
+
 def test_a_row_among_others_of_its_model_is_told_by_what_names_it(tmp_path):
     table = wide_seeds()
     table.loc[7, "energy_kwh"] /= 100

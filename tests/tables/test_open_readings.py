@@ -162,13 +162,27 @@ def test_fractions_that_are_divided_by_a_hundred_are_said(tmp_path):
         ("model;acc;kwh;;\nant;0,91;1,2;;\nbee;0,9;1,3;;\n", "semicolons"),
         ("| model | acc | kwh |\n|:---|---:|-|\n| ant | 0.91 | 1.2 |\n| bee | 0.9 | 1.3 |\n", "bars"),
         ("SEP=;\nmodel;acc;kwh\nant;0,91;1,2\nbee;0,9;1,3\n", "semicolons"),
+        ("All runs of May\n\nmodel,acc,kwh\nant,0.91,1.2\nbee,0.9,1.3\n", "'All runs of May' stands above"),
+        ("Table 2;;\nmodel;acc;kwh\nant;0,91;1,2\nbee;0,9;1,3\n", "'Table 2' stands above the header"),
     ],
-    ids=["blanks", "aligned", "empty lines", "remarks", "# header", "empty columns", "Markdown", "SEP="],
+    ids=[
+        *("blanks", "aligned", "empty lines", "remarks", "# header", "empty columns", "Markdown", "SEP="),
+        *("title", "title in a cell"),
+    ],
 )
 def test_a_dialect_is_read_and_said(tmp_path, text, words):
     rows, said = scored_bytes(tmp_path, text)
     assert [row["kwh"] for row in rows] == [1.2, 1.3] and [row["acc"] for row in rows] == [0.91, 0.9]
     assert not words or any(words in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kwh\n0,91\n0,9\n", "kwh,\n0.91,x\n0.9,y\n", "sep=,\nkwh,acc\n0.91,1\n", "acc,kwh\nant,oak\n0.9,1\n"],
+)
+def test_a_header_of_one_name_or_of_two_is_no_title(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert "kwh" in Reader(tmp_path / "t.csv").header
 
 
 def test_a_separator_that_is_not_known_is_asked_for(tmp_path):
