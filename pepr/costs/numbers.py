@@ -11,7 +11,7 @@ from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.fit import Evidence
 from pepr.costs.sweep import Sweep
 from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import count, percent, tenths
+from pepr.display.words import count, markdown, percent, tenths
 from pepr.published.numbers import top_ten_words
 from pepr.published.tables import SETTINGS
 from pepr.quantities import energy_is_estimated
@@ -90,6 +90,26 @@ def checked_numbers(table: pd.DataFrame) -> Numbers:
             found[f"sweep_{name}_{key}"] = number(row[f"{key}_median"], tenths)
             found[f"sweep_{name}_{key}_90"] = number(row[f"{key}_90"], tenths)
     return found
+
+
+def checked_parts(checked: pd.DataFrame) -> Numbers:
+    """How far predicted times are off by each sweep of `swept_check.of_sweeps`; nothing of a single one."""
+    if checked["sweep"].nunique() < 2:
+        return {}
+    rows = []
+    for name, part in checked.groupby("sweep", sort=False):
+        time = swept_check.summary(part).set_index("target").loc["train_time_s"]
+        rows.append(
+            {
+                "Sweep": str(name),
+                "Runs": str(int(time["runs"])),
+                "Networks": str(int(time["models"])),
+                "Time, median error": tenths(time["by_step_median"]),
+                "Nine of ten runs within": tenths(time["by_step_90"]),
+                "At a run's pace, median": tenths(time["at_pace_median"]),
+            }
+        )
+    return {"sweep_parts_table": number(len(rows), markdown(rows))}
 
 
 def swept_met(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,8 +16,10 @@ import json
 import math
 import multiprocessing
 import os
+import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -36,10 +38,13 @@ from pepr.models.space import model_space
 from pepr.runs.first import FirstRows
 
 IMAGE_SIZE = {"cpu": 64, "cuda": 256}
-MODELS_IN_A_PROCESS = 16
-"""So many are lost time of one start: loading the libraries takes longer than most models."""
+VISITS = {"cpu": 2, "cuda": 1}
+"""How often a model is measured, in another order each time: the pace of a processor drifts within minutes,
+by as much as models differ, and a whole run meets all of it."""
+VISITS_OF_A_PROCESS = 16
+"""So many share one start: loading the libraries takes longer than most models."""
 WORKER = (sys.executable, "-m", "pepr.costs.sweep")
-"""Is told its part as JSON, and tells a row a line (`tell`)."""
+"""Is told its part as JSON, and tells a row a line, and before it measures a model, which (`tell`)."""
 POLL_S = 0.2
 STEPS_S = 6.0
 COMPANY = "resnet18d"
@@ -53,6 +58,10 @@ COLUMNS = (
     "step_time_s",
     "step_cpu_time_s",
     "step_energy_wh",
+    "part_images",
+    "part_time_s",
+    "part_cpu_time_s",
+    "part_energy_wh",
     "eval_time_s",
     "eval_cpu_time_s",
     "eval_energy_wh",
@@ -72,7 +81,10 @@ COLUMNS = (
     "software",
     "measured_at",
 )
-"""Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation."""
+"""Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation, and of
+a training step of `part_images`."""
+ADDED = tuple(name for name in COLUMNS if name.startswith("part_"))
+"""Columns that tables from before have not."""
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
 
 
@@ -146,7 +158,8 @@ def sweep(
     is a row that says why. As a study carries out its runs, so many processes go on side by side as there
     are cores, or one on a GPU: a step takes longer beside another one. `at_once` says otherwise. Rows that
     another machine left, or that were measured with another number side by side, are measured anew. A model
-    whose steps do not agree is given up on after `limit_s` seconds of them.
+    is visited a few times (`VISITS`); one whose steps do not agree is given up on after `limit_s` seconds of
+    them in all.
 
     Raises InputError for a model that is not known or cannot take the size.
     """
@@ -295,12 +308,18 @@ def next_worker(
     `workers` have theirs from. Where none is left, one that keeps company."""
     if not waiting:
         return _Worker([COMPANY], conditions, at_once, limit_s, company=True)
-    count = min(MODELS_IN_A_PROCESS, math.ceil(len(waiting) / at_once))
+    share = max(VISITS_OF_A_PROCESS // visits_on(conditions.device), 1)
+    count = min(share, math.ceil(len(waiting) / at_once))
     largest = sum(worker.largest for worker in workers) < len(workers) / 2
     part = slice(-count, None) if largest else slice(0, count)
     taken = waiting[part]
     del waiting[part]
     return _Worker(taken, conditions, at_once, limit_s, largest=largest)
+
+
+def visits_on(device: str) -> int:
+    """How often a model is measured on a device."""
+    return VISITS["cpu" if device == "cpu" else "cuda"]
 
 
 def forecast_bytes(model: str, conditions: Conditions) -> float:
@@ -315,7 +334,8 @@ def forecast_bytes(model: str, conditions: Conditions) -> float:
 class _Worker:
     """A process that measures a few models and tells of each in a line, `models` being those not told of.
 
-    `largest` says that they were taken from the largest, `company` that what it tells counts for nothing.
+    `largest` says that they were taken from the largest, `company` that what it tells counts for nothing, and
+    `at` which model it was measuring when it last told.
     """
 
     def __init__(
@@ -330,6 +350,7 @@ class _Worker:
     ):
         self.models, self.conditions = models, conditions
         self.largest, self.company = largest, company
+        self.at: str | None = None
         part = {"models": models, "conditions": dataclasses.asdict(conditions), "limit_s": limit_s}
         environment = worker_environment(conditions.device, at_once)
         self.process = subprocess.Popen([*WORKER, json.dumps(part)], stdout=subprocess.PIPE, env=environment)
@@ -351,13 +372,18 @@ class _Worker:
             return None
         text, _, self._text = self._text.partition(b"\n")
         row = json.loads(text)
+        if "at" in row:
+            self.at = row["at"]
+            return None
         self.models.remove(row["model"])
         return row
 
     def lost_row(self) -> Iterator[dict[str, Any]]:
         """The row of the model at which the process died, if it did not do all of its models."""
         if self.models:
-            yield _killed_row(self.models.pop(0), self.conditions, self.process.returncode)
+            lost = self.at if self.at in self.models else self.models[0]
+            self.models.remove(lost)
+            yield _killed_row(lost, self.conditions, self.process.returncode)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -407,12 +433,19 @@ def _row(model: str, conditions: Conditions, **values: Any) -> dict[str, Any]:
 
 
 def measure_models(
-    models: Sequence[str], conditions: Conditions, limit_s: float = STEPS_S
+    models: Sequence[str],
+    conditions: Conditions,
+    limit_s: float = STEPS_S,
+    visits: int = 1,
+    begin: Callable[[str], None] = lambda model: None,
 ) -> Iterator[dict[str, Any]]:
     """The row of each model, measured in this process; whatever a model does becomes its row.
 
-    On a CPU each is measured in a fork of this process: resident memory is that of a process, which keeps
-    what a model has left behind. A GPU's allocator counts each model by itself, and CUDA cannot be forked.
+    The models are gone through `visits` times, in another order each time, so that a row is that of all
+    visits (`of_visits`), and `limit_s` is for all of them; `begin` is told of each. A model that failed is
+    not visited again. On a CPU each is measured in a fork of this process: resident memory is that of a
+    process, which keeps what a model has left behind. A GPU's allocator counts each model by itself, and CUDA
+    cannot be forked.
     """
     from pepr.machine.meter import open_meter
     from pepr.training import steps
@@ -424,8 +457,29 @@ def measure_models(
         yield from (_raised_row(model, conditions, error) for model in models)
         return
     measured = _in_a_fork if conditions.device == "cpu" and hasattr(os, "fork") else _measure
-    for model in models:
-        yield measured(model, conditions, meter, limit_s)
+    found: dict[str, list[dict[str, Any]]] = {model: [] for model in models}
+    for visit in range(visits):
+        for model in random.Random(visit).sample(list(found), len(found)) if visits > 1 else models:
+            begin(model)
+            row = measured(model, conditions, meter, limit_s / visits)
+            found[model].append(row)
+            if row["status"] != "ok":
+                del found[model]
+                yield row
+            elif visit + 1 == visits:
+                yield of_visits(found[model])
+
+
+def of_visits(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The row of a model from those of its visits: mean times, energies and probes, all steps, the highest
+    memory."""
+    means = [name for name in COLUMNS if name.endswith(("_s", "_wh")) and rows[0].get(name) is not None]
+    return (
+        dict(rows[-1])
+        | {name: statistics.fmean(row[name] for row in rows) for name in means}
+        | {"steps": sum(row["steps"] for row in rows), "contended": any(row["contended"] for row in rows)}
+        | {"peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows)}
+    )
 
 
 def _in_a_fork(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
@@ -468,8 +522,8 @@ def read_csv(path: Path) -> list[Sweep]:
     """The sweeps of a table, one for each set of conditions. Raises InputError where a column is missing."""
     with path.open(newline="") as stream:
         table = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
-        rows = [{name: _value(text) for name, text in row.items()} for row in table]
+        missing = [name for name in COLUMNS if name not in (*(table.fieldnames or ()), *ADDED)]
+        rows = [dict.fromkeys(COLUMNS) | {name: _value(text) for name, text in row.items()} for row in table]
     if missing or not rows:
         raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
     found: dict[Conditions, Sweep] = {}
@@ -492,7 +546,15 @@ def _value(text: str) -> Any:
 def tell(part: str) -> None:
     """Measure the `models` of a part, which is JSON, under its `conditions`, each for `limit_s` at most."""
     asked = json.loads(part)
-    for row in measure_models(asked["models"], Conditions(**asked["conditions"]), asked["limit_s"]):
+    conditions = Conditions(**asked["conditions"])
+    rows = measure_models(
+        asked["models"],
+        conditions,
+        asked["limit_s"],
+        visits_on(conditions.device),
+        lambda model: print(json.dumps({"at": model}), flush=True),
+    )
+    for row in rows:
         print(json.dumps(row, allow_nan=False), flush=True)
 
 

@@ -92,23 +92,38 @@ def as_text(found: Sweep) -> str:
 
 def predict(row: dict[str, Any], job: Job) -> Prediction:
     """What a job costs by a measured step of its model: epochs times steps of training and, after each epoch,
-    of the test images, as the cost model counts them. Time is processor time on a CPU; energy is None where
-    the step's was not metered."""
-    steps, evaluations = job.train_images / job.batch_size, job.test_images / job.batch_size
-    seconds = steps * step_time_s(row) + evaluations * row[f"eval{clock(row)}_time_s"]
+    of the test images. Time is processor time on a CPU; energy is None where the step's was not metered."""
+    time = f"{clock(row)}_time_s"
     found = {
         "peak_memory_bytes": float(row["peak_memory_bytes"]),
-        "train_time_s": job.epochs * seconds,
+        "train_time_s": job.epochs * _of_epoch(row, time, job),
     }
     if metered(row):
-        wh = steps * row["step_energy_wh"] + evaluations * row["eval_energy_wh"]
-        found["energy_wh"] = job.epochs * wh
+        found["energy_wh"] = job.epochs * _of_epoch(row, "_energy_wh", job)
     factor = factors()
     bounds = {f"{name}_low": value / factor[name] for name, value in found.items()}
     bounds |= {f"{name}_high": value * factor[name] for name, value in found.items()}
     known = dict.fromkeys(("energy_wh", "energy_wh_low", "energy_wh_high")) | found | bounds
     memory = {name: round(value) for name, value in known.items() if "memory" in name}
     return Prediction(reserved_memory_bytes=None, **known | memory)
+
+
+def _of_epoch(row: dict[str, Any], of: str, job: Job) -> float:
+    """What an epoch of a job takes of what the columns that end in `of` hold.
+
+    A last batch that is not full takes what lies on the line through the step of a whole batch and that of a
+    part of one; in rows without the latter, its images' share. One of a single image is left out, as the
+    training does.
+    """
+    whole, rest = divmod(job.train_images, job.batch_size)
+    step, part = row[f"step{of}"], row.get(f"part{of}")
+    if part is None or row["part_images"] >= job.batch_size:
+        last = step * rest / job.batch_size
+    else:
+        an_image = (step - part) / (job.batch_size - row["part_images"])
+        last = max(part + an_image * (rest - row["part_images"]), 0.0)
+    trained = whole * step + (last if rest > 1 else 0.0)
+    return trained + job.test_images / job.batch_size * row[f"eval{of}"]
 
 
 def metered(row: dict[str, Any]) -> bool:

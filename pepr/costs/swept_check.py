@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from pepr.files import write_atomic
 from pepr.models import atlas
 from pepr.runs.results import Results, reference_folder
 
+PROFILES = ("pocket", "medical")
+"""The shipped references whose runs sweeps are held against."""
 TARGETS = ("train_time_s", "energy_wh", "peak_memory_bytes")
 TIME_MEDIAN, TIME_90, MEMORY_MEDIAN = 0.05, 0.15, 0.05
 """How far predictions from a sweep may be off: in time, the median and nine of ten runs; in memory, the
@@ -76,16 +78,31 @@ def _pace(run: Any, row: dict[str, Any]) -> float:
 
 
 def of_reference() -> pd.DataFrame:
-    """`against_runs` of the first shipped sweep of which the shipped runs of `pocket` have some; empty where
+    """`of_sweeps` of the shipped ones of the first hardware of which there are shipped runs; empty where
     there is none."""
-    runs = shipped_runs()
-    tables = (against_runs(found, runs) for found in swept.shipped_sweeps())
-    return next((table for table in tables if len(table)), pd.DataFrame())
+    runs, sweeps = shipped_runs(), swept.shipped_sweeps()
+    for hardware in dict.fromkeys(found.hardware for found in sweeps):
+        table = of_sweeps([found for found in sweeps if found.hardware == hardware], runs)
+        if len(table):
+            return table
+    return pd.DataFrame()
+
+
+def of_sweeps(sweeps: Sequence[Sweep], runs: pd.DataFrame) -> pd.DataFrame:
+    """`against_runs` of some sweeps together, with `sweep`, the name of the conditions of each."""
+    tables = [against_runs(found, runs).assign(sweep=found.conditions.name) for found in sweeps]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def shipped_runs() -> pd.DataFrame:
-    """The results table of the shipped reference of `pocket`."""
-    return Results("pocket", "reference", reference_folder("pocket")).table
+    """The results tables of the shipped references whose runs trained networks on a CPU, one below the
+    other."""
+    tables = [
+        Results(name, "reference", reference_folder(name)).table
+        for name in PROFILES
+        if reference_folder(name).is_dir()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def summary(checked: pd.DataFrame) -> pd.DataFrame:
@@ -116,8 +133,8 @@ def ship(conditions: Conditions, folder: Path, say: Callable[[str], None] = prin
     path = folder / f"{slug(found.hardware)}.csv"
     kept = [one for one in read_csv(path) if one.conditions != conditions] if path.exists() else []
     write_atomic(path, as_csv(*kept, found))
-    compared = against_runs(found, shipped_runs())
-    if compared.empty:
+    compared = of_sweeps([*kept, found], shipped_runs())
+    if compared.empty or not (compared["sweep"] == conditions.name).any():
         raise InputError(f"{path} is written, but no run of {found.hardware} at these conditions is at hand")
     table = summary(compared)
     text = json.dumps(as_checked(found.hardware, table), indent=1)

@@ -36,6 +36,9 @@ FEWEST_ROUNDS, STABLE = 3, 0.02
 """Rounds are repeated until the middle half of so many, or more, lies within this share of their median."""
 TURN_STEPS = 2
 """Steps of a turn of an interleaved timing, after the two of the warm-up."""
+PART = 4
+"""Beside steps of whole batches, one of so many times fewer images tells what of a step does not depend on
+their number: the optimiser's work, and the starting of operations."""
 LEARNING_RATE = 1e-9
 """Costs do not depend on it; nothing diverges."""
 
@@ -46,12 +49,14 @@ WINDOWS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Steps:
-    """The costs of a training step and of an evaluation step, each of `batch_size` images.
+    """The costs of a training step and of an evaluation step, each of `batch_size` images, and of a training
+    step of `part_images`.
 
     Times in seconds, processor times beside them; energies in Wh, which a load model charges for processor
-    time alone, so that waiting for a core costs nothing, None where nothing is metered; `steps` that were
-    measured, by rounds of which the medians are taken. `peak_memory_bytes` is of the rounds, `num_params` of
-    the published form, and `speed_probe_s` the mean of `probe.speed_probe_s` before and after, on a CPU.
+    time alone, so that waiting for a core costs nothing, None where nothing is metered; `steps` of whole
+    batches that were measured, by rounds of which the medians are taken. `peak_memory_bytes` is of the
+    rounds, `num_params` of the published form, and `speed_probe_s` the mean of `probe.speed_probe_s` before
+    and after, on a CPU.
     """
 
     num_params: int
@@ -59,6 +64,10 @@ class Steps:
     step_time_s: float
     step_cpu_time_s: float
     step_energy_wh: float | None
+    part_images: int
+    part_time_s: float
+    part_cpu_time_s: float
+    part_energy_wh: float | None
     eval_time_s: float
     eval_cpu_time_s: float
     eval_energy_wh: float | None
@@ -121,6 +130,7 @@ def _measure(spec: RunSpec, meter: Meter, limit_s: float) -> Steps:
     return Steps(
         num_params=created.num_params,
         steps=sum(one.steps for one in rounds),
+        part_images=images_of_a_part(spec.batch_size),
         **medians_of([one.costs(meter) for one in rounds]),
         peak_memory_bytes=peak,
         memory_source=memory.source,
@@ -182,12 +192,18 @@ def rounds_of(specs: Sequence[RunSpec], first: int, count: int) -> Iterator[Mapp
             }
 
 
+def images_of_a_part(batch_size: int) -> int:
+    """How many images a step of a part of a batch has: two at least, which a batch norm needs."""
+    return max(batch_size // PART, 2)
+
+
 @dataclass(frozen=True)
 class Round:
-    """What a round of training steps and its evaluation took."""
+    """What a round of training steps, one of a part of a batch, and its evaluation took."""
 
     steps: int
     train: Window
+    part: Window
     evaluation: Window
     evaluated: float
 
@@ -197,6 +213,7 @@ class Round:
         found = {}
         for name, window, steps in (
             ("step", self.train, self.steps),
+            ("part", self.part, 1),
             ("eval", self.evaluation, self.evaluated),
         ):
             kwh = window.energy_kwh
@@ -212,18 +229,20 @@ class Round:
 def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[Round]:
     """Rounds of equal length until they agree, or until `limit_s` seconds are over; at least one.
 
-    A round is an epoch of the loop. The first one is of one step and only tells how long the others are.
+    A round is an epoch of the loop, and one more of the part of a batch. The first one is of one step and
+    only tells how long the others are.
     """
-    took = _epoch(run, everything[:batch_size], everything[: 2 * batch_size]).train.time_s
+    few, two = everything[: images_of_a_part(batch_size)], everything[: 2 * batch_size]
+    took = _epoch(run, everything[:batch_size], two)[0].time_s
     steps = max(math.ceil(ROUND_S / took), 1)
     images = np.resize(everything, steps * batch_size)
     evaluated = np.resize(everything, 2 * batch_size * max(steps // 2, 1))
     done: list[Round] = []
     spent = 0.0
     while not done or (spent < limit_s and not agree_in_time(done)):
-        found = _epoch(run, images, evaluated)
-        done.append(dataclasses.replace(found, steps=steps, evaluated=len(evaluated) / batch_size))
-        spent += found.train.time_s + found.evaluation.time_s
+        (train, evaluation), (part, _) = _epoch(run, images, evaluated), _epoch(run, few, few)
+        done.append(Round(steps, train, part, evaluation, len(evaluated) / batch_size))
+        spent += train.time_s + part.time_s + evaluation.time_s
         yield done[-1]
 
 
@@ -236,14 +255,14 @@ def agree_in_time(rounds: list[Round]) -> bool:
     return high - low <= STABLE * middle
 
 
-def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> Round:
-    """One epoch of the loop, and what the meter's two windows grew by meanwhile."""
+def _epoch(run: Any, images: np.ndarray, evaluated: np.ndarray) -> list[Window]:
+    """One epoch of the loop: what the meter's windows of training and of evaluation grew by meanwhile."""
     before = {name: run.meter.windows.pop(name, Window()) for name in WINDOWS}
     run.epoch(len(run.history), images, evaluated, evaluated)
     grown = [dataclasses.replace(run.meter.windows[name]) for name in WINDOWS]
     for name, total in before.items():
         run.meter.windows[name].add(total)
-    return Round(1, *grown, evaluated=2)
+    return grown
 
 
 def medians_of(costs: list[dict[str, float | None]]) -> dict[str, float | None]:

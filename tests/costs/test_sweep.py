@@ -115,7 +115,7 @@ def test_the_largest_models_do_not_meet(monkeypatch):
         return SimpleNamespace(models=models, **how)
 
     monkeypatch.setattr(sweeping, "_Worker", worker)
-    monkeypatch.setattr(sweeping, "MODELS_IN_A_PROCESS", 2)
+    monkeypatch.setattr(sweeping, "VISITS_OF_A_PROCESS", 2 * sweeping.VISITS["cpu"])
     waiting = ["a", "b", "c", "d", "e", "f"]
     for _ in range(2):
         workers.append(sweeping.next_worker(waiting, workers, CONDITIONS, 2, 6.0))
@@ -145,6 +145,72 @@ def test_a_table_keeps_two_sweeps_of_a_machine_apart(tmp_path):
         sweeping.read_csv(path)
 
 
+def test_a_table_from_before_steps_of_a_part_were_measured_is_read(tmp_path):
+    row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "device": "cpu", "precision": "fp32"}
+    found = sweeping.Sweep(CONDITIONS, {"dla46_c": row | vars(CONDITIONS)})
+    lines = [text.split(",") for text in sweeping.as_csv(found).splitlines()]
+    kept = [at for at, name in enumerate(sweeping.COLUMNS) if name not in sweeping.ADDED]
+    path = tmp_path / "machine.csv"
+    path.write_text("".join(",".join(line[at] for at in kept) + "\n" for line in lines))
+    assert sweeping.read_csv(path) == [found]
+
+
+def steps_taking(seconds, **others):
+    """What a model that was measured took."""
+    costs = dict.fromkeys(
+        [f"{name}_{of}" for name in ("step", "part", "eval") for of in ("time_s", "cpu_time_s", "energy_wh")],
+        seconds,
+    )
+    told = {"memory_source": "m", "energy_source": "e", "contended": False, "speed_probe_s": 0.1}
+    told |= {"num_params": 7, "steps": 3, "part_images": 8, "peak_memory_bytes": int(1e6 * seconds)}
+    return steps.Steps(**told | costs | others)
+
+
+@pytest.fixture
+def visited(monkeypatch):
+    """Sweeps in this process with made-up steps; returns the models in the order in which they were measured,
+    and what each took, which is to be filled in."""
+    calls, takes = [], {}
+
+    def measured(spec, meter, limit_s):
+        calls.append((spec.model, limit_s))
+        took = takes[spec.model].pop(0)
+        if isinstance(took, Exception):
+            raise took
+        return took
+
+    monkeypatch.setattr(steps, "prepare", lambda device: None)
+    monkeypatch.setattr(steps, "measure_steps", measured)
+    monkeypatch.setattr(meter, "open_meter", lambda device: meter.Meter(None, {}))
+    monkeypatch.setattr(sweeping, "_in_a_fork", sweeping._measure)
+    return calls, takes
+
+
+def test_a_model_is_visited_in_several_orders_and_its_row_is_the_mean_of_them(visited):
+    calls, takes = visited
+    seconds = {model: [0.1, 0.4, 0.1] for model in SMALL}
+    takes |= {model: [steps_taking(one, contended=one > 0.2) for one in of] for model, of in seconds.items()}
+    begun = []
+    rows = list(sweeping.measure_models(SMALL, CONDITIONS, 6.0, visits=3, begin=begun.append))
+    assert begun == [model for model, _ in calls] and {limit for _, limit in calls} == {2.0}
+    thirds = [begun[:3], begun[3:6], begun[6:]]
+    assert all(sorted(third) == sorted(SMALL) for third in thirds) and thirds[0] != thirds[1]
+    assert sorted(row["model"] for row in rows) == sorted(SMALL)
+    for row in rows:
+        assert row["step_time_s"] == row["part_cpu_time_s"] == row["eval_energy_wh"] == pytest.approx(0.2)
+        assert (row["steps"], row["peak_memory_bytes"], row["contended"]) == (9, 400_000, True)
+        assert row["speed_probe_s"] == pytest.approx(0.1) and row["part_images"] == 8
+
+
+def test_a_model_that_fails_at_a_visit_is_a_row_and_not_visited_again(visited):
+    calls, takes = visited
+    takes["dla46_c"] = [steps_taking(0.1), ValueError("no room for it")]
+    takes["resnet18d"] = [steps_taking(0.1)] * 3
+    rows = list(sweeping.measure_models(["dla46_c", "resnet18d"], CONDITIONS, visits=3))
+    assert [(row["model"], row["status"]) for row in rows] == [("dla46_c", "failed"), ("resnet18d", "ok")]
+    assert [model for model, _ in calls].count("dla46_c") == 2
+
+
 def test_an_error_that_ends_the_first_models_alike_is_the_machines_and_leaves_no_row(tmp_path, monkeypatch):
     broken = "import sys; sys.exit(3)"
     monkeypatch.setattr(sweeping, "WORKER", (sys.executable, "-c", broken))
@@ -164,6 +230,21 @@ def test_a_meter_that_does_not_open_is_the_row_of_each_model(monkeypatch):
     rows = list(sweeping.measure_models(SMALL, CONDITIONS))
     assert [row["model"] for row in rows] == SMALL and {row["failure"] for row in rows} == {"meter_failed"}
     assert {row["explanation"] for row in rows} == {"MeterError: no counter may be read"}
+
+
+def test_a_process_that_dies_costs_the_model_that_it_said_it_was_at(worker, tmp_path, monkeypatch):
+    at = 'print(json.dumps({"at": "resnet18d"}), flush=True)\n'
+    dies = "if os.environ.get('DIES') and os.path.exists(sys.argv[0] + '.once') is False:\n"
+    dies += "    open(sys.argv[0] + '.once', 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    program = tmp_path / "worker.py"
+    program.write_text(TELLS.replace("for model in", at + dies + "for model in", 1))
+    monkeypatch.setenv("DIES", "nobody")
+    found = sweep(folder=tmp_path / "rows")
+    assert {model: row["status"] for model, row in found.rows.items()} == {
+        "dla46_c": "ok",
+        "mobilenetv2_050": "ok",
+        "resnet18d": "failed",
+    }
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

@@ -59,6 +59,22 @@ def test_a_job_is_its_epochs_times_its_steps_and_tests():
     assert swept.predict({**ROW, "device": "cuda"}, job).train_time_s == pytest.approx(3 * (90 + 6))
 
 
+def test_a_batch_that_is_not_full_takes_what_lies_between_a_part_of_one_and_a_whole_one():
+    row = {**ROW, "part_images": 8, "part_cpu_time_s": 0.2, "part_energy_wh": 0.0008}
+
+    def epoch(images, of=row, **changes):
+        return swept.predict({**of, **changes}, Job("lidc", images, 0, 1, batch_size=32)).train_time_s
+
+    assert epoch(64) == pytest.approx(2 * 0.5)
+    assert epoch(40) == pytest.approx(0.5 + 0.2) and epoch(20) == pytest.approx(0.35)
+    assert epoch(34) == pytest.approx(0.5 + 0.125)
+    assert epoch(33) == epoch(32), "the training leaves a single image out"
+    assert epoch(34, part_cpu_time_s=0.01) == pytest.approx(0.5), "never below nothing"
+    assert epoch(40, of=ROW) == pytest.approx(1.25 * 0.5), "a table from before"
+    found = swept.predict(row, Job("lidc", 40, 0, 3, batch_size=32))
+    assert found.energy_wh == pytest.approx(3 * (0.002 + 0.0008))
+
+
 @pytest.fixture(scope="module")
 def tables():
     return published.load()

@@ -138,6 +138,15 @@ def test_how_far_a_sweep_is_off_is_told_beside_the_cost_model_and_held_against_i
     assert list(numbers.swept_met(table)["met"]) == ["yes", "yes", "no", "no"]
 
 
+def test_each_sweep_has_a_row_of_its_own_where_there_are_several():
+    one, other = checked(), checked().assign(by_step=lambda table: 1.5 * table["observed"])
+    assert numbers.checked_parts(one.assign(sweep="cpu-64px-b32-fp32")) == {}
+    both = pd.concat([one.assign(sweep="cpu-64px-b32-fp32"), other.assign(sweep="cpu-32px-b32-fp32")])
+    _, _, first, second = numbers.checked_parts(both)["sweep_parts_table"]["text"].strip().splitlines()
+    assert first.startswith("| cpu-64px-b32-fp32 | 2 | 2 | 2.0% |")
+    assert second.startswith("| cpu-32px-b32-fp32 | 2 | 2 | 50.0% |")
+
+
 def test_whole_runs_are_drawn_by_model_the_slowest_last():
     left, right = figures.whole_runs(checked()).axes[:2]
     assert [text.get_text() for text in left.get_yticklabels()] == ["fast", "slow"]

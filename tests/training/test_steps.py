@@ -32,8 +32,12 @@ def test_a_step_is_what_the_loop_takes_for_one(monkeypatch):
     found = steps.measure_steps(SPEC, fake_meter(400), limit_s=0.3)
     warm_up, probe, *rounds = seen
     assert warm_up[0] == loop.WARM_UP_STEPS and probe[0] == 1
-    assert sum(count for count, _, _ in rounds) == found.steps
-    assert {shapes for _, [shapes], _ in map(lambda r: (r[0], list(r[1]), r[2]), seen)} == {(4, 3, 32, 32)}
+    whole, parts = rounds[::2], rounds[1::2]
+    assert sum(count for count, _, _ in whole) == found.steps
+    assert all(shapes == {(4, 3, 32, 32)} for _, shapes, _ in (warm_up, probe, *whole))
+    assert len(parts) == len(whole) and found.part_images == 2
+    assert all((count, shapes) == (1, {(2, 3, 32, 32)}) for count, shapes, _ in parts)
+    assert found.part_time_s > 0 and found.part_energy_wh > 0
     assert found.num_params == 1_301_400 and found.step_time_s > 0
 
 
@@ -55,7 +59,7 @@ def test_noise_fills_whole_batches_of_two_classes():
 
 def rounds_of(*seconds):
     return [
-        steps.Round(1, Window(1e-6, time_s=one, cpu_time_s=one), Window(1e-6, time_s=one), 2)
+        steps.Round(1, Window(1e-6, time_s=one, cpu_time_s=one), Window(), Window(1e-6, time_s=one), 2)
         for one in seconds
     ]
 
@@ -81,7 +85,7 @@ def test_the_median_round_counts():
 def test_waiting_for_a_core_costs_nothing_by_a_load_model():
     meter = Meter(None, {"cpu": "load_model"}, load_model=LoadModel(4.0, 10.0), runs_at_once=2)
     quiet, waited = (
-        steps.Round(1, Window(time_s=time, cpu_time_s=1.0), Window(cpu_time_s=1.0), 2).costs(meter)
+        steps.Round(1, Window(time_s=time, cpu_time_s=1.0), Window(), Window(cpu_time_s=1.0), 2).costs(meter)
         for time in (1.0, 7.0)
     )
     assert quiet["step_energy_wh"] == waited["step_energy_wh"] == pytest.approx((4.0 + 5.0) / 3600)
