@@ -11,7 +11,7 @@ from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.fit import Evidence
 from pepr.costs.sweep import Sweep
 from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import count, markdown, percent, tenths
+from pepr.display.words import count, counted, markdown, percent, tenths
 from pepr.published.numbers import top_ten_words
 from pepr.published.tables import SETTINGS
 from pepr.quantities import energy_is_estimated
@@ -129,11 +129,13 @@ def swept_met(table: pd.DataFrame) -> pd.DataFrame:
 def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -> Numbers:
     """Of the chapter on one's own machine: `your_machine.both` and `your_machine.rankings`."""
     ok = sum(row["status"] == "ok" for row in found.rows.values())
+    sweeps = max(row.get("sweeps") or 1 for row in found.rows.values())
     drawn = table.sort_values("ratio")
     numbers: Numbers = {
         "machine_hardware": number(None, found.hardware),
         "machine_size": number(found.conditions.image_size, f"{found.conditions.image_size} px"),
         "machine_swept": number(ok),
+        "machine_sweeps": number(sweeps, counted(sweeps, "sweep")),
         "machine_models": number(len(table)),
         "machine_times": _estimate(None, f"{(table['here_s'] / table['there_s']).median():.1f}"),
         "machine_gain": number(None, _named(drawn.head(NAMED))),

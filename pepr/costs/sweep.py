@@ -41,6 +41,8 @@ IMAGE_SIZE = {"cpu": 64, "cuda": 256}
 VISITS = {"cpu": 2, "cuda": 1}
 """How often a model is measured, in another order each time: the pace of a processor drifts within minutes,
 by as much as models differ, and a whole run meets all of it."""
+LONG_VISIT_S = 12.0
+"""A model whose visit took longer is not visited again: it has met what drifts meanwhile."""
 VISITS_OF_A_PROCESS = 16
 """So many share one start: loading the libraries takes longer than most models."""
 WORKER = (sys.executable, "-m", "pepr.costs.sweep")
@@ -54,6 +56,7 @@ COLUMNS = (
     "status",
     "failure",
     "num_params",
+    "sweeps",
     "steps",
     "step_time_s",
     "step_cpu_time_s",
@@ -83,8 +86,8 @@ COLUMNS = (
 )
 """Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation, and of
 a training step of `part_images`."""
-ADDED = tuple(name for name in COLUMNS if name.startswith("part_"))
-"""Columns that tables from before have not."""
+ADDED = ("sweeps", *(name for name in COLUMNS if name.startswith("part_")))
+"""Columns that tables from before have not; theirs is one sweep."""
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
 
 
@@ -441,11 +444,11 @@ def measure_models(
 ) -> Iterator[dict[str, Any]]:
     """The row of each model, measured in this process; whatever a model does becomes its row.
 
-    The models are gone through `visits` times, in another order each time, so that a row is that of all
-    visits (`of_visits`), and `limit_s` is for all of them; `begin` is told of each. A model that failed is
-    not visited again. On a CPU each is measured in a fork of this process: resident memory is that of a
-    process, which keeps what a model has left behind. A GPU's allocator counts each model by itself, and CUDA
-    cannot be forked.
+    The models are gone through `visits` times, in another order each time, so that a row is the mean of all
+    visits (`mean_row`), and `limit_s` is for all of them; `begin` is told of each. A model that failed is not
+    visited again, nor is one that takes long (`LONG_VISIT_S`). On a CPU each is measured in a fork of this
+    process: resident memory is that of a process, which keeps what a model has left behind. A GPU's allocator
+    counts each model by itself, and CUDA cannot be forked.
     """
     from pepr.machine.meter import open_meter
     from pepr.training import steps
@@ -461,25 +464,50 @@ def measure_models(
     for visit in range(visits):
         for model in random.Random(visit).sample(list(found), len(found)) if visits > 1 else models:
             begin(model)
+            began = time.monotonic()
             row = measured(model, conditions, meter, limit_s / visits)
             found[model].append(row)
             if row["status"] != "ok":
                 del found[model]
                 yield row
-            elif visit + 1 == visits:
-                yield of_visits(found[model])
+            elif visit + 1 == visits or time.monotonic() - began > LONG_VISIT_S:
+                yield mean_row(found.pop(model))
 
 
-def of_visits(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The row of a model from those of its visits: mean times, energies and probes, all steps, the highest
-    memory."""
-    means = [name for name in COLUMNS if name.endswith(("_s", "_wh")) and rows[0].get(name) is not None]
+def mean_row(rows: Sequence[Mapping[str, Any]], weights: Sequence[int] | None = None) -> dict[str, Any]:
+    """The row of a model from several of it: mean times, energies and probes, all steps, the highest memory.
+    What some of them do not hold is the mean of the others."""
+    weights = weights or [1] * len(rows)
+    found = dict(rows[-1])
+    for name in COLUMNS:
+        known = [(row[name], weight) for row, weight in zip(rows, weights, strict=True) if name in row]
+        known = [(value, weight) for value, weight in known if value is not None]
+        if name.endswith(("_s", "_wh")) and known:
+            found[name] = statistics.fmean(*zip(*known, strict=True))
     return (
-        dict(rows[-1])
-        | {name: statistics.fmean(row[name] for row in rows) for name in means}
+        found
         | {"steps": sum(row["steps"] for row in rows), "contended": any(row["contended"] for row in rows)}
         | {"peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows)}
     )
+
+
+def averaged(before: Sweep | None, found: Sweep) -> Sweep:
+    """A sweep whose rows are the means of it and of those `before` it, each of which weighs alike: the pace
+    of a machine differs from day to day, and a run may meet any. What `before` holds of it already does not
+    count again, nor does a row that was measured beside other company."""
+    rows = dict(found.rows)
+    for model, row in found.rows.items():
+        earlier = before.row(model) if before else None
+        if earlier is None or row["status"] != "ok":
+            continue
+        if earlier.get("runs_at_once") != row.get("runs_at_once"):
+            continue
+        count = earlier.get("sweeps") or 1
+        if earlier["measured_at"] == row["measured_at"]:
+            rows[model] = earlier
+        else:
+            rows[model] = mean_row([earlier, row], [count, 1]) | {"sweeps": count + 1}
+    return dataclasses.replace(found, rows=rows)
 
 
 def _in_a_fork(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
@@ -505,7 +533,7 @@ def _measure(model: str, conditions: Conditions, meter: Any, limit_s: float) -> 
         found = steps.measure_steps(spec, dataclasses.replace(meter, windows={}), limit_s)
     except Exception as error:
         return _raised_row(model, conditions, error)
-    return _row(model, conditions, status="ok", **dataclasses.asdict(found))
+    return _row(model, conditions, status="ok", sweeps=1, **dataclasses.asdict(found))
 
 
 def as_csv(*sweeps: Sweep) -> str:

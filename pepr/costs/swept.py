@@ -144,8 +144,9 @@ def basis(found: Sweep, row: dict[str, Any]) -> str:
     timed = "processor time" if row["device"] == "cpu" else "time"
     where = "on a machine of the same hardware, whose table ships" if found.shipped else "on this machine"
     energy = f"by {row['energy_source']}" if metered(row) else "not metered"
+    steps = f"{row['steps']} steps" + (f" in {count} sweeps" if (count := row.get("sweeps") or 1) > 1 else "")
     return (
-        f"a training step measured {where} ({row['measured_at'][:10]}, {row['steps']} steps, {timed}), "
+        f"a training step measured {where} ({row['measured_at'][:10]}, {steps}, {timed}), "
         f"times the steps of the job; energy {energy}; {_sure(row['hardware'])}"
         + ("; other programs used the processor meanwhile, so it is long" if row.get("contended") else "")
     )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import calibration, fit, model as cost, swept
-from pepr.costs.sweep import Conditions, Sweep, as_csv, read_csv, sweep
+from pepr.costs.sweep import Conditions, Sweep, as_csv, averaged, read_csv, sweep
 from pepr.errors import InputError
 from pepr.files import write_atomic
 from pepr.models import atlas
@@ -124,14 +124,17 @@ def summary(checked: pd.DataFrame) -> pd.DataFrame:
 
 
 def ship(conditions: Conditions, folder: Path, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Sweep this machine, and write what ships into `folder`: its rows into the table of its hardware, and
-    how far predictions from them are off for the shipped runs. Returns `summary`.
+    """Sweep this machine, and write what ships into `folder`: its rows, averaged with those that are there,
+    into the table of its hardware, and how far predictions from them are off for the shipped runs. Returns
+    `summary`.
 
     Goes on where an earlier sweep stopped. Raises InputError where no run can be compared.
     """
     found = sweep(conditions, say=say)
     path = folder / f"{slug(found.hardware)}.csv"
-    kept = [one for one in read_csv(path) if one.conditions != conditions] if path.exists() else []
+    there = {one.conditions: one for one in read_csv(path)} if path.exists() else {}
+    found = averaged(there.pop(conditions, None), found)
+    kept = there.values()
     write_atomic(path, as_csv(*kept, found))
     compared = of_sweeps([*kept, found], shipped_runs())
     if compared.empty or not (compared["sweep"] == conditions.name).any():

@@ -202,6 +202,42 @@ def test_a_model_is_visited_in_several_orders_and_its_row_is_the_mean_of_them(vi
         assert row["speed_probe_s"] == pytest.approx(0.1) and row["part_images"] == 8
 
 
+def test_sweeps_of_several_days_are_averaged_each_weighing_alike_and_none_twice():
+    def day(at, seconds, memory, **others):
+        row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "status": "ok", "contended": False}
+        row |= {"steps": 4, "sweeps": 1, "runs_at_once": 2, "measured_at": at, "step_cpu_time_s": seconds}
+        return sweeping.Sweep(CONDITIONS, {"dla46_c": row | {"peak_memory_bytes": memory} | others})
+
+    first = day("2026-11-27", 0.1, 9, sweeps=None)  # from before sweeps were counted
+    second, third = day("2026-11-28", 0.4, 7, part_cpu_time_s=0.2), day("2026-11-29", 0.7, 8)
+    both = sweeping.averaged(first, second)
+    row = both.rows["dla46_c"]
+    assert (row["sweeps"], row["steps"], row["peak_memory_bytes"], row["measured_at"]) == (
+        2,
+        8,
+        9,
+        "2026-11-28",
+    )
+    assert row["step_cpu_time_s"] == pytest.approx(0.25) and row["part_cpu_time_s"] == 0.2
+    assert sweeping.averaged(both, second) == both
+    row = sweeping.averaged(both, third).rows["dla46_c"]
+    assert row["step_cpu_time_s"] == pytest.approx(0.4) and row["sweeps"] == 3
+    assert sweeping.averaged(None, second) == second
+    alone = day("2026-11-29", 0.7, 8, runs_at_once=1)
+    assert sweeping.averaged(both, alone) == alone
+    failed = sweeping.Sweep(CONDITIONS, {"dla46_c": {"model": "dla46_c", "status": "failed"}})
+    assert sweeping.averaged(both, failed) == failed
+
+
+def test_a_model_whose_visit_takes_long_is_not_visited_again(visited, monkeypatch):
+    calls, takes = visited
+    monkeypatch.setattr(sweeping, "LONG_VISIT_S", -1.0)
+    takes |= {model: [steps_taking(0.1)] for model in SMALL}
+    rows = list(sweeping.measure_models(SMALL, CONDITIONS, visits=3))
+    assert [row["model"] for row in rows] == [model for model, _ in calls]
+    assert sorted(row["model"] for row in rows) == sorted(SMALL) and {row["steps"] for row in rows} == {3}
+
+
 def test_a_model_that_fails_at_a_visit_is_a_row_and_not_visited_again(visited):
     calls, takes = visited
     takes["dla46_c"] = [steps_taking(0.1), ValueError("no room for it")]
