@@ -54,7 +54,8 @@ class Baseline:
         self.estimator.fit(self.features(data, train), data.labels[train])
 
     def predict(self, data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
-        """Class probabilities [n, classes] of the images at the positions `index` [n]."""
+        """Class probabilities [n, classes] of the images at the positions `index` [n], in the float32 in
+        which they are kept: two that are equal there are equal for every measure."""
         features = self.features(data, index)
         if hasattr(self.estimator, "predict_proba"):
             found = self.estimator.predict_proba(features)
@@ -62,7 +63,7 @@ class Baseline:
             margins = self.estimator.decision_function(features)
             two = margins.ndim == 1
             found = softmax(np.stack([-margins, margins], axis=1) if two else margins, axis=1)
-        probabilities = np.zeros((len(index), data.num_classes))
+        probabilities = np.zeros((len(index), data.num_classes), dtype=np.float32)
         probabilities[:, self.estimator.classes_] = found
         return probabilities
 
