@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pepr.costs import sweep as sweeping
+from pepr.costs import swept
 
 CHECKOUT = Path(__file__).parents[1]
 LACKING = (
@@ -57,9 +57,7 @@ def test_the_kit_runs_to_its_end_with_what_a_bare_machine_has(tmp_path):
     assert "not checkable  the study `smoke`" in told and "pass           torch can use the device" in told
     assert "everything took" in done.stdout and "FAIL" not in told, told
     assert (tmp_path / "out" / "loops.jsonl").read_text().count("loop_vs_authors") >= 1
-    rows = sweeping.read_rows(
-        sweeping.rows_path(sweeping.Conditions("cpu", 32, 4), tmp_path / "out" / "sweep")
-    )
+    rows = swept.read_rows(swept.rows_path(swept.Conditions("cpu", 32, 4), tmp_path / "out" / "sweep"))
     assert {row["status"] for row in rows.values()} == {"ok"} and len(rows) == 2
     assert {row["step_energy_wh"] for row in rows.values()} == {None}, "nothing metered it"
     assert done.returncode == 0, done.stderr[-2000:]

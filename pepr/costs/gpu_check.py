@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pepr.costs import model as cost, sweep as sweeping
+from pepr.costs import model as cost, sweep as sweeping, swept
 from pepr.errors import InputError
 from pepr.files import find_checkout
 from pepr.machine import description, gpu
@@ -197,7 +197,7 @@ def power(subject: Subject) -> str:
 @must_hold("the allocator's peak is what was predicted, for a dozen models")
 def memory(subject: Subject) -> str:
     _only_on("cuda", subject)
-    conditions = sweeping.Conditions(subject.device, subject.image_size, subject.batch_size)
+    conditions = swept.Conditions(subject.device, subject.image_size, subject.batch_size)
     names = a_dozen(subject.image_size)
     job = cost.job_of("lidc", image_size=subject.image_size, batch_size=subject.batch_size)
     errors, failed = [], []
@@ -229,7 +229,7 @@ def out_of_memory(subject: Subject) -> str:
     _only_on("cuda", subject)
     import torch
 
-    conditions = sweeping.Conditions(subject.device, 64, TOO_LARGE)
+    conditions = swept.Conditions(subject.device, 64, TOO_LARGE)
     index = _index(subject)
     total = torch.cuda.mem_get_info(index)[1]
     held = torch.cuda.memory_reserved(index)
@@ -287,7 +287,7 @@ def loop_speed(subject: Subject) -> str:
     from pepr.runs.spec import RunSpec
     from pepr.training import steps, trial
 
-    spec = RunSpec(LOOP_MODEL, "noise", "noise", **asdict(sweeping.Conditions(**asdict(subject))))
+    spec = RunSpec(LOOP_MODEL, "noise", "noise", **asdict(swept.Conditions(**asdict(subject))))
     shares = trial.against_bare(spec, steps.noise(spec), LOOP_ROUNDS, LOOP_S)
     middle = statistics.median(shares)
     seen = (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.fit import Evidence
-from pepr.costs.sweep import Sweep
+from pepr.costs.swept import Sweep
 from pepr.display.numbers import Number, Numbers, number
 from pepr.display.words import count, counted, markdown, percent, tenths
 from pepr.published.numbers import top_ten_words

@@ -19,7 +19,7 @@ from pepr.quantities import RESOURCES, Resource, energy_is_estimated
 from pepr.score import pepr
 
 if TYPE_CHECKING:
-    from pepr.costs.sweep import Sweep
+    from pepr.costs.swept import Sweep
     from pepr.published.tables import Published
     from pepr.published.versions import Versions
 

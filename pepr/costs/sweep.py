@@ -7,11 +7,9 @@ sweep the grid.
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import datetime
 import functools
-import io
 import json
 import math
 import multiprocessing
@@ -19,18 +17,26 @@ import os
 import random
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pepr.costs.model import ACTIVATION_SHARE, OPTIMISER_STATE_BYTES
+from pepr.costs.swept import (
+    COLUMNS,
+    Conditions,
+    Sweep,
+    as_csv,
+    line,
+    mean_row,
+    read_rows,
+    rows_path,
+)
 from pepr.errors import InputError, classify
-from pepr.files import check_writable, results_root, write_atomic
+from pepr.files import check_writable, write_atomic
 from pepr.machine import cores
 from pepr.machine.cores import worker_environment
 from pepr.models import atlas
@@ -51,58 +57,7 @@ POLL_S = 0.2
 STEPS_S = 6.0
 COMPANY = "resnet18d"
 """What is trained, and not told of, on a core that has nothing left to measure, until all are done."""
-COLUMNS = (
-    "model",
-    "status",
-    "failure",
-    "num_params",
-    "sweeps",
-    "steps",
-    "step_time_s",
-    "step_cpu_time_s",
-    "step_energy_wh",
-    "part_images",
-    "part_time_s",
-    "part_cpu_time_s",
-    "part_energy_wh",
-    "eval_time_s",
-    "eval_cpu_time_s",
-    "eval_energy_wh",
-    "peak_memory_bytes",
-    "memory_source",
-    "energy_source",
-    "contended",
-    "speed_probe_s",
-    "runs_at_once",
-    "largest_batch_size",
-    "explanation",
-    "device",
-    "image_size",
-    "batch_size",
-    "precision",
-    "hardware",
-    "software",
-    "measured_at",
-)
-"""Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation, and of
-a training step of `part_images`."""
-ADDED = ("sweeps", *(name for name in COLUMNS if name.startswith("part_")))
-"""Columns that tables from before have not; theirs is one sweep."""
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How steps are measured: what keeps two sweeps apart."""
-
-    device: str
-    image_size: int
-    batch_size: int = 32
-    precision: str = "fp32"
-
-    @property
-    def name(self) -> str:
-        return f"{self.device.replace(':', '')}-{self.image_size}px-b{self.batch_size}-{self.precision}"
 
 
 def conditions_of(device: str | None, image_size: int | None, batch_size: int, precision: str) -> Conditions:
@@ -121,30 +76,6 @@ def conditions_of(device: str | None, image_size: int | None, batch_size: int, p
     if precision == "tf32" and not device.startswith("cuda"):
         raise InputError("precision 'tf32': only NVIDIA GPUs multiply so; expected fp32, bf16 or fp16")
     return Conditions(device, size, batch_size, precision)
-
-
-def conditions_in(row: Mapping[str, Any]) -> Conditions:
-    """The conditions under which a row was measured."""
-    return Conditions(*(row[field.name] for field in dataclasses.fields(Conditions)))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The rows of one machine under one set of conditions, by model; `shipped` if they came with the
-    library, and so from a machine of like hardware at best."""
-
-    conditions: Conditions
-    rows: dict[str, dict[str, Any]]
-    shipped: bool = False
-
-    @property
-    def hardware(self) -> str:
-        return next(iter(self.rows.values()))["hardware"]
-
-    def row(self, model: str) -> dict[str, Any] | None:
-        """The row of a model that was measured; None for one that failed or is missing."""
-        found = self.rows.get(model)
-        return found if found and found["status"] == "ok" else None
 
 
 def sweep(
@@ -197,28 +128,6 @@ def sweep(
     return found
 
 
-def step_time_s(row: dict[str, Any]) -> float:
-    """Seconds of a step: processor time on a CPU, where a run has one thread and others run beside it."""
-    return row[f"step{clock(row)}_time_s"]
-
-
-def clock(row: dict[str, Any]) -> str:
-    """Which of a row's times counts: `_cpu` on a CPU, the other on a GPU."""
-    return "_cpu" if row["device"] == "cpu" else ""
-
-
-def line(row: dict[str, Any]) -> str:
-    """A row in a few words."""
-    if row["status"] != "ok":
-        return f"{row['model']}: {row['failure']}: {row['explanation']}"
-    wh = row["step_energy_wh"]
-    energy = "energy not metered" if wh is None else f"{1000 * wh:.4g} mWh"
-    return (
-        f"{row['model']}: {1000 * step_time_s(row):.4g} ms and {energy} a step, "
-        f"{row['peak_memory_bytes'] / 1e6:.4g} MB"
-    )
-
-
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
@@ -234,27 +143,6 @@ def wanted_models(asked: Sequence[str] | None, image_size: int) -> list[str]:
     if refused:
         raise InputError(f"{', '.join(refused)} cannot take {image_size} px images")
     return [name for name in asked or space if space[name].accepts(image_size)]
-
-
-def sweeps_folder() -> Path:
-    """Where this machine's sweeps are kept: `sweep/` beside its results."""
-    return results_root() / "sweep"
-
-
-def rows_path(conditions: Conditions, folder: Path | None = None) -> Path:
-    """The file of the rows: one JSON object a line."""
-    return (folder or sweeps_folder()) / f"{conditions.name}.jsonl"
-
-
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows on disk by model; a line that a kill tore off is no row."""
-    rows = {}
-    if path.exists():
-        for text in path.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                row = json.loads(text)
-                rows[row["model"]] = row
-    return rows
 
 
 @contextlib.contextmanager
@@ -474,42 +362,6 @@ def measure_models(
                 yield mean_row(found.pop(model))
 
 
-def mean_row(rows: Sequence[Mapping[str, Any]], weights: Sequence[int] | None = None) -> dict[str, Any]:
-    """The row of a model from several of it: mean times, energies and probes, all steps, the highest memory.
-    What some of them do not hold is the mean of the others."""
-    weights = weights or [1] * len(rows)
-    found = dict(rows[-1])
-    for name in COLUMNS:
-        known = [(row[name], weight) for row, weight in zip(rows, weights, strict=True) if name in row]
-        known = [(value, weight) for value, weight in known if value is not None]
-        if name.endswith(("_s", "_wh")) and known:
-            found[name] = statistics.fmean(*zip(*known, strict=True))
-    return (
-        found
-        | {"steps": sum(row["steps"] for row in rows), "contended": any(row["contended"] for row in rows)}
-        | {"peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows)}
-    )
-
-
-def averaged(before: Sweep | None, found: Sweep) -> Sweep:
-    """A sweep whose rows are the means of it and of those `before` it, each of which weighs alike: the pace
-    of a machine differs from day to day, and a run may meet any. What `before` holds of it already does not
-    count again, nor does a row that was measured beside other company."""
-    rows = dict(found.rows)
-    for model, row in found.rows.items():
-        earlier = before.row(model) if before else None
-        if earlier is None or row["status"] != "ok":
-            continue
-        if earlier.get("runs_at_once") != row.get("runs_at_once"):
-            continue
-        count = earlier.get("sweeps") or 1
-        if earlier["measured_at"] == row["measured_at"]:
-            rows[model] = earlier
-        else:
-            rows[model] = mean_row([earlier, row], [count, 1]) | {"sweeps": count + 1}
-    return dataclasses.replace(found, rows=rows)
-
-
 def _in_a_fork(model: str, conditions: Conditions, meter: Any, limit_s: float) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
@@ -534,41 +386,6 @@ def _measure(model: str, conditions: Conditions, meter: Any, limit_s: float) -> 
     except Exception as error:
         return _raised_row(model, conditions, error)
     return _row(model, conditions, status="ok", sweeps=1, **dataclasses.asdict(found))
-
-
-def as_csv(*sweeps: Sweep) -> str:
-    """The table of one or more sweeps, one row a model and sweep."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    for one in sweeps:
-        table.writerows({name: row.get(name) for name in COLUMNS} for row in one.rows.values())
-    return text.getvalue()
-
-
-def read_csv(path: Path) -> list[Sweep]:
-    """The sweeps of a table, one for each set of conditions. Raises InputError where a column is missing."""
-    with path.open(newline="") as stream:
-        table = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (*(table.fieldnames or ()), *ADDED)]
-        rows = [dict.fromkeys(COLUMNS) | {name: _value(text) for name, text in row.items()} for row in table]
-    if missing or not rows:
-        raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
-    found: dict[Conditions, Sweep] = {}
-    for row in rows:
-        conditions = conditions_in(row)
-        found.setdefault(conditions, Sweep(conditions, {})).rows[row["model"]] = row
-    return list(found.values())
-
-
-def _value(text: str) -> Any:
-    """A cell as it was: nothing, true or false, a number, or text."""
-    if text in ("", "True", "False"):
-        return {"": None, "True": True, "False": False}[text]
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
 
 
 def tell(part: str) -> None:

@@ -1,26 +1,23 @@
-"""From a measured step to a run: which sweep holds for a job, what the job costs by it, how sure that is."""
+"""What was swept: its rows in files and tables, which sweep holds for a job, and what the job costs by it."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import functools
+import io
 import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pepr.costs.model import Job, Prediction
-from pepr.costs.sweep import (
-    Conditions,
-    Sweep,
-    clock,
-    line,
-    read_csv,
-    read_rows,
-    rows_path,
-    step_time_s,
-    sweeps_folder,
-)
+from pepr.errors import InputError
+from pepr.files import results_root
 
 SHIPPED = "sweep"
 """The folder of the reference with the sweeps that the project measured itself, a table a machine, and
@@ -29,6 +26,195 @@ CHECKED = "checked.json"
 ASSUMED = 1.15, 1.3
 """By which factor a run is assumed to lie at most above or below what its step says, as long as no runs have
 tested it: in time and energy, and in memory."""
+COLUMNS = (
+    "model",
+    "status",
+    "failure",
+    "num_params",
+    "sweeps",
+    "steps",
+    "step_time_s",
+    "step_cpu_time_s",
+    "step_energy_wh",
+    "part_images",
+    "part_time_s",
+    "part_cpu_time_s",
+    "part_energy_wh",
+    "eval_time_s",
+    "eval_cpu_time_s",
+    "eval_energy_wh",
+    "peak_memory_bytes",
+    "memory_source",
+    "energy_source",
+    "contended",
+    "speed_probe_s",
+    "runs_at_once",
+    "largest_batch_size",
+    "explanation",
+    "device",
+    "image_size",
+    "batch_size",
+    "precision",
+    "hardware",
+    "software",
+    "measured_at",
+)
+"""Of a row; times and energies are of one step of `batch_size` images, of training and of evaluation, and of
+a training step of `part_images`."""
+ADDED = ("sweeps", *(name for name in COLUMNS if name.startswith("part_")))
+"""Columns that tables from before have not; theirs is one sweep."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How steps are measured: what keeps two sweeps apart."""
+
+    device: str
+    image_size: int
+    batch_size: int = 32
+    precision: str = "fp32"
+
+    @property
+    def name(self) -> str:
+        return f"{self.device.replace(':', '')}-{self.image_size}px-b{self.batch_size}-{self.precision}"
+
+
+def conditions_in(row: Mapping[str, Any]) -> Conditions:
+    """The conditions under which a row was measured."""
+    return Conditions(*(row[field.name] for field in dataclasses.fields(Conditions)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The rows of one machine under one set of conditions, by model; `shipped` if they came with the
+    library, and so from a machine of like hardware at best."""
+
+    conditions: Conditions
+    rows: dict[str, dict[str, Any]]
+    shipped: bool = False
+
+    @property
+    def hardware(self) -> str:
+        return next(iter(self.rows.values()))["hardware"]
+
+    def row(self, model: str) -> dict[str, Any] | None:
+        """The row of a model that was measured; None for one that failed or is missing."""
+        found = self.rows.get(model)
+        return found if found and found["status"] == "ok" else None
+
+
+def step_time_s(row: dict[str, Any]) -> float:
+    """Seconds of a step: processor time on a CPU, where a run has one thread and others run beside it."""
+    return row[f"step{clock(row)}_time_s"]
+
+
+def clock(row: dict[str, Any]) -> str:
+    """Which of a row's times counts: `_cpu` on a CPU, the other on a GPU."""
+    return "_cpu" if row["device"] == "cpu" else ""
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows on disk by model; a line that a kill tore off is no row."""
+    rows = {}
+    if path.exists():
+        for text in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(text)
+                rows[row["model"]] = row
+    return rows
+
+
+def mean_row(rows: Sequence[Mapping[str, Any]], weights: Sequence[int] | None = None) -> dict[str, Any]:
+    """The row of a model from several of it: mean times, energies and probes, all steps, the highest memory.
+    What some of them do not hold is the mean of the others."""
+    weights = weights or [1] * len(rows)
+    found = dict(rows[-1])
+    for name in COLUMNS:
+        known = [(row[name], weight) for row, weight in zip(rows, weights, strict=True) if name in row]
+        known = [(value, weight) for value, weight in known if value is not None]
+        if name.endswith(("_s", "_wh")) and known:
+            found[name] = statistics.fmean(*zip(*known, strict=True))
+    return (
+        found
+        | {"steps": sum(row["steps"] for row in rows), "contended": any(row["contended"] for row in rows)}
+        | {"peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows)}
+    )
+
+
+def averaged(before: Sweep | None, found: Sweep) -> Sweep:
+    """A sweep whose rows are the means of it and of those `before` it, each of which weighs alike: the pace
+    of a machine differs from day to day, and a run may meet any. What `before` holds of it already does not
+    count again, nor does a row that was measured beside other company."""
+    rows = dict(found.rows)
+    for model, row in found.rows.items():
+        earlier = before.row(model) if before else None
+        if earlier is None or row["status"] != "ok":
+            continue
+        if earlier.get("runs_at_once") != row.get("runs_at_once"):
+            continue
+        count = earlier.get("sweeps") or 1
+        if earlier["measured_at"] == row["measured_at"]:
+            rows[model] = earlier
+        else:
+            rows[model] = mean_row([earlier, row], [count, 1]) | {"sweeps": count + 1}
+    return dataclasses.replace(found, rows=rows)
+
+
+def as_csv(*sweeps: Sweep) -> str:
+    """The table of one or more sweeps, one row a model and sweep."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for one in sweeps:
+        table.writerows({name: row.get(name) for name in COLUMNS} for row in one.rows.values())
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[Sweep]:
+    """The sweeps of a table, one for each set of conditions. Raises InputError where a column is missing."""
+    with path.open(newline="") as stream:
+        table = csv.DictReader(stream)
+        missing = [name for name in COLUMNS if name not in (*(table.fieldnames or ()), *ADDED)]
+        rows = [dict.fromkeys(COLUMNS) | {name: _value(text) for name, text in row.items()} for row in table]
+    if missing or not rows:
+        raise InputError(f"{path}: no sweep: {', '.join(missing) or 'no row'}")
+    found: dict[Conditions, Sweep] = {}
+    for row in rows:
+        conditions = conditions_in(row)
+        found.setdefault(conditions, Sweep(conditions, {})).rows[row["model"]] = row
+    return list(found.values())
+
+
+def _value(text: str) -> Any:
+    """A cell as it was: nothing, true or false, a number, or text."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row in a few words."""
+    if row["status"] != "ok":
+        return f"{row['model']}: {row['failure']}: {row['explanation']}"
+    wh = row["step_energy_wh"]
+    energy = "energy not metered" if wh is None else f"{1000 * wh:.4g} mWh"
+    return (
+        f"{row['model']}: {1000 * step_time_s(row):.4g} ms and {energy} a step, "
+        f"{row['peak_memory_bytes'] / 1e6:.4g} MB"
+    )
+
+
+def sweeps_folder() -> Path:
+    """Where this machine's sweeps are kept: `sweep/` beside its results."""
+    return results_root() / "sweep"
+
+
+def rows_path(conditions: Conditions, folder: Path | None = None) -> Path:
+    """The file of the rows: one JSON object a line."""
+    return (folder or sweeps_folder()) / f"{conditions.name}.jsonl"
 
 
 def find(

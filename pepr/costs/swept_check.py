@@ -14,7 +14,8 @@ import pandas as pd
 
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import calibration, fit, model as cost, swept
-from pepr.costs.sweep import Conditions, Sweep, as_csv, averaged, read_csv, sweep
+from pepr.costs.sweep import sweep
+from pepr.costs.swept import Conditions, Sweep, as_csv, averaged, read_csv
 from pepr.errors import InputError
 from pepr.files import write_atomic
 from pepr.models import atlas

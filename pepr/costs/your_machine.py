@@ -12,7 +12,8 @@ from pepr import stats
 from pepr.costs import model as cost, swept
 from pepr.costs.evidence import FINAL, TOP
 from pepr.costs.fit import BATCH_SIZE, IMAGE_SIZE, sound_rows
-from pepr.costs.sweep import IMAGE_SIZE as SWEPT_SIZE, Sweep, step_time_s
+from pepr.costs.sweep import IMAGE_SIZE as SWEPT_SIZE
+from pepr.costs.swept import Sweep, step_time_s
 from pepr.models import atlas
 from pepr.models.space import family_of
 from pepr.published.tables import EPOCHS, SETTINGS

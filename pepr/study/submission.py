@@ -10,8 +10,8 @@ from pathlib import Path
 from pepr import audit, files, runs
 from pepr.audit import gates
 from pepr.audit.finding import NOTE
-from pepr.costs import sweep as sweeping
-from pepr.costs.sweep import Sweep
+from pepr.costs import swept
+from pepr.costs.swept import Sweep
 from pepr.errors import FAILURES, InputError
 from pepr.models.space import BASELINES, model_space
 from pepr.runs.columns import Record
@@ -106,10 +106,10 @@ def sweeps_at(target: Path) -> list[Sweep]:
     """What `pepr sweep` left in a folder, by conditions and hardware; none where it is another folder."""
     found = []
     for path in sorted(target.glob("*px-b*.jsonl")):
-        rows = list(sweeping.read_rows(path).values())
+        rows = list(swept.read_rows(path).values())
         for hardware in sorted({str(row.get("hardware")) for row in rows}):
             mine = [row for row in rows if str(row.get("hardware")) == hardware]
-            conditions = sweeping.conditions_in(mine[0])
+            conditions = swept.conditions_in(mine[0])
             found.append(Sweep(conditions, {row["model"]: row for row in mine}))
     return found
 
@@ -120,7 +120,7 @@ def _submit_sweeps(target: str, sweeps: list[Sweep], out: Path | None) -> list[P
     packed = []
     for hardware in sorted({one.hardware for one in sweeps}):
         path = out / f"{slug(hardware)}.csv"
-        table = sweeping.as_csv(*(one for one in sweeps if one.hardware == hardware))
+        table = swept.as_csv(*(one for one in sweeps if one.hardware == hardware))
         files.write_atomic(path, table)
         packed.append(path)
     return packed
@@ -145,7 +145,7 @@ def _unsound(row: Record, found: Sweep) -> Iterator[tuple[str, str]]:
     """Columns of a row of a sweep that cannot be right, each with what was expected."""
     if row["model"] not in model_space():
         yield "model", "a model of the study"
-    if sweeping.conditions_in(row) != found.conditions:
+    if swept.conditions_in(row) != found.conditions:
         yield "image_size", f"the conditions {found.conditions.name}"
     for column in ("hardware", "software", "measured_at"):
         if not row.get(column):
@@ -154,7 +154,7 @@ def _unsound(row: Record, found: Sweep) -> Iterator[tuple[str, str]]:
         if row.get("failure") not in FAILURES:
             yield "failure", f"one of {', '.join(FAILURES)}"
         return
-    clock = sweeping.clock(row)
+    clock = swept.clock(row)
     seconds = {name: row.get(f"{name}{clock}_time_s") for name in ("step", "eval")}
     above = {f"{name}{clock}_time_s": value for name, value in seconds.items()}
     for column, value in {**above, "peak_memory_bytes": row.get("peak_memory_bytes")}.items():

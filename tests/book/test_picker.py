@@ -9,7 +9,7 @@ import pytest
 
 from pepr import published
 from pepr.book import browser as book_browser, picker
-from pepr.costs import recommendation, sweep as sweeping, trials
+from pepr.costs import recommendation, swept as sweeps, trials
 from pepr.errors import DataUnavailable
 from pepr.machine import description
 from pepr.models.space import model_space
@@ -125,10 +125,10 @@ def swept(tmp_path, monkeypatch):
     """This machine, swept at 256 px: a model takes what its size says, the smallest found no room."""
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     monkeypatch.setenv("PEPR_DEVICE", "cpu")
-    conditions = sweeping.Conditions("cpu", 256)
+    conditions = sweeps.Conditions("cpu", 256)
     rows = []
     for name, known in model_space().items():
-        row = dict.fromkeys(sweeping.COLUMNS) | dataclasses.asdict(conditions)
+        row = dict.fromkeys(sweeps.COLUMNS) | dataclasses.asdict(conditions)
         row |= {"model": name, "status": "ok", "steps": 9, "hardware": description.hardware("cpu")}
         size = known.num_params / 1e6
         row |= {
@@ -139,7 +139,7 @@ def swept(tmp_path, monkeypatch):
         row |= {"step_energy_wh": size / 7e3, "eval_energy_wh": size / 2e4, "measured_at": "2026-11-27"}
         rows.append(row | {"energy_source": "cpu:load_model"})
     rows[0] |= {"status": "failed", "failure": "out_of_memory"}
-    path = sweeping.rows_path(conditions)
+    path = sweeps.rows_path(conditions)
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows[0]["model"]

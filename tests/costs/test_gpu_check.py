@@ -13,7 +13,7 @@ from fake_nvml import FakeGpu
 from typer.testing import CliRunner
 
 from pepr import cli, runs
-from pepr.costs import gpu_check, model as cost, sweep as sweeping
+from pepr.costs import gpu_check, model as cost, sweep as sweeping, swept
 from pepr.costs.gpu_check import CannotTell, DoesNotHold, Subject
 from pepr.machine import gpu
 from pepr.models import atlas
@@ -174,7 +174,7 @@ def test_a_batch_without_room_says_the_largest_that_fits(monkeypatch):
         return full(spec, *rest)
 
     monkeypatch.setattr(steps.loop, "set_up", little_room)
-    (row,) = sweeping.measure_models(["dla46_c"], sweeping.Conditions("cpu", 32, 8), limit_s=0.0)
+    (row,) = sweeping.measure_models(["dla46_c"], swept.Conditions("cpu", 32, 8), limit_s=0.0)
     assert gpu_check.room_of(row) == "failed, out_of_memory, largest batch 3 of 4096"
     with pytest.raises(DoesNotHold, match="largest batch None"):
         gpu_check.room_of(row | {"largest_batch_size": None})

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from pepr import cli
 from pepr.costs import sweep as sweeping, swept
-from pepr.costs.sweep import Conditions
+from pepr.costs.swept import Conditions
 from pepr.errors import InputError, MeterError, OutOfMemory, WorkFailed
 from pepr.machine import description, meter
 from pepr.models.space import model_space
@@ -49,7 +49,7 @@ def worker(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeping, "WORKER", (sys.executable, str(program)))
     monkeypatch.setattr(sweeping, "POLL_S", 0.01)
     monkeypatch.setenv("CALLS", str(calls))
-    monkeypatch.setenv("COLUMNS", json.dumps(sweeping.COLUMNS))
+    monkeypatch.setenv("COLUMNS", json.dumps(swept.COLUMNS))
     monkeypatch.setenv("HARDWARE", description.hardware("cpu"))
     return calls
 
@@ -62,9 +62,9 @@ def test_every_model_is_a_row_in_both_files(worker, tmp_path):
     said = []
     found = sweep(say=said.append, folder=tmp_path)
     assert list(found.rows) == SMALL
-    path = sweeping.rows_path(CONDITIONS, tmp_path)
+    path = swept.rows_path(CONDITIONS, tmp_path)
     assert len(path.read_text().splitlines()) == 3
-    (read,) = sweeping.read_csv(path.with_suffix(".csv"))
+    (read,) = swept.read_csv(path.with_suffix(".csv"))
     assert (read.conditions, read.rows) == (CONDITIONS, found.rows)
     assert "[3/3, 0 s left] resnet18d: 100 ms and 1 mWh a step, 100 MB" in said[-1]
 
@@ -85,9 +85,9 @@ def test_what_was_measured_is_not_measured_again(worker, tmp_path):
 @pytest.mark.parametrize("stale", ["hardware", "runs_at_once"])
 def test_rows_of_another_machine_or_with_other_company_are_measured_anew(worker, tmp_path, stale):
     sweep(folder=tmp_path)
-    path = sweeping.rows_path(CONDITIONS, tmp_path)
+    path = swept.rows_path(CONDITIONS, tmp_path)
     other = {"hardware": "another machine", "runs_at_once": 3}[stale]
-    rows = [row | {stale: other} for row in sweeping.read_rows(path).values()]
+    rows = [row | {stale: other} for row in swept.read_rows(path).values()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sweep(folder=tmp_path)
     assert sorted(worker.read_text().split()) == sorted(2 * SMALL)
@@ -99,7 +99,7 @@ def test_a_core_with_nothing_left_to_measure_is_kept_busy_until_all_are_done(wor
     asked = worker.read_text().split()
     assert list(found.rows) == ["dla46_c"] and found.rows["dla46_c"]["runs_at_once"] == 2
     assert asked.count("dla46_c") == 1 and sweeping.COMPANY in asked
-    assert len(sweeping.rows_path(CONDITIONS, tmp_path).read_text().splitlines()) == 1
+    assert len(swept.rows_path(CONDITIONS, tmp_path).read_text().splitlines()) == 1
 
 
 def test_as_many_go_on_at_once_as_there_are_cores(worker, tmp_path, monkeypatch):
@@ -131,30 +131,6 @@ def test_a_sweep_beside_other_programs_says_so(worker, tmp_path):
     assert "Other programs used the processor while 1 of them were measured" in swept.as_text(found)
 
 
-def test_a_table_keeps_two_sweeps_of_a_machine_apart(tmp_path):
-    row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "contended": False, "step_time_s": 0.1 + 0.2}
-    both = [
-        sweeping.Sweep(one, {"dla46_c": row | {"device": "cpu", "precision": "fp32"} | vars(one)})
-        for one in (CONDITIONS, Conditions("cpu", 256))
-    ]
-    path = tmp_path / "machine.csv"
-    path.write_text(sweeping.as_csv(*both))
-    assert sweeping.read_csv(path) == both
-    path.write_text("model\nant\n")
-    with pytest.raises(InputError, match=r"machine\.csv: no sweep: status"):
-        sweeping.read_csv(path)
-
-
-def test_a_table_from_before_steps_of_a_part_were_measured_is_read(tmp_path):
-    row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "device": "cpu", "precision": "fp32"}
-    found = sweeping.Sweep(CONDITIONS, {"dla46_c": row | vars(CONDITIONS)})
-    lines = [text.split(",") for text in sweeping.as_csv(found).splitlines()]
-    kept = [at for at, name in enumerate(sweeping.COLUMNS) if name not in sweeping.ADDED]
-    path = tmp_path / "machine.csv"
-    path.write_text("".join(",".join(line[at] for at in kept) + "\n" for line in lines))
-    assert sweeping.read_csv(path) == [found]
-
-
 def steps_taking(seconds, **others):
     """What a model that was measured took."""
     costs = dict.fromkeys(
@@ -182,7 +158,7 @@ def visited(monkeypatch):
     monkeypatch.setattr(steps, "prepare", lambda device: None)
     monkeypatch.setattr(steps, "measure_steps", measured)
     monkeypatch.setattr(meter, "open_meter", lambda device: meter.Meter(None, {}))
-    monkeypatch.setattr(sweeping, "_in_a_fork", sweeping._measure)
+    monkeypatch.delattr(os, "fork", raising=False)
     return calls, takes
 
 
@@ -200,33 +176,6 @@ def test_a_model_is_visited_in_several_orders_and_its_row_is_the_mean_of_them(vi
         assert row["step_time_s"] == row["part_cpu_time_s"] == row["eval_energy_wh"] == pytest.approx(0.2)
         assert (row["steps"], row["peak_memory_bytes"], row["contended"]) == (9, 400_000, True)
         assert row["speed_probe_s"] == pytest.approx(0.1) and row["part_images"] == 8
-
-
-def test_sweeps_of_several_days_are_averaged_each_weighing_alike_and_none_twice():
-    def day(at, seconds, memory, **others):
-        row = dict.fromkeys(sweeping.COLUMNS) | {"model": "dla46_c", "status": "ok", "contended": False}
-        row |= {"steps": 4, "sweeps": 1, "runs_at_once": 2, "measured_at": at, "step_cpu_time_s": seconds}
-        return sweeping.Sweep(CONDITIONS, {"dla46_c": row | {"peak_memory_bytes": memory} | others})
-
-    first = day("2026-11-27", 0.1, 9, sweeps=None)  # from before sweeps were counted
-    second, third = day("2026-11-28", 0.4, 7, part_cpu_time_s=0.2), day("2026-11-29", 0.7, 8)
-    both = sweeping.averaged(first, second)
-    row = both.rows["dla46_c"]
-    assert (row["sweeps"], row["steps"], row["peak_memory_bytes"], row["measured_at"]) == (
-        2,
-        8,
-        9,
-        "2026-11-28",
-    )
-    assert row["step_cpu_time_s"] == pytest.approx(0.25) and row["part_cpu_time_s"] == 0.2
-    assert sweeping.averaged(both, second) == both
-    row = sweeping.averaged(both, third).rows["dla46_c"]
-    assert row["step_cpu_time_s"] == pytest.approx(0.4) and row["sweeps"] == 3
-    assert sweeping.averaged(None, second) == second
-    alone = day("2026-11-29", 0.7, 8, runs_at_once=1)
-    assert sweeping.averaged(both, alone) == alone
-    failed = sweeping.Sweep(CONDITIONS, {"dla46_c": {"model": "dla46_c", "status": "failed"}})
-    assert sweeping.averaged(both, failed) == failed
 
 
 def test_a_model_whose_visit_takes_long_is_not_visited_again(visited, monkeypatch):
@@ -254,7 +203,7 @@ def test_an_error_that_ends_the_first_models_alike_is_the_machines_and_leaves_no
     more = [*SMALL, "ghostnet_100", "mnasnet_100"]
     with pytest.raises(WorkFailed, match=r"first 3 models failed alike.*exit status 3\. They left no row"):
         sweep(more, folder=tmp_path)
-    assert sweeping.read_rows(sweeping.rows_path(CONDITIONS, tmp_path)) == {}
+    assert swept.read_rows(swept.rows_path(CONDITIONS, tmp_path)) == {}
 
 
 def test_a_meter_that_does_not_open_is_the_row_of_each_model(monkeypatch):
@@ -305,7 +254,7 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped_even_after_a_torn_line
         sweep.sweep(sweep.Conditions("cpu", 64), {SMALL!r}, print, Path({str(tmp_path)!r}), 1)
         """
     )
-    path = sweeping.rows_path(CONDITIONS, tmp_path)
+    path = swept.rows_path(CONDITIONS, tmp_path)
     with subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"TAKES": "0.3"}) as child:
         deadline = time.monotonic() + 60
         while not (path.exists() and path.read_text().count("\n") >= 1) and time.monotonic() < deadline:
@@ -313,10 +262,10 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped_even_after_a_torn_line
         child.send_signal(signal.SIGKILL)
     with path.open("a") as stream:
         stream.write('{"model": "resnet18d", "status"')
-    before = sweeping.read_rows(path)
+    before = swept.read_rows(path)
     found = sweep(folder=tmp_path)
     assert list(found.rows) == SMALL and all(row["status"] == "ok" for row in found.rows.values())
-    assert len(sweeping.read_rows(path)) == 3
+    assert len(swept.read_rows(path)) == 3
     asked = worker.read_text().split()
     assert all(asked.count(model) == 1 for model in before)
 

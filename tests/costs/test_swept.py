@@ -20,7 +20,7 @@ from pepr.costs import (
     swept_check,
 )
 from pepr.costs.model import Job, job_of
-from pepr.costs.sweep import Conditions, Sweep
+from pepr.costs.swept import Conditions, Sweep
 from pepr.errors import InputError
 from pepr.machine import cores, description
 from pepr.models import atlas
@@ -85,7 +85,7 @@ def here(tmp_path, monkeypatch):
     """This machine, swept at 256 px: every model the same, but one that had no room."""
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     monkeypatch.setenv("PEPR_DEVICE", "cpu")
-    path = sweeping.rows_path(Conditions("cpu", 256))
+    path = swept.rows_path(Conditions("cpu", 256))
     path.parent.mkdir(parents=True)
     row = {**ROW, "hardware": description.hardware("cpu")}
     rows = [{**row, "model": model} for model in model_space()]
@@ -256,9 +256,9 @@ def test_what_ships_is_a_table_of_the_machine_and_what_it_is_worth(reference, tm
     older = Sweep(Conditions("cpu", 256), {"dla46_c": {**ROW, "hardware": found.hardware}})
     path = tmp_path / f"{swept_check.slug(found.hardware)}.csv"
     stale = dataclasses.replace(found, rows={"old": {**ROW, "image_size": 64}})
-    path.write_text(sweeping.as_csv(older, stale))
+    path.write_text(swept.as_csv(older, stale))
     table = swept_check.ship(found.conditions, tmp_path)
-    kept, new = sweeping.read_csv(path)
+    kept, new = swept.read_csv(path)
     assert kept.conditions == older.conditions and set(new.rows) == set(found.rows)
     told = json.loads((tmp_path / swept.CHECKED).read_text())
     assert told["hardware"] == found.hardware and told["runs"] == table["runs"].max()

@@ -6,7 +6,7 @@ import pytest
 
 from pepr import published
 from pepr.costs import figures, numbers, swept, your_machine
-from pepr.costs.sweep import Conditions, Sweep
+from pepr.costs.swept import Conditions, Sweep
 from pepr.published.tables import SETTINGS
 
 needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")

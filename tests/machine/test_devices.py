@@ -210,15 +210,13 @@ def test_a_step_that_was_not_metered_predicts_time_and_memory_and_no_energy(tmp_
         dataclasses.replace(SPEC, model="dla46_c", image_size=32, batch_size=4), unmetered, limit_s=0.1
     )
     assert found.step_energy_wh is None and found.step_time_s > 0
-    row = dict.fromkeys(sweeping.COLUMNS) | dataclasses.asdict(found)
+    row = dict.fromkeys(swept.COLUMNS) | dataclasses.asdict(found)
     row |= {"model": "dla46_c", "device": "mps", "hardware": "a Mac", "measured_at": "2026-11-27"}
     row |= {"peak_memory_bytes": 10**8}  # this process may have held more before
-    assert "energy not metered a step" in sweeping.line({**row, "status": "ok"})
+    assert "energy not metered a step" in swept.line({**row, "status": "ok"})
     made = swept.predict(row, cost.job_of("lidc"))
     assert made.energy_wh is None and made.train_time_s > 0 and made.peak_memory_bytes > 0
-    monkeypatch.setattr(
-        swept, "of_job", lambda job: sweeping.Sweep(None, {"dla46_c": {**row, "status": "ok"}})
-    )
+    monkeypatch.setattr(swept, "of_job", lambda job: swept.Sweep(None, {"dla46_c": {**row, "status": "ok"}}))
     predicted = prediction.as_row("dla46_c", cost.job_of("lidc"))
     assert predicted["swept"] and predicted["energy_wh"] is None
     assert "not metered" in prediction.as_text([predicted])

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from pepr.costs import sweep as sweeping
-from pepr.costs.sweep import Conditions
+from pepr.costs import swept
+from pepr.costs.swept import Conditions
 from pepr.errors import InputError
 from pepr.models.space import model_space
 from pepr.study import submission
 
 CONDITIONS = Conditions("cuda", 256)
 MODELS = list(model_space())[:25]
-ROW = dict.fromkeys(sweeping.COLUMNS) | {
+ROW = dict.fromkeys(swept.COLUMNS) | {
     "status": "ok",
     "device": "cuda",
     "image_size": 256,
@@ -36,7 +36,7 @@ def written(folder, changes=None, models=MODELS):
     rows = [{**ROW, "model": model} for model in models]
     rows[0] |= changes or {}
     folder.mkdir(exist_ok=True)
-    path = sweeping.rows_path(CONDITIONS, folder)
+    path = swept.rows_path(CONDITIONS, folder)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -46,14 +46,14 @@ def test_a_sound_sweep_becomes_a_table_of_its_machine(tmp_path):
     (path,) = submission.submit(str(folder), tmp_path / "out")
     assert path.name == "a-gpu-a-cpu-gpu-cap-350-w.csv"
     assert submission.place_of(path) == f"pepr/reference/sweep/{path.name}"
-    (found,) = sweeping.read_csv(path)
+    (found,) = swept.read_csv(path)
     assert found.conditions == CONDITIONS and list(found.rows) == MODELS
     assert found.row(MODELS[0]) is None and found.row(MODELS[1])["step_time_s"] == 0.1
 
 
 def test_each_machine_of_a_folder_has_a_table_of_its_own(tmp_path):
     folder = written(tmp_path / "sweep")
-    with sweeping.rows_path(CONDITIONS, folder).open("a") as stream:
+    with swept.rows_path(CONDITIONS, folder).open("a") as stream:
         for model in list(model_space())[40:65]:
             stream.write(json.dumps({**ROW, "model": model, "hardware": "Another"}) + "\n")
     names = [path.name for path in submission.submit(str(folder), tmp_path / "out")]
@@ -77,8 +77,8 @@ def test_each_machine_of_a_folder_has_a_table_of_its_own(tmp_path):
 def test_a_row_that_cannot_be_right_is_refused_with_its_column(tmp_path, changes, said):
     folder = written(tmp_path / "sweep", changes)
     if "image_size" in changes:  # the first row says what the conditions are
-        rows = sweeping.rows_path(CONDITIONS, folder).read_text().splitlines()
-        sweeping.rows_path(CONDITIONS, folder).write_text("\n".join([*rows[1:], rows[0]]) + "\n")
+        rows = swept.rows_path(CONDITIONS, folder).read_text().splitlines()
+        swept.rows_path(CONDITIONS, folder).write_text("\n".join([*rows[1:], rows[0]]) + "\n")
     with pytest.raises(InputError) as caught:
         submission.submit(str(folder), tmp_path / "out")
     assert said in str(caught.value) and not (tmp_path / "out").exists()
