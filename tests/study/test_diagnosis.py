@@ -13,7 +13,8 @@ from pepr.study import diagnosis
 
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
-    """A machine without GPU, counters, network, and data."""
+    """A machine without GPU, counters, network, data, and results."""
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(driver=False))
     monkeypatch.setattr(description, "RAPL", tmp_path / "no-rapl")
     monkeypatch.setattr(at_hand, "answers", lambda url: False)
