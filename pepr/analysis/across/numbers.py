@@ -98,8 +98,7 @@ def targets_table(chosen: Iterable[Chosen]) -> str:
         rows.append(
             {
                 "Set": title(one.dataset),
-                "Network": one.model,
-                "Start": STARTS[one.cell],
+                "Network and start": f"{one.model}, {STARTS[one.cell]}",
                 "Runs": str(one.n_seeds),
                 "Test AUROC": f"{value:.3f}",
                 "95% interval": ends(one.auroc.low, one.auroc.high, "{:.3f}".format),
@@ -170,12 +169,11 @@ def differences_table(found: Iterable[Difference], claims: Sequence[Entry] = ())
     """Differences in AUROC by set and series of networks, with the study's verdict on each set. Markdown."""
     rows = []
     for one in found:
-        networks = one.models[0] if len(one.models) == 1 else counted(len(one.models), "network")
+        several = f"{one.whom}: {counted(len(one.models), 'network')}"
         rows.append(
             {
                 "Set": title(one.dataset),
-                "Series": one.whom,
-                "Networks": networks,
+                "Networks": one.models[0] if len(one.models) == 1 else several,
                 **_difference_cells(one.n_units, one.result),
                 "Verdict": _verdict(claims, PRETRAINING, one.dataset) if one.whom == "all" else "-",
             }
@@ -212,8 +210,9 @@ def _pooled_words(
         )
     if together is None:
         return "The effects have one sign, but not every set has three seeds, so no average is made of them."
+    every = "Both" if len(whole) == 2 else f"All {len(whole)}"
     words = (
-        f"All {len(whole)} sets have one sign. Their mean, each weighing alike, is "
+        f"{every} sets have one sign. Their mean, each weighing alike, is "
         f"{difference(together.effect)} (95% interval {ends(together.low, together.high, difference)}) for "
         "these networks on these sets. It is no claim of the order: such a mean is made only where signs "
         "agree, and that by itself moves it away from zero."
