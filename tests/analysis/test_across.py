@@ -10,7 +10,7 @@ import pytest
 import several_sets
 
 from pepr import runs
-from pepr.analysis import claims, pipeline
+from pepr.analysis import claims, measures, pipeline, standings
 from pepr.analysis.across import agreement, arms, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
 from pepr.analysis.claims import repeated_networks
@@ -206,6 +206,16 @@ def test_the_choice_is_by_validation_alone_and_takes_the_smaller_of_equals(sets)
         rows = pd.concat([sets.cell(name, cell) for cell in BOTH])
         means = rows.groupby(["pretrained", "model"])["val_accuracy"].mean()
         assert means.idxmax() == (chosen.cell == "pretrained_full", chosen.model)
+
+
+def test_the_choice_of_a_set_has_one_interval_wherever_it_is_told(sets):
+    both = [(standings.choice(sets.results, RESAMPLES, name), sets.chosen(name)) for name in sets.names]
+    same = [(told, chosen) for told, chosen in both if not told.setting.endswith("small")]
+    assert same, "a tenth of the images may be chosen by the one, and not by the other"
+    for told, chosen in same:
+        assert (told.model, told.n_seeds) == (chosen.model, chosen.n_seeds)
+        assert vars(told.auroc) == pytest.approx(vars(chosen.auroc), rel=1e-12)
+    assert Sets(sets.results).n_resamples == measures.N_RESAMPLES
 
 
 @pytest.mark.parametrize(("value", "words"), [(0.85, "0.88: missed by 0.030"), (0.88, "0.88: reached")])

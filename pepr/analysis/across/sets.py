@@ -13,13 +13,11 @@ import pandas as pd
 from pepr import datasets, stats
 from pepr.analysis import measures, units
 from pepr.analysis.claims import CELLS, of_cell
-from pepr.analysis.measures import Resampled
+from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.scores import usual_starts, with_sets
 from pepr.models.space import BASELINES
 from pepr.runs.results import Results
 
-N_RESAMPLES = 1_000
-"""Resamples of the test images, from which their variance is taken."""
 FULL = ("pretrained_full", "scratch_full")
 """The cells on all training images."""
 ARMS = {
