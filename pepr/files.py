@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing."""
     with whole_file(path) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
+
+
+def slug(text: str) -> str:
+    """Any text as the name of a file or folder: lower case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def check_writable(folder: Path) -> None:

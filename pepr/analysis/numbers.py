@@ -64,12 +64,17 @@ def where_from(results: Results) -> str:
         kinds = ", ".join(sorted(results.table["failure"].dropna().unique())) or "no run at all"
         path = results.folder / "results.csv"
         raise NothingToAnalyse(f"{path}: no run is ok ({kinds}); see runs/*.json for why")
-    hardware = "; ".join(sorted(done["hardware"].dropna().unique())) or UNKNOWN
+    hardware = hardware_words(done) or UNKNOWN
     software = "; ".join(sorted(done["software"].dropna().unique())) or UNKNOWN
     return (
         f"Profile {results.profile}: {len(results.table)} runs of {ORIGINS[results.origin]}, "
         f"made on {hardware} with {software}." + withdrawn(done)
     )
+
+
+def hardware_words(done: pd.DataFrame) -> str:
+    """Every kind of hardware of some runs, to stand behind "on". Empty where none is known."""
+    return " and on ".join(sorted(done["hardware"].dropna().unique()))
 
 
 def withdrawn(done: pd.DataFrame) -> str:
@@ -242,7 +247,7 @@ def run_numbers(results: Results) -> Numbers:
     flagged = int(table["constant_predictor"].fillna(False).sum())
     out = {
         "origin": number(results.origin, ORIGINS[results.origin]),
-        "hardware": _text("; ".join(sorted(done["hardware"].dropna().unique()))),
+        "hardware": _text(hardware_words(done)),
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
         "failed_models": number(", ".join(sorted(failed["model"].unique())) or "none"),
         "constant_networks": _text(_cells(asked[asked["constant_predictor"].fillna(False).astype(bool)])),

@@ -309,8 +309,9 @@ def _choice_numbers(chosen: Choice) -> Numbers:
 
 
 def standings_table(rows: pd.DataFrame) -> str:
-    """One set of `standings` as a Markdown table, best first; shares and ties only where there are some."""
+    """One set of `standings` as a Markdown table, best first; a column only where there is something in it."""
     compared = bool(rows["probability_best"].notna().all())
+    told = [name for name in ("accuracy", "sensitivity", "specificity") if rows[name].notna().any()]
     alike = rows["over"].nunique() == 1
     cells = []
     for _, row in rows.iterrows():
@@ -322,8 +323,8 @@ def standings_table(rows: pd.DataFrame) -> str:
         }
         if compared:
             of_model["Share as best"] = percent(row["probability_best"])
-            of_model["Tied with the best"] = "yes" if row["tied"] else "no"
-        for name in ("accuracy", "sensitivity", "specificity"):
+            of_model["Tied"] = "yes" if row["tied"] else "no"
+        for name in told:
             of_model[name.capitalize()] = tenths(row[name]) if pd.notna(row[name]) else "-"
         cells.append(of_model)
     return markdown(cells)

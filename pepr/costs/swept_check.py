@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from pepr.costs import calibration, fit, model as cost, swept
 from pepr.costs.sweep import sweep
 from pepr.costs.swept import Conditions, Sweep, as_csv, averaged, read_csv
 from pepr.errors import InputError
-from pepr.files import write_atomic
+from pepr.files import slug, write_atomic
 from pepr.models import atlas
 from pepr.runs.results import Results, reference_folder
 
@@ -161,8 +160,3 @@ def as_checked(hardware: str, table: pd.DataFrame) -> dict[str, Any]:
         "models": int(table["models"].max()),
         "of": of,
     }
-
-
-def slug(hardware: str) -> str:
-    """A machine's description as the name of a file."""
-    return re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +82,7 @@ def submit(target: str, out: Path | None = None) -> list[Path]:
     packed = []
     records = results.records()
     for hardware in sorted({record["hardware"] for record in records}):
-        folder = out / f"{results.profile}-{slug(hardware)}"
+        folder = out / f"{results.profile}-{files.slug(hardware)}"
         mine = [record for record in records if record["hardware"] == hardware]
         runs.write_reference(results, folder, mine)
         packed.append(folder)
@@ -119,7 +118,7 @@ def _submit_sweeps(target: str, sweeps: list[Sweep], out: Path | None) -> list[P
     out = out or files.results_root() / "submission"
     packed = []
     for hardware in sorted({one.hardware for one in sweeps}):
-        path = out / f"{slug(hardware)}.csv"
+        path = out / f"{files.slug(hardware)}.csv"
         table = swept.as_csv(*(one for one in sweeps if one.hardware == hardware))
         files.write_atomic(path, table)
         packed.append(path)
@@ -169,11 +168,6 @@ def _unsound(row: Record, found: Sweep) -> Iterator[tuple[str, str]]:
             most_wh = MOST_W * seconds[name] / 3600
             limit = f"{MOST_W:.0f} W over {seconds[name]:.3g} s, which is {most_wh:.3g} Wh"
             yield f"{name}_energy_wh", f"a power above 0 and below {limit}"
-
-
-def slug(text: str) -> str:
-    """A name for a folder: lower case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _schema_flaws(results: Results, records: list[Record]) -> Iterator[Flaw]:

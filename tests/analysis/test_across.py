@@ -14,6 +14,7 @@ from pepr.analysis import claims, measures, pipeline, standings
 from pepr.analysis.across import agreement, arms, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
 from pepr.analysis.claims import repeated_networks
+from pepr.analysis.numbers import run_numbers
 from pepr.analysis.scores import main_setting, usual_starts
 from pepr.book import prose
 from pepr.display.numbers import UNKNOWN
@@ -132,8 +133,9 @@ def test_a_mean_of_sets_that_is_made_where_signs_agree_has_no_verdict(sets):
     assert "It is no claim of the order" in words and not re.search(r"supported|undecided| p ", words)
 
 
-def record(model, pretrained, aurocs, best=None, seed=0, energy=1.0):
+def record(model, pretrained, aurocs, best=None, seed=0, energy=1.0, hardware="two cores"):
     return {
+        "hardware": hardware,
         "dataset": "breastmnist",
         "model": model,
         "seed": seed,
@@ -165,6 +167,13 @@ def test_a_network_that_never_passes_is_said_to_and_baselines_have_no_parity():
     told = numbers.parity_numbers(rows)
     assert "1 of 2" in told["sets_parity_table"]["text"] and "never" in told["sets_parity_table"]["text"]
     assert told["sets_parity_table"]["estimate"]
+
+
+def test_twins_of_two_kinds_of_hardware_have_no_parity_since_their_energies_are_not_alike():
+    pair = record("m", False, [0.9]), record("m", True, [0.95])
+    assert len(parity.pairs(pair, ["breastmnist"])) == 1
+    other = record("m", True, [0.95], hardware="another processor")
+    assert parity.pairs([pair[0], other], ["breastmnist"]).empty
 
 
 def test_two_sets_with_one_order_agree_and_with_the_reverse_disagree():
@@ -309,6 +318,33 @@ def test_the_bill_of_pretraining_is_shared_over_its_uses_and_a_used_start_wins_m
     assert told["sets_bill_table"]["estimate"] and "| 100 |" in told["sets_bill_table"]["text"]
     assert figures.shared_bills(arms.shared_bills(with_arms)).axes
     plt.close("all")
+
+
+def test_no_bill_is_shared_where_the_two_starts_were_trained_on_two_kinds_of_hardware(with_arms):
+    table = with_arms.results.table
+    moved = table["setting"] == "retina_from_another"
+
+    class Moved(runs.Results):
+        pass
+
+    Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
+    of = with_arms.results
+    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
+
+
+def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets):
+    table, of = sets.results.table, sets.results
+    assert numbers.hardware_by_set(sets) == ""
+
+    class Moved(runs.Results):
+        pass
+
+    Moved.table = table.assign(hardware=table["hardware"].mask(table["dataset"] == "retinamnist", "a card"))
+    told = numbers.hardware_by_set(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    first = table["hardware"].iloc[0]
+    assert told == f"BreastMNIST and PneumoniaMNIST on {first}; RetinaMNIST on a card."
+    assert run_numbers(Moved(of.profile, of.origin, of.folder))["hardware"]["text"] == f"a card and on {first}"
 
 
 def test_without_such_runs_nothing_is_said_of_them(sets):

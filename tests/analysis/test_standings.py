@@ -105,6 +105,14 @@ def test_what_intervals_are_over_stands_in_the_head_of_a_table_whose_rows_are_al
     assert "| 95% interval | Interval over |" in table and table.count("| 5 splits |") == 1
 
 
+def test_a_table_has_no_column_of_a_measure_that_its_classes_do_not_have():
+    rows = standings.standings(MadeByHand([("large", 0, scores(0.3), 0.9)]), n_resamples=50)
+    both = standings.standings_table(rows.assign(sensitivity=0.9, specificity=0.8))
+    none = standings.standings_table(rows.assign(sensitivity=None, specificity=None))
+    assert "| Sensitivity | Specificity |" in both and "| 90.0% | 80.0% |" in both
+    assert "Sensitivity" not in none and "Specificity" not in none and "| Accuracy |" in none
+
+
 def test_the_smallest_model_is_not_compared_with_itself():
     made = MadeByHand([("large", 0, scores(0.3), 0.7), ("small", 0, scores(0.1), 0.9)])
     assert standings.choice(made, n_resamples=100).over_smallest is None

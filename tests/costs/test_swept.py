@@ -22,6 +22,7 @@ from pepr.costs import (
 from pepr.costs.model import Job, job_of
 from pepr.costs.swept import Conditions, Sweep
 from pepr.errors import InputError
+from pepr.files import slug
 from pepr.machine import cores, description
 from pepr.models import atlas
 from pepr.models.space import model_space
@@ -254,7 +255,7 @@ def test_what_ships_is_a_table_of_the_machine_and_what_it_is_worth(reference, tm
     found = swept_as(reference, 1.05)
     monkeypatch.setattr(swept_check, "sweep", lambda conditions, say: found)
     older = Sweep(Conditions("cpu", 256), {"dla46_c": {**ROW, "hardware": found.hardware}})
-    path = tmp_path / f"{swept_check.slug(found.hardware)}.csv"
+    path = tmp_path / f"{slug(found.hardware)}.csv"
     stale = dataclasses.replace(found, rows={"old": {**ROW, "image_size": 64}})
     path.write_text(swept.as_csv(older, stale))
     table = swept_check.ship(found.conditions, tmp_path)

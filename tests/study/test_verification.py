@@ -306,7 +306,7 @@ def test_the_command_has_the_designs_exit_statuses(store):
 
 def test_sound_results_are_packed_by_hardware_and_hold_again(store, tmp_path):
     (folder,) = submission.submit(str(store.folder), tmp_path / "out")
-    assert folder.name == f"pocket-{submission.slug(RECORDS[0]['hardware'])}"
+    assert folder.name == f"pocket-{files.slug(RECORDS[0]['hardware'])}"
     assert verification.verify(str(folder)).holds
     assert sorted(path.name for path in folder.iterdir()) == sorted([*PACKED, "checksums.json"])
 

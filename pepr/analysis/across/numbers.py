@@ -73,6 +73,7 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     }
     if not names:
         return out | {key: number(None, "no such runs") for key in CELLS}
+    out |= _table("sets_hardware", hardware_by_set(sets))
     out |= _table("sets_targets_table", targets_table([sets.chosen(name) for name in names]))
     out |= _table("sets_grades_table", grades_table(sets))
     out |= _table("sets_tenths_table", tenths_table(tenths(sets)))
@@ -81,6 +82,17 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     out |= claim_numbers(claims, names) | arm_numbers(sets)
     out |= {key: number(None, "no such runs") for key in CELLS if key not in out}
     return out | (agreement_numbers(sets) if len(names) > 1 else {})
+
+
+def hardware_by_set(sets: Sets) -> str:
+    """Which sets were run on which hardware, a sentence; empty where all of them were on one kind."""
+    of_set = sets.everything.dropna(subset=["hardware"]).groupby("dataset")["hardware"].unique()
+    if len(set().union(*of_set)) < 2:
+        return ""
+    alike: dict[str, list[str]] = {}
+    for name in [*sets.names, *sorted(set(of_set.index) - set(sets.names))]:
+        alike.setdefault(" and on ".join(sorted(of_set[name])), []).append(title(name))
+    return "; ".join(f"{_listed(titles)} on {hardware}" for hardware, titles in alike.items()) + "."
 
 
 def targets_table(chosen: Iterable[Chosen]) -> str:

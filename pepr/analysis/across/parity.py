@@ -18,7 +18,8 @@ PAIRS = ["dataset", "model", "num_params", "seed", "epochs", "share", "scratch_w
 
 
 def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
-    """One row a network and seed that was trained both ways on all images of a set, in the order of the sets.
+    """One row a network and seed that was trained both ways on all images of a set, on one kind of hardware, in
+    the order of the sets.
 
     Where it ends from scratch is its validation AUROC at the epoch that was kept. `epochs` is the first epoch
     (from 1) after which the pretrained twin is there or above, and `share` the training energy until then as
@@ -29,7 +30,7 @@ def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
         key = (record["dataset"], record["model"], record["seed"])
         if record["dataset"] in datasets and _is_full(record):
             runs.setdefault(key, {})[bool(record["pretrained"])] = record
-    found = [_pair(*key, both[True], both[False]) for key, both in runs.items() if len(both) == 2]
+    found = [_pair(*key, both[True], both[False]) for key, both in runs.items() if _comparable(both)]
     rows = pd.DataFrame(found, columns=PAIRS)
     place = rows["dataset"].map({name: number for number, name in enumerate(datasets)})
     by_size = rows.assign(place=place).sort_values(["place", "num_params", "model", "seed"])
@@ -55,6 +56,11 @@ def _is_full(record: Record) -> bool:
     trained = record["status"] == "ok" and record["model"] not in BASELINES
     trained = trained and not record.get("shuffled") and not record.get("init_from")
     return trained and (bool(record["pretrained"]), float(record["train_fraction"])) in FULL_CELLS
+
+
+def _comparable(both: dict[bool, Record]) -> bool:
+    """Whether a network was trained both ways, and its energies are of one kind of hardware."""
+    return len(both) == 2 and both[True]["hardware"] == both[False]["hardware"]
 
 
 def _pair(dataset: str, model: str, seed: int, pretrained: Record, scratch: Record) -> dict[str, object]:
