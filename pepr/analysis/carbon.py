@@ -8,6 +8,7 @@ import pandas as pd
 
 from pepr.analysis.energy import study_bill
 from pepr.analysis.ranked import as_ranked, enough
+from pepr.analysis.scores import run_alike
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import mass
 from pepr.grids import COUNTRIES, intensities
@@ -17,14 +18,15 @@ from pepr.models.space import BASELINES
 def energy_of_models(table: pd.DataFrame) -> pd.Series:
     """Mean training energy of each network in kWh, over its runs on the most training data that was used.
 
-    `table` is a results table; a network without a metered run is left out. Baselines, which take a millionth
-    of it, are shown where there is no network.
+    `table` is a results table, of which those runs count whose energies can be compared: on the one dataset
+    and hardware with most networks (`scores.run_alike`). A network without a metered run is left out.
+    Baselines, which take a millionth of it, are shown where there is no network.
     """
     done = table[table["status"] == "ok"]
     networks = done[~done["model"].isin(BASELINES)]
     done = networks if len(networks) else done
     done = done[done["train_fraction"] == done["train_fraction"].max()]
-    return done.groupby("model")["energy_kwh"].mean().dropna()
+    return run_alike(done).groupby("model")["energy_kwh"].mean().dropna()
 
 
 def grams_by_country(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:

@@ -51,7 +51,7 @@ ImagesOf = Callable[[str], units.Images]
 class Finding:
     """A claim before its p is adjusted: its test's result, the rule of its verdict, what it stands on.
 
-    `name` is its place in the order, `id` that with the dataset where a study has several; `derived` marks an
+    `name` is its place in the order, `id` that with the `dataset` where a study has several; `derived` marks an
     effect on an estimate. `networks` says over which networks it is, and `moot` why it says nothing even if
     its test holds. `contrast` is the effect by its runs, None of one that their performances do not move.
     """
@@ -67,6 +67,7 @@ class Finding:
     networks: str = ""
     moot: str = ""
     contrast: units.Contrast | None = None
+    dataset: str = ""
 
     @property
     def id(self) -> str:
@@ -120,6 +121,7 @@ def claims(results: Results, seed: int = 0) -> list[Entry]:
         {
             "id": found.id,
             "claim": found.claim,
+            "dataset": found.dataset,
             "question": order().question_of[found.name],
             "role": order().role(found.name),
             "test": found.result.test,
@@ -147,19 +149,26 @@ def judge(found: list[Finding]) -> dict[str, verdicts.Judged]:
 
 
 def findings(table: pd.DataFrame, images: ImagesOf | None = None) -> list[Finding]:
-    """The claims that a results table has runs for, with the results of their tests, in the order's order."""
+    """The claims that a results table has runs for, with the results of their tests, in the order's order.
+
+    Claims on the sizes of networks are on those from scratch; of a study that has none, on the pretrained.
+    """
     done = usual_starts(table[table["status"] == "ok"])
+    trained = done[~done["model"].isin(BASELINES)]
+    any_scratch = len(of_cell(trained, "scratch_full")) > 0
     found = []
     for dataset in sorted(done["dataset"].unique()):
         rows = done[done["dataset"] == dataset]
         suffix = "" if done["dataset"].nunique() == 1 else f"_{dataset}"
         networks = rows[~rows["model"].isin(BASELINES)]
+        by_size = len(networks) and (len(of_cell(networks, "scratch_full")) or not any_scratch)
         of_dataset = [
             *_paired_claims(networks, suffix, images),
-            *(_model_claims(networks, suffix, images) if len(networks) else []),
+            *(_model_claims(networks, suffix, images) if by_size else []),
             *_baseline_claims(rows, suffix, images),
         ]
         places = list(order().question_of)
+        of_dataset = [replace(one, dataset=str(dataset)) for one in of_dataset]
         found += sorted(of_dataset, key=lambda one: places.index(one.name))
     return found
 

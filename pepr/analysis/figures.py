@@ -24,7 +24,7 @@ from sklearn.isotonic import isotonic_regression
 from pepr.analysis import measures
 from pepr.analysis.leaders import leader
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import SET, earned, of_set, usual_starts
+from pepr.analysis.scores import SET, earned, of_set, run_alike, usual_starts
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.marks import failed_entries, shared_marks, too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
@@ -46,14 +46,14 @@ NETWORK_STARTS = ("from scratch", "pretrained")
 def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     """Size of each model against what its training needs, on two log axes, on the most data that was used.
 
-    `scores` is a table of `analysis.pepr_table`: one point a model and setting, shape and colour by
-    pretraining, hollow where the resource is an estimate, marked where a run shared the CPU.
+    `scores` is a table of `analysis.pepr_table`, of which what can be compared is drawn (`scores.run_alike`):
+    one point a model and setting, shape and colour by pretraining, hollow where the resource is an estimate, marked where a run shared the CPU.
     """
     theme()
     rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]
     failed = failed_entries(rows.loc[rows["status"] == "failed", "model"])
     rows = rows.dropna(subset=["resource_value", "num_params"])
-    rows = rows[rows["train_fraction"] == rows["train_fraction"].max()]
+    rows = run_alike(rows[rows["train_fraction"] == rows["train_fraction"].max()])
     label, factor = RESOURCES[resource].axis, RESOURCES[resource].scale
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.4))
     x, y = rows["num_params"].astype(float) / 1e6, rows["resource_value"] * factor
@@ -172,12 +172,13 @@ def paired_slopes(runs: pd.DataFrame, measure: str = "auroc") -> Figure:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH_IN * 1.25, 4.2), sharey=True)
     for axes, fraction, words in ((left, 1.0, "all data"), (middle, 0.1, "10% of data")):
         some = done[done["train_fraction"] == fraction]
-        _slopes(axes, some, "pretrained", (False, True), ["model", "seed"], column)
+        _slopes(axes, some, "pretrained", (False, True), ["dataset", "model", "seed"], column)
         axes.set_xticks([0, 1], ["from scratch", "pretrained"])
         axes.set(title=f"Pretraining, {words}")
     left.set(ylabel=MEASURES[measure].label)
     fractions = done[done["train_fraction"].isin([0.1, 1.0])]
-    _slopes(right, fractions, "train_fraction", (0.1, 1.0), ["model", "seed", "pretrained"], column)
+    pair = ["dataset", "model", "seed", "pretrained"]
+    _slopes(right, fractions, "train_fraction", (0.1, 1.0), pair, column)
     right.set_xticks([0, 1], ["10% of data", "all data"])
     right.set(title="Data, by starting point")
     for axes in (left, middle, right):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -106,7 +106,7 @@ def _agreement(first: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
 
 
 def compare(results: list[Results]) -> pd.DataFrame:
-    """One row a machine and folder: hardware, runs, median time, and how it agrees with the first.
+    """One row a kind of hardware and folder: runs, median time, and how it agrees with the first row.
 
     `times_as_long` is the median ratio of its training times to the first's, over the models that both
     ran; `spearman` the rank correlation of these times, empty for fewer than three. Of the `shared_runs`,
@@ -114,8 +114,7 @@ def compare(results: list[Results]) -> pd.DataFrame:
     is the greatest difference.
     """
     rows, first, reference = [], None, None
-    for one in results:
-        table = one.table
+    for one, hardware, table in _by_hardware(results):
         reference = table if reference is None else reference
         times = model_times(table)
         first = times if first is None else first
@@ -123,7 +122,7 @@ def compare(results: list[Results]) -> pd.DataFrame:
         enough = len(both) >= FEWEST_MODELS
         rows.append(
             {
-                "hardware": "; ".join(sorted(table["hardware"].dropna().unique())) or "not known",
+                "hardware": hardware,
                 "origin": one.origin if one.folder.parent.name != CONTRIBUTED else "contributed",
                 "runs": len(table),
                 "median_time_s": float(times.median()) if len(times) else np.nan,
@@ -136,13 +135,24 @@ def compare(results: list[Results]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _by_hardware(results: list[Results]) -> Iterator[tuple[Results, str, pd.DataFrame]]:
+    """The tables of some results, divided by kind of hardware, the most runs first. A failed run that does not
+    say where it was is with those."""
+    for one in results:
+        table = one.table
+        kinds = list(table["hardware"].value_counts().index) or ["not known"]
+        known = table["hardware"].fillna(kinds[0])
+        for kind in kinds:
+            yield one, str(kind), table[known == kind]
+
+
 def against_reference(results: Results) -> str | None:
     """In a sentence, how the accuracies of this machine stand to those of the shipped reference; None where
     there is none, or it has no run in common."""
     shipped = reference_folder(results.profile)
     if results.folder.resolve() == shipped.resolve() or not (shipped / "results.csv").exists():
         return None
-    row = compare([Results(results.profile, "reference", shipped), results]).iloc[1]
+    row = _agreement(Results(results.profile, "reference", shipped).table, results.table)
     if not row["shared_runs"]:
         return None
     return (

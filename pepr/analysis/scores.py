@@ -22,8 +22,10 @@ from pepr.runs.columns import METER_OF
 from pepr.score import Range, below_range, normalise, pepr, pepr_curve, resource_range_of
 
 ALIKE = ["fidelity", "precision", "image_size", "batch_size", "epochs", "learning_rate", "hardware"]
-"""What settings must share to be scored over one pooled range."""
+"""What runs must share to be of one set, or to have costs that tell networks apart."""
 SET = ["dataset", "setting", *ALIKE]
+POOLED = ["fidelity", "precision", "hardware"]
+"""What settings must share to be scored over one pooled range."""
 OF_NETWORKS = ["precision", "batch_size", "epochs", "learning_rate"]
 """What a baseline has no choice of, and what therefore does not keep it apart from networks."""
 METER = r"(codecarbon \d[\w.]*)"
@@ -54,6 +56,16 @@ def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
     done = done[(done["status"] == "ok") & (done["pretrained"].astype("boolean") == pretrained)]
     done = done[done["train_fraction"] == done["train_fraction"].max()]
     return None if done.empty else str(done.groupby("setting")["model"].nunique().idxmax())
+
+
+def run_alike(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one dataset, way of training and hardware with most models: their costs can be compared,
+    whatever they start from. All of them where there are none."""
+    kinds = rows.groupby(["dataset", *ALIKE], dropna=False)
+    if not kinds.ngroups:
+        return rows
+    number = kinds.ngroup()
+    return rows[number == rows["model"].groupby(number).nunique().idxmax()]
 
 
 def with_sets(table: pd.DataFrame) -> pd.DataFrame:
@@ -143,13 +155,14 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled_ranges(means: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Range]]:
-    """The declared range of each resource, (lowest, highest) over all settings run alike on one machine."""
+    """The declared range of each resource, (lowest, highest) over all settings of one kind of hardware, one
+    fidelity and one precision, by these (`POOLED`)."""
     return {
         _known(key): {
             letter: resource_range_of(as_array(group["accuracy"]), as_array(group[letter]))
             for letter in RESOURCES
         }
-        for key, group in means.groupby(ALIKE, dropna=False)
+        for key, group in means.groupby(POOLED, dropna=False)
     }
 
 
@@ -162,7 +175,7 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     """Every score: one row a set, model, resource letter and performance measure.
 
     `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
-    settings pooled, or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range,
+    settings on the same hardware (`pooled_ranges`), or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range,
     and `below_chance` a performance above chance that is negative: it is shown, and scored as 0.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
     anyway. Equal scores share the better rank; a set of which too few have a score (see `ranked.enough`) has
@@ -172,7 +185,8 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     pooled = pooled_ranges(means)
     parts = []
     for key, group in means.groupby(SET, dropna=False):
-        ranges = frozen or pooled[_known(key[2:])]
+        at = dict(zip(SET, key, strict=True))
+        ranges = frozen or pooled[_known(tuple(at[column] for column in POOLED))]
         for letter in RESOURCES:
             parts += [_scored(group, letter, measure, ranges[letter]) for measure in MEASURES]
     return pd.concat(parts, ignore_index=True)
@@ -198,12 +212,13 @@ def data_scores(table: pd.DataFrame) -> pd.DataFrame:
     """PePR-D: each model over its training fractions, one row a fraction and measure.
 
     R_norm is the fraction between 1% and 100% (`DATA_RANGE`). `ratio_to_win` is how many times the
-    performance of the model's smallest fraction the full set must reach to score higher.
+    performance of the model's smallest fraction the full set must reach to score higher. Fractions may have
+    epochs of their own.
     """
     means = model_means(usual_starts(table))
     means = means[means["status"] == "ok"]
     rows = []
-    same = ["dataset", *ALIKE, "pretrained", "model"]
+    same = ["dataset", *(name for name in ALIKE if name != "epochs"), "pretrained", "model"]
     for _, group in means.groupby(same, dropna=False):
         if group["train_fraction"].nunique() < 2:
             continue

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pepr import stats
+from pepr import datasets, stats
 from pepr.analysis import measures, units
 from pepr.analysis.claimed import overlap
 from pepr.analysis.claims import more_cautious
@@ -140,9 +140,11 @@ def _to_baseline(
 
 
 def choices(results: Results, n_resamples: int = N_RESAMPLES) -> list[Choice]:
-    """The choice on each dataset of a study, in the order of their names."""
+    """The choice on each dataset of a study, in the order of their names; none on images of another that are
+    divided otherwise."""
     done = usual_starts(results.table.query("status == 'ok'"))
-    return [choice(results, n_resamples, dataset) for dataset in sorted(done["dataset"].unique())]
+    names = [name for name in sorted(done["dataset"].unique()) if datasets.find(name).same_images_as is None]
+    return [choice(results, n_resamples, name) for name in names]
 
 
 def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None = None) -> Choice:

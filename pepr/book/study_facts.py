@@ -344,7 +344,8 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
 def reach(profiles: Iterable[str]) -> str:
     """Of how many data sets the shown results are, and of how many kinds of machine, in a sentence."""
     done = pd.concat([find_results(name).table.query("status == 'ok'") for name in profiles])
-    titles = sorted({datasets.find(name).title.partition(":")[0] for name in done["dataset"]})
+    found = [datasets.find(name) for name in done["dataset"].unique()]
+    titles = sorted(one.short_title for one in found if one.same_images_as is None)
     sets = f"{len(titles)} data set{'s' * (len(titles) > 1)} ({', '.join(titles)})"
     kinds = done["hardware"].nunique()
     return f"This study's own runs are of {sets}, made on {kinds} kind{'s' * (kinds > 1)} of machine."
@@ -381,13 +382,16 @@ def settings_table(table: pd.DataFrame) -> str:
 
 
 def sets_table(profile: study.Profile) -> str:
-    """The sets of a profile as a Markdown table: images, classes, and how well a published network does."""
+    """The sets of a profile as a Markdown table: images, classes, and how well a published network does. The
+    same images, divided otherwise, are no further set."""
     lines = [
         "| Set | Training, validation, test images | Classes | Licence | ResNet-18: accuracy | AUROC |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in dict.fromkeys(setting["dataset"] for setting in profile.values["settings"].values()):
         found = datasets.find(name)
+        if found.same_images_as is not None:
+            continue
         counts = ", ".join(f"{count:,}" for count in found.counts.values())
         classes = f"{len(found.classes)}{', in an order' if found.ordered else ''}"
         published = [f"{value:.3f}" for value in found.benchmark or ()] or ["none"] * 2

@@ -82,20 +82,21 @@ def _load(by_lesion: bool, image_size: int) -> Loaded:
         )
     files = [found[row.image] for row in rows]
     digests = [_digest(file) for file in files]
-    groups = joined([row.lesion for row in rows], digests) if by_lesion else None
+    groups = joined([row.lesion for row in rows], digests)
     labels = np.array([row.label for row in rows], dtype=np.int64)
     width, height = _decoded(files[0]).size
     side = min(image_size, width, height)
     return Loaded(
         blocks=_blocks(files, side),
         labels=labels,
-        split=draw_split(labels, groups),
+        split=draw_split(labels, groups if by_lesion else None),
         status="official" if _is_distributed([table, *zips]) else "unofficial",
         sha256=hashlib.sha256("".join([checksum(table), *digests]).encode()).hexdigest(),
         native_size=min(width, height),
         file=f"{METADATA} and the JPEGs that it names",
         note=f"images of {width} x {height} px, made square by shrinking",
         groups=groups,
+        may_be_divided=not by_lesion,
     )
 
 
@@ -242,6 +243,7 @@ def _dataset(name: str, title: str, caution: str, counts: Mapping[str, int], by_
         files=(f"ham10000/{METADATA}", ZIPS),
         load=functools.partial(_load, by_lesion),
         at_hand=_at_hand,
+        same_images_as=None if by_lesion else "ham10000",
     )
 
 

@@ -32,7 +32,7 @@ CHECKED = {
 """What a card's `status` means, in words."""
 Card = dict[str, Any]
 """What a data card says, in the keys of `card.json`."""
-CARD_FORMAT = 4
+CARD_FORMAT = 5
 """Counted up when a card gains or loses a key."""
 DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
 """What a card takes over from the dataset's declaration."""
@@ -63,7 +63,7 @@ class Prepared:
     `images` is a read-only memory map, uint8 [n, size, size] or [n, size, size, 3], where size is the
     smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
     `split` [n] holds `train`, `val` or `test`; `repeated` [n] marks training images that are, pixel by pixel,
-    an image of another part or an earlier one of theirs; `groups` [n] names what is not divided, or is None;
+    an image of another part or an earlier one of theirs; `groups` [n] names what is not independent, or is None;
     `card` says what the data are, how they were checked, and which of their splits this is.
     """
 

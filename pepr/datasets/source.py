@@ -22,8 +22,8 @@ class Loaded:
     they are used, so InputError may come that late. `labels` [n] are int64, `split` [n] holds `train`, `val`
     or `test`, or is [k, n] where a set has k splits. `status` is `official`, `unofficial` (sound, but not the
     published checksum) or `supplied` (nobody published one). `sha256` is of the file or files; `note` says
-    what is unusual, or nothing. `groups` [n] names what must not be divided, such as a lesion or a patient;
-    None where nobody knows.
+    what is unusual, or nothing. `groups` [n] names what is not independent, such as the images of a lesion
+    or a patient, and must not be divided unless they `may_be_divided`; None where nobody knows.
     """
 
     blocks: Iterable[np.ndarray]
@@ -35,6 +35,7 @@ class Loaded:
     file: str
     note: str = ""
     groups: np.ndarray | None = None
+    may_be_divided: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Dataset:
     `downloadable` whether it can fetch them.
     `unofficial_by` is the environment variable that lets in a file other than the published one, by `yes`.
     `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.
+    `same_images_as` names the dataset whose images these are, divided otherwise to show what that does: no
+    set of its own where sets are counted, or a model is chosen.
     """
 
     name: str
@@ -67,6 +70,12 @@ class Dataset:
     ordered: bool = False
     unofficial_by: str | None = None
     benchmark: tuple[float, float] | None = None
+    same_images_as: str | None = None
+
+    @property
+    def short_title(self) -> str:
+        """The title without what it explains: BreastMNIST, HAM10000."""
+        return self.title.partition(":")[0]
 
 
 def check_images(
@@ -105,8 +114,8 @@ def check_labels(
 
 
 def check_groups(loaded: Loaded) -> None:
-    """Raise InputError naming a group whose images are not all in one part of a split."""
-    if loaded.groups is None:
+    """Raise InputError naming a group whose images are not all in one part of a split, unless they may be."""
+    if loaded.groups is None or loaded.may_be_divided:
         return
     names, number = np.unique(loaded.groups, return_inverse=True)
     for split in np.atleast_2d(loaded.split):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pepr import datasets
-from pepr.datasets import ham10000
+from pepr.datasets import ham10000, leaks
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
 
@@ -117,6 +117,10 @@ def test_a_split_by_image_divides_lesions_and_has_another_name(folder, rows):
         sides.setdefault(lesion, set()).add(side)
     assert any(len(side) > 1 for side in sides.values())
     assert "divides lesions" in prepared.card["title"]
+    lesions = np.array([lesion for lesion, _, _ in rows])
+    assert (prepared.groups == lesions).all(), "images of a lesion are not independent, however divided"
+    divided = leaks.across_sets(prepared.groups, prepared.split)
+    assert divided["train", "test"] > 0
 
 
 def test_a_lesion_on_two_sides_is_refused_in_one_line(folder, monkeypatch):
@@ -131,7 +135,7 @@ def test_a_truncated_archive_is_refused(folder):
     zipped(folder)
     path = folder / "HAM10000_images_part_2.zip"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"HAM10000_images_part_2.zip: not a sound zip: .*dataverse|doi.org"):
+    with pytest.raises(InputError, match=r"HAM10000_images_part_2.zip: not a sound zip: .*(dataverse|doi\.org)"):
         datasets.prepare("ham10000", 16)
 
 

@@ -12,6 +12,7 @@ from pepr.analysis.across import agreement, arms, parity, pretraining
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
 from pepr.analysis.claims import margin, order
+from pepr.analysis.numbers import hardware_words
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import (
     count,
@@ -86,12 +87,12 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
 
 def hardware_by_set(sets: Sets) -> str:
     """Which sets were run on which hardware, a sentence; empty where all of them were on one kind."""
-    of_set = sets.everything.dropna(subset=["hardware"]).groupby("dataset")["hardware"].unique()
-    if len(set().union(*of_set)) < 2:
+    if sets.everything["hardware"].nunique() < 2:
         return ""
+    of_set = {str(name): hardware_words(rows) for name, rows in sets.everything.groupby("dataset")}
     alike: dict[str, list[str]] = {}
-    for name in [*sets.names, *sorted(set(of_set.index) - set(sets.names))]:
-        alike.setdefault(" and on ".join(sorted(of_set[name])), []).append(title(name))
+    for name in [*sets.names, *sorted(set(of_set) - set(sets.names))]:
+        alike.setdefault(of_set[name], []).append(title(name))
     return "; ".join(f"{_listed(titles)} on {hardware}" for hardware, titles in alike.items()) + "."
 
 

@@ -132,7 +132,7 @@ class Sets:
 
 def title(dataset: str) -> str:
     """The short name of a dataset: BreastMNIST, HAM10000."""
-    return datasets.find(dataset).title.split(":")[0].split(",")[0]
+    return datasets.find(dataset).short_title
 
 
 def series(model: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
+from pepr import datasets
 from pepr.analysis import claims as run_claims
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import difference, difference_points, ends, markdown, p_value, percent
@@ -13,9 +14,12 @@ from pepr.verdicts import PRIMARY, VERDICTS, Entry
 
 
 def claims_table(claims: list[Entry]) -> str:
-    """Claims as a Markdown table: role, on what, effect, interval, the verdict and its corrected p."""
+    """Claims as a Markdown table: role, on what, effect, interval, the verdict and its corrected p; and the set,
+    where there are several."""
+    several = of_several_sets(claims)
     return markdown(
         {
+            **({"Set": _set(claim)} if several else {}),
             "Claim": claim["claim"],
             "Role": claim["role"],
             "On": claim["basis"],
@@ -26,6 +30,15 @@ def claims_table(claims: list[Entry]) -> str:
         }
         for claim in claims
     )
+
+
+def of_several_sets(claims: list[Entry]) -> bool:
+    """Whether claims are on more than one dataset, each by itself."""
+    return len({claim["dataset"] for claim in claims}) > 1
+
+
+def _set(claim: Entry) -> str:
+    return datasets.find(str(claim["dataset"])).short_title
 
 
 def _difference_in(claim: Entry) -> Callable[[float | None], str]:
@@ -48,13 +61,15 @@ def noise_table(claims: list[Entry]) -> str:
     known = [claim for claim in claims if any(claim[name] is not None for name in NOISES)]
     if not known:
         return ""
+    several = of_several_sets(claims)
     heads = ["Claim", "Effect", *NOISES.values(), "Its interval is over"]
     lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (1 + len(NOISES)) + " --- |"]
     for claim in known:
+        words = f"{_set(claim)}: {claim['claim']}" if several else claim["claim"]
         cells = [_deviation(claim[name], claim["measure"] == "accuracy") for name in NOISES]
         effect = _difference_in(claim)(claim["effect"])
         over = next((some for some in ("splits", "seeds") if some in str(claim["test"])), "models")
-        lines.append(f"| {claim['claim']} | {effect} | {' | '.join(cells)} | {over} |")
+        lines.append(f"| {words} | {effect} | {' | '.join(cells)} | {over} |")
     return "\n".join(lines)
 
 
@@ -72,7 +87,7 @@ def overlap_table(claims: list[Entry]) -> str:
     ]
     for claim in claims:
         if claim["role"] == PRIMARY and claim["verdict_overlap"] is not None:
-            cells = [claim["claim"]]
+            cells = [f"{_set(claim)}: {claim['claim']}" if of_several_sets(claims) else claim["claim"]]
             for kind in ("", "_overlap"):
                 cells.append(ends(claim[f"low{kind}"], claim[f"high{kind}"], difference))
                 cells.append(VERDICTS[claim[f"verdict{kind}"]])
