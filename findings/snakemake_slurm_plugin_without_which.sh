@@ -34,4 +34,9 @@ alone="$(job "")"
 echo "plugin installed, no which: $without"
 echo "plugin installed, which: $with"
 echo "no plugin, no which: $alone"
-[[ "$without" == FileNotFoundError*which* ]] && [ "$with" = "done" ] && [ "$alone" = "done" ]
+if [[ "$without" == FileNotFoundError*which* ]] && [ "$with" = "done" ] && [ "$alone" = "done" ]; then
+  echo "still so"
+else
+  echo "changed"
+  exit 1
+fi

@@ -23,7 +23,10 @@ CONDITION = re.compile(
     r"^<!-- if (?P<keys>[\w. ]+) -->\n(?P<body>.*?)(?:^<!-- else -->\n(?P<other>.*?))?^<!-- end -->\n",
     re.MULTILINE | re.DOTALL,
 )
-LEFT_OUT = "*Left out in this copy: the runs that this part needs did not finish, or were not made.*\n"
+LEFT_OUT = (
+    "*Left out in this copy: the results that this part needs, runs of this study or the authors' tables, "
+    "are not at hand.*\n"
+)
 NO_TABLES = (
     "the authors' published tables. They are fetched from the authors' repository when there is a "
     "network; without one, put the seven files into a folder `published` and set `PEPR_DATA` to the "
@@ -56,8 +59,8 @@ def chapter(text: str, namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]
     """A chapter ready for Sphinx, or a notice under its title when the results that it requires are missing.
 
     A part between `<!-- if namespace.key ... -->` and `<!-- end -->` stays if all these numbers are known;
-    else what follows `<!-- else -->` in it, or a sentence that says that its runs are missing. So a failed
-    run costs the parts that need it, not the book.
+    else what follows `<!-- else -->` in it, or a sentence that says that its results are missing. So a
+    failed run costs the parts that need it, not the book.
     """
     required = front_matter(text).get("requires")
     if required is None or namespaces.get(required):
