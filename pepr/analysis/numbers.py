@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepr import grids as pepr_grids, quantities
+from pepr import datasets, grids as pepr_grids, quantities
 from pepr.analysis import carbon, claims as run_claims, energy
 from pepr.analysis.claimed.numbers import claim_numbers, order_numbers
 from pepr.analysis.leaders import leader_numbers
@@ -77,6 +77,21 @@ def hardware_words(done: pd.DataFrame) -> str:
     return " and on ".join(sorted(done["hardware"].dropna().unique()))
 
 
+def setting_words(table: pd.DataFrame, setting: str | None) -> str:
+    """Of what the figures of one setting of a results table are, in a sentence; empty where it has no run."""
+    done = table[(table["setting"] == setting) & (table["status"] == "ok")]
+    if done.empty:
+        return ""
+    of = datasets.find(dataset_of(done, setting)).short_title
+    return f"Figures of one setting are of `{setting}`: {of}, on {hardware_words(done) or UNKNOWN}."
+
+
+def dataset_of(table: pd.DataFrame, setting: str | None) -> str | None:
+    """The dataset of a setting; None where it has no run."""
+    names = table.loc[table["setting"] == setting, "dataset"]
+    return None if names.empty else str(names.iloc[0])
+
+
 def withdrawn(done: pd.DataFrame) -> str:
     """A sentence for runs whose design the study has given up: records without a numbered split are older
     than the heads and the splits of today. Empty for others."""
@@ -118,7 +133,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         out[f"break_even_{name}"] = number(value, rounded, estimated)
     out["break_even_networks"] = number(len(even), counted(len(even), "network"))
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
-    return out | grids | water_numbers(table) | _target_numbers(records, estimated)
+    return out | grids | water_numbers(table) | _target_numbers(table, records, estimated)
 
 
 def _power_numbers(energies: pd.DataFrame, estimated: bool) -> Numbers:
@@ -206,8 +221,9 @@ def water_numbers(table: pd.DataFrame) -> Numbers:
     }
 
 
-def _target_numbers(records: list[Mapping[str, Any]], estimated: bool) -> Numbers:
-    records = energy.of_networks(records)
+def _target_numbers(table: pd.DataFrame, records: list[Mapping[str, Any]], estimated: bool) -> Numbers:
+    setting = main_setting(table) or main_setting(table, pretrained=True)
+    records = energy.of_networks(records, dataset_of(table, setting))
     target = energy.typical_target(records)
     spent = energy.energy_to_target(records, target)
     reached = spent.dropna(subset=["time_to_target_s"])

@@ -34,13 +34,14 @@ AUROC = "{:.3f}".format
 PAPER = "paper_"
 """How the keys of numbers begin that stand beside the authors' tables."""
 PUBLISHED_SETTINGS = {
-    ("pneumoniamnist", 1.0): "pneumonia",
-    ("pneumoniamnist", 0.1): "pneumonia_small",
-    ("dermamnist", 1.0): "derma_pt",
-    ("dermamnist", 0.1): "derma_small",
-    ("dermamnist", 0.01): "derma_smallest",
+    ("pneumoniamnist", True, 1.0): "pneumonia",
+    ("pneumoniamnist", True, 0.1): "pneumonia_small",
+    ("dermamnist", False, 1.0): "derma",
+    ("dermamnist", True, 1.0): "derma_pt",
+    ("dermamnist", True, 0.1): "derma_small",
+    ("dermamnist", True, 0.01): "derma_smallest",
 }
-"""The paper's setting on the same data, by dataset and training fraction."""
+"""The paper's setting on the same data from the same start, by dataset, pretraining and training fraction."""
 PUBLISHED_COLUMNS = {
     "accuracy": "test_09",
     "T": "train_time",
@@ -199,12 +200,13 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
 
     `published` is the authors' table of all settings. Spearman's rho with its interval over the models
     that both have, or over their families where that is wider; ours are means over seeds. Runs that a shared
-    processor spoiled do not count.
+    processor spoiled do not count, nor do other starts than the paper's.
     """
     rows = []
-    for key, group in model_means(results.table).groupby(SET, dropna=False):
-        ours = dict(zip(SET, key, strict=True))
-        theirs = PUBLISHED_SETTINGS.get((ours["dataset"], group["train_fraction"].iloc[0]))
+    for key, group in model_means(usual_starts(results.table)).groupby(SET, dropna=False):
+        ours, first = dict(zip(SET, key, strict=True)), group.iloc[0]
+        start = (ours["dataset"], bool(first["pretrained"]), float(first["train_fraction"]))
+        theirs = PUBLISHED_SETTINGS.get(start)
         if theirs is None:
             continue
         pairs = group.merge(

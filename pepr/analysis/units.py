@@ -171,14 +171,20 @@ def mean_of(
 
 
 def mean_of_contrast(
-    found: Contrast, rows: pd.DataFrame, values: pd.Series, images: Images, lowest: float = 0.0
+    found: Contrast,
+    rows: pd.DataFrame,
+    values: pd.Series,
+    images: Images,
+    lowest: float = 0.0,
+    highest: float = 1.0,
 ) -> Mean:
-    """`mean_of` for a contrast of some `rows`, which is the same for every measure."""
+    """`mean_of` for a contrast of some `rows`, which is the same for every measure, of values from `lowest` to
+    `highest`."""
     by_unit = found.by_unit(values)
     if found.n_units >= stats.FEWEST_UNITS:
         shared = shared_variance(found, rows, images)
         over = SPLITS if found.resplit else SEEDS
-        interval = stats.mean_interval(by_unit, shared).within(*found.bounds(lowest, 1.0))
+        interval = stats.mean_interval(by_unit, shared).within(*found.bounds(lowest, highest))
         return Mean(interval, found.n_units, over)
     if not found.n_units:
         return Mean(stats.Interval(np.nan, np.nan, np.nan), 0, IMAGES)

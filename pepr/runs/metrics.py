@@ -104,6 +104,22 @@ def weighted_balanced_accuracy(
     return np.nanmean(recalls, axis=0)
 
 
+def weighted_kappa(labels: ArrayLike, predicted: ArrayLike, weights: ArrayLike) -> np.ndarray:
+    """Quadratic-weighted kappa [resamples] of grades [n] under weights [resamples, n]; NaN where labels and
+    predictions are one grade throughout.
+
+    Kappa is one less the mean squared distance as a share of that of independent grades with the same
+    distributions (Cohen 1968), which for squares takes their means alone.
+    """
+    labels, predicted = (np.asarray(some, dtype=np.float64) for some in (labels, predicted))
+    weights = np.asarray(weights, dtype=np.float64)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    seen = weights @ (labels - predicted) ** 2
+    by_chance = weights @ (labels**2 + predicted**2) - 2 * (weights @ labels) * (weights @ predicted)
+    apart = np.divide(seen, by_chance, out=np.full(len(seen), np.nan), where=by_chance > 1e-12)
+    return 1 - apart
+
+
 def class_entropy(labels: np.ndarray) -> float:
     """Entropy of the class shares of labels [n], in nats: the least cross-entropy that one answer for all
     images can have, so that whatever trains and stays above it did not learn."""
@@ -127,3 +143,12 @@ RESAMPLED = {
 }
 """How each measure of `quantities.RECORDED` follows [n_resamples] from predictions [n, classes] and labels
 [n] whose images are drawn `counts` [n_resamples, n] times each."""
+GRADED = {
+    "test_quadratic_kappa": lambda found, labels, counts: weighted_kappa(
+        labels, found.argmax(axis=1), counts
+    ),
+    "test_mean_absolute_error": lambda found, labels, counts: (
+        counts @ np.abs(found.argmax(axis=1) - labels.astype(int)) / counts.sum(axis=1)
+    ),
+}
+"""The same for the columns of ordered grades, which are reported and not scored."""

@@ -10,15 +10,16 @@ import pytest
 import several_sets
 
 from pepr import runs
-from pepr.analysis import claims, measures, pipeline, standings
+from pepr.analysis import carbon, claims, figures as result_figures, measures, pipeline, scores, standings
 from pepr.analysis.across import agreement, arms, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
+from pepr.analysis.claimed import numbers as claim_numbers
 from pepr.analysis.claims import repeated_networks
 from pepr.analysis.numbers import run_numbers
 from pepr.analysis.scores import main_setting, usual_starts
 from pepr.book import prose
 from pepr.display.numbers import UNKNOWN
-from pepr.stats import Interval
+from pepr.stats import Interval, mean_interval
 
 CHAPTER = Path(__file__).parents[2] / "book" / "medical-sets.md"
 BOTH = ("pretrained_full", "scratch_full")
@@ -243,6 +244,9 @@ def test_kappa_and_the_error_in_grades_are_told_of_ordered_classes_alone(sets):
     assert row["kappa"] == pytest.approx(rows["test_quadratic_kappa"].mean())
     assert row["error"] == pytest.approx(rows["test_mean_absolute_error"].mean())
     assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+    seeds_alone = mean_interval(rows["test_quadratic_kappa"])
+    assert row["kappa_high"] - row["kappa_low"] > seeds_alone.high - seeds_alone.low, "images are drawn, too"
+    assert row["over"] == "seeds and test images" and "| Intervals over |" in numbers.grades_table(sets)
     assert list(found["kappa"]) == sorted(found["kappa"], reverse=True)
 
 
@@ -331,6 +335,11 @@ def test_no_bill_is_shared_where_the_two_starts_were_trained_on_two_kinds_of_har
     of = with_arms.results
     found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
     assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
+    source = table.query("setting == 'pneumonia_scratch' and model == 'dla46_c'")["run_id"].iloc[0]
+    elsewhere = table["hardware"].mask(table["run_id"] == source, "another processor")
+    Moved.table = table.assign(hardware=elsewhere, init_from=table["init_from"].mask(moved, source))
+    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    assert {one.dataset for one in found} == {"breastmnist"}, "nor where what was started from ran elsewhere"
 
 
 def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets):
@@ -390,6 +399,72 @@ def test_whatever_part_of_the_sets_is_there_the_chapter_quotes_what_is_known_and
     ]
     assert all(figure.axes for figure in drawn)
     plt.close("all")
+
+
+def test_a_set_with_one_start_alone_is_not_asked_what_takes_the_other(tmp_path):
+    several_sets.write(tmp_path, sets=("breastmnist",), fractions=(1.0,))
+    results = several_sets.write(tmp_path, sets=("retinamnist",), starts=(True,), fractions=(1.0,))
+    some, judged = Sets(results, RESAMPLES), claims.claims(results)
+    assert some.names == ["breastmnist", "retinamnist"]
+    of_size = {claim["dataset"] for claim in judged if claim["id"].startswith(("small_", "parameters_"))}
+    assert of_size == {"breastmnist"}, "pretrained networks stand in for none from scratch"
+    told = numbers.across_numbers(some, judged)
+    assert "RetinaMNIST" not in told["sets_size_table"]["text"] + told["sets_size_cell"]["text"]
+    words = told["sets_pretraining_words"]["text"]
+    assert words == "Both starts are there of one set only, BreastMNIST, so nothing is pooled."
+    assert figures.ranks(agreement.aurocs(some)).axes
+    plt.close("all")
+
+
+def test_a_choice_that_was_not_trained_on_another_set_is_said_to_have_no_loss_there(tmp_path):
+    several_sets.write(tmp_path, sets=("breastmnist",), starts=(True,), fractions=(1.0,))
+    results = several_sets.write(tmp_path, sets=("retinamnist",), starts=(False,), fractions=(1.0,))
+    some = Sets(results, RESAMPLES)
+    assert [one.over for one in agreement.losses(some)] == [agreement.NOT_THERE] * 2
+    assert "sets_losses_table" not in numbers.agreement_numbers(some), "there is no loss to tell"
+    several_sets.write(tmp_path, sets=("retinamnist",), starts=(True,), fractions=(1.0,))
+    again = several_sets.write(tmp_path, sets=("pneumoniamnist",), starts=(False,), fractions=(1.0,))
+    told = numbers.agreement_numbers(Sets(again, RESAMPLES))
+    table = told["sets_losses_table"]["text"]
+    assert "| - | not trained there |" in table and np.isfinite(told["sets_worst_loss"]["value"])
+    assert not NO_WORD.search(table)
+
+
+def test_every_table_of_claims_on_several_sets_names_the_set(sets):
+    judged = claims.claims(sets.results)
+    table = claim_numbers.claims_table(judged).splitlines()
+    assert table[0].startswith("| Set | Claim |")
+    titles = {"breastmnist": "BreastMNIST", "retinamnist": "RetinaMNIST", "pneumoniamnist": "PneumoniaMNIST"}
+    for claim, line in zip(judged, table[2:], strict=True):
+        assert line.startswith(f"| {titles[claim['dataset']]} | {claim['claim']} |")
+    noise = claim_numbers.noise_table(judged)
+    assert all(f"| {title}: " in noise for title in titles.values()) or not noise
+
+
+def test_costs_are_compared_on_one_set_and_hardware_and_performances_on_each(sets):
+    table = sets.results.table
+    first = table.query("dataset == 'breastmnist' and train_fraction == 1 and model != 'pca_svm'")
+    expected = first.groupby("model")["energy_kwh"].mean()
+    assert carbon.energy_of_models(table).to_dict() == pytest.approx(expected.to_dict())
+    scored = scores.pepr_table(table)
+    figure = result_figures.model_space(scored)
+    drawn = sum(len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() in "os")
+    assert drawn == len(several_sets.NETWORKS) + len(several_sets.PRETRAINED)
+    slopes = result_figures.paired_slopes(table)
+    pairs = sum(len(line.get_xdata()) == 2 for line in slopes.axes[0].lines)
+    assert pairs == len(several_sets.PRETRAINED) * 3 * 3, "networks, seeds, sets"
+    plt.close("all")
+
+
+def test_fractions_with_epochs_of_their_own_are_scored_by_data_and_over_one_range(sets):
+    table = sets.results.table
+    longer = table.assign(epochs=table["epochs"].mask(table["train_fraction"] < 1, 8))
+    assert len(scores.data_scores(longer)) == len(scores.data_scores(table)) > 0
+    elsewhere = longer.assign(hardware=longer["hardware"].mask(table["dataset"] == "retinamnist", "a card"))
+    scored = scores.pepr_table(elsewhere).query("resource == 'E' and measure == 'auroc'")
+    for _, rows in scored.groupby("hardware"):
+        assert rows["setting"].nunique() >= 4
+        assert rows["resource_norm_frozen"].agg(["min", "max"]).tolist() == pytest.approx([0, 1])
 
 
 class AnyNumber(dict):

@@ -54,6 +54,18 @@ def test_a_machine_with_two_models_in_common_has_no_rank_correlation(two_machine
     assert "too few models" in study_facts.machines_table("pocket")
 
 
+def test_two_kinds_of_hardware_in_one_folder_stand_in_two_rows_and_are_not_compared(two_machines):
+    table = runs.read_table(two_machines / "results.csv")
+    moved = table["setting"] == "elpv"
+    table["hardware"] = table["hardware"].mask(moved, "a slower machine")
+    table["train_time_s"] = table["train_time_s"].mask(moved, table["train_time_s"] * 10)
+    table.to_csv(two_machines / "results.csv", index=False)
+    rows = machines.compare(machines.machines("pocket")).set_index("hardware")
+    assert rows.loc["a slow machine", "times_as_long"] == pytest.approx(2)
+    assert rows.loc["a slower machine", "times_as_long"] == pytest.approx(20)
+    assert rows.loc[["a slow machine", "a slower machine"], "runs"].sum() == len(table)
+
+
 def test_results_of_another_profile_are_left_out(two_machines):
     shutil.copytree(two_machines, two_machines.parent / "pneumonia-slow-machine")
     assert len(machines.machines("pocket")) == 2

@@ -95,6 +95,14 @@ def test_each_dataset_has_a_choice_of_its_own_and_all_stand_in_one_table():
     assert len(table) == 4 and "small" in table[3] and "chosen_model" not in numbers
 
 
+def test_nobody_chooses_on_images_that_are_divided_to_show_a_leak():
+    made = MadeByHand([("large", 0, scores(0.3), 0.9), ("small", 0, scores(0.5), 0.8)])
+    other = made.table.assign(dataset="ham10000_by_image", run_id=made.table["run_id"] + "-other")
+    own = made.table["dataset"].iloc[0]
+    made.table = pd.concat([made.table, other], ignore_index=True)
+    assert [found.dataset for found in standings.choices(made, n_resamples=50)] == [own]
+
+
 def test_what_intervals_are_over_stands_in_the_head_of_a_table_whose_rows_are_alike():
     made = MadeByHand([("large", 0, scores(0.3), 0.9), ("small", 0, scores(0.5), 0.8)])
     rows = standings.standings(made, n_resamples=50)
@@ -137,9 +145,13 @@ def test_agreement_is_the_rank_correlation_with_the_same_models_of_the_paper():
             "memM": [3.0, 2.0, 1.0, 9.0],
         }
     )
+    assert standings.agreement(made, published).empty, "the paper's networks on these images are pretrained"
+    made.table["pretrained"] = True
     found = standings.agreement(made, published).set_index("quantity")
     assert found.loc["accuracy", "rho"] == pytest.approx(-1) and found.loc["T", "rho"] == pytest.approx(1)
     assert found.loc["M", "rho"] == pytest.approx(0.5) and (found["n"] == 3).all()
+    made.table["shuffled"] = True
+    assert standings.agreement(made, published).empty, "shuffled weights are no start of the paper's"
     assert standings.agreement(SHIPPED, published).empty  # the paper has no solar cells
 
 

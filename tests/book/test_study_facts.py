@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pepr import study
 from pepr.book import interactive, study_facts
 from pepr.datasets import elpv
 from pepr.models.space import model_space
@@ -44,6 +45,15 @@ def test_how_far_a_study_reaches_is_counted_from_its_runs(synthetic_results, mon
     table.loc[some, "dataset"] = ["breastmnist"] + ["elpv"] * (some.sum() - 1)
     table.loc[some, "hardware"] = ["another"] + ["one"] * (some.sum() - 1)
     assert study_facts.reach(["pocket"]).endswith("BreastMNIST, ELPV), made on 2 kinds of machine.")
+
+
+def test_the_same_images_divided_otherwise_are_no_further_set(synthetic_results, monkeypatch):
+    table = synthetic_results.table.query("status == 'ok'")
+    table = table.assign(dataset=["ham10000", "ham10000_by_image"] + ["ham10000"] * (len(table) - 2))
+    monkeypatch.setattr(study_facts, "find_results", lambda name: SimpleNamespace(table=table))
+    assert study_facts.reach(["medical"]).startswith("This study's own runs are of 1 data set (HAM10000),")
+    lines = study_facts.sets_table(study.load("medical")).splitlines()
+    assert len(lines) == 2 + 4 and sum("HAM10000" in line for line in lines) == 1
 
 
 def test_the_splits_stand_with_the_share_of_defects_that_each_part_has():

@@ -68,6 +68,19 @@ def test_grades_are_judged_by_how_far_off_they_are_and_other_classes_are_not():
     assert metrics.performance(one_off, labels)["test_quadratic_kappa"] is None
 
 
+def test_kappa_and_error_of_drawn_images_are_those_of_the_images_repeated():
+    rng = np.random.default_rng(4)
+    labels, found = rng.integers(0, 5, 60).astype(np.uint8), rng.random((60, 5))
+    counts = rng.multinomial(60, np.full(60, 1 / 60), size=3)
+    drawn = {name: law(found, labels, counts) for name, law in metrics.GRADED.items()}
+    for number, count in enumerate(counts):
+        again = metrics.performance(np.repeat(found, count, axis=0), np.repeat(labels, count), ordered=True)
+        assert {name: values[number] for name, values in drawn.items()} == pytest.approx(
+            {name: again[name] for name in metrics.GRADED}
+        )
+    assert np.isnan(metrics.weighted_kappa([2, 2], [2, 2], [[1, 1]])).all(), "one grade is all there is"
+
+
 def test_kappa_is_empty_where_one_grade_is_all_there_is():
     found = metrics.performance(np.eye(5)[[2, 2]], np.array([2, 2]), ordered=True)
     assert found["test_quadratic_kappa"] is None and found["test_mean_absolute_error"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pepr import stats
@@ -12,6 +13,11 @@ from pepr.analysis import units
 from pepr.analysis.across.sets import Sets
 from pepr.analysis.claims import more_cautious
 from pepr.models.space import family_of
+
+
+SAME, NOT_THERE = "the same choice", "not trained there"
+NO_INTERVAL = (SAME, NOT_THERE)
+"""What a loss is over where it has no interval."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def agreements(means: pd.DataFrame) -> list[Agreement]:
 
 
 def losses(sets: Sets) -> list[Loss]:
-    """What each set's choice by validation loses on every other set where it was trained too."""
+    """What each set's choice by validation loses on every other set; NaN where it was not trained there."""
     chosen = {dataset: sets.chosen(dataset) for dataset in sets.names}
     found = []
     for chosen_on, used_on in itertools.permutations(sets.names, 2):
@@ -75,9 +81,9 @@ def losses(sets: Sets) -> list[Loss]:
         ours = sets.cell(used_on, taken.cell, [taken.model])
         best = sets.cell(used_on, instead.cell, [instead.model])
         if ours.empty:
-            continue
-        if (taken.model, taken.cell) == (instead.model, instead.cell):
-            loss, over = stats.Interval(0.0, 0.0, 0.0), "the same choice"
+            loss, over = stats.Interval(np.nan, np.nan, np.nan), NOT_THERE
+        elif (taken.model, taken.cell) == (instead.model, instead.cell):
+            loss, over = stats.Interval(0.0, 0.0, 0.0), SAME
         else:
             mean = units.mean_of(best, sets.auroc, sets.images, ours)
             loss, over = mean.interval, mean.over

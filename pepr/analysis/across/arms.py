@@ -59,14 +59,17 @@ def differences(sets: Sets) -> list[tuple[str, Difference]]:
 def shared_bills(sets: Sets, uses: Sequence[int] = USES) -> list[Shared]:
     """The scores of both starts on every set, with the source's energy shared over each number of uses.
 
-    A set whose two starts were not trained on one kind of hardware has none: their energies cannot be compared.
+    A set has none where its two starts, or the runs that the one starts from, were not trained on one kind of
+    hardware: their energies cannot be compared.
     """
+    hardware = sets.everything.set_index("run_id")["hardware"]
     found = []
     for dataset in sets.names:
         transferred, scratch = sets.both(dataset, "transferred_full", "scratch_full")
         if transferred.empty or transferred["init_energy_kwh"].isna().any():
             continue
-        if pd.concat([transferred["hardware"], scratch["hardware"]]).nunique(dropna=False) > 1:
+        sources = transferred["init_from"].map(hardware).fillna(transferred["hardware"])
+        if pd.concat([transferred["hardware"], sources, scratch["hardware"]]).nunique(dropna=False) > 1:
             continue
         means = _means(transferred, scratch)
         estimated = any(energy_is_estimated(source) for source in transferred["energy_source"])

@@ -129,10 +129,11 @@ def shared_bills(found: Sequence[Shared]) -> Figure:
 def ranks(means: pd.DataFrame) -> Figure:
     """The rank of each network on each set, joined by a line; the first of any set stand out.
 
-    `means` from `agreement.aurocs`. A network that a set does not have is not ranked there.
+    `means` from `agreement.aurocs`. Ranked are the networks that all of its sets have, so that a rank is of as
+    many on each.
     """
     theme()
-    ranked = means.rank(ascending=False, method="first")
+    ranked = means.dropna().rank(ascending=False, method="first")
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 1.4 + 0.3 * max(len(ranked), 4)))
     if ranked.shape[1] < 2 or len(ranked) < 2:
         return _empty(figure, axes, "It takes two sets with the same networks from scratch.")
@@ -144,18 +145,15 @@ def ranks(means: pd.DataFrame) -> Figure:
         axes.plot(places, row, "-", color=colour, lw=2.2 if first else 1, zorder=3 if first else 2)
         marker = MARKERS[leaders.index(index) % len(MARKERS)] if first else "o"
         axes.plot(places, row, marker, color=colour, ms=6.5 if first else 4, zorder=3 if first else 2)
-        last = row.dropna()
-        if len(last):
-            at = (places[list(ranked.columns).index(last.index[-1])], last.iloc[-1])
-            axes.annotate(
-                index[1],
-                at,
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-                color=colour if first else "#555555",
-            )
+        axes.annotate(
+            index[1],
+            (places[-1], row.iloc[-1]),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=colour if first else "#555555",
+        )
     axes.set_xticks(places, [title(name) for name in ranked.columns])
     axes.set_xlim(-0.15, ranked.shape[1] - 1 + 0.55)
     axes.set_ylim(len(ranked) + 0.5, 0.5)

@@ -80,7 +80,8 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     out |= _table("sets_tenths_table", tenths_table(tenths(sets)))
     out |= pretraining_numbers(sets, claims) | tenth_numbers(sets, claims)
     out |= parity_numbers(parity.pairs(sets.results.records(), names))
-    out |= claim_numbers(claims, names) | arm_numbers(sets)
+    from_scratch = [name for name in names if len(sets.cell(name, "scratch_full"))]
+    out |= claim_numbers(claims, from_scratch) | arm_numbers(sets)
     out |= {key: number(None, "no such runs") for key in CELLS if key not in out}
     return out | (agreement_numbers(sets) if len(names) > 1 else {})
 
@@ -134,6 +135,7 @@ def grades_table(sets: Sets) -> str:
             "95% interval": ends(row["kappa_low"], row["kappa_high"], fixed),
             "Mean error, grades": fixed(row["error"]),
             "95% interval of the error": ends(row["error_low"], row["error_high"], fixed),
+            "Intervals over": row["over"],
         }
         for dataset in sets.names
         for row in grades(sets, dataset).to_dict("records")
@@ -215,17 +217,16 @@ def _pooled_words(
     whole: Sequence[Difference], together: stats.TestResult | None, drawn: stats.TestResult | None
 ) -> str:
     if len(whole) < 2:
-        return "There is one set only, so nothing is pooled."
+        return f"Both starts are there of one set only, {title(whole[0].dataset)}, so nothing is pooled."
+    named = _listed([title(one.dataset) for one in whole])
     if not pretraining.agree(whole):
         return (
-            f"The effects of the {len(whole)} sets do not have one sign, so no average is made: "
-            "it would be of nothing."
+            f"The effects on {named} do not have one sign, so no average is made: it would be of nothing."
         )
     if together is None:
         return "The effects have one sign, but not every set has three seeds, so no average is made of them."
-    every = "Both" if len(whole) == 2 else f"All {len(whole)}"
     words = (
-        f"{every} sets have one sign. Their mean, each weighing alike, is "
+        f"The effects on {named} have one sign. Their mean, each weighing alike, is "
         f"{difference(together.effect)} (95% interval {ends(together.low, together.high, difference)}) for "
         "these networks on these sets. It is no claim of the order: such a mean is made only where signs "
         "agree, and that by itself moves it away from zero."
@@ -324,7 +325,7 @@ def arm_numbers(sets: Sets) -> Numbers:
 
 
 def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:
-    """The claims on size and parameters of every set in one table, and in a cell each beside the authors'."""
+    """The claims on size and parameters of some sets in one table, and in a cell each beside the authors'."""
     of_id = {claim["id"]: claim for claim in claims}
     rows, out = [], {}
     for key, (claim, words) in CLAIMS.items():
@@ -358,10 +359,10 @@ def agreement_numbers(sets: Sets) -> Numbers:
             "Compared": str(one.rho.n),
             "Spearman's rho": difference(one.rho.effect, 2),
             "95% interval": ends(one.rho.low, one.rho.high, lambda value: difference(value, 2)),
-            "Leads the first": one.leaders[0],
-            "Leads the second": one.leaders[1],
+            "Leads these on the first": one.leaders[0],
+            "On the second": one.leaders[1],
         }
-        for cells, words in ((("scratch_full",), "from scratch"), (STARTS, "every network and start"))
+        for cells, words in ((("scratch_full",), "from scratch"), (STARTS, "every network and start of both"))
         for one in agreement.agreements(agreement.aurocs(sets, tuple(cells)))
     )
     found = agreement.losses(sets)
@@ -373,15 +374,17 @@ def agreement_numbers(sets: Sets) -> Numbers:
             "Chosen there": f"{one.instead[0]}, {STARTS[one.instead[1]]}",
             "AUROC lost": difference(one.loss.estimate),
             "95% interval": (
-                ends(one.loss.low, one.loss.high, difference) if one.over != "the same choice" else "-"
+                "-" if one.over in agreement.NO_INTERVAL else ends(one.loss.low, one.loss.high, difference)
             ),
             "Interval over": one.over,
         }
         for one in found
     )
-    out = _table("sets_agreement_table", ranked) | _table("sets_losses_table", lost)
-    if found:
-        worst = max((one.loss for one in found), key=lambda loss: loss.estimate)
+    out = _table("sets_agreement_table", ranked)
+    known_losses = [one.loss for one in found if np.isfinite(one.loss.estimate)]
+    if known_losses:
+        out |= _table("sets_losses_table", lost)
+        worst = max(known_losses, key=lambda loss: loss.estimate)
         known = worst.low < worst.high
         interval = f" (95% interval {ends(worst.low, worst.high, difference)})" if known else ""
         out["sets_worst_loss"] = number(worst.estimate, f"{worst.estimate:.3f}{interval}")

@@ -16,6 +16,7 @@ from pepr.analysis.claims import CELLS, of_cell
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.scores import usual_starts, with_sets
 from pepr.models.space import BASELINES
+from pepr.runs.metrics import GRADED
 from pepr.runs.results import Results
 
 FULL = ("pretrained_full", "scratch_full")
@@ -146,16 +147,19 @@ def series(model: str) -> str:
 def grades(sets: Sets, dataset: str) -> pd.DataFrame:
     """The agreement with ordered grades, on all training images: one row a start and model, best kappa first.
 
-    Means over seeds of the quadratic-weighted kappa and of the mean absolute error in grades, each with the
-    ends of its 95% interval over seeds (NaN below three). Empty for a set whose classes are in no order.
+    Means over runs of the quadratic-weighted kappa and of the mean absolute error in grades, each with the
+    ends of its 95% interval over what `over` says, as `units.mean_of` has it. Empty for a set whose classes
+    are in no order.
     """
     rows = sets.done[(sets.done["dataset"] == dataset) & (sets.done["train_fraction"] == 1.0)]
     rows = rows[rows["test_mean_absolute_error"].notna()]
     found = []
-    bounds = {"test_quadratic_kappa": (-1.0, 1.0), "test_mean_absolute_error": (0.0, np.inf)}
+    bounds = {"test_quadratic_kappa": (-1.0, 1.0)}
+    bounds["test_mean_absolute_error"] = (0.0, len(datasets.find(dataset).classes) - 1.0)
     for (setting, model), group in rows.groupby(["setting", "model"]):
+        of_runs, runs = units.contrast(group), group.set_index("run_id")
         kappa, error = (
-            stats.mean_interval(group[column].to_numpy(dtype=np.float64)).within(*ends)
+            units.mean_of_contrast(of_runs, group, runs[column], _draws_of(sets, column), *ends)
             for column, ends in bounds.items()
         )
         found.append(
@@ -163,13 +167,30 @@ def grades(sets: Sets, dataset: str) -> pd.DataFrame:
                 "setting": setting,
                 "model": model,
                 "runs": len(group),
-                **units.with_ends("kappa", kappa),
-                **units.with_ends("error", error),
+                **units.with_ends("kappa", kappa.interval),
+                **units.with_ends("error", error.interval),
+                "over": kappa.over,
             }
         )
     ends = [f"{name}{end}" for name in ("kappa", "error") for end in ("", "_low", "_high")]
-    table = pd.DataFrame(found, columns=["setting", "model", "runs", *ends])
+    table = pd.DataFrame(found, columns=["setting", "model", "runs", *ends, "over"])
     return table.sort_values("kappa", ascending=False, kind="stable", ignore_index=True)
+
+
+def _draws_of(sets: Sets, column: str) -> units.Images:
+    """Draws of a column of `metrics.GRADED`, test images resampled; NaN, where both are one grade, as none."""
+
+    def images(rows: pd.DataFrame) -> pd.DataFrame:
+        draws = {}
+        for run_id in rows["run_id"]:
+            probabilities, labels = sets.results.predictions(run_id)
+            groups = sets.results.groups(run_id)
+            clusters = np.arange(len(labels)) if groups is None else groups
+            counts = stats.cluster_counts(clusters, sets.n_resamples)
+            draws[run_id] = np.nan_to_num(GRADED[column](probabilities, labels, counts))
+        return pd.DataFrame(draws)
+
+    return images
 
 
 def tenths(sets: Sets) -> pd.DataFrame:
