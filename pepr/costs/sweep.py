@@ -91,9 +91,9 @@ def sweep(
     A row is on disk as soon as it is measured; what was killed goes on where it stopped. A model that fails
     is a row that says why. As a study carries out its runs, so many processes go on side by side as there
     are cores, or one on a GPU: a step takes longer beside another one. `at_once` says otherwise. Rows that
-    another machine left, or that were measured with another number side by side, are measured anew. A model
-    is visited a few times (`VISITS`); one whose steps do not agree is given up on after `limit_s` seconds of
-    them in all.
+    another machine left, or that were measured with another number side by side, are not of this sweep, and
+    stay as they are. A model is visited a few times (`VISITS`); one whose steps do not agree is given up on
+    after `limit_s` seconds of them in all.
 
     Raises InputError for a model that is not known or cannot take the size.
     """
@@ -103,11 +103,7 @@ def sweep(
     wanted = wanted_models(models, conditions.image_size)
     path = rows_path(conditions, folder)
     hardware = description.hardware(conditions.device)
-    rows = {
-        model: row
-        for model, row in read_rows(path).items()
-        if (row["hardware"], row.get("runs_at_once")) == (hardware, at_once)
-    }
+    rows = read_rows(path, hardware=hardware, runs_at_once=at_once)
     left = [model for model in wanted if model not in rows]
     if left:
         say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")

@@ -113,15 +113,23 @@ def clock(row: dict[str, Any]) -> str:
     return "_cpu" if row["device"] == "cpu" else ""
 
 
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows on disk by model; a line that a kill tore off is no row."""
-    rows = {}
+def all_rows(path: Path) -> list[dict[str, Any]]:
+    """Every row on disk, first measured first; a line that a kill tore off is no row."""
+    rows = []
     if path.exists():
         for text in path.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError):
                 row = json.loads(text)
-                rows[row["model"]] = row
+                if isinstance(row, dict) and isinstance(row.get("model"), str):
+                    rows.append(row)
     return rows
+
+
+def read_rows(path: Path, **wanted: Any) -> dict[str, dict[str, Any]]:
+    """The last row of each model, by model, of those whose columns hold what is `wanted`: machines that have
+    a home in common share the file, and the rows of one take none from another."""
+    found = [row for row in all_rows(path) if all(row.get(name) == of for name, of in wanted.items())]
+    return {row["model"]: row for row in found}
 
 
 def mean_row(rows: Sequence[Mapping[str, Any]], weights: Sequence[int] | None = None) -> dict[str, Any]:
@@ -230,8 +238,7 @@ def find(
 
     device = device or description.default_device()
     conditions, hardware = Conditions(device, image_size, batch_size, precision), description.hardware(device)
-    rows = read_rows(rows_path(conditions, folder))
-    rows = {model: row for model, row in rows.items() if row["hardware"] == hardware}
+    rows = read_rows(rows_path(conditions, folder), hardware=hardware)
     if rows:
         return Sweep(conditions, rows)
     return next((one for one in shipped if (one.conditions, one.hardware) == (conditions, hardware)), None)

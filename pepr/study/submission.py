@@ -105,11 +105,12 @@ def sweeps_at(target: Path) -> list[Sweep]:
     """What `pepr sweep` left in a folder, by conditions and hardware; none where it is another folder."""
     found = []
     for path in sorted(target.glob("*px-b*.jsonl")):
-        rows = list(swept.read_rows(path).values())
-        for hardware in sorted({str(row.get("hardware")) for row in rows}):
-            mine = [row for row in rows if str(row.get("hardware")) == hardware]
-            conditions = swept.conditions_in(mine[0])
-            found.append(Sweep(conditions, {row["model"]: row for row in mine}))
+        machines: dict[str, dict[str, Record]] = {}
+        for row in swept.all_rows(path):
+            machines.setdefault(str(row.get("hardware")), {})[row["model"]] = row
+        for hardware in sorted(machines):
+            rows = machines[hardware]
+            found.append(Sweep(swept.conditions_in(next(iter(rows.values()))), rows))
     return found
 
 

@@ -93,6 +93,30 @@ def test_rows_of_another_machine_or_with_other_company_are_measured_anew(worker,
     assert sorted(worker.read_text().split()) == sorted(2 * SMALL)
 
 
+def test_two_machines_with_one_home_take_no_row_from_each_other(worker, tmp_path, monkeypatch):
+    found = {}
+    here = description.hardware("cpu")
+    for hardware in (here, "another machine", here, "another machine"):
+        monkeypatch.setenv("HARDWARE", hardware)
+        monkeypatch.setattr(description, "hardware", lambda device, hardware=hardware: hardware)
+        swept_now = sweep(folder=tmp_path)
+        assert found.setdefault(hardware, swept_now) == swept_now and list(swept_now.rows) == SMALL
+        assert {row["hardware"] for row in swept_now.rows.values()} == {hardware}
+    assert sorted(worker.read_text().split()) == sorted(2 * SMALL), "each model once a machine"
+    path = swept.rows_path(CONDITIONS, tmp_path)
+    assert swept.read_rows(path, hardware=here) == found[here].rows
+    assert len(swept.all_rows(path)) == 2 * len(SMALL)
+
+
+def test_a_sweep_in_other_company_takes_no_row_from_the_one_before(worker, tmp_path):
+    alone = sweep(folder=tmp_path, at_once=1)
+    sweep(folder=tmp_path, at_once=2)
+    before = worker.read_text()
+    assert sweep(folder=tmp_path, at_once=1) == alone and worker.read_text() == before
+    rows = swept.read_rows(swept.rows_path(CONDITIONS, tmp_path), runs_at_once=2)
+    assert sorted(rows) == sorted(SMALL)
+
+
 def test_a_core_with_nothing_left_to_measure_is_kept_busy_until_all_are_done(worker, tmp_path, monkeypatch):
     monkeypatch.setenv("TAKES", "0.2")
     found = sweep(["dla46_c"], folder=tmp_path, at_once=2)

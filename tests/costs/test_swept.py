@@ -120,6 +120,15 @@ def test_a_sweep_of_another_machine_is_not_taken(here, monkeypatch):
     assert not prediction.as_row("resnet18d", job_of("lidc"))["swept"]
 
 
+def test_a_machine_that_swept_the_same_models_into_the_same_folder_hides_none_of_them(here):
+    mine = swept.find(256, 32, "fp32")
+    other = {"hardware": "another machine", "step_cpu_time_s": 7.0}
+    with swept.rows_path(Conditions("cpu", 256)).open("a") as stream:
+        stream.writelines(json.dumps(row | other) + "\n" for row in mine.rows.values())
+    assert swept.find(256, 32, "fp32") == mine and len(mine.rows) == len(model_space())
+    assert prediction.as_row("resnet18d", job_of("lidc"))["swept"]
+
+
 def test_recommend_takes_all_costs_from_the_sweep_and_leaves_out_what_was_not_measured(here, tables):
     table = recommendation.from_authors(tables, "lidc").set_index("model")
     assert here not in table.index

@@ -60,6 +60,17 @@ def test_each_machine_of_a_folder_has_a_table_of_its_own(tmp_path):
     assert names == ["a-gpu-a-cpu-gpu-cap-350-w.csv", "another.csv"]
 
 
+def test_machines_that_measured_the_same_models_are_packed_with_all_their_rows(tmp_path):
+    folder = written(tmp_path / "sweep")
+    with swept.rows_path(CONDITIONS, folder).open("a") as stream:
+        for model in MODELS:
+            row = {**ROW, "model": model, "hardware": "Another", "step_time_s": 0.2}
+            stream.write(json.dumps(row) + "\n")
+    tables = [swept.read_csv(path)[0] for path in submission.submit(str(folder), tmp_path / "out")]
+    assert [list(one.rows) for one in tables] == [MODELS, MODELS]
+    assert [{row["step_time_s"] for row in one.rows.values()} for one in tables] == [{0.1}, {0.2}]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
