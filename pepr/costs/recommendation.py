@@ -136,7 +136,7 @@ def choose(table: pd.DataFrame, budget: Budget, risk: str, top: int) -> list[Cho
     """`recommend` on a table of `candidates`."""
     fits = within(table, budget, risk)
     if not fits.any():
-        raise InputError(f"no model fits: {_nearest(table, budget, risk)}")
+        raise InputError(f"no model fits: {most_frugal(table, budget, risk)}")
     table = table.assign(pepr_e=pepr(table["performance"].to_numpy(), table["energy_wh"].to_numpy()))
     kept = table[fits]
     key = "performance_low" if risk == "cautious" else "performance"
@@ -383,7 +383,7 @@ def _ordinal(number: int) -> str:
     return {1: "highest", 2: "second highest", 3: "third highest"}.get(number, f"{number}th highest")
 
 
-def _nearest(table: pd.DataFrame, budget: Budget, risk: str) -> str:
+def most_frugal(table: pd.DataFrame, budget: Budget, risk: str) -> str:
     """What the most frugal candidate would need, for the message that nothing fits."""
     end = "_high" if risk == "cautious" else ""
     least = table.sort_values(f"energy_wh{end}").iloc[0]

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pepr.costs.recommendation import LIMITS, Budget, check, from_authors, nearest_setting, needs, within
+from pepr.costs.recommendation import (
+    LIMITS,
+    Budget,
+    check,
+    from_authors,
+    most_frugal,
+    nearest_setting,
+    needs,
+    within,
+)
 from pepr.errors import DataUnavailable, InputError
 from pepr.models.space import family_of
 
@@ -16,8 +25,9 @@ if TYPE_CHECKING:
     from pepr.published.tables import Published
 
 BASIS = (
-    "ways of choosing played on the authors' corrected tables: a model is taken by its accuracy on half of "
-    "the test images and judged on the other half; one seed, and the order was chosen on the same tables"
+    "ways of choosing played on the authors' corrected tables, which pass no model over for its price: one "
+    "is taken by its accuracy on half of the test images and judged on the other half; one seed, and the "
+    "order was chosen on the same tables"
 )
 
 
@@ -64,12 +74,12 @@ def plan(
     risk: str = "expected",
     top: int | None = None,
 ) -> Plan:
-    """What to try within a budget for all trials together: the cheapest third, one of each family first; of
-    them the first `top`.
+    """What to try within a budget for all trials together: the cheapest third, one of each family first, but
+    for those that take more than those before them leave; of them the first `top`.
 
-    Within a family the model goes first that did best on the authors' data sets. Raises InputError when not
-    even one model fits, and as `recommend`; DataUnavailable without the authors' tables, whose ranks the
-    order comes from.
+    Within a family the model goes first that did best on the authors' data sets; upper bounds of the costs
+    count where `cautious`. Raises InputError when none of these models fits by itself, and as `recommend`;
+    DataUnavailable without the authors' tables, whose ranks the order comes from.
     """
     from pepr import published
 
@@ -98,14 +108,26 @@ def on_tables(
         raise InputError(f"no model fits into {memory_gb:g} GB of memory")
     rank = cheap["rank"].fillna(np.inf).to_numpy(np.float64)
     ordered = cheap.iloc[trial_order(rank, family_of(cheap["model"]))]
-    trials = [trial for trial in _totals(ordered, risk) if _affordable(trial, budget)]
-    if not trials:
-        first = _totals(ordered, risk)[0]
-        raise InputError(
-            f"no trial fits: the first, {first.model}, takes {first.total_energy_wh:.3g} Wh and "
-            f"{first.total_minutes:.3g} minutes"
-        )
-    return Plan(setting, trials, float(fits["energy_wh"].sum()), BASIS)
+    kept = _affordable(ordered, budget, risk)
+    if not kept.any():
+        raise InputError(f"no trial fits: {most_frugal(cheap, budget, risk)}")
+    return Plan(setting, _totals(ordered[kept], risk), float(fits["energy_wh"].sum()), BASIS)
+
+
+def _affordable(ordered: pd.DataFrame, budget: Budget, risk: str) -> np.ndarray:
+    """Which models of an order are tried [models]: those that fit into what the ones before them leave of
+    every limit on all trials together. One that does not is passed over, and takes nothing."""
+    end = "_high" if risk == "cautious" else ""
+    limits = {name: value for name, value in budget.limits.items() if name != "memory_gb"}
+    needed = {name: needs(LIMITS[name], ordered, end).to_list() for name in limits}
+    kept = np.zeros(len(ordered), dtype=bool)
+    spent = dict.fromkeys(limits, 0.0)
+    for at in range(len(ordered)):
+        total = {name: spent[name] + needed[name][at] for name in limits}
+        if all(total[name] <= limits[name] for name in limits):
+            kept[at] = True
+            spent = total
+    return kept
 
 
 def as_text(found: Plan) -> str:
@@ -171,8 +193,3 @@ def expected(count: int) -> list[dict[str, float | None]]:
         {name: round(float(values[name][i]), 2) if within_known[i] else None for name in columns}
         for i in range(count)
     ]
-
-
-def _affordable(trial: Trial, budget: Budget) -> bool:
-    taken = {name: trial.totals[name] for name in budget.limits.keys() & trial.totals.keys()}
-    return all(value is not None and value <= budget.limits[name] for name, value in taken.items())

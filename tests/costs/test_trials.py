@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 from recordings import needs_tables
 from typer.testing import CliRunner
@@ -18,6 +20,32 @@ from pepr.errors import DataUnavailable, InputError
 @pytest.fixture(scope="module")
 def whole():
     return trials.plan(Budget())
+
+
+CHEAP = {"first": 9.0, "second": 3.0, "third": 4.0, "fourth": 1.0}
+"""What the models of the cheapest third take in a made-up table, in Wh and in minutes, in the order in which
+they are tried."""
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A table of `CHEAP` and of twice as many models that take 100 Wh and minutes; the upper bound of each
+    cost is twice as high."""
+    taken = [*CHEAP.values(), *[100.0] * (2 * len(CHEAP))]
+    table = pd.DataFrame({"model": [*CHEAP, *(f"dear_{k}" for k in range(2 * len(CHEAP)))]})
+    table = table.assign(rank=np.arange(len(table)), carbon_intensity_g_per_kwh=500.0, water_l_per_kwh=np.nan)
+    for end, factor in (("", 1.0), ("_low", 0.5), ("_high", 2.0)):
+        table[f"energy_wh{end}"] = factor * np.array(taken)
+        table[f"train_time_s{end}"] = 60.0 * factor * np.array(taken)
+        table[f"peak_memory_gb{end}"] = factor
+    monkeypatch.setattr(trials, "from_authors", lambda tables, setting, train_images: table)
+    return table
+
+
+def tried(budget, risk="expected"):
+    """What is tried of the made-up table, and what it takes in all after each, in Wh."""
+    found = trials.on_tables(None, budget, "lidc", risk=risk)
+    return {trial.model: trial.total_energy_wh for trial in found.trials}
 
 
 @needs_tables
@@ -45,6 +73,24 @@ def test_a_budget_is_for_all_trials_together_and_cuts_the_same_order(whole):
     assert [t.model for t in trials.plan(budget).trials] == [t.model for t in whole.trials[:5]]
     short = trials.plan(Budget(minutes=whole.trials[2].total_minutes + 0.01))
     assert len(short.trials) == 3
+
+
+def test_a_model_that_takes_more_than_is_left_is_passed_over_and_takes_nothing(made_up):
+    assert tried(Budget()) == {"first": 9.0, "second": 12.0, "third": 16.0, "fourth": 17.0}
+    assert tried(Budget(energy_wh=8.0)) == {"second": 3.0, "third": 7.0, "fourth": 8.0}
+    assert tried(Budget(energy_wh=10.0)) == {"first": 9.0, "fourth": 10.0}
+    assert tried(Budget(minutes=6.0)) == {"second": 3.0, "fourth": 4.0}
+    assert tried(Budget(energy_wh=10.0, co2_g=4.1)) == {"second": 3.0, "third": 7.0, "fourth": 8.0}
+    assert tried(Budget(energy_wh=8.0), "cautious") == {"second": 6.0, "fourth": 8.0}
+
+
+def test_no_trial_fits_only_where_not_even_the_most_frugal_model_does(made_up):
+    assert tried(Budget(energy_wh=1.0)) == {"fourth": 1.0}
+    told = r"no trial fits: .*the most frugal of 4 models, fourth, needs 1 Wh, 1 GB and 1 minutes"
+    with pytest.raises(InputError, match=told):
+        tried(Budget(energy_wh=0.9))
+    with pytest.raises(InputError, match="fourth, needs 2 Wh, 2 GB and 2 minutes"):
+        tried(Budget(energy_wh=1.0), "cautious")
 
 
 @pytest.mark.parametrize(
@@ -80,10 +126,10 @@ def test_what_to_expect_falls_with_trials_and_ends_where_it_was_played(whole):
 
 
 @needs_tables
-def test_memory_leaves_models_out_and_a_budget_for_nothing_says_what_the_first_takes(whole):
+def test_memory_leaves_models_out_and_a_budget_for_nothing_says_what_the_most_frugal_takes(whole):
     small = trials.plan(Budget(memory_gb=2.5))
     assert all(trial.peak_memory_gb <= 2.5 for trial in small.trials)
-    with pytest.raises(InputError, match="no trial fits: the first"):
+    with pytest.raises(InputError, match="no trial fits: the budget is .* the most frugal of"):
         trials.plan(Budget(energy_wh=1e-6))
     with pytest.raises(InputError, match="memory"):
         trials.plan(Budget(memory_gb=1e-6))
