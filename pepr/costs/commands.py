@@ -174,6 +174,7 @@ def sweep(
     limit_s: Annotated[
         float, typer.Option(help="Give a model whose steps do not agree up after so many seconds.")
     ] = 6.0,
+    retry: Annotated[str | None, typer.Option(help="`failed` or `contended` repeats such models.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a training step of every model here: from it follows what the grid costs on this machine."""
@@ -184,12 +185,16 @@ def sweep(
         raise InputError(f"--image-size {image_size}: expected at least 1")
     if not 0 < limit_s < math.inf:
         raise InputError(f"--limit-s {limit_s:g}: expected a number of seconds above 0")
+    if retry and retry not in sweeping.RETRIES:
+        raise InputError(f"--retry {retry!r}: expected one of {', '.join(sweeping.RETRIES)}")
     conditions = sweeping.conditions_of(device, image_size, batch_size, precision)
     asked = [names.plain(part.strip()) for part in models.split(",")] if models else []
     for taken in filter(None, (one.taken for one in asked)):
         typer.echo(f"pepr: {taken}", err=True)
     named = [one.model for one in asked] or None
-    found = sweeping.sweep(conditions, named, lambda line: typer.echo(line, err=True), limit_s=limit_s)
+    found = sweeping.sweep(
+        conditions, named, lambda line: typer.echo(line, err=True), limit_s=limit_s, retry=retry or None
+    )
     if as_json:
         print_json(list(found.rows.values()))
     else:

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ STEPS_S = 6.0
 COMPANY = "resnet18d"
 """What is trained, and not told of, on a core that has nothing left to measure, until all are done."""
 LARGEST_BATCH = re.compile(r"largest batch size that fits: (\d+)")
+RETRIES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "failed": lambda row: row["status"] != "ok",
+    "contended": lambda row: bool(row.get("contended")),
+}
+"""Which rows are measured anew when `sweep` is asked to, in the words that `pepr reproduce` has for runs."""
 
 
 def conditions_of(device: str | None, image_size: int | None, batch_size: int, precision: str) -> Conditions:
@@ -85,6 +90,8 @@ def sweep(
     folder: Path | None = None,
     at_once: int | None = None,
     limit_s: float = STEPS_S,
+    *,
+    retry: str | None = None,
 ) -> Sweep:
     """Measure a step of every model that has no row yet, and return the rows of all.
 
@@ -93,7 +100,8 @@ def sweep(
     are cores, or one on a GPU: a step takes longer beside another one. `at_once` says otherwise. Rows that
     another machine left, or that were measured with another number side by side, are not of this sweep, and
     stay as they are. A model is visited a few times (`VISITS`); one whose steps do not agree is given up on
-    after `limit_s` seconds of them in all.
+    after `limit_s` seconds of them in all. `retry` measures models anew that `failed`, or whose rows are
+    `contended`: the last row of a model counts.
 
     Raises InputError for a model that is not known or cannot take the size.
     """
@@ -104,6 +112,8 @@ def sweep(
     path = rows_path(conditions, folder)
     hardware = description.hardware(conditions.device)
     rows = read_rows(path, hardware=hardware, runs_at_once=at_once)
+    if retry:
+        rows = {model: row for model, row in rows.items() if not RETRIES[retry](row)}
     left = [model for model in wanted if model not in rows]
     if left:
         say(f"{len(left)} of {len(wanted)} models to measure; rows go to {path}")

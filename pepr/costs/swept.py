@@ -273,13 +273,20 @@ def factors() -> dict[str, float]:
 
 
 def as_text(found: Sweep) -> str:
-    """A sweep for a person: the models by what a step takes, and those that failed."""
+    """A sweep for a person: the models by what a step takes, and those that failed; what was measured badly,
+    or not at all, with the option that measures it again."""
     ok = [row for row in found.rows.values() if row["status"] == "ok"]
+    failed = [row for row in found.rows.values() if row["status"] != "ok"]
     lines = [line(row) for row in sorted(ok, key=step_time_s)]
-    lines += [line(row) for row in found.rows.values() if row["status"] != "ok"]
+    lines += [line(row) for row in failed]
     of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
     if busy := sum(bool(row["contended"]) for row in ok):
-        lines.append(f"Other programs used the processor while {busy} of them were measured: steps are long.")
+        lines.append(
+            f"Other programs used the processor while {busy} of them were measured: steps are long. The same "
+            "command with `--retry contended` measures these again."
+        )
+    if failed:
+        lines.append(f"{len(failed)} failed: the same command with `--retry failed` tries these again.")
     return "\n".join([f"{len(ok)} of {len(found.rows)} models measured on {of}:", *lines])
 
 

@@ -18,6 +18,7 @@ from pepr.costs.swept import Conditions
 from pepr.errors import InputError, MeterError, OutOfMemory, WorkFailed
 from pepr.machine import description, meter
 from pepr.models.space import model_space
+from pepr.study import workflow
 from pepr.training import steps
 
 CONDITIONS = Conditions("cpu", 64)
@@ -33,7 +34,7 @@ for model in json.loads(sys.argv[1])["models"]:
     row = dict.fromkeys(json.loads(os.environ["COLUMNS"])) | {
         "model": model, "status": "ok", "step_time_s": 0.2, "step_cpu_time_s": 0.1, "step_energy_wh": 0.001,
         "peak_memory_bytes": 10**8, "device": "cpu", "image_size": 64, "batch_size": 32, "precision": "fp32",
-        "hardware": os.environ["HARDWARE"],
+        "hardware": os.environ["HARDWARE"], "contended": model in os.environ.get("BESIDE", "").split(","),
     }
     print(json.dumps(row), flush=True)
 """
@@ -54,8 +55,8 @@ def worker(tmp_path, monkeypatch):
     return calls
 
 
-def sweep(models=SMALL, say=print, folder=None, at_once=1):
-    return sweeping.sweep(CONDITIONS, models, say, folder, at_once)
+def sweep(models=SMALL, say=print, folder=None, at_once=1, **options):
+    return sweeping.sweep(CONDITIONS, models, say, folder, at_once, **options)
 
 
 def test_every_model_is_a_row_in_both_files(worker, tmp_path):
@@ -153,6 +154,47 @@ def test_a_sweep_beside_other_programs_says_so(worker, tmp_path):
     assert "Other programs" not in swept.as_text(found)
     found.rows["dla46_c"]["contended"] = True
     assert "Other programs used the processor while 1 of them were measured" in swept.as_text(found)
+    assert "with `--retry contended` measures these again" in swept.as_text(found)
+    assert "--retry failed" not in swept.as_text(found)
+
+
+@pytest.mark.parametrize(("retry", "variable"), [("failed", "DIES"), ("contended", "BESIDE")])
+def test_what_failed_or_was_measured_beside_other_programs_is_measured_again_where_asked(
+    worker, tmp_path, monkeypatch, retry, variable
+):
+    monkeypatch.setenv(variable, "mobilenetv2_050")
+    before = sweep(folder=tmp_path)
+    assert f"`--retry {retry}`" in swept.as_text(before)
+    monkeypatch.delenv(variable)
+    worker.unlink()
+    other = "contended" if retry == "failed" else "failed"
+    assert sweep(folder=tmp_path).rows == sweep(folder=tmp_path, retry=other).rows == before.rows
+    assert not worker.exists()
+    after = sweep(folder=tmp_path, retry=retry)
+    assert worker.read_text().split() == ["mobilenetv2_050"] and list(after.rows) == SMALL
+    row = after.rows["mobilenetv2_050"]
+    assert (row["status"], row["contended"]) == ("ok", False) and "--retry" not in swept.as_text(after)
+    assert sweep(folder=tmp_path).rows == after.rows, "the last row of a model counts"
+    others = ["dla46_c", "resnet18d"]
+    assert [after.rows[model] for model in others] == [before.rows[model] for model in others]
+
+
+def test_a_sweep_repeats_what_a_study_repeats_and_refuses_other_words(monkeypatch):
+    assert list(sweeping.RETRIES) == list(workflow.RETRIES)
+    done = CliRunner().invoke(cli.app, ["sweep", "--device", "cpu", "--retry", "all"])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == "--retry 'all': expected one of failed, contended"
+    given = []
+
+    def swept_so(*asked, **options):
+        given.append(options["retry"])
+        return swept.Sweep(CONDITIONS, {})
+
+    monkeypatch.setattr(sweeping, "sweep", swept_so)
+    for option in (["--retry", "contended"], []):
+        done = CliRunner().invoke(cli.app, ["sweep", "--device", "cpu", *option, "--json"])
+        assert done.exit_code == 0
+    assert given == ["contended", None]
 
 
 def steps_taking(seconds, **others):
