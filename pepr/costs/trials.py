@@ -58,7 +58,8 @@ class Trial:
 class Plan:
     """Models to train in turn; then the one with the best validation accuracy is taken.
 
-    `sweep_wh` is the energy of training every model that fits into the memory.
+    `sweep_wh` is the energy of training every model that fits into the memory, by the end of the costs that
+    the trials go by.
     """
 
     setting: str
@@ -101,6 +102,7 @@ def on_tables(
     from pepr.published.strategies import CHEAP_SHARE, trial_order
 
     table = from_authors(tables, setting, train_images)
+    end = "_high" if risk == "cautious" else ""
     memory_gb = budget.limits.get("memory_gb")
     fits = table[within(table, Budget(memory_gb=memory_gb), risk)]
     cheap = fits.nsmallest(max(1, round(len(table) * CHEAP_SHARE)), "energy_wh", keep="first")
@@ -108,16 +110,16 @@ def on_tables(
         raise InputError(f"no model fits into {memory_gb:g} GB of memory")
     rank = cheap["rank"].fillna(np.inf).to_numpy(np.float64)
     ordered = cheap.iloc[trial_order(rank, family_of(cheap["model"]))]
-    kept = _affordable(ordered, budget, risk)
+    kept = _affordable(ordered, budget, end)
     if not kept.any():
         raise InputError(f"no trial fits: {most_frugal(cheap, budget, risk)}")
-    return Plan(setting, _totals(ordered[kept], risk), float(fits["energy_wh"].sum()), BASIS)
+    return Plan(setting, _totals(ordered[kept], end), float(fits[f"energy_wh{end}"].sum()), BASIS)
 
 
-def _affordable(ordered: pd.DataFrame, budget: Budget, risk: str) -> np.ndarray:
-    """Which models of an order are tried [models]: those that fit into what the ones before them leave of
-    every limit on all trials together. One that does not is passed over, and takes nothing."""
-    end = "_high" if risk == "cautious" else ""
+def _affordable(ordered: pd.DataFrame, budget: Budget, end: str) -> np.ndarray:
+    """Which models of an order are tried [models]: those that by an `end` of their costs fit into what the
+    ones before them leave of every limit on all trials together. One that does not is passed over, and takes
+    nothing."""
     limits = {name: value for name, value in budget.limits.items() if name != "memory_gb"}
     needed = {name: needs(LIMITS[name], ordered, end).to_list() for name in limits}
     kept = np.zeros(len(ordered), dtype=bool)
@@ -153,9 +155,8 @@ def as_text(found: Plan) -> str:
     )
 
 
-def _totals(ordered: pd.DataFrame, risk: str) -> list[Trial]:
-    """The trials with what they take together; by the upper bounds of the costs where `cautious`."""
-    end = "_high" if risk == "cautious" else ""
+def _totals(ordered: pd.DataFrame, end: str) -> list[Trial]:
+    """The trials with what they take together, by an `end` of the costs."""
     sums = {
         name: needs(resource, ordered, end).cumsum().to_list()
         for name, resource in LIMITS.items()

@@ -93,6 +93,15 @@ def test_no_trial_fits_only_where_not_even_the_most_frugal_model_does(made_up):
         tried(Budget(energy_wh=1.0), "cautious")
 
 
+@pytest.mark.parametrize(("risk", "end"), [("expected", ""), ("cautious", "_high")])
+def test_the_share_of_training_every_model_is_of_the_same_end_of_the_costs(made_up, risk, end):
+    found = trials.on_tables(None, Budget(), "lidc", risk=risk)
+    everything = made_up[f"energy_wh{end}"].sum()
+    assert found.sweep_wh == pytest.approx(everything)
+    assert found.trials[-1].total_energy_wh / everything == pytest.approx(17 / 817)
+    assert "All of it takes 2.1% of training every model" in trials.as_text(found)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
