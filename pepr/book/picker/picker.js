@@ -100,7 +100,8 @@ function showAdvice({ scored }) {
     ...(state.risk === "cautious" ? ["--risk cautious"] : [])].join(" ");
 }
 /* The same rules as pepr.costs.trials: of the models that fit into the memory the cheapest third, one of each
-   family first, the best on other data sets before others, until a limit on all of them together is reached. */
+   family first, the best on other data sets before others; one that takes more than is left of a limit on all
+   of them together is passed over. */
 function trialsWithin() {
   const rows = study.settings[state.setting];
   const end = state.risk === "cautious" ? HIGH : VALUE;
@@ -110,10 +111,12 @@ function trialsWithin() {
   const seen = {};
   const turns = cheap.map((row) => ({ row, turn: (seen[row.family] = (seen[row.family] ?? 0) + 1) }));
   turns.sort((a, b) => a.turn - b.turn);
-  const total = {}, found = [];
+  const found = [];
+  let total = Object.fromEntries(Object.keys(COSTS).filter((cost) => cost !== "memory").map((cost) => [cost, 0]));
   for (const { row } of turns) {
-    for (const cost in COSTS) if (cost !== "memory") total[cost] = (total[cost] ?? 0) + COSTS[cost].of(row, end);
-    if (Object.keys(total).some((cost) => state.limits[cost] && total[cost] > state.limits[cost])) break;
+    const after = Object.fromEntries(Object.entries(total).map(([cost, spent]) => [cost, spent + COSTS[cost].of(row, end)]));
+    if (Object.keys(after).some((cost) => state.limits[cost] && after[cost] > state.limits[cost])) continue;
+    total = after;
     found.push({ row, energy: total.energy });
   }
   return found;
