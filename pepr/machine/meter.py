@@ -177,6 +177,12 @@ class Meter:
             ";".join(f"{component}:{self.sources[component]}" for component in sorted(self.sources)) or None
         )
 
+    @property
+    def gpu_source(self) -> str | None:
+        """How the energy of the run's GPU, or of the module that it is on, comes about; None where neither is
+        metered."""
+        return self.sources.get("module") or self.sources.get("gpu")
+
     def contended(self, name: str) -> bool:
         """Whether programs that are no run of this study took more than a tenth of the usable cores' time
         during a window."""

@@ -52,9 +52,9 @@ class Steps:
     """The costs of a training step and of an evaluation step, each of `batch_size` images, and of a training
     step of `part_images`.
 
-    Times in seconds, processor times beside them; energies in Wh, which a load model charges for processor
-    time alone, so that waiting for a core costs nothing, None where nothing is metered; `steps` of whole
-    batches that were measured, by rounds of which the medians are taken. `peak_memory_bytes` is of the
+    Times in seconds, processor times beside them; energies in Wh, None where nothing is metered: on a CPU a
+    load model charges them for processor time alone, so that waiting for a core costs nothing. `steps` of
+    whole batches were measured, by rounds of which the medians are taken. `peak_memory_bytes` is of the
     rounds, `num_params` of the published form, and `speed_probe_s` the mean of `probe.speed_probe_s` before
     and after, on a CPU.
     """
@@ -208,8 +208,11 @@ class Round:
     evaluated: float
 
     def costs(self, meter: Meter) -> dict[str, float | None]:
-        """Of one step each; energies by `meter`, whose load model knows no waiting, None where it metered
-        none."""
+        """Of one step each; energies by `meter`, None where it metered none.
+
+        On a CPU its load model knows no waiting. On a GPU, where time is that of the clock, they are those of
+        the windows: the GPU's, and what the meter adds of CPU and memory.
+        """
         found = {}
         for name, window, steps in (
             ("step", self.train, self.steps),
@@ -217,7 +220,7 @@ class Round:
             ("eval", self.evaluation, self.evaluated),
         ):
             kwh = window.energy_kwh
-            if meter.load_model is not None:
+            if meter.load_model is not None and meter.gpu_source is None:
                 seconds = window.cpu_time_s
                 kwh = sum(meter.load_model.energy_kwh(seconds, seconds, meter.runs_at_once))
             found[f"{name}_time_s"] = window.time_s / steps

@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from pepr.errors import OutOfMemory
+from pepr.machine import gpu
 from pepr.machine.meter import LoadModel, Meter, Window
 from pepr.runs import timing
 from pepr.runs.spec import RunSpec
 from pepr.training import loop, steps
+from tests.fake_nvml import FakeGpu
 from tests.training.test_training import fake_meter
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +93,37 @@ def test_waiting_for_a_core_costs_nothing_by_a_load_model():
     )
     assert quiet["step_energy_wh"] == waited["step_energy_wh"] == pytest.approx((4.0 + 5.0) / 3600)
     assert (quiet["step_time_s"], waited["step_time_s"]) == (1.0, 7.0)
+
+
+@pytest.fixture
+def meter_of(driver):
+    """A meter of a GPU of 300 W whose counter moves every tenth of a second, in a host that a load model
+    stands for."""
+
+    def opened(**of_gpu):
+        driver(FakeGpu(watts=300.0, tick_s=0.1, **of_gpu))
+        reader = gpu.EnergyReader(gpu.current("cuda"))
+        if reader.of_module:
+            sources = {"module": reader.source}
+        else:
+            sources = {"cpu": "load_model", "gpu": reader.source, "ram": "assumed"}
+        return Meter(None, sources, gpu=reader, load_model=LoadModel(4.0, 10.0))
+
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("of_gpu", "host_w"),
+    [({}, 10.0), ({"counter": False}, 10.0), ({"name": "NVIDIA GH200 480GB"}, 0.0)],
+)
+def test_a_step_on_a_gpu_takes_the_energy_of_the_gpu_besides_what_a_load_model_says(meter_of, of_gpu, host_w):
+    meter = meter_of(**of_gpu)
+    with meter.window("train") as train:
+        time.sleep(0.5)
+    found = steps.Round(5, train, Window(0.0, energy_gpu_kwh=0.0), train, 10).costs(meter)
+    assert 3600 * 5 * found["step_energy_wh"] == pytest.approx(3.6e6 * train.energy_kwh)
+    assert 3600 * 10 * found["eval_energy_wh"] == pytest.approx(3.6e6 * train.energy_kwh)
+    assert 3600 * 5 * found["step_energy_wh"] >= 300 * 0.4 + host_w * 0.5
 
 
 def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
