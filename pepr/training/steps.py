@@ -211,12 +211,15 @@ class Round:
         """Of one step each; energies by `meter`, None where it metered none.
 
         On a CPU its load model knows no waiting. On a GPU, where time is that of the clock, they are those of
-        the windows: the GPU's, and what the meter adds of CPU and memory.
+        the windows: the GPU's, and what the meter adds of CPU and memory. The counter of a GPU moves every
+        tenth of a second, which is longer than the step of a part: there the GPU is charged for that step's
+        time at its mean power over the whole steps of the round.
         """
         found = {}
+        part = at_power_of(self.train, self.part) if meter.gpu_source == "counter" else self.part
         for name, window, steps in (
             ("step", self.train, self.steps),
-            ("part", self.part, 1),
+            ("part", part, 1),
             ("eval", self.evaluation, self.evaluated),
         ):
             kwh = window.energy_kwh
@@ -227,6 +230,14 @@ class Round:
             found[f"{name}_cpu_time_s"] = window.cpu_time_s / steps
             found[f"{name}_energy_wh"] = None if kwh is None else 1000 * kwh / steps
         return found
+
+
+def at_power_of(longer: Window, window: Window) -> Window:
+    """A window with the energy that its GPU takes in its time at the mean power of a longer one's GPU; that
+    of CPU and memory stays."""
+    kwh = longer.energy_gpu_kwh * window.time_s / longer.time_s
+    others = window.energy_kwh - window.energy_gpu_kwh
+    return dataclasses.replace(window, energy_kwh=others + kwh, energy_gpu_kwh=kwh)
 
 
 def _rounds(run: Any, everything: np.ndarray, batch_size: int, limit_s: float) -> Iterator[Round]:

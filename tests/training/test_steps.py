@@ -126,6 +126,20 @@ def test_a_step_on_a_gpu_takes_the_energy_of_the_gpu_besides_what_a_load_model_s
     assert 3600 * 5 * found["step_energy_wh"] >= 300 * 0.4 + host_w * 0.5
 
 
+def test_the_step_of_a_part_is_charged_for_its_time_and_not_for_a_step_of_the_counter(meter_of):
+    meter = meter_of()
+    with meter.window("train") as train:
+        time.sleep(0.5)
+    with meter.window("train") as part:
+        time.sleep(0.01)
+    assert part.energy_gpu_kwh * 3.6e6 >= 0.99 * 300 * 0.1, "what the counter shows"
+    found = steps.Round(5, train, part, train, 10).costs(meter)
+    mean_w = 3.6e6 * train.energy_gpu_kwh / train.time_s
+    joules = (mean_w + 10.0) * part.time_s + 4.0 * part.cpu_time_s
+    assert mean_w == pytest.approx(300, rel=0.25)
+    assert 3600 * found["part_energy_wh"] == pytest.approx(joules)
+
+
 def test_out_of_memory_names_the_largest_batch_that_fits(monkeypatch):
     def full(spec, data, device, start=None):
         if spec.batch_size > 2:
