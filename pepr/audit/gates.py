@@ -105,8 +105,9 @@ def energy_unique(done: pd.DataFrame) -> list[Violation]:
     return _breaking(done[shared], "energy_kwh", "shared with no other row to the last digit")
 
 
-@gate("A training draws at least what the idle machine draws.")
+@gate("A training draws at least what the idle machine draws, or its share of that beside other runs.")
 def power_above_idle(done: pd.DataFrame) -> list[Violation]:
+    done = done.assign(idle_power_w=done["idle_power_w"] / _runs_at_once(done))
     low = mean_power_w(done) < done["idle_power_w"] * (1 - EDGE_TOLERANCE)
     return _breaking(done[low], "energy_kwh", lambda row: f"at least {_at_power(row, 'idle_power_w')}")
 
@@ -207,6 +208,13 @@ DID_LEARN = did_learn.__name__
 
 def _on_metal(done: pd.DataFrame) -> pd.Series:
     return done["device"].eq("mps").fillna(False).astype(bool)
+
+
+def _runs_at_once(done: pd.DataFrame) -> pd.Series:
+    """Of how many runs that share a machine each row is one; 1 where it is not told."""
+    if "runs_at_once" not in done:
+        return pd.Series(1.0, index=done.index)
+    return done["runs_at_once"].astype("float64").fillna(1.0).clip(lower=1.0)
 
 
 def _counted(done: pd.DataFrame) -> pd.Series:

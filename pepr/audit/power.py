@@ -61,16 +61,18 @@ def implied_power(view: View) -> list[Finding]:
     limited = np.isfinite(limit)
     ceiling = np.where(limited, (limit + HOST_POWER_W) * LARGEST_PUE, MACHINE_POWER_W * count)
     idle = view.role("idle_power")
-    idle = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0)
+    at_once = _runs_at_once(view)
+    idle = np.zeros(view.n_rows) if idle is None else np.nan_to_num(idle, nan=0.0) / at_once
     floor = np.maximum(idle * (1 - EDGE_TOLERANCE), LEAST_POWER_W)
     high, low = power > ceiling, power < floor
     guess = guessed_unit(view)
 
     def explain(row: int) -> str:
         if low[row] and power[row] < idle[row] * (1 - EDGE_TOLERANCE):
+            share = f", and a share of 1 in {at_once[row]:.0f} of that" if at_once[row] > 1 else ""
             return (
                 f"{power[row]:.4g} W on average is less than the machine draws when idle, "
-                f"{idle[row]:.4g} W: part of the energy is missing."
+                f"{idle[row] * at_once[row]:.4g} W{share}: part of the energy is missing."
             )
         if low[row]:
             fits = (words for f, words in unit_guesses(view, SMALL_RATIOS) if _plausible(power[row] / f))
@@ -93,6 +95,12 @@ def implied_power(view: View) -> list[Finding]:
 
     rows, columns = np.flatnonzero(high | low), [view.columns.energy, view.columns.time]
     return view.findings(rows, ERROR, columns, power, explain, np.where(low, floor, ceiling))
+
+
+def _runs_at_once(view: View) -> FloatArray:
+    """Of how many runs that share a machine each row is one [rows]; 1 where it is not told."""
+    known = view.role("runs_at_once")
+    return np.ones(view.n_rows) if known is None else np.fmax(known, 1.0)
 
 
 def _limit(view: View) -> FloatArray:

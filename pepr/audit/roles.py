@@ -23,6 +23,7 @@ ALIASES = {
     "n_test": ("n_test",),
     "power_limit": ("power_limit_w",),
     "idle_power": ("idle_power_w",),
+    "runs_at_once": ("runs_at_once",),
     "majority_rate": (
         "test_majority_rate",
         "majority_rate",
@@ -167,6 +168,7 @@ class Columns:
     n_test: str | None = None
     power_limit: str | None = None
     idle_power: str | None = None
+    runs_at_once: str | None = None
     majority_rate: str | None = None
     constant_flag: str | None = None
     status: str | None = None

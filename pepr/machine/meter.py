@@ -230,19 +230,21 @@ class Meter:
         return {name: asdict(window) for name, window in self.windows.items()}
 
 
-def open_meter(device: str = "cpu", synchronise: Callable[[], None] = lambda: None) -> Meter:
+def open_meter(
+    device: str = "cpu", synchronise: Callable[[], None] = lambda: None, runs_at_once: int | None = None
+) -> Meter:
     """A meter of this machine: CodeCarbon in offline mode for CPU and memory, nothing written, no network.
 
     On a `cuda` device NVML is asked for the energy of that one GPU, by its counter or its power. Raises
     MeterError where the GPU does not answer. On an Apple GPU (`mps`) nothing is metered: only the
     administrator may ask for its power, and the processor's alone would be taken for all of it. CPU and
-    memory are not metered where CodeCarbon is not installed. `$PEPR_RUNS_AT_ONCE` and `$PEPR_IDLE_POWER_W`
-    come from whoever started the run.
+    memory are not metered where CodeCarbon is not installed. `$PEPR_RUNS_AT_ONCE`, unless `runs_at_once` is
+    given, and `$PEPR_IDLE_POWER_W` come from whoever started the run.
     """
     if device == "mps":
         return Meter(None, {}, synchronise)
     sources, load_model, opened, limit, assumed = {}, None, None, 0.0, {}
-    runs_at_once = int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
+    runs_at_once = runs_at_once or int(os.environ.get("PEPR_RUNS_AT_ONCE") or 1)
     if tracker.is_installed():
         opened = tracker.open_tracker()
         sources, load_model = describe(opened._hardware)
@@ -292,7 +294,8 @@ def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) 
     """Power of the idle machine in watts, all metered components together; None where nothing is metered.
 
     Measured for a minute, once a day for each machine and GPU, and kept in `folder`. The caller holds the
-    GPU. None, too, where other work kept the machine from being idle.
+    GPU. It is of the whole machine, however many runs will share that. None, too, where other work kept the
+    machine from being idle.
     """
     on_gpu = device.startswith("cuda")
     if not on_gpu and not description.readable_cpu_counters():
@@ -303,7 +306,7 @@ def idle_power_w(device: str, folder: Path, say: Callable[[str], None] = print) 
         if 0 <= time.time() - known["measured_at"] < IDLE_VALID_S:
             return known["idle_power_w"]
     say(f"Measuring the power of the idle machine for {IDLE_S:.0f} s.")
-    meter = open_meter(device)
+    meter = open_meter(device, runs_at_once=1)
     with meter.window("idle") as window:
         time.sleep(IDLE_S)
     meter.check("idle")

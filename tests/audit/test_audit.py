@@ -203,6 +203,17 @@ def test_less_than_idle_power_is_found():
     assert "idle" in finding.explanation
 
 
+def test_a_run_that_shares_a_machine_may_draw_a_share_of_its_idle_power():
+    results = own_results()
+    results["idle_power_w"] = 20.0
+    results["runs_at_once"] = 2
+    results.loc[3, "energy_kwh"] *= 0.3
+    assert found(results, "implied_power") == []
+    results.loc[3, "energy_kwh"] *= 0.6
+    (finding,) = found(results, "implied_power")
+    assert "when idle, 20 W, and a share of 1 in 2 of that" in finding.explanation
+
+
 def test_a_row_off_the_line_is_found_and_the_noise_is_not(table):
     row = at(table, "b", 11)
     table.loc[row, ["energy", "co2"]] *= 1.8

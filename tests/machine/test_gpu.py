@@ -391,6 +391,21 @@ def test_a_runs_kernel_sees_its_own_gpu_only_and_the_idle_power_of_its_machine(d
     assert next(path.name for path in (store.root / "machines").iterdir()).endswith("-GPU-aaaa.json")
 
 
+def test_the_idle_power_is_of_the_whole_machine_however_many_runs_share_it(driver, store, monkeypatch):
+    driver(FakeGpu("GPU-aaaa", watts=20.0))
+    opened, asked = metering.open_meter, []
+
+    def open_meter(*args, **kwargs):
+        asked.append(opened(*args, **kwargs))
+        return asked[-1]
+
+    monkeypatch.setattr(metering, "open_meter", open_meter)
+    monkeypatch.setattr(metering.Meter, "idle", lambda meter, name: True)
+    monkeypatch.setenv("PEPR_RUNS_AT_ONCE", "4")
+    assert metering.idle_power_w("cuda", store.root, lambda line: None) > 0
+    assert [one.runs_at_once for one in asked] == [1] and metering.open_meter("cuda").runs_at_once == 4
+
+
 def test_a_machine_that_is_not_idle_has_no_idle_power(driver, store, monkeypatch):
     driver(FakeGpu("GPU-aaaa"))
     monkeypatch.setattr(metering.Meter, "idle", lambda meter, name: False)
