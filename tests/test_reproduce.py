@@ -129,6 +129,14 @@ def test_a_study_names_the_card_of_another_kind_that_it_leaves_idle(results, tmp
     assert any("Fake 4090 (cap 350 W) (GPU-bbbb)" in line for line in said)
 
 
+def test_a_gpu_by_its_number_is_refused_before_a_grid_is_made(results, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PEPR_DEVICE", "cuda:1")
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES=1 PEPR_DEVICE=cuda$"):
+        workflow.reproduce(study.load("smoke"), tmp_path, say=lambda line: None)
+    assert not (results / "smoke").exists()
+
+
 def test_a_cluster_is_a_shipped_name_or_a_folder_of_ones_own(tmp_path):
     shipped = workflow.cluster_profile(CHECKOUT, "slurm")
     assert yaml.safe_load((shipped / "config.yaml").read_text())["executor"] == "slurm"

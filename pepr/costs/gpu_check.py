@@ -309,12 +309,19 @@ def smoke(subject: Subject) -> str:
     except InputError as error:
         raise CannotTell(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"PEPR_RESULTS": folder, "PEPR_DEVICE": subject.device}
+        environment = os.environ | {"PEPR_RESULTS": folder} | study_environment(subject.device)
         command = [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", "smoke"]
         done = subprocess.run(
             command, env=environment, cwd=checkout, capture_output=True, text=True, timeout=SMOKE_S
         )
         return gated(Path(folder) / "smoke" / "results.csv", done)
+
+
+def study_environment(device: str) -> dict[str, str]:
+    """What tells a study to do its runs on a device; of several GPUs on that one, which they call `cuda`."""
+    if not device.startswith("cuda"):
+        return {"PEPR_DEVICE": device}
+    return {"PEPR_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": gpu.current(device).uuid}
 
 
 def gated(path: Path, done: subprocess.CompletedProcess[str]) -> str:

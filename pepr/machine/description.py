@@ -245,6 +245,23 @@ def default_device() -> str:
     return "cuda" if gpu_names() and not why_torch_has_no_gpu() else "cpu"
 
 
+def study_device() -> str:
+    """`default_device`, for a study: each of its runs sees one GPU alone, and calls it `cuda`.
+
+    Raises InputError for a GPU by its number, such as `cuda:1`, too.
+    """
+    device = default_device()
+    _, numbered, number = device.partition(":")
+    if not numbered:
+        return device
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    chosen = visible[int(number)] if int(number) < len(visible) else number
+    raise InputError(
+        f"PEPR_DEVICE={device}: each run of a study sees one GPU alone, which it calls cuda; to choose it: "
+        f"CUDA_VISIBLE_DEVICES={chosen} PEPR_DEVICE=cuda"
+    )
+
+
 def chosen_device(asked: str | None = None) -> str:
     """The device that `asked` means, as torch names it: `auto` and None are `default_device`.
 

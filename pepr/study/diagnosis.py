@@ -72,7 +72,7 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     `reached` says of each entry of `HOSTS` whether its host answers.
     """
     name, why = default_profile()
-    device = description.default_device()
+    device = description.study_device()
     profile = study_profile.load(name)
     specs = study_profile.grid(profile, device)
     together = forecast.side_by_side(specs, device)

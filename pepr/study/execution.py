@@ -36,7 +36,7 @@ def run_one(
     raises: the record then has status `failed`, the kind of failure and the traceback. Raises InputError
     or WorkFailed, and leaves no record, where the run was not possible: no room on the disk, no kernel.
     """
-    specs = study_profile.grid(profile, description.default_device())
+    specs = study_profile.grid(profile, description.study_device())
     spec = next((spec for spec in specs if spec.run_id == run_id), None)
     if spec is None:
         raise InputError(f"profile {profile.name}: no run {run_id}")

@@ -74,13 +74,14 @@ def reproduce(
             where = placement / "config.yaml"
             raise InputError(f"RUNS={runs} is of this machine; of a cluster it is `jobs` in {where}")
         check_program(placement)
+    device = description.study_device()
     store = Store(results_root(), profile.name)
     with recovery.only_one(store.folder) as lock:
         recovery.check_room(store.folder)
         profile = study_profile.save(profile, store.folder)
         if not cluster:
             description.chosen_device()
-        specs = study_profile.grid(profile, description.default_device())
+        specs = study_profile.grid(profile, device)
         absent = at_hand.missing(spec.dataset for spec in specs)
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
         cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
@@ -88,7 +89,7 @@ def reproduce(
             say(sentence)
         if retry:
             forget(store, specs, RETRIES[retry])
-        together = None if cluster else forecast.side_by_side(specs, description.default_device(), runs)
+        together = None if cluster else forecast.side_by_side(specs, device, runs)
         say(announcement(profile, specs, store, cluster, together))
         for dataset, n_runs in absent.items():
             say(

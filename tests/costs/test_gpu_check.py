@@ -272,3 +272,11 @@ def test_a_small_network_learns_the_gratings_and_the_bare_loop_trains_it_too():
     few = replace(spec, model="dla46_c", batch_size=4)
     shares = trial.against_bare(few, steps.noise(few), 2, 0.0)
     assert len(shares) == 2 and all(share > 0 for share in shares)
+
+
+def test_the_study_goes_on_on_the_gpu_that_is_checked(driver):
+    driver(FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb"))
+    on_the_second = {"PEPR_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "GPU-bbbb"}
+    assert gpu_check.study_environment("cuda:1") == on_the_second
+    assert gpu_check.study_environment("cuda") == on_the_second | {"CUDA_VISIBLE_DEVICES": "GPU-aaaa"}
+    assert gpu_check.study_environment("cpu") == {"PEPR_DEVICE": "cpu"}

@@ -87,6 +87,30 @@ def test_a_counter_that_may_not_be_read_leaves_the_power(driver):
     assert gpu.EnergyReader(gpu.current("cuda")).source == "sampled_power"
 
 
+@pytest.mark.parametrize(
+    ("visible", "asked", "named"),
+    [
+        (None, "cuda:1", "1"),
+        (None, "cuda:0", "0"),
+        ("", "cuda:1", "1"),
+        ("3, GPU-cccc", "cuda:1", "GPU-cccc"),
+        ("3", "cuda:1", "1"),
+    ],
+)
+def test_a_study_is_given_a_gpu_by_what_it_may_see_and_not_by_a_number(monkeypatch, visible, asked, named):
+    """Its runs see one GPU alone, where `cuda:1` is none."""
+    monkeypatch.setenv("PEPR_DEVICE", asked)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InputError, match=f"^PEPR_DEVICE={asked}: .*: CUDA_VISIBLE_DEVICES={named} PEPR_DEV"):
+        description.study_device()
+    for device in ("cpu", "cuda", "mps"):
+        monkeypatch.setenv("PEPR_DEVICE", device)
+        assert description.study_device() == device
+
+
 def test_where_no_energy_may_be_read_the_meter_says_so_at_once(driver):
     driver(FakeGpu(denied=("counter", "power")))
     with pytest.raises(
