@@ -234,14 +234,35 @@ def saved(name: str, folder: Path | None = None) -> cost.Hardware:
     folder = folder or calibrations_folder()
     if name == SHIPPED:
         return as_hardware(of_shipped_runs())
-    path = folder / f"{name}.json"
-    if not path.exists():
+    result = _read(name, folder)
+    if result is None:
         known = sorted(found.stem for found in folder.glob("*.json")) if folder.exists() else []
         raise InputError(
             f"hardware {name!r} is not known; known: {', '.join([*BUILT_IN, *known])}; "
             "`pepr calibrate --name NAME` measures the machine that it runs on"
         )
-    return as_hardware(Calibration(**json.loads(path.read_text())))
+    return as_hardware(result)
+
+
+def of_device(name: str, device: str, folder: Path | None = None) -> cost.Hardware | None:
+    """A calibrated machine by its name, where it is a device of this machine as it is now; None where there
+    is no such calibration, or one of another device or machine."""
+    from pepr.machine import description
+
+    result = _read(name, folder)
+    if result is None:
+        return None
+    try:
+        hardware = description.hardware(device)
+    except InputError:  # no such device is here
+        return None
+    return as_hardware(result) if result.hardware == hardware else None
+
+
+def _read(name: str, folder: Path | None) -> Calibration | None:
+    """A calibration by its name; None where there is none."""
+    path = (folder or calibrations_folder()) / f"{name}.json"
+    return Calibration(**json.loads(path.read_text())) if path.exists() else None
 
 
 def as_hardware(result: Calibration) -> cost.Hardware:

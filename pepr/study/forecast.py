@@ -100,9 +100,9 @@ def forecast(
     """Expect of each run what it took here, or in the shipped reference, or what the cost model predicts.
 
     `specs` are in the order in which they start; what was measured of them corrects the predictions of the
-    others, and so does what was measured of the runs that it is `taught_by`. Predictions hold for this
-    machine where `pepr calibrate` has measured it; else for the authors' GPU, or, where `device` says that
-    the runs will be on a CPU, for the two cores of the shipped runs.
+    others, and so does what was measured of the runs that it is `taught_by`. Predictions hold for the
+    `device` of this machine where `pepr calibrate` has measured that; else for the two cores of the shipped
+    runs where it is a CPU, or for the authors' GPU, as they do where it is None: that of some other machine.
     """
     specs = list(specs)
     own = _finished(Store(results_root(), profile.name).records())
@@ -336,13 +336,13 @@ def _prediction_bytes(spec: RunSpec) -> int:
 
 
 def hardware_for(device: str | None) -> model.Hardware:
-    """This machine as `pepr calibrate` measured it; else the shipped cores on a CPU, or the authors' GPU."""
+    """A device of this machine as `pepr calibrate` measured it; else the shipped cores on a CPU, or the
+    authors' GPU. Of the nodes of a cluster (None) a calibration of this machine says nothing."""
     from pepr.costs import calibration
 
-    try:
-        return calibration.saved("here")
-    except InputError:
-        return calibration.saved(calibration.SHIPPED) if device == "cpu" else model.reference_hardware()
+    if device and (found := calibration.of_device("here", device)):
+        return found
+    return calibration.saved(calibration.SHIPPED) if device == "cpu" else model.reference_hardware()
 
 
 def _basis(

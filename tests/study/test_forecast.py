@@ -5,10 +5,14 @@ import datetime
 import math
 
 import pytest
+from fake_nvml import FakeGpu
 
 from pepr import grids, models, runs, study
+from pepr.costs import calibration
 from pepr.display import words
+from pepr.machine import cores, description
 from pepr.study import forecast, workflow
+from tests.costs.test_costs import simulated
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +118,23 @@ def test_on_a_cpu_that_was_not_calibrated_the_shipped_runs_tell_what_it_takes(tm
     assert 3600 * gpu.hours < 60 < 120 < 3600 * cpu.hours < 1200
     assert "RTX 3090" in gpu.basis and "90% of runs" in gpu.basis
     assert "shipped pocket runs" in cpu.basis and "at worst" in cpu.basis and "90%" not in cpu.basis
+
+
+def test_a_calibration_counts_for_the_machine_and_device_that_it_was_made_on(driver, monkeypatch):
+    driver(FakeGpu("GPU-aaaa", name="Fake 4090"), FakeGpu("GPU-bbbb", name="Fake T4"))
+    calibration.calibrate("here", "cpu", measure=simulated)
+    assert forecast.hardware_for("cpu").described.startswith(description.hardware("cpu"))
+    for elsewhere in ("cuda", None):
+        assert "RTX 3090" in forecast.hardware_for(elsewhere).described
+    with monkeypatch.context() as another_machine:
+        another_machine.setattr(cores, "usable", lambda: 64.0)
+        assert "shipped pocket runs" in forecast.hardware_for("cpu").described
+    calibration.calibrate("here", "cuda:1", measure=simulated)
+    assert forecast.hardware_for("cuda:1").described.startswith("Fake T4; ")
+    assert "RTX 3090" in forecast.hardware_for("cuda").described
+    assert "shipped pocket runs" in forecast.hardware_for("cpu").described
+    driver()
+    assert "RTX 3090" in forecast.hardware_for("cuda:1").described, "whose GPU was taken out"
 
 
 def test_the_gpu_profile_fits_into_three_hours_of_the_papers_gpu():
