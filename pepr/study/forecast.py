@@ -49,8 +49,9 @@ class Forecast:
     Baselines that were not measured take seconds, and are left out.
 
     `measured` runs are taken from their like, `predicted` ones from the cost model, and `unknown` ones are
-    held to be like the mean of the others. Hours, energy and carbon are None where nothing is known; carbon
-    is of the user's grid (`$PEPR_COUNTRY`), whatever grid a measured run was on.
+    held to be like the mean of the others. Hours, energy and carbon are None where nothing is known; a
+    measured run whose energy was not metered is left out of it. Carbon is of the user's grid
+    (`$PEPR_COUNTRY`), whatever grid a measured run was on.
     `basis` says where the figures come from and for which hardware they hold.
     """
 
@@ -84,10 +85,10 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Seconds and kWh of one run, each as (expected, low, high)."""
+    """Seconds and kWh of one run, each as (expected, low, high); no kWh of a run that was not metered."""
 
     seconds: tuple[float, float, float]
-    energy_kwh: tuple[float, float, float]
+    energy_kwh: tuple[float, float, float] | None
 
 
 def forecast(
@@ -121,9 +122,9 @@ def forecast(
     known = list(expected.values())
     first_seed = min(spec.seed for spec in specs)
     light = [spec for spec in specs if spec.model in BASELINES and spec not in measured]
-    scale = (len(specs) - len(light)) / len(known) if known else None
-    hours = [_total(known, "seconds", part, scale, 3600) for part in range(3)]
-    energies = [_total(known, "energy_kwh", part, scale, 1) for part in range(3)]
+    unknown = len(specs) - len(known) - len(light)
+    hours = [_total(known, "seconds", part, unknown, 3600) for part in range(3)]
+    energies = [_total(known, "energy_kwh", part, unknown, 1) for part in range(3)]
     intensity, _ = grids.carbon_intensity()
     usual = statistics.fmean(run.seconds[0] for run in known) if known else 0.0
     if predicted and device is None:  # for another machine, of which nothing is known but one run
@@ -147,7 +148,7 @@ def forecast(
         disk_bytes=sum(BYTES_PER_RUN + _prediction_bytes(spec) for spec in specs),
         measured=len(measured),
         predicted=len(predicted),
-        unknown=len(specs) - len(known) - len(light),
+        unknown=unknown,
         basis=_basis(specs, seen, measured, predicted, hardware, bool(factors)),
     )
 
@@ -184,12 +185,15 @@ def median_gap_s(records: Iterable[Mapping[str, Any]]) -> float:
     return statistics.median(gap for gap in gaps if gap < LONGEST_GAP_S)
 
 
-def _total(known: list[_Cost], quantity: str, part: int, scale: float | None, unit: float) -> float | None:
-    return scale and scale * sum(getattr(run, quantity)[part] for run in known) / unit
+def _total(known: list[_Cost], quantity: str, part: int, alike: int, unit: float) -> float | None:
+    """Of the runs that have a quantity, with so many more that are held to be like their mean, if any has."""
+    values = [value[part] for run in known if (value := getattr(run, quantity)) is not None]
+    return (1 + alike / len(values)) * sum(values) / unit if values else None
 
 
 def _measured(record: Mapping[str, Any]) -> _Cost:
-    return _Cost((record["wall_time_s"],) * 3, (whole_energy_kwh(record),) * 3)
+    kwh = whole_energy_kwh(record)
+    return _Cost((record["wall_time_s"],) * 3, None if kwh is None else (kwh,) * 3)
 
 
 def memory_bytes(spec: RunSpec) -> int:
@@ -299,13 +303,14 @@ def _swept(spec: RunSpec, job: model.Job) -> Mapping[str, Any] | None:
 
 
 def _factors(measured: Mapping[RunSpec, _Cost], hardware: model.Hardware) -> dict[str, list[float]]:
-    """How many times what was predicted for them the measured runs took: seconds and energy, in order."""
+    """How many times what was predicted for them the measured runs took, in order: seconds, and the energy of
+    those that were metered, if any was."""
     pairs = [(run, found) for spec, run in measured.items() if (found := predicted_cost(spec, hardware))]
-    return {
-        name: sorted(getattr(run, name)[0] / getattr(found, name)[0] for run, found in pairs)
+    factors = {
+        name: sorted(own[0] / getattr(found, name)[0] for run, found in pairs if (own := getattr(run, name)))
         for name in ("seconds", "energy_kwh")
-        if pairs
     }
+    return {name: found for name, found in factors.items() if found}
 
 
 def _scaled(run: _Cost, factors: Mapping[str, list[float]]) -> _Cost:
@@ -357,7 +362,7 @@ def _basis(
     if measured:
         records = [seen[key(spec)] for spec in measured]
         machines = sorted({record["hardware"] for record in records})
-        sources = sorted({record["energy_source"] for record in records})
+        sources = sorted({record["energy_source"] or "no meter" for record in records})
         parts.append(
             f"{len(measured)} of {len(specs)} runs measured on {' and '.join(machines)}; "
             f"energy by {', '.join(sources)}"
@@ -391,9 +396,11 @@ def _basis(
     return "; ".join(parts) or "no run of this profile was measured yet, and none can be predicted"
 
 
-def whole_energy_kwh(record: Mapping[str, Any]) -> float:
-    """Energy of all windows of a run, in kWh: training, validation and inference."""
-    return sum(window["energy_kwh"] for window in record["meter"].values())
+def whole_energy_kwh(record: Mapping[str, Any]) -> float | None:
+    """Energy of all windows of a run, in kWh: training, validation and inference; None where it was not
+    metered, as on an Apple GPU."""
+    energies = [window["energy_kwh"] for window in record["meter"].values()]
+    return None if None in energies else sum(energies)
 
 
 def key(run: RunSpec | Mapping[str, Any]) -> tuple:

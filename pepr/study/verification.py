@@ -243,7 +243,8 @@ def _sums(record: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     if history:
         times = [epoch["train_time_s"] for epoch in history]
         out["train_time_s"] = (sum(times), "sum over history")
-        out["energy_kwh"] = (sum(epoch["energy_kwh"] for epoch in history), "sum over history")
+        energies = [epoch["energy_kwh"] for epoch in history]
+        out["energy_kwh"] = (None if None in energies else sum(energies), "sum over history")
         out["epoch_time_s_first"] = (times[0], "history")
         out["epoch_time_s_median"] = (float(np.median(times)), "history")
         best = record.get("best_epoch")

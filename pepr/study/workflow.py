@@ -205,10 +205,12 @@ def _cost_lines(expected: forecast.Forecast, here: bool, which: str) -> list[str
     low, high = (duration(3600 * hours) for hours in (expected.hours_low, expected.hours_high))
     between = f" ({low} to {high})" if low != high else ""
     when = f"Done in about {duration(3600 * expected.elapsed_hours)}. " if here else ""
+    spent = _energy(expected.energy_kwh)
+    if expected.energy_kwh is not None:
+        spent += f", {_carbon(expected.co2eq_g)}"
     return [
         f"{when}{which} added up: about {duration(3600 * expected.hours)}{between}, "
-        f"{_energy(expected.energy_kwh)}, {_carbon(expected.co2eq_g)}, {expected.disk_bytes / 1e6:.1f} MB on "
-        "disk.",
+        f"{spent}, {expected.disk_bytes / 1e6:.1f} MB on disk.",
         f"That is an estimate: {expected.basis}.",
     ]
 
@@ -233,7 +235,9 @@ def _medical_lines(profile: study_profile.Profile, device: str) -> list[str]:
     return [f"PROFILE={MEDICAL}{takes}, SETTINGS=breast a small part of that. Images: {images}."]
 
 
-def _energy(kwh: float) -> str:
+def _energy(kwh: float | None) -> str:
+    if kwh is None:
+        return "energy not metered"
     return f"{kwh:.1f} kWh" if kwh >= 1 else f"{1000 * kwh:.1f} Wh"
 
 

@@ -110,6 +110,36 @@ def test_measured_runs_teach_the_predictions_of_the_others(monkeypatch):
     assert left.hours == pytest.approx(20 * rest) and (left.runs, left.measured) == (len(specs) - 3, 0)
 
 
+UNMETERED = {"energy_source": None, "meter": dict.fromkeys(("train", "inference"), {"energy_kwh": None})}
+"""What the record of a run on an Apple GPU says of its energy."""
+
+
+def test_runs_whose_energy_was_not_metered_are_forecast_and_announced_without_one(monkeypatch, tmp_path):
+    profile = study.load("gpu")
+    specs = study.grid(profile)
+    known = {name: record | UNMETERED for name, record in reference(specs, 36.0).items()}
+    monkeypatch.setattr(forecast, "reference_records", lambda name: known)
+    expected = forecast.forecast(profile, specs)
+    assert expected.hours == pytest.approx(0.01 * len(specs)) and expected.measured == len(specs)
+    assert expected.energy_kwh is None and expected.energy_kwh_high is None and expected.co2eq_g is None
+    assert "energy by no meter" in expected.basis
+    together, store = forecast.SideBySide(1, 1, "One at a time."), runs.Store(tmp_path, "gpu")
+    text = workflow.announcement(profile, specs, store, together=together)
+    assert ", energy not metered, " in text and "CO2" not in text
+
+
+def test_a_run_whose_energy_was_not_metered_is_in_no_total_and_no_lesson_of_it(monkeypatch):
+    profile = study.restrict(study.load("gpu"), settings=["pneumonia"])
+    specs = study.grid(profile)
+    alone, rest = (forecast.forecast(profile, some) for some in (specs[:1], specs[1:]))
+    record = next(iter(reference(specs[:1], 20 * 3600 * alone.hours).values()))
+    known = {forecast.key(specs[0]): record | UNMETERED}
+    monkeypatch.setattr(forecast, "reference_records", lambda name: known)
+    expected = forecast.forecast(profile, specs)
+    assert expected.hours == pytest.approx(20 * (alone.hours + rest.hours))
+    assert expected.energy_kwh == pytest.approx(rest.energy_kwh)
+
+
 def test_on_a_cpu_that_was_not_calibrated_the_shipped_runs_tell_what_it_takes(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     profile = study.restrict(study.load("paper"), models=["dla46_c"], settings=["pneumonia"], epochs=1)

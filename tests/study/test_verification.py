@@ -105,6 +105,20 @@ def test_any_number_of_a_record_that_is_altered_is_found(place):
     assert any(mismatch.column == "record_sha256" for mismatch in found)
 
 
+def test_a_record_whose_energy_was_not_metered_holds_and_one_that_claims_some_does_not():
+    """On an Apple GPU nothing is metered."""
+    derived = ("co2", "carbon", "water")
+    none = dict.fromkeys(name for name in RECORDS[0] if "energy" in name or name.startswith(derived))
+    record = json.loads(json.dumps(RECORDS[0])) | none
+    for part in (*record["history"], *record["meter"].values()):
+        part |= dict.fromkeys(name for name in part if "energy" in name)
+    record.pop("record_sha256", None)
+    name = f"runs/{RUN}.json"
+    assert list(verification.record_mismatches(name, record)) == []
+    (found,) = verification.record_mismatches(name, record | {"energy_kwh": 0.002})
+    assert (found.column, found.found, found.expected) == ("energy_kwh", 0.002, None)
+
+
 def test_an_altered_record_is_named_with_its_column(store):
     path = store.record_path(RUN)
     record = json.loads(path.read_text())
