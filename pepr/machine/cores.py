@@ -61,17 +61,27 @@ def words() -> str:
 
 
 def free_memory() -> int:
-    """Bytes that could be taken now without swapping: of the machine, and of what control groups leave."""
+    """Bytes that could be taken now without swapping: of the machine, and of what control groups leave.
+
+    A group counts copies of files as used which the system would give up at once: here they are free.
+    """
     left = [
-        max(limit - (_number(folder / used) or 0), 0)
+        max(limit - _held(folder / used, cache), 0)
         for folder in _groups("memory")
-        for name, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        for name, used, cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         )
         if (limit := _number(folder / name)) is not None and limit < NO_LIMIT_BYTES
     ]
     return min([psutil.virtual_memory().available, *left])
+
+
+def _held(used: Path, cache: str) -> int:
+    """Bytes in use of a control group by that file of it, less the copies of files that its table has under
+    the name of `cache`."""
+    reclaimable = number_after(cache, used.with_name("memory.stat")) or 0
+    return max((_number(used) or 0) - reclaimable, 0)
 
 
 def busy_time() -> float:

@@ -107,6 +107,23 @@ def test_the_load_of_cores_that_are_not_ours_is_no_load(monkeypatch):
             "4:memory:/",
             {"memory/memory.limit_in_bytes": "3000000", "memory/memory.usage_in_bytes": "1000000"},
         ),
+        (
+            "0::/a",
+            {
+                "a/memory.max": "3000000",
+                "a/memory.current": "2900000",
+                "a/memory.stat": "anon 900000\nfile 2000000\nactive_file 100000\ninactive_file 1900000\n",
+            },
+        ),
+        (
+            "4:memory:/",
+            {
+                "memory/memory.limit_in_bytes": "3000000",
+                "memory/memory.usage_in_bytes": "2900000",
+                "memory/memory.stat": "inactive_file 7\ntotal_cache 9\ntotal_inactive_file 1900000\n",
+            },
+        ),
+        ("0::/a", {"a/memory.max": "2000000", "a/memory.current": "1", "a/memory.stat": "inactive_file 2\n"}),
     ],
 )
 def test_memory_is_what_the_container_has_left(groups, membership, files):
