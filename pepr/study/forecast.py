@@ -34,8 +34,6 @@ around the notebook about 70 MB, as seen on Linux."""
 RESIDENT_FACTOR = 1.4
 """Resident memory of a training on a CPU over the forecast of what an allocator hands out: at most 1.33 among
 the shipped runs of `pocket`."""
-
-
 LONGEST_GAP_S = 60.0
 """What lies further apart than so many seconds were two sessions."""
 
@@ -207,8 +205,8 @@ def memory_bytes(spec: RunSpec) -> int:
 
 
 def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None) -> SideBySide:
-    """How many runs go on at once: one a core on a CPU, one a GPU where there are some; fewer where `asked`
-    for, or held by memory.
+    """How many runs of a grid go on at once, whichever of them are done: one a core on a CPU, one a GPU where
+    there are some; fewer where the grid has no more, where `asked` for, or held by memory.
 
     Raises InputError where `asked` is below 1.
     """
@@ -218,13 +216,16 @@ def side_by_side(specs: Iterable[RunSpec], device: str, asked: int | None = None
     on_gpu = device != "cpu"
     if on_gpu:
         gpus = len(gpu.alike()) if device.startswith("cuda") else 1
-        most, each = max(min(gpus, whole), 1), "each on a GPU of its own"
+        places, each = max(min(gpus, whole), 1), "each on a GPU of its own"
     else:
-        most, each = whole, "each with one thread on a core of its own"
+        places, each = whole, "each with one thread on a core of its own"
+    most = max(min(places, len(specs)), 1)
     runs, why = min(most, asked or most), ""
-    if asked and asked > most:
-        places = cores.words() if most == whole else f"{gpus} GPUs"
-        why = f" RUNS={asked} is more than the {places} of this machine."
+    if asked and asked > places:
+        named = cores.words() if places == whole else f"{gpus} GPUs"
+        why = f" RUNS={asked} is more than the {named} of this machine."
+    elif asked and asked > most:
+        why = f" RUNS={asked} is more than the grid has."
     elif asked and asked < most:
         why = f" RUNS={asked} was asked for; {most} would find a place."
     if not on_gpu:

@@ -49,6 +49,30 @@ def test_on_a_cpu_there_is_one_run_with_one_thread_for_each_core(machine, usable
     assert (found.runs, found.threads) == (runs, 1) and told in found.words
 
 
+@pytest.mark.parametrize(
+    ("asked", "runs", "told"),
+    [
+        (None, 2, "2 runs at once, each with one thread"),
+        (3, 2, "RUNS=3 is more than the grid has."),
+        (1, 1, "RUNS=1 was asked for; 2 would find a place"),
+        (9, 2, "RUNS=9 is more than the 4 cores of this machine"),
+    ],
+)
+def test_no_more_runs_go_on_at_once_than_the_grid_has(machine, asked, runs, told):
+    """Else each would pay for a smaller share of the memory than is its own."""
+    machine(4.0)
+    found = forecast.side_by_side(SPECS[:2], "cpu", asked)
+    assert found.runs == runs and told in found.words
+
+
+def test_the_one_run_of_a_grid_has_the_threads_of_all_gpus(machine, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*map(FakeGpu, ("GPU-aaaa", "GPU-bbbb"))))
+    machine(8.0)
+    found = forecast.side_by_side(SPECS[:1], "cuda")
+    assert (found.runs, found.threads) == (1, 8)
+
+
 def test_no_run_at_all_is_refused():
     with pytest.raises(InputError, match="RUNS=0: at least one"):
         forecast.side_by_side(SPECS, "cpu", 0)
