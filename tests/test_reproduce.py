@@ -73,6 +73,7 @@ def test_a_source_is_trained_first_and_one_that_failed_costs_the_rows_that_start
     assert len(table) == 4
     source, run = table.loc[("dla46_c", "first")], table.loc[("dla46_c", "second")]
     assert run["init_from"] == source["run_id"] and run["init_energy_kwh"] == source["energy_kwh"]
+    assert source["split"] == run["split"] == 1, "the source has not seen the test images of the run"
     kept = {path.stem for path in (folder / "weights").iterdir()}
     statuses = table["status"].to_dict()
     if broken:

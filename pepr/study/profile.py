@@ -20,7 +20,7 @@ from pepr.runs.spec import RunSpec
 
 SHIPPED = Path(str(resources.files("pepr.study"))) / "profiles"
 SOURCE_SEED = 0
-"""The seed of the run that others start from."""
+"""The seed of the runs that others start from."""
 SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
 
 
@@ -147,6 +147,7 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
             datasets.find(setting["dataset"])
         except InputError as error:
             raise InputError(f"{path}: settings.{name}.dataset: {error}") from None
+    for name in values["settings"]:
         _check_start(path, values["settings"], name)
     for number, block in enumerate(values["runs"]):
         for setting in block["settings"]:
@@ -183,7 +184,10 @@ def _check_batch(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _check_start(path: Path, settings: Mapping[str, Any], name: str) -> None:
-    """Raise InputError for a setting that starts from nothing there is, or from two things."""
+    """Raise InputError for a setting that starts from nothing there is, from two things, or from a network
+    that has seen its test images."""
+    from pepr import datasets
+
     setting = settings[name]
     if setting.get("shuffled") and not setting["pretrained"]:
         raise InputError(f"{path}: settings.{name}.shuffled: from scratch there is nothing to shuffle")
@@ -196,6 +200,12 @@ def _check_start(path: Path, settings: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{path}: settings.{name}.init_from: unknown setting {first!r}")
     if settings[first]["pretrained"] or settings[first].get("init_from"):
         raise InputError(f"{path}: settings.{name}.init_from: {first} is not from scratch itself")
+    here, there = (datasets.find(settings[each]["dataset"]) for each in (name, first))
+    if here.name != there.name and len({one.same_images_as or one.name for one in (here, there)}) == 1:
+        raise InputError(
+            f"{path}: settings.{name}.init_from: {first} is on the images of {here.name} divided otherwise "
+            f"({there.name}), and would train on images that {name} is tested on"
+        )
 
 
 def restrict(
@@ -307,13 +317,18 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
 def _with_source(
     settings: Mapping[str, Any], shared: Mapping[str, Any], *, model: str, setting: str, seed: int, split: int
 ) -> list[RunSpec]:
-    """A run, and before it the one that it starts from, where its setting names one: that of seed 0."""
+    """A run, and before it the one that it starts from, where its setting names one: that of seed 0.
+
+    On the dataset of the run its source has the same split: another one would show it the run's test images.
+    """
     fitted_once = {"epochs": 1} if model in models.BASELINES else {}
     values = {**shared, **settings[setting], **fitted_once}
     first = values.pop("init_from", None)
     if first is None:
         return [RunSpec(model=model, setting=setting, seed=seed, split=split, **values)]
-    at = _splits({"splits": "by_seed"}, SOURCE_SEED, settings[first]["dataset"])[0]
+    at = split
+    if settings[first]["dataset"] != values["dataset"]:
+        (at,) = _splits({"splits": "by_seed"}, SOURCE_SEED, settings[first]["dataset"])
     (source,) = _with_source(settings, shared, model=model, setting=first, seed=SOURCE_SEED, split=at)
     run = RunSpec(model=model, setting=setting, seed=seed, split=split, init_from=source.run_id, **values)
     return [source, run]

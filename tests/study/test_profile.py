@@ -358,6 +358,46 @@ def test_a_run_brings_the_one_that_it_starts_from_where_that_was_not_asked_for()
     assert study.grid(other)[0].epochs == 1 and study.grid(other)[1].init_from != first.run_id
 
 
+SCRATCH = {"dataset": "elpv", "pretrained": False}
+
+
+def splits_of_starts(tmp_path, first, second, **block):
+    """Split and seed of each start and of the run that it is for, and how many runs there are."""
+    settings = {"first": first, "second": {**second, "init_from": "first"}}
+    blocks = [{"models": ["dla46_c"], "settings": ["second"], **block}]
+    specs = study.grid(load(tmp_path, settings=settings, runs=blocks))
+    by_id = {spec.run_id: spec for spec in specs}
+    pairs = [(by_id[spec.init_from], spec) for spec in specs if spec.init_from]
+    assert all(start.setting == "first" and specs.index(start) < specs.index(run) for start, run in pairs)
+    return [(start.split, start.seed, run.split, run.seed) for start, run in pairs], len(specs)
+
+
+def test_a_source_on_the_dataset_of_the_run_is_trained_on_the_runs_own_split(tmp_path):
+    """Each split has test images of its own, which are training images of others."""
+    found, count = splits_of_starts(tmp_path, SCRATCH, SCRATCH, seeds=[0, 1, 6])
+    assert found == [(0, 0, 0, 0), (1, 0, 1, 1), (1, 0, 1, 6)] and count == 5, "one source a split"
+    found, count = splits_of_starts(tmp_path, SCRATCH, SCRATCH, seeds=[0, 1], splits=[3])
+    assert found == [(3, 0, 3, 0), (3, 0, 3, 1)] and count == 3
+
+
+def test_a_source_on_other_images_is_that_of_the_first_split_for_every_run(tmp_path):
+    other = {"dataset": "breastmnist", "pretrained": False}
+    found, count = splits_of_starts(tmp_path, other, SCRATCH, seeds=[0, 3])
+    assert found == [(0, 0, 0, 0), (0, 0, 3, 3)] and count == 3
+    found, count = splits_of_starts(tmp_path, SCRATCH, other, seeds=[0, 3])
+    assert found == [(0, 0, 0, 0), (0, 0, 0, 3)] and count == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("ham10000", "ham10000_by_image"), ("ham10000_by_image", "ham10000")]
+)
+def test_a_source_on_the_same_images_divided_otherwise_is_refused(tmp_path, first, second):
+    settings = [{"dataset": name, "pretrained": False} for name in (first, second)]
+    told = rf"settings\.second\.init_from: first is on the images of {second} divided otherwise \({first}\)"
+    with pytest.raises(InputError, match=told):
+        splits_of_starts(tmp_path, *settings)
+
+
 def test_the_shuffled_settings_have_the_seeds_of_their_twins():
     specs = study.grid(study.load("medical"))
     for name in ("breast", "retina"):
