@@ -243,7 +243,7 @@ def _fine_tune(
     created, network, batches = set_up(spec, parts.data, device, start)
     warm_up(network, batches, parts.train, spec)
     probes = [speed_probe_s()] if on_cpu else []
-    memory.reset()
+    count_anew(memory, device)
 
     run = Run(spec, network, batches, meter, progress)
     for epoch in range(spec.epochs):
@@ -309,7 +309,8 @@ def check(spec: RunSpec) -> None:
 
 
 class Run:
-    """The epochs of one run: network, optimiser, history, and the weights of the best epoch so far."""
+    """The epochs of one run: network, optimiser, history, and the weights of the best epoch so far where the
+    fidelity lets one be chosen."""
 
     def __init__(self, spec, network, batches, meter, progress):
         self.spec, self.network, self.batches = spec, network, batches
@@ -343,7 +344,7 @@ class Run:
         self.history.append(row)
         if self._is_best(row):
             self.best_epoch = epoch
-            if epoch + 1 < self.spec.epochs:
+            if self.spec.fidelity == "study" and epoch + 1 < self.spec.epochs:
                 self.best_state = copy.deepcopy(self.network.state_dict())
         self.progress(
             f"epoch {epoch + 1}/{self.spec.epochs}  loss {loss:.3f}  validation accuracy "
@@ -410,6 +411,14 @@ def warm_up(network: nn.Module, batches: Batches, train: np.ndarray, spec: RunSp
         scaler = torch.amp.GradScaler(batches.device.type, enabled=False)
         steps = [train[: spec.batch_size]] * WARM_UP_STEPS
         train_epoch(twin, optimiser, scaler, spec, (batches.load(index) for index in steps))
+
+
+def count_anew(memory, device: torch.device) -> None:
+    """Let a gauge of a device's memory begin again; what the allocator of a GPU keeps of the copy that was
+    warmed up goes first, and is no part of what the training reserves."""
+    if device.type != "cpu":
+        give_back(device)
+    memory.reset()
 
 
 def mixed_precision(spec: RunSpec):

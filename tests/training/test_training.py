@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,33 @@ def test_the_papers_way_takes_the_last_epoch_and_drops_the_incomplete_batch():
     assert record["n_test"] == 512
     assert record["test_accuracy"] == record["test_accuracy_last_epoch"]
     assert math.isclose(record["test_accuracy"] * 512, round(record["test_accuracy"] * 512))
+
+
+@pytest.mark.parametrize(("fidelity", "kept"), [("study", True), ("paper", False)])
+def test_weights_are_kept_only_where_an_epoch_is_chosen(fidelity, kept):
+    """A copy on the device would count as the model's memory."""
+    data = datasets.prepare("elpv", 32)
+    _, epochs = loop.quiet(dataclasses.replace(SPEC, fidelity=fidelity), data, fake_meter())
+    epochs.epoch(0, **{part: data.indices(part)[::10] for part in datasets.SPLITS})
+    assert (epochs.best_state is not None) == kept
+
+
+@pytest.mark.parametrize(("device", "first"), [("cuda", ["given back"]), ("cpu", [])])
+def test_memory_counts_without_what_a_gpu_keeps_of_the_warming_up(monkeypatch, device, first):
+    done = []
+    gauge = SimpleNamespace(reset=lambda: done.append("counted"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("given back"))
+    loop.count_anew(gauge, torch.device(device))
+    assert done == [*first, "counted"]
+
+
+def test_memory_counts_from_the_end_of_the_warming_up(monkeypatch):
+    order = []
+    monkeypatch.setattr(loop, "warm_up", lambda *arguments: order.append("warm"))
+    monkeypatch.setattr(loop, "count_anew", lambda *arguments: order.append("counted"))
+    monkeypatch.setattr(loop, "train_epoch", lambda *arguments: order.append("trained") or (0.5, 0.5))
+    run(dataclasses.replace(SPEC, epochs=1))
+    assert order == ["warm", "counted", "trained"]
 
 
 def test_progress_names_each_epoch():
