@@ -14,6 +14,7 @@ from pepr.audit import gates
 from pepr.errors import Diverged, InputError, MeterError, ModelUnavailable, OutOfMemory
 from pepr.machine import meter
 from pepr.training import loop
+from pepr.training.record import Parts
 from tests.machine.test_meter import SOURCES, FakeTracker
 
 SPEC = runs.RunSpec("mobilenetv2_050", "elpv", "elpv_small", train_fraction=0.1, image_size=32, epochs=2)
@@ -138,6 +139,56 @@ def test_the_papers_way_takes_the_last_epoch_and_drops_the_incomplete_batch():
     assert record["n_test"] == 512
     assert record["test_accuracy"] == record["test_accuracy_last_epoch"]
     assert math.isclose(record["test_accuracy"] * 512, round(record["test_accuracy"] * 512))
+
+
+class Watched(FakeTracker):
+    """Knows which window of its meter is open."""
+
+    window = None
+
+    def start_task(self, task_name):
+        self.window = task_name.rpartition("-")[0]
+        super().start_task(task_name)
+
+    def stop_task(self):
+        self.window = None
+        return super().stop_task()
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "windows"), [("paper", ["train", "train", "inference"]), ("study", ["inference"])]
+)
+def test_the_papers_energy_of_training_has_the_test_passes_inside_and_the_studys_has_not(
+    monkeypatch, fidelity, windows
+):
+    spec, seen, real = dataclasses.replace(SPEC, fidelity=fidelity), [], training.predict
+    tracker = Watched(*[(1e-6, 0.0, 2e-6)] * 20)
+
+    def spy(network, batches, spec):
+        batches = list(batches)
+        seen.append((tracker.window, torch.cat([labels for _, labels in batches]).tolist()))
+        return real(network, iter(batches), spec)
+
+    monkeypatch.setattr(loop, "predict", spy)
+    record = run(spec, meter=meter.Meter(tracker, SOURCES, power_limit_w=1e9)).record
+    parts = Parts.of(spec)
+    test, val = (parts.data.labels[index].tolist() for index in (parts.test, parts.val))
+    assert len(test) == record["n_test"] == (512 if fidelity == "paper" else 540)
+    # An earlier epoch that is chosen is tested outside of all windows.
+    assert [window for window, labels in seen if labels == test and window] == windows
+    assert [window for window, labels in seen if labels == val] == ["validation"] * SPEC.epochs
+    assert record["energy_kwh"] == pytest.approx(SPEC.epochs * 3e-6)
+
+
+def test_the_papers_way_trains_on_images_that_repeat_others_and_the_study_does_not(monkeypatch):
+    data = datasets.prepare("elpv", 32)
+    repeated = np.zeros(len(data.labels), dtype=bool)
+    repeated[data.indices("train")[:20]] = True
+    marked = dataclasses.replace(data, repeated=repeated)
+    monkeypatch.setattr(datasets, "prepare", lambda *arguments: marked)
+    for fidelity, expected in (("paper", 142), ("study", 140)):  # a tenth of 1,424 images, and of 1,404
+        spec = dataclasses.replace(SPEC, epochs=1, fidelity=fidelity)
+        assert run(spec).record["n_train"] == expected
 
 
 @pytest.mark.parametrize(("fidelity", "kept"), [("study", True), ("paper", False)])
