@@ -21,7 +21,8 @@ class Start:
     @classmethod
     def of(cls, spec: RunSpec, store: Store | None) -> Start:
         """What a run starts from. Raises ModelUnavailable where that run failed, was not done, or kept
-        nothing, and InputError without a place to look for it."""
+        nothing, and InputError without a place to look for it, or where it was on another split of the same
+        dataset: it has seen test images of this run."""
         if spec.init_from is None:
             return cls()
         if store is None:
@@ -30,6 +31,12 @@ class Start:
         if record is None or record["status"] != "ok":
             why = "was not done" if record is None else f"failed ({record['failure']})"
             raise ModelUnavailable(f"the run that this one starts from, {spec.init_from}, {why}")
+        if record["dataset"] == spec.dataset and (record.get("split") or 0) != (spec.split or 0):
+            raise InputError(
+                f"the run that this one starts from, {spec.init_from}, was trained on split "
+                f"{record.get('split') or 0} of {spec.dataset}, and this one is tested on split {spec.split or 0}: "
+                "start from a run on the same split"
+            )
         if not path.exists():
             raise ModelUnavailable(
                 f"the run that this one starts from, {spec.init_from}, kept no weights at {path}: delete its "

@@ -356,6 +356,14 @@ def test_a_run_whose_source_is_missing_or_failed_says_so(tmp_path, status, told)
         run(spec, store=store)
 
 
+def test_a_start_that_has_seen_the_test_images_of_the_run_is_refused(tmp_path):
+    store = runs.Store(tmp_path, "own")
+    store.write_record(runs.run_record(SPEC, {}, energy_kwh=1.0))
+    spec = dataclasses.replace(SPEC, setting="elpv_again", split=1, init_from=SPEC.run_id)
+    with pytest.raises(InputError, match=r"trained on split 0 of elpv, and this one is tested on split 1: "):
+        run(spec, store=store)
+
+
 def test_a_start_that_is_two_things_or_nowhere_is_refused():
     for changes, told in (
         ({"shuffled": True}, "nothing to shuffle"),
