@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pepr.datasets.source import SPLITS, Dataset, Loaded
+from pepr.datasets.source import SPLITS, Dataset, Loaded, stamps
 from pepr.errors import DataUnavailable, InputError
 
 NATIVE_SIZE = 300
@@ -38,11 +38,10 @@ def _load(image_size: int) -> Loaded:
 
     The package ships no split: five are drawn here, each in fifths of whole modules, 60/20/20.
     """
-    folder = _folder()
-    table = folder / "labels.csv"
-    paths = [folder / path for path, _ in _rows(table)]
-    digest = hashlib.sha256(table.read_bytes())
-    for path in paths:
+    table, *paths = _files()
+    sources = stamps([table, *paths])
+    digest = hashlib.sha256()
+    for path in (table, *paths):
         digest.update(path.read_bytes())
     return Loaded(
         blocks=[np.stack([_pixels(path) for path in paths])],
@@ -53,7 +52,23 @@ def _load(image_size: int) -> Loaded:
         native_size=NATIVE_SIZE,
         file="labels.csv and the images that it names",
         groups=modules(),
+        sources=sources,
     )
+
+
+def _files() -> list[Path]:
+    """The table of labels and the images that it names."""
+    folder = _folder()
+    table = folder / "labels.csv"
+    return [table, *(folder / path for path, _ in _rows(table))]
+
+
+def _sources(image_size: int) -> list[Path]:
+    """The files of the package, whatever the size; none where it is not installed, or not whole."""
+    try:
+        return _files()
+    except (DataUnavailable, FileNotFoundError):
+        return []
 
 
 def _rows(table: Path) -> Iterator[tuple[str, float]]:
@@ -136,6 +151,7 @@ DATASET = Dataset(
     counts=dict(zip(SPLITS, (1424, 660, 540), strict=True)),
     files=(),
     load=_load,
+    sources=_sources,
     n_splits=len(set(FOLDS)),
     at_hand=lambda: importlib.util.find_spec("elpv_dataset") is not None,
 )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pepr.datasets import downloads
-from pepr.datasets.source import SPLITS, Dataset, Loaded
+from pepr.datasets.source import SPLITS, Dataset, Loaded, stamps
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
 
@@ -71,6 +71,7 @@ def _load(by_lesion: bool, image_size: int) -> Loaded:
         raise DataUnavailable(
             f"dataset ham10000: no file {downloads.place('ham10000', METADATA)}; put there {WANTED}"
         )
+    sources = stamps(_sources(image_size))
     rows = metadata(table)
     zips = downloads.supplied_files(ZIPS)
     found = _in_zips(zips) if zips else _in_folder(table.parent)
@@ -97,6 +98,7 @@ def _load(by_lesion: bool, image_size: int) -> Loaded:
         note=f"images of {width} x {height} px, made square by shrinking",
         groups=groups,
         may_be_divided=not by_lesion,
+        sources=sources,
     )
 
 
@@ -225,6 +227,14 @@ def _is_distributed(paths: list[Path]) -> bool:
     )
 
 
+def _sources(image_size: int) -> list[Path]:
+    """The metadata, and the archives or else the JPEGs, whatever the size; none without the metadata."""
+    table = downloads.supplied("ham10000", METADATA)
+    if table is None:
+        return []
+    return [table, *(downloads.supplied_files(ZIPS) or _in_folder(table.parent).values())]
+
+
 def _at_hand() -> bool:
     table = downloads.supplied("ham10000", METADATA)
     return table is not None and bool(downloads.supplied_files(ZIPS) or _in_folder(table.parent))
@@ -242,6 +252,7 @@ def _dataset(name: str, title: str, caution: str, counts: Mapping[str, int], by_
         counts=counts,
         files=(f"ham10000/{METADATA}", ZIPS),
         load=functools.partial(_load, by_lesion),
+        sources=_sources,
         at_hand=_at_hand,
         same_images_as=None if by_lesion else "ham10000",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pepr.datasets import downloads, npz
-from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_labels, check_names
+from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_labels, check_names, stamps
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
 
@@ -33,6 +33,7 @@ def _load(image_size: int) -> Loaded:
         names = ", ".join(path.name for path in files)
         raise InputError(f"{files[0].parent}: one .npz is expected here and there are {len(files)}: {names}")
     (path,) = files
+    sources = stamps(files)
     found = npz.headers(path)
     check_names(path, found, ("images", "rater_labels"))
     shape, kind = found["images"]
@@ -52,6 +53,7 @@ def _load(image_size: int) -> Loaded:
         sha256=checksum(path),
         native_size=shape[1],
         file=path.name,
+        sources=sources,
     )
 
 
@@ -85,5 +87,6 @@ DATASET = Dataset(
     counts=COUNTS,
     files=(FILES,),
     load=_load,
+    sources=lambda image_size: downloads.supplied_files(FILES),
     at_hand=lambda: bool(downloads.supplied_files(FILES)),
 )

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from pepr.datasets import downloads, npz
-from pepr.datasets.source import SPLITS, Dataset, Loaded, all_blocks, check_images, check_labels, check_names
+from pepr.datasets.source import (
+    SPLITS,
+    Dataset,
+    Loaded,
+    all_blocks,
+    check_images,
+    check_labels,
+    check_names,
+    stamps,
+)
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
 
@@ -141,6 +150,24 @@ def is_at_hand(name: str) -> bool:
     )
 
 
+def _in_order(files: list[Published], image_size: int) -> list[Published]:
+    """The files in the order in which they are wanted for images of `image_size` pixels."""
+    enough = image_size if image_size > SMALL_PX else 0
+    large_enough = [file for file in files if file.size >= enough]
+    return [*large_enough, *(file for file in reversed(files) if file.size < enough)]
+
+
+def sources(name: str, image_size: int) -> list[Path]:
+    """The file that `choose` would take now; none where it would have to be downloaded."""
+    wanted = _in_order(files_of(name), image_size)
+    for file in wanted:
+        path = downloads.supplied("medmnist", file.name)
+        if path is not None:
+            return [path]
+    kept = downloads.cache() / wanted[0].name
+    return [kept] if kept.exists() else []
+
+
 def choose(name: str, files: list[Published], image_size: int) -> tuple[Published, Path, str]:
     """The file for images of `image_size` pixels: up to `SMALL_PX` the smallest, above it the smallest
     that need not be enlarged, else the largest.
@@ -148,9 +175,7 @@ def choose(name: str, files: list[Published], image_size: int) -> tuple[Publishe
     A file in `$PEPR_DATA/medmnist` is used before any download, even one whose images are smaller; the
     text that comes third then says so. Raises DataUnavailable with the address and the place for a file.
     """
-    enough = image_size if image_size > SMALL_PX else 0
-    large_enough = [file for file in files if file.size >= enough]
-    wanted = [*large_enough, *(file for file in reversed(files) if file.size < enough)]
+    wanted = _in_order(files, image_size)
     for file in wanted:
         path = downloads.supplied("medmnist", file.name)
         if path is not None:
@@ -174,6 +199,7 @@ def choose(name: str, files: list[Published], image_size: int) -> tuple[Publishe
 def _load(name: str, entry: Mapping[str, Any], dimensions: int, image_size: int) -> Loaded:
     counts, channels, classes = entry["n_samples"], entry["n_channels"], tuple(entry["label"].values())
     file, path, note = choose(name, files_of(name), image_size)
+    stamped = stamps([path])
     status = checksum_status(path, file)
     found = npz.headers(path)
     check_names(path, found, [f"{part}_{kind}" for part in SPLITS for kind in ("images", "labels")])
@@ -194,6 +220,7 @@ def _load(name: str, entry: Mapping[str, Any], dimensions: int, image_size: int)
         native_size=file.size,
         file=file.name,
         note=note,
+        sources=stamped,
     )
 
 
@@ -230,6 +257,7 @@ def _declared(name: str, entry: Mapping[str, Any], dimensions: int = 2, **own: A
         "licence": entry["license"],
         "source": ADDRESS,
         "load": functools.partial(_load, name, entry, dimensions),
+        "sources": functools.partial(sources, name),
         "files": tuple(f"medmnist/{file.name}" for file in files),
         "at_hand": functools.partial(is_at_hand, name),
         "downloadable": any(file.url for file in files),

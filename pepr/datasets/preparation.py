@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pepr.datasets import elpv, ham10000, lidc, medmnist
-from pepr.datasets.source import SPLITS, Dataset, Loaded, check_groups
+from pepr.datasets.source import SPLITS, Dataset, Loaded, check_groups, stamps
 from pepr.errors import InputError
-from pepr.files import results_root, whole_file, write_atomic
+from pepr.files import locked, results_root, whole_file, write_atomic
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -36,6 +36,8 @@ CARD_FORMAT = 5
 """Counted up when a card gains or loses a key."""
 DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
 """What a card takes over from the dataset's declaration."""
+OF_FILES = ("native_size", "file", "note", "status", "sha256")
+"""What a card takes over of the files that were read: where all of it is the same, so are the data."""
 
 
 def find(name: str) -> Dataset:
@@ -114,7 +116,8 @@ def cache_folder(name: str, image_size: int) -> Path:
 
 
 def prepare(name: str, image_size: int, split: int = 0) -> Prepared:
-    """Load, check, resize and cache a dataset, in one of its splits; a sound cache is used as it is.
+    """Load, check, resize and cache a dataset, in one of its splits; a sound cache is used as it is, unless
+    other files than it was made from would be read now. Processes that want one set wait for each other.
 
     Images larger than `image_size` are reduced once, here, with an antialiased bilinear filter.
     Raises DataUnavailable when the data cannot be had and InputError when they are not sound, or have no
@@ -123,21 +126,36 @@ def prepare(name: str, image_size: int, split: int = 0) -> Prepared:
     dataset = find(name)
     check_split(dataset, split)
     folder = cache_folder(name, image_size)
-    if not _is_current(folder / "card.json", dataset):
-        _write_cache(dataset, folder, image_size)
-        _give_back_freed_memory()
-    return load_prepared(name, image_size, split)
+    with contextlib.suppress(InputError):  # another process may be replacing what is read here: then wait
+        if _is_current(folder, dataset, image_size):
+            return load_prepared(name, image_size, split)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if not _is_current(folder, dataset, image_size):
+            _write_cache(dataset, folder, image_size)
+            _give_back_freed_memory()
+        return load_prepared(name, image_size, split)
 
 
-def _is_current(card_path: Path, dataset: Dataset) -> bool:
-    """Whether there is a card of today's shape; a cache of an older version is made again, and so is one of a
-    file that was let in once and is not now."""
-    try:
-        card = json.loads(card_path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+def _is_current(folder: Path, dataset: Dataset, image_size: int) -> bool:
+    """Whether there is a card of today's shape, of the files that would be read now; a cache of an older
+    version is made again, and so is one of a file that was replaced, or that was let in once and is not now.
+    Files that are gone are not missed."""
+    card = _read_card(folder)
+    if card is None:
         return False
     asked = dataset.unofficial_by is None or os.environ.get(dataset.unofficial_by) == "yes"
-    return card.get("format") == CARD_FORMAT and (asked or card["status"] != "unofficial")
+    here = stamps(dataset.sources(image_size))
+    return (asked or card["status"] != "unofficial") and here.items() <= card["sources"].items()
+
+
+def _read_card(folder: Path) -> Card | None:
+    """The card of a cache; None where there is none of today's shape."""
+    try:
+        card = json.loads((folder / "card.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return card if card.get("format") == CARD_FORMAT and "sources" in card else None
 
 
 def _give_back_freed_memory() -> None:
@@ -177,7 +195,12 @@ def load_prepared(name: str, image_size: int, split: int = 0) -> Prepared:
 
 
 def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
+    """Write the arrays and their card; the card alone where the files have the same content as before."""
     loaded = dataset.load(image_size)
+    known = _read_card(folder)
+    if known is not None and all(known[key] == getattr(loaded, key) for key in OF_FILES):
+        _write_card(folder, known | {"sources": loaded.sources})
+        return
     check_groups(loaded)
     labels, splits = loaded.labels, np.atleast_2d(loaded.split)
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +209,7 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     card = {
         "format": CARD_FORMAT,
         **{key: getattr(dataset, key) for key in DECLARED},
-        "native_size": loaded.native_size,
+        **{key: getattr(loaded, key) for key in OF_FILES},
         "image_size": image_size,
         "stored_size": written.shape[1],
         "n_images": written.shape[0],
@@ -197,11 +220,8 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
             for split, copies in zip(splits, repeated, strict=True)
         ],
         "has_groups": loaded.groups is not None,
-        "file": loaded.file,
-        "note": loaded.note,
-        "status": loaded.status,
-        "sha256": loaded.sha256,
         "images_sha256": written.sha256,
+        "sources": loaded.sources,
     }
     arrays = {"labels": labels, "splits": splits, "repeated": repeated}
     if loaded.groups is not None:
@@ -209,6 +229,12 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     for name, array in arrays.items():
         with whole_file(folder / f"{name}.npy") as stream:
             np.save(stream, array, allow_pickle=False)
+    if not stamps(dataset.sources(image_size)).items() <= loaded.sources.items():
+        raise InputError(f"{loaded.file}: replaced while it was read; begin again")
+    _write_card(folder, card)
+
+
+def _write_card(folder: Path, card: Card) -> None:
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
 

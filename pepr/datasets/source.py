@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ class Loaded:
     published checksum) or `supplied` (nobody published one). `sha256` is of the file or files; `note` says
     what is unusual, or nothing. `groups` [n] names what is not independent, such as the images of a lesion
     or a patient, and must not be divided unless they `may_be_divided`; None where nobody knows.
+    `sources` are the `stamps` of the files, taken before they were read.
     """
 
     blocks: Iterable[np.ndarray]
@@ -36,6 +38,7 @@ class Loaded:
     note: str = ""
     groups: np.ndarray | None = None
     may_be_divided: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Dataset:
     are `ordered` a label is a grade. `counts` are the images of each part of the first of the `n_splits`
     splits, None where only the user's file tells. `files` are patterns below `$PEPR_DATA` where a copy is
     looked for, none for what is a package. `load` takes the image size in pixels that is wanted, to choose
-    among files of several sizes; `at_hand` tells whether it would find its files on this machine,
+    among files of several sizes; `sources` takes it too, and names the files that `load` would read now, in
+    as far as they are here; `at_hand` tells whether `load` would find its files on this machine,
     `downloadable` whether it can fetch them.
     `unofficial_by` is the environment variable that lets in a file other than the published one, by `yes`.
     `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.
@@ -64,6 +68,7 @@ class Dataset:
     counts: Mapping[str, int] | None
     files: tuple[str, ...]
     load: Callable[[int], Loaded]
+    sources: Callable[[int], list[Path]]
     at_hand: Callable[[], bool]
     downloadable: bool = False
     n_splits: int = 1
@@ -76,6 +81,17 @@ class Dataset:
     def short_title(self) -> str:
         """The title without what it explains: BreastMNIST, HAM10000."""
         return self.title.partition(":")[0]
+
+
+def stamps(paths: Iterable[Path]) -> dict[str, str]:
+    """Size and time of modification of each file, by name: what tells that a file was replaced, without
+    reading it. A file that cannot be found has none."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            found[path.name] = f"{state.st_size} bytes, {state.st_mtime_ns} ns"
+    return found
 
 
 def check_images(

@@ -77,6 +77,23 @@ def test_a_folder_and_the_archives_of_the_same_images_are_the_same_data(folder, 
     assert loose.card["sha256"] == packed.card["sha256"] and packed.card["status"] == "unofficial"
 
 
+def test_an_image_that_was_replaced_is_prepared_and_the_same_images_otherwise_packed_are_not(folder, rows):
+    first = datasets.prepare("ham10000", 16)
+    written = datasets.cache_folder("ham10000", 16) / "images.npy"
+    path, before = folder / "images" / f"{rows[5][1]}.jpg", written.stat().st_mtime_ns
+    datasets.prepare("ham10000", 16)
+    assert written.stat().st_mtime_ns == before
+    path.write_bytes(jpeg(999))
+    second = datasets.prepare("ham10000", 16)
+    assert list(np.flatnonzero((first.images != second.images).any(axis=(1, 2, 3)))) == [5]
+    before = written.stat().st_mtime_ns
+    zipped(folder)
+    assert datasets.prepare("ham10000", 16).card["sha256"] == second.card["sha256"]
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(datasets.prepare("ham10000", 16).images, second.images)
+    assert written.stat().st_mtime_ns == before
+
+
 def test_images_smaller_than_asked_stay_as_they_are_and_are_square(folder):
     prepared = datasets.prepare("ham10000", 64)
     assert prepared.images.shape == (140, 30, 30, 3)

@@ -1,6 +1,8 @@
 """Files that people bring: sound ones are read as published, unsound ones refused with the reason."""
 
+import dataclasses
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,18 @@ def supplied(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "cache", lambda: tmp_path / "cache")
     (tmp_path / "medmnist").mkdir()
     return tmp_path
+
+
+def count_loads(monkeypatch, name):
+    """The image sizes that a dataset is read for from now on, a list that grows."""
+    declared, loads = datasets.find(name), []
+
+    def load(size):
+        loads.append(size)
+        return declared.load(size)
+
+    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(declared, load=load))
+    return loads
 
 
 @pytest.fixture
@@ -84,6 +98,43 @@ def test_images_of_a_file_that_was_let_in_once_are_not_used_when_it_no_longer_is
         datasets.prepare("pneumoniamnist", 28)
     monkeypatch.setattr(medmnist, "checksum", lambda path, kind="sha256": official_digest(kind))
     assert datasets.prepare("pneumoniamnist", 28).card["status"] == "official" and path.exists()
+
+
+def test_the_official_file_takes_the_place_of_one_that_was_let_in(supplied, monkeypatch):
+    path = write_chest_x_rays(supplied)
+    first = datasets.prepare("pneumoniamnist", 28)
+    path.unlink()
+    write_chest_x_rays(supplied, test_images=np.zeros((624, 28, 28), np.uint8))
+    monkeypatch.setattr(medmnist, "checksum", lambda path, kind="sha256": official_digest(kind))
+    second = datasets.prepare("pneumoniamnist", 28)
+    assert (first.card["status"], second.card["status"]) == ("unofficial", "official")
+    assert first.images[-624:].any() and not second.images[-624:].any()
+
+
+def test_a_better_file_that_comes_later_is_taken_and_a_cache_outlives_its_file(supplied, monkeypatch):
+    small = write_chest_x_rays(supplied)
+    assert datasets.prepare("pneumoniamnist", 128).images.shape == (5856, 28, 28)
+    large = write_chest_x_rays(supplied, "pneumoniamnist_64.npz", 64)
+    assert datasets.prepare("pneumoniamnist", 128).images.shape == (5856, 64, 64)
+    small.unlink()
+    large.unlink()
+    loads = count_loads(monkeypatch, "pneumoniamnist")
+    assert datasets.prepare("pneumoniamnist", 128).images.shape == (5856, 64, 64)
+    monkeypatch.delenv("PEPR_DATA")
+    assert datasets.prepare("pneumoniamnist", 128).images.shape == (5856, 64, 64) and loads == []
+
+
+def test_a_download_is_not_read_again_until_a_file_is_supplied(supplied, monkeypatch):
+    downloads.cache().mkdir()
+    kept = write_chest_x_rays(supplied).replace(downloads.cache() / "pneumoniamnist.npz")
+    monkeypatch.setattr(downloads, "fetch", lambda url, path, *, md5: kept)
+    loads = count_loads(monkeypatch, "pneumoniamnist")
+    for _ in range(2):
+        assert datasets.prepare("pneumoniamnist", 28).images[-624:].any()
+    assert loads == [28]
+    write_chest_x_rays(supplied, test_images=np.zeros((624, 28, 28), np.uint8))
+    assert not datasets.prepare("pneumoniamnist", 28).images[-624:].any()
+    assert loads == [28, 28]
 
 
 def official_digest(kind):
@@ -308,6 +359,59 @@ def test_lidc_takes_the_majority_of_four_raters_and_the_authors_split_in_file_or
     np.testing.assert_array_equal(prepared.labels, arrays["rater_labels"].sum(1) >= 3)
     assert list(prepared.split) == ["train"] * 120 + ["val"] * 40 + ["test"] * 40
     assert prepared.card["status"] == "supplied" and "your own" in datasets.describe(prepared.card)
+
+
+def test_a_file_that_was_mended_is_read_anew_and_one_that_was_not_is_not(supplied, monkeypatch):
+    arrays = write_lidc(supplied)
+    loads = count_loads(monkeypatch, "lidc")
+    for _ in range(2):
+        datasets.prepare("lidc", 32)
+    assert loads == [32]
+    write_lidc(supplied, rater_labels=1 - arrays["rater_labels"], images=255 - arrays["images"])
+    mended = datasets.prepare("lidc", 32)
+    np.testing.assert_array_equal(mended.labels, arrays["rater_labels"].sum(1) <= 1)
+    np.testing.assert_array_equal(mended.images, 255 - arrays["images"])
+    datasets.prepare("lidc", 32)
+    assert loads == [32, 32]
+
+
+def test_a_file_with_another_time_and_the_same_bytes_is_the_same_data(supplied, monkeypatch):
+    write_lidc(supplied)
+    datasets.prepare("lidc", 32)
+    images = datasets.cache_folder("lidc", 32) / "images.npy"
+    before = images.stat().st_mtime_ns
+    os.utime(supplied / "lidc" / "mine.npz", (0, 0))
+    loads = count_loads(monkeypatch, "lidc")
+    for _ in range(2):
+        datasets.prepare("lidc", 32)
+    assert loads == [32] and images.stat().st_mtime_ns == before, "read once more, and not written"
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_prepared(supplied, monkeypatch):
+    arrays = write_lidc(supplied)
+    declared = datasets.find("lidc")
+
+    def load(size):
+        loaded = declared.load(size)
+        write_lidc(supplied, images=255 - arrays["images"])
+        os.utime(supplied / "lidc" / "mine.npz", (0, 0))
+        return loaded
+
+    with monkeypatch.context() as patch:
+        patch.setitem(datasets.DATASETS, "lidc", dataclasses.replace(declared, load=load))
+        with pytest.raises(InputError, match=r"mine\.npz: replaced while it was read"):
+            datasets.prepare("lidc", 32)
+    np.testing.assert_array_equal(datasets.prepare("lidc", 32).images, 255 - arrays["images"])
+
+
+def test_several_that_want_a_set_at_once_read_it_once(supplied, monkeypatch):
+    arrays = write_lidc(supplied)
+    loads = count_loads(monkeypatch, "lidc")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: datasets.prepare("lidc", 32), range(4)))
+    assert loads == [32]
+    for prepared in found:
+        np.testing.assert_array_equal(prepared.images, arrays["images"])
 
 
 def test_the_authors_15096_patches_are_split_as_they_say():
