@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import io
 import json
 import os
 import sys
@@ -178,20 +179,26 @@ def load_prepared(name: str, image_size: int, split: int = 0) -> Prepared:
     card = json.loads(card_path.read_text())
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
-        splits = np.load(folder / "splits.npy", allow_pickle=False)
-        repeated = np.load(folder / "repeated.npy", allow_pickle=False)
-        groups = np.load(folder / "groups.npy", allow_pickle=False) if card["has_groups"] else None
+        arrays = {name: _read_array(folder, name, digest) for name, digest in card["arrays_sha256"].items()}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: the prepared data are damaged ({error}); delete this folder") from error
-    if not len(images) == len(labels) == splits.shape[1] == repeated.shape[1] == card["n_images"]:
+    if len(images) != card["n_images"]:
         raise InputError(f"{folder}: the prepared data are incomplete; delete this folder")
     if hashlib.sha256(images).hexdigest() != card["images_sha256"]:
         raise InputError(
             f"{folder}/images.npy: the pixels are not those that were prepared; delete this folder"
         )
     card |= {"split": split, **card.pop("splits")[split]}
-    return Prepared(images, labels, splits[split], repeated[split], card, groups)
+    of_split, repeated = arrays["splits"][split], arrays["repeated"][split]
+    return Prepared(images, arrays["labels"], of_split, repeated, card, arrays.get("groups"))
+
+
+def _read_array(folder: Path, name: str, sha256: str) -> np.ndarray:
+    """A small array of a cache, whole. Raises ValueError where its file was altered."""
+    content = (folder / f"{name}.npy").read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{name}.npy is not what was prepared")
+    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
@@ -206,6 +213,9 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = _write_images(folder / "images.npy", loaded, image_size)
     repeated = np.stack([repeats(written.digests, split) for split in splits])
+    arrays = {"labels": labels, "splits": splits, "repeated": repeated}
+    if loaded.groups is not None:
+        arrays["groups"] = loaded.groups
     card = {
         "format": CARD_FORMAT,
         **{key: getattr(dataset, key) for key in DECLARED},
@@ -219,16 +229,10 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
             {"counts": _counts(labels, split, dataset.classes), "repeated": int(copies.sum())}
             for split, copies in zip(splits, repeated, strict=True)
         ],
-        "has_groups": loaded.groups is not None,
         "images_sha256": written.sha256,
+        "arrays_sha256": {name: _write_array(folder, name, array) for name, array in arrays.items()},
         "sources": loaded.sources,
     }
-    arrays = {"labels": labels, "splits": splits, "repeated": repeated}
-    if loaded.groups is not None:
-        arrays["groups"] = loaded.groups
-    for name, array in arrays.items():
-        with whole_file(folder / f"{name}.npy") as stream:
-            np.save(stream, array, allow_pickle=False)
     if not stamps(dataset.sources(image_size)).items() <= loaded.sources.items():
         raise InputError(f"{loaded.file}: replaced while it was read; begin again")
     _write_card(folder, card)
@@ -236,6 +240,14 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
 
 def _write_card(folder: Path, card: Card) -> None:
     write_atomic(folder / "card.json", json.dumps(card, indent=1) + "\n")
+
+
+def _write_array(folder: Path, name: str, array: np.ndarray) -> str:
+    """Write a small array of a cache; the SHA-256 of its file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomic(folder / f"{name}.npy", buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def _counts(labels: np.ndarray, split: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -121,14 +121,24 @@ def test_a_set_with_several_labels_an_image_is_refused_with_the_reason():
         datasets.find("chestmnist")
 
 
-def test_altered_pixels_are_found_before_they_are_trained_on(elpv):
-    path = datasets.cache_folder("elpv", 32) / "images.npy"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("images", r"images\.npy: the pixels are not those that were prepared"),
+        ("labels", r"damaged \(labels\.npy is not what was prepared\)"),
+        ("splits", r"damaged \(splits\.npy is not what was prepared\)"),
+        ("repeated", r"damaged \(repeated\.npy is not what was prepared\)"),
+        ("groups", r"damaged \(groups\.npy is not what was prepared\)"),
+    ],
+)
+def test_an_altered_array_is_found_before_it_is_trained_on(elpv, name, said):
+    path = datasets.cache_folder("elpv", 32) / f"{name}.npy"
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     try:
-        with pytest.raises(InputError, match=r"images.npy: the pixels are not those that were prepared"):
+        with pytest.raises(InputError, match=said):
             datasets.prepare("elpv", 32)
-        path.write_bytes(sound[:5000])
+        path.write_bytes(sound[: len(sound) // 2])
         with pytest.raises(InputError, match="damaged"):
             datasets.prepare("elpv", 32)
     finally:
