@@ -60,8 +60,16 @@ def fetch(url: str, path: Path, *, md5: str, wait_s: float = 1.0) -> Path:
 
     An interrupted download goes on where it stopped, in this call or a later one, where the server allows
     it. Passing failures are tried again, with pauses that double from `wait_s` seconds. Two processes that
-    want one file wait for each other. Raises DataUnavailable with the reason.
+    want one file wait for each other. Raises DataUnavailable with the reason, which may be the disk's.
     """
+    try:
+        # Where it is there, nothing need be written, not even a lock.
+        return path if path.exists() else _fetch(url, path, md5, wait_s)
+    except OSError as error:
+        raise DataUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _fetch(url: str, path: Path, md5: str, wait_s: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with _locked(part) as stream:

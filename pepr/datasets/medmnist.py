@@ -158,14 +158,13 @@ def _in_order(files: list[Published], image_size: int) -> list[Published]:
 
 
 def sources(name: str, image_size: int) -> list[Path]:
-    """The file that `choose` would take now; none where it would have to be downloaded."""
+    """The file that `choose` would take now; not there yet where it would have to be downloaded."""
     wanted = _in_order(files_of(name), image_size)
     for file in wanted:
         path = downloads.supplied("medmnist", file.name)
         if path is not None:
             return [path]
-    kept = downloads.cache() / wanted[0].name
-    return [kept] if kept.exists() else []
+    return [downloads.cache() / wanted[0].name]
 
 
 def choose(name: str, files: list[Published], image_size: int) -> tuple[Published, Path, str]:

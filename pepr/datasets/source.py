@@ -49,8 +49,8 @@ class Dataset:
     are `ordered` a label is a grade. `counts` are the images of each part of the first of the `n_splits`
     splits, None where only the user's file tells. `files` are patterns below `$PEPR_DATA` where a copy is
     looked for, none for what is a package. `load` takes the image size in pixels that is wanted, to choose
-    among files of several sizes; `sources` takes it too, and names the files that `load` would read now, in
-    as far as they are here; `at_hand` tells whether `load` would find its files on this machine,
+    among files of several sizes; `sources` takes it too, and names the files that `load` would read now,
+    whether they are here or not; `at_hand` tells whether `load` would find its files on this machine,
     `downloadable` whether it can fetch them.
     `unofficial_by` is the environment variable that lets in a file other than the published one, by `yes`.
     `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from pepr import errors
 from pepr.datasets import downloads
 from pepr.errors import DataUnavailable
 
@@ -151,6 +152,29 @@ def test_a_full_disk_is_told_and_not_tried_again(server, tmp_path, monkeypatch):
     with pytest.raises(DataUnavailable, match="No space left on device"):
         fetch(server, tmp_path / "images.npz")
     assert len(calls) == 1
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """A disk on which no folder can be made and no file opened to be written."""
+
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(downloads.Path, "mkdir", refuse)
+    monkeypatch.setattr(downloads.Path, "open", refuse)
+
+
+def test_a_cache_that_cannot_be_written_is_told_as_an_error_of_the_disk(server, tmp_path, unwritable):
+    with pytest.raises(DataUnavailable, match=r"PermissionError: \[Errno 13\] Permission denied: ") as told:
+        fetch(server, tmp_path / "new" / "images.npz")
+    assert errors.is_storage_error(str(told.value)) and server.ranges == []
+
+
+def test_a_file_in_a_cache_that_cannot_be_written_is_used(server, tmp_path, request):
+    fetch(server, tmp_path / "images.npz")
+    request.getfixturevalue("unwritable")
+    assert fetch(server, tmp_path / "images.npz") == tmp_path / "images.npz" and server.ranges == [None]
 
 
 def test_a_supplied_file_is_found_in_the_folder_of_the_environment(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pepr import datasets, study
+from pepr import datasets, errors, study
 from pepr.datasets import downloads, lidc, medmnist, npz
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
@@ -302,6 +302,21 @@ def test_a_failed_download_says_from_where_and_how_to_supply_the_file(supplied, 
     told = str(caught.value)
     assert "zenodo.org" in told and "no route" in told
     assert f"put it at $PEPR_DATA/medmnist/pneumoniamnist.npz (PEPR_DATA={supplied})" in told
+
+
+def test_a_download_that_the_disk_refuses_says_so_and_how_to_supply_the_file(supplied, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    files = medmnist.published_files("pneumoniamnist")
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataUnavailable) as caught:
+        medmnist.choose("pneumoniamnist", files, 28)
+    told = str(caught.value)
+    assert "dataset pneumoniamnist" in told and files[0].url in told
+    assert f"[Errno 13] Permission denied: '{supplied / 'cache'}'" in told
+    assert f"put it at $PEPR_DATA/medmnist/pneumoniamnist.npz (PEPR_DATA={supplied})" in told
+    assert errors.is_storage_error(told)
 
 
 def test_blocks_are_the_array_in_pieces(tmp_path, monkeypatch):
