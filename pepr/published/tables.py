@@ -107,7 +107,7 @@ def find_table(name: str, source: str | Path = "auto") -> Path:
             return verified(path, SHA256[name], f"{BASE_URL}{path.name}")
     if str(source) != "auto":
         raise DataUnavailable(f"{source}: no {name}.csv there; {_by_hand()}")
-    return fetch(f"{BASE_URL}{name}.csv", SHA256[name], f"published/{COMMIT[:8]}/{name}.csv", _by_hand())
+    return fetch(f"{BASE_URL}{name}.csv", SHA256[name], _kept(name), _by_hand())
 
 
 def load(source: str | Path = "auto") -> Published:
@@ -129,8 +129,21 @@ def load(source: str | Path = "auto") -> Published:
 
 
 def at_hand(source: str | Path = "auto") -> bool:
-    """True when every table lies in a folder here, so that nothing has to be downloaded."""
-    return all(any((folder / f"{name}.csv").exists() for folder in _folders(source)) for name in SHA256)
+    """True when every table lies in a folder here or was downloaded before, so that nothing has to be
+    downloaded."""
+    return all(_is_in_a_folder(name, source) or _was_downloaded(name, source) for name in SHA256)
+
+
+def _is_in_a_folder(name: str, source: str | Path) -> bool:
+    return any((folder / f"{name}.csv").exists() for folder in _folders(source))
+
+
+def _was_downloaded(name: str, source: str | Path) -> bool:
+    """Whether the cache, where `source` is one to look there, has a table whole: `fetch` takes no other."""
+    if str(source) != "auto":
+        return False
+    path = _cached(_kept(name))
+    return path.exists() and checksum(path) == SHA256[name]
 
 
 def _folders(source: str | Path) -> list[Path]:
@@ -141,7 +154,8 @@ def _folders(source: str | Path) -> list[Path]:
 
 
 def _origin(source: str | Path) -> str:
-    return "a local folder" if at_hand(source) else f"saintslab/PePR at {COMMIT[:8]}"
+    local = all(_is_in_a_folder(name, source) for name in SHA256)
+    return "a local folder" if local else f"saintslab/PePR at {COMMIT[:8]}"
 
 
 def verified(path: Path, expected: str, address: str) -> Path:
@@ -159,6 +173,17 @@ def _by_hand() -> str:
     return f"put the seven files of {BASE_URL} into a folder `published` and set PEPR_DATA to its parent"
 
 
+def _kept(name: str) -> str:
+    """Where a table is kept below the cache."""
+    return f"published/{COMMIT[:8]}/{name}.csv"
+
+
+def _cached(kept: str) -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("pepr")) / kept
+
+
 def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
     """Download a file of the authors, verified, and keep it below the cache as `kept`.
 
@@ -167,7 +192,7 @@ def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    path = Path(pooch.os_cache("pepr")) / kept
+    path = _cached(kept)
     try:
         pooch.retrieve(
             address,

@@ -1,5 +1,6 @@
 """The authors' tables: verified, typed, and clear about it when they are not at hand."""
 
+import hashlib
 import shutil
 
 import pandas as pd
@@ -8,6 +9,7 @@ from recordings import needs_tables
 
 from pepr import published
 from pepr.errors import DataUnavailable, InputError
+from pepr.published import tables
 
 
 def test_a_folder_without_the_tables_is_one_clear_message(tmp_path):
@@ -16,16 +18,40 @@ def test_a_folder_without_the_tables_is_one_clear_message(tmp_path):
     assert "all_results.csv" in str(raised.value) and "PEPR_DATA" in str(raised.value)
 
 
-def test_without_folder_and_network_the_message_says_what_to_do(monkeypatch):
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache of downloads, in the place of the user's, and no folder of tables."""
+    import pooch
+
+    monkeypatch.delenv("PEPR_DATA", raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    return tmp_path / "pepr"
+
+
+def test_without_folder_and_network_the_message_says_what_to_do(cache, monkeypatch):
     import pooch
 
     def offline(*args: object, **options: object) -> str:
         raise OSError("no route")
 
-    monkeypatch.delenv("PEPR_DATA", raising=False)
     monkeypatch.setattr(pooch, "retrieve", offline)
     with pytest.raises(DataUnavailable, match=r"could not be downloaded \(OSError: no route\)"):
         published.load()
+    assert not published.at_hand()
+
+
+def test_what_was_downloaded_before_is_at_hand_where_it_is_whole(cache, monkeypatch):
+    monkeypatch.setattr(
+        tables, "SHA256", {name: hashlib.sha256(name.encode()).hexdigest() for name in published.SHA256}
+    )
+    folder = cache / "published" / published.COMMIT[:8]
+    folder.mkdir(parents=True)
+    for name in published.SHA256:
+        assert not published.at_hand()
+        (folder / f"{name}.csv").write_text(name)
+    assert published.at_hand() and not published.at_hand(cache)
+    assert tables.find_table("all_results") == folder / "all_results.csv", "read without a network"
+    (folder / "all_results.csv").write_text("half of i")
     assert not published.at_hand()
 
 
