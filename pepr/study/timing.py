@@ -31,6 +31,8 @@ ROUNDS = 5
 """At least so many rounds, over all processes."""
 CONDITIONS = tuple(name for name in timing.CONDITIONS if name != "hardware")
 """What of a run's specification is a condition of its steps."""
+COUNTED = ("round", "place", "process")
+"""Columns of whole numbers that a model without a turn has none in."""
 WORKER = (sys.executable, "-m", "pepr.cli", "step", "timing-rounds")
 
 
@@ -64,36 +66,44 @@ def complete(folder: Path, at_once: int, say: Callable[[str], None] = print) -> 
     `timing.csv` beside them; the checksums of a reference with it. Returns the path.
 
     All are timed, since only what is timed together can be compared; nothing is where a timing of all of
-    them, with as many side by side, is there. None where too few networks ran on this hardware for a
-    comparison. Raises WorkFailed where no model could be timed.
+    them, with as many side by side, is there, those that it could not time included. None where too few
+    networks ran on this hardware for a comparison. Raises WorkFailed where no model could be timed.
     """
     path, hardware = folder / timing.FILE, description.hardware(description.default_device())
     wanted = to_time(results.read_table(folder / "results.csv"), hardware)
     if len({one.model for one in wanted}) < FEWEST_MODELS:
         return None
-    if covers(timing.read(folder), wanted, hardware, at_once):
+    if covers(timing.read(folder, with_failed=True), wanted, hardware, at_once):
         return path
     rows = measure(wanted, at_once, say)
-    write_atomic(path, pd.DataFrame(rows, columns=list(timing.COLUMNS)).to_csv(index=False))
+    table = pd.DataFrame(rows, columns=list(timing.COLUMNS)).astype(dict.fromkeys(COUNTED, "Int64"))
+    write_atomic(path, table.to_csv(index=False))
     if (folder / "checksums.json").exists():
         results.write_checksums(folder)
     return path
 
 
 def covers(known: pd.DataFrame | None, wanted: Iterable[RunSpec], hardware: str, at_once: int) -> bool:
-    """Whether a timing holds all of them, timed on a machine with `at_once` side by side."""
+    """Whether a timing holds all of them, timed on a machine with `at_once` side by side, or tried there."""
     if known is None:
         return False
     same = known[known["runs_at_once"] == at_once]
     same = same[same["hardware"] == hardware]
     found = set(same[["model", *CONDITIONS]].itertuples(index=False, name=None))
-    return all((one.model, *(getattr(one, name) for name in CONDITIONS)) in found for one in wanted)
+    return all(_kind(one) in found for one in wanted)
+
+
+def _kind(one: RunSpec) -> tuple[Any, ...]:
+    """The model and the conditions of its steps, in the order of `CONDITIONS`."""
+    return (one.model, *(getattr(one, name) for name in CONDITIONS))
 
 
 def measure(wanted: list[RunSpec], at_once: int, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """The rows of a timing: `at_once` processes, each with its share of the rounds.
 
-    A model that fails costs its turns, and is named by `say`. Raises WorkFailed where no turn is left.
+    A model that fails costs its turns, and is named by `say`; of one without a turn that is left there is a
+    row that says so, unless a process was ended before its rounds were over. Raises WorkFailed where no turn
+    is left at all.
     """
     rounds = math.ceil(ROUNDS / at_once)
     say(f"{len(wanted)} networks are timed a few steps at a time, {rounds * at_once} rounds in random order.")
@@ -124,7 +134,24 @@ def measure(wanted: list[RunSpec], at_once: int, say: Callable[[str], None] = pr
         rows += [json.loads(line) | of_all for line in lines.splitlines()]
     if not rows:
         raise WorkFailed("no model could be timed: the lines before say why")
+    if not any(worker.returncode for worker in workers):
+        rows += _failed(wanted, rows, at_once)
     return rows
+
+
+def _failed(wanted: list[RunSpec], rows: list[dict[str, Any]], at_once: int) -> list[dict[str, Any]]:
+    """A row without times for each of the wanted that has none with."""
+    timed = {(row["model"], *(row[name] for name in CONDITIONS)) for row in rows}
+    return [
+        {
+            **dict(zip(("model", *CONDITIONS), _kind(one), strict=True)),
+            "hardware": description.hardware(one.device),
+            "steps": 0,
+            "runs_at_once": at_once,
+        }
+        for one in wanted
+        if _kind(one) not in timed
+    ]
 
 
 def side_by_side(device: str, asked: int | None = None) -> int:

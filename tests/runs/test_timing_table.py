@@ -26,6 +26,21 @@ def test_a_step_that_took_no_time_is_named_by_row_and_column(tmp_path, value):
         timing.read(tmp_path)
 
 
+FAILED = {"step_time_s": None, "step_cpu_time_s": None}
+
+
+def test_a_model_that_could_not_be_timed_is_left_out_unless_it_is_asked_for(tmp_path):
+    write(tmp_path, model="y", steps=0, **FAILED)
+    assert list(timing.read(tmp_path)["model"]) == ["x"]
+    assert list(timing.read(tmp_path, with_failed=True)["model"]) == ["x", "y"]
+
+
+def test_a_row_without_times_that_tells_of_steps_is_named(tmp_path):
+    write(tmp_path, steps=2, **FAILED)
+    with pytest.raises(InputError, match=r"timing.csv: row 3, step_time_s: .* delete the row"):
+        timing.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "told"), [("", "no table"), ("model,round\na,1\n", "columns missing: device")]
 )

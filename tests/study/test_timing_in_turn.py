@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from pepr import runs
@@ -105,10 +106,38 @@ def test_a_model_that_fails_costs_its_turns_and_all_of_them_are_an_error(worker)
     worker("resnet18d")
     said = []
     rows = timing_in_turn.measure(WANTED, 1, said.append)
-    assert {row["model"] for row in rows} == {"dla46_c", "mobilenetv2_050"} and "it cannot be built" in said
+    timed = {row["model"] for row in rows if row["steps"] > 0}
+    assert timed == {"dla46_c", "mobilenetv2_050"} and "it cannot be built" in said
+    (failed,) = [row for row in rows if row["steps"] == 0]
+    assert failed["model"] == "resnet18d" and not set(failed) & set(timing.MEASURED)
     worker("dla46_c")
     with pytest.raises(WorkFailed, match="no model could be timed"):
         timing_in_turn.measure(WANTED[:1], 1, said.append)
+
+
+def test_a_network_that_cannot_be_timed_does_not_have_all_others_timed_again(
+    synthetic_results, tmp_path, worker
+):
+    (tmp_path / "results.csv").write_text((synthetic_results.folder / "results.csv").read_text())
+    worker("resnet18d")
+    said = []
+    path = timing_in_turn.complete(tmp_path, 2, said.append)
+    written, lines = path.read_text(), len(said)
+    timed, tried = (set(timing.read(tmp_path, with_failed=failed)["model"]) for failed in (False, True))
+    assert tried - timed == {"resnet18d"} and "dla46_c" in timed
+    worker()
+    assert timing_in_turn.complete(tmp_path, 2, said.append) == path
+    assert path.read_text() == written and len(said) == lines
+
+
+def test_what_a_process_did_not_come_to_before_it_was_ended_is_not_taken_for_a_failure(worker, monkeypatch):
+    worker("resnet18d")
+    python, option, code = timing_in_turn.WORKER
+    monkeypatch.setattr(timing_in_turn, "WORKER", (python, option, f"{code}\nsys.exit(1)"))
+    rows = timing_in_turn.measure(WANTED, 1, lambda line: None)
+    assert {row["model"] for row in rows} == {"dla46_c", "mobilenetv2_050"}
+    known = pd.DataFrame(rows)
+    assert not timing_in_turn.covers(known, WANTED, HARDWARE, 1)
 
 
 def test_who_stops_a_study_does_not_wait_for_its_timing(monkeypatch):
