@@ -6,7 +6,7 @@ import codecs
 import csv
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,8 @@ MISSING = frozenset(
 CHUNK = 1 << 20
 
 PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-GROUPS = r"\d{1,3}(?:%s\d{3})+"
+GROUPS = r"[1-9]\d{0,2}(?:%s\d{3})+(?!\d)"
+"""A number in groups: the first begins with no 0, and each of the others has three digits."""
 BLANK_GROUPS = re.compile("(?<=[0-9])[ \u00a0\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")
 """A blank of any width, or an apostrophe, between the groups of a number."""
 CLOCK = re.compile(r"(?:(\d+) days?,? )?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)", re.ASCII)
@@ -248,6 +249,15 @@ class NumberStyle:
         elif grouping in cell and self.decimal == ",":
             return "two decimal marks"
         return cell.replace(",", ".") if self.decimal == "," else cell
+
+
+def decided(styles: Mapping[str, NumberStyle], given: str | None) -> dict[str, NumberStyle | str]:
+    """The style of every column of a table, its decimal mark fixed; a reason in words where it is open.
+
+    `styles` have learnt all cells; `given` is the mark that a person named, if any.
+    """
+    commas = {name for name, style in styles.items() if "comma_decimal" in style.seen}
+    return {name: style.decide(given, bool(commas - {name})) or style for name, style in styles.items()}
 
 
 def kind_of(cell: str) -> str | None:

@@ -39,10 +39,14 @@ class Joined:
                 )
             self._rows[key] = [line.cells[i] for i in self._others]
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that the join adds, by their names in the second table."""
+        return [self.reader.header[i] for i in self._others]
+
     def added(self, own: Sequence[str]) -> list[str]:
         """The names of the columns that the join adds; one that is there already gets the file's name."""
-        names = [self.reader.header[i] for i in self._others]
-        return [f"{name}_{self.reader.path.stem}" if name in own else name for name in names]
+        return [f"{name}_{self.reader.path.stem}" if name in own else name for name in self.names]
 
     def check(self, first: Reader) -> None:
         """Find the keys in the first table, and say how many rows have a partner."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.errors import InputError
-from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, number
+from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, decided, number
 from pepr.tables.keys import Keys, key_columns, known
 from pepr.tables.source import Line, Place, Source, open_source
 
@@ -60,9 +60,14 @@ class Reader:
         own = list(dict.fromkeys(name for source in self.sources for name in source.header))
         self.own_width = len(own)
         self.header = own + (joined.added(own) if joined else [])
+        self._of_join = dict(zip(joined.added(own), joined.names, strict=True)) if joined else {}
         self.notices = list(dict.fromkeys(notice for source in self.sources for notice in source.notices))
         self._styles: dict[str, NumberStyle | str] | None = None
         self._kinds: dict[str, tuple[str, Place]] = {}
+        self._pointed = {
+            source.path: source.derived if source.dialect.commas_in_cells else frozenset(source.header)
+            for source in self.sources
+        }
         if joined:
             joined.check(self)
         for column in dict.fromkeys(needed):
@@ -140,9 +145,19 @@ class Reader:
         """What the cells of a column that were read are: `plain`, `percent` or `time`; nothing before."""
         return self._kinds[column][0] if column in self._kinds else ""
 
-    def plain(self, column: str, cell: str) -> str:
-        """A cell of a column with a decimal point, where the table writes numbers with commas."""
+    def has_point(self, column: str, path: Path) -> bool:
+        """Whether a column's numbers in the rows of a file have a decimal point, whatever others have: the
+        file cannot hold commas within cells, or pepr wrote the column."""
+        if self.joined and column in self._of_join:
+            return self.joined.reader.has_point(self._of_join[column], self.joined.reader.path)
+        return column in self._pointed.get(path, ())
+
+    def plain(self, column: str, cell: str, path: Path | None = None) -> str:
+        """A cell of a column, in a row of the file `path`, with a decimal point, where the table writes
+        numbers with commas."""
         if not self.commas_in_cells or NAMES.fullmatch(column):
+            return cell
+        if path is not None and self.has_point(column, path):
             return cell
         if self._styles is None:
             self._styles = self._learn_styles()
@@ -221,17 +236,13 @@ class Reader:
                 break
             for block in self.blocks():
                 for name, style in styles.items():
-                    style.learn(block.texts(name), mark)
-        decimal_commas = {name for name, style in styles.items() if "comma_decimal" in style.seen}
-        decided: dict[str, NumberStyle | str] = {}
-        for name, style in styles.items():
-            reason = style.decide(self.options.decimal, bool(decimal_commas - {name}))
-            decided[name] = reason or style
+                    style.learn(block.styled(name), mark)
+        decimal_commas = any("comma_decimal" in style.seen for style in styles.values())
         if decimal_commas and self.options.decimal != ".":
             self.say("numbers have a decimal comma")
         if any("comma_thousands" in style.seen for style in styles.values()):
             self.say("commas separate thousands")
-        return decided
+        return decided(styles, self.options.decimal)
 
 
 _KINDS = {"plain": "a plain number", "percent": "a percentage", "time": "a time"}
@@ -254,6 +265,12 @@ class Block:
 
     def texts(self, column: str) -> tuple[str, ...]:
         return self.by_column[self.reader.position(column)]
+
+    def styled(self, column: str) -> Sequence[str]:
+        """The cells of a column that may have another decimal mark than a point."""
+        cells, paths = self.texts(column), {line.path for line in self.lines}
+        pointed = {path for path in paths if self.reader.has_point(column, path)}
+        return [c for c, line in zip(cells, self.lines, strict=True) if line.path not in pointed]
 
     def floats(self, column: str) -> np.ndarray:
         """The numbers of a column [rows]; an empty cell is NaN. Raises InputError for text or infinity.
@@ -311,9 +328,10 @@ class Block:
 
     def _float(self, column: str, at: int, cell: str) -> float:
         text = cell
-        if self.reader.commas_in_cells or BLANK_GROUPS.search(cell):
-            shown = self.reader.style(column, lambda: self.place(column, at)) if self._marked(cell) else None
-            text = shown.plain(cell) if shown else cell
+        if self.reader.has_point(column, self.lines[at].path):
+            text = BLANK_GROUPS.sub("", cell)
+        elif self._marked(cell):
+            text = self.reader.style(column, lambda: self.place(column, at)).plain(cell)
         try:
             value, kind = number(text, self.reader.options.clock)
         except ValueError as error:

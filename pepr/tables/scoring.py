@@ -194,7 +194,8 @@ def survey(
 
 
 def _plain(block: Block, name: str) -> Iterator[str]:
-    return (block.reader.plain(name, cell) for cell in block.texts(name))
+    cells = zip(block.texts(name), block.lines, strict=True)
+    return (block.reader.plain(name, cell, line.path) for cell, line in cells)
 
 
 def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
@@ -420,16 +421,18 @@ def _or_empty(value: float) -> str:
 
 def _json_rows(output: TextIO, done: Survey, kept: list[str], added: list[str], scores: np.ndarray) -> int:
     """A JSON list, one object a row; columns of numbers become numbers, missing cells null."""
-    kinds, reader = [name in done.numeric for name in kept], done.reader
-    read = [name for name in kept if name in (done.column, *done.resources)]
+    reader, read = done.reader, [name for name in kept if name in (done.column, *done.resources)]
+    means = set(read) if done.averaged else set()
+    kinds = [name in done.numeric or name in means for name in kept]
     names, count = [*kept, *([SEEDS] if done.averaged else []), *added], 0
     texts: dict[str, np.ndarray] = {}
     last: Block | None = None
     for block, at, cells, seeds, values in _rows(done, kept, scores):
         if block is not last:
             texts, last = {name: block.floats(name) for name in read}, block
+        path = block.lines[at].path
         objects = [
-            _json_value(reader.plain(name, cell) if kind else cell, kind)
+            _json_value(reader.plain(name, cell, path) if kind and name not in means else cell, kind)
             for name, cell, kind in zip(kept, cells, kinds, strict=True)
         ]
         if not done.averaged:

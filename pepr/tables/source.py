@@ -6,12 +6,23 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
 from pepr.errors import InputError
-from pepr.tables.dialect import MISSING, Dialect, Options, dialect_of, kind_of, number
-from pepr.tables.formats import Format, document_of, format_of
+from pepr.tables.dialect import (
+    BLANK_GROUPS,
+    MISSING,
+    Dialect,
+    NumberStyle,
+    Options,
+    decided,
+    dialect_of,
+    kind_of,
+    number,
+)
+from pepr.tables.formats import Derived, Format, document_of, format_of
 
 RULE = re.compile(r"[|:+\s-]*-[|:+\s-]*")
 """The line below the header of a framed table."""
@@ -40,13 +51,15 @@ class Place:
 
 
 class Source(Protocol):
-    """A header, rows, and what to say about how they were read. `run` names runs that rows go on with."""
+    """A header, rows, and what to say about how they were read. `run` names runs that rows go on with;
+    `derived` are columns of numbers that pepr wrote: with a decimal point, whatever the file has."""
 
     path: Path
     header: list[str]
     notices: list[str]
     dialect: Dialect
     run: str | None
+    derived: frozenset[str]
 
     def lines(self) -> Iterator[Line]: ...
 
@@ -64,18 +77,27 @@ def open_source(path: Path, options: Options, recognise: bool) -> Source:
     if found.collapse:
         rows = [line.cells for line in plain.lines()]
         document = found.collapse(path, plain.header, rows)
-        return _Document(path, document.header, document.rows, [*plain.notices, document.says])
-    return _Converted(plain, found)
+        notices = [*plain.notices, document.says]
+        return _Document(path, document.header, document.rows, notices, plain.dialect)
+    return _Converted(plain, found, options)
 
 
 class _Document:
-    """A source whose rows are few and at hand."""
+    """A source whose rows are few and at hand: in the dialect of the table that they are of, if any."""
 
     run: str | None = None
-    dialect = Dialect()
+    derived: frozenset[str] = frozenset()
 
-    def __init__(self, path: Path, header: list[str], rows: list[list[str]], notices: list[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: list[str],
+        rows: list[list[str]],
+        notices: list[str],
+        dialect: Dialect | None = None,
+    ) -> None:
         self.path, self.header, self._rows, self.notices = path, header, rows, notices
+        self.dialect = dialect or Dialect()
 
     def lines(self) -> Iterator[Line]:
         for row, cells in enumerate(self._rows, start=1):
@@ -86,6 +108,7 @@ class _TextTable:
     """A table in text with a header."""
 
     run: str | None = None
+    derived: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, options: Options) -> None:
         self.path = path
@@ -203,50 +226,79 @@ def _encoding_message(path: Path, separator: str) -> str:
 class _Converted:
     """A table of another tool, with the study's columns behind its own."""
 
-    def __init__(self, table: _TextTable, found: Format) -> None:
+    def __init__(self, table: _TextTable, found: Format, options: Options) -> None:
         self.path, self.dialect, self._table, self._format = table.path, table.dialect, table, found
+        self._options, self._index = options, {name: at for at, name in enumerate(table.header)}
         self._derived = {n: d for n, d in found.derived(table.header).items() if n not in table.header}
+        self.derived = frozenset(name for name, made in self._derived.items() if made.factor is not None)
         self.header = [*table.header, *self._derived]
         self.run = found.run if found.run in table.header else None
         table.short_rows = found.mend_row is not None
         self.notices = [*table.notices, f"{self.path.name}: read as {found.says(table.header)}"]
 
     def lines(self) -> Iterator[Line]:
-        index = {name: at for at, name in enumerate(self._table.header)}
-        parts = [
-            ([index[name] for name in derived.columns], derived.factor, derived.zero_is_missing)
-            for derived in self._derived.values()
-        ]
-        width, short = len(self._table.header), 0
+        short = 0
         for line in self._table.lines():
-            cells = line.cells
-            if len(cells) < width:
-                cells, short = self._format.mend_row(self._table.header, cells), short + 1
-            yield line._replace(cells=cells + [_converted(cells, *part) for part in parts])
+            own = self._mended(line)
+            short += own is not line
+            added = [self._converted(own, derived) for derived in self._derived.values()]
+            yield own._replace(cells=own.cells + added)
         if short:
             notice = (
                 f"{self.path.name}: {short} rows lack their empty cells; what follows the country is left out"
             )
             self.notices += [notice] if notice not in self.notices else []
 
+    def _mended(self, line: Line) -> Line:
+        """A row with all its cells."""
+        if len(line.cells) == len(self._index):
+            return line
+        return line._replace(cells=self._format.mend_row(self._table.header, line.cells))
 
-def _converted(cells: list[str], at: list[int], factor: float | None, zero_is_missing: bool) -> str:
-    """The sum of some cells in the study's unit, as text; a cell alone as it is where no factor is given."""
-    if factor is None:
-        return cells[at[0]]
-    values = [cells[i] for i in at if cells[i].lower() not in MISSING]
-    if not values:
-        return ""
-    try:
-        total = sum(number(_with_point(value))[0] for value in values) * factor
-    except ValueError:
-        return " + ".join(values)
-    return "" if zero_is_missing and total == 0 else repr(total)
+    def _converted(self, line: Line, derived: Derived) -> str:
+        """The sum of some cells in the study's unit, as text; a cell alone as it is where no factor is given.
 
+        A percentage is a fraction as it is read, and a time in seconds. Cells that are no numbers stay as
+        they are. Raises InputError for a number that has two readings, or not its column's decimal mark.
+        """
+        cells = [(name, line.cells[self._index[name]]) for name in derived.columns]
+        if derived.factor is None:
+            return cells[0][1]
+        cells = [(name, cell) for name, cell in cells if cell.lower() not in MISSING]
+        if not cells:
+            return ""
+        texts = [self._plain(line, *named) for named in cells]
+        try:
+            read = [number(text, self._options.clock) for text in texts]
+        except ValueError:
+            return " + ".join(cell for _, cell in cells)
+        total = sum(value for value, _ in read)
+        total *= derived.factor if all(kind == "plain" for _, kind in read) else 1.0
+        return "" if derived.zero_is_missing and total == 0 else repr(total)
 
-def _with_point(cell: str) -> str:
-    """A number whose commas can be read in one way only, with a decimal point."""
-    kind = kind_of(cell) if "," in cell else None
-    if kind == "comma_thousands":
-        return cell.replace(",", "")
-    return cell.replace(",", ".") if kind == "comma_decimal" else cell
+    def _plain(self, line: Line, name: str, cell: str) -> str:
+        """A cell of the tool's own with a decimal point. Raises InputError where its number is open."""
+        if not self.dialect.commas_in_cells or kind_of(cell) is None:
+            return BLANK_GROUPS.sub("", cell)
+        style, place = self._styles[name], Place(line.path, line.row, line.line, name)
+        if isinstance(style, str):
+            raise InputError(f"{place}: {style}: give --decimal , or --decimal .")
+        plain = style.plain(cell)
+        try:
+            number(plain)
+        except ValueError:
+            mark = "comma" if style.decimal == "," else "point"
+            raise InputError(f"{place}: {cell!r} is not a number with a decimal {mark}") from None
+        return plain
+
+    @cached_property
+    def _styles(self) -> dict[str, NumberStyle | str]:
+        """How each of the tool's columns writes its numbers; a reason in words where that is open."""
+        styles = {name: NumberStyle(name) for name in self._table.header}
+        for mark in ",.":
+            for line in self._table.lines():
+                for style, cell in zip(styles.values(), self._mended(line).cells, strict=True):
+                    style.learn((cell,), mark)
+            if not any(style.seen for style in styles.values()):
+                break
+        return decided(styles, self._options.decimal)

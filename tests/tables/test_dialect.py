@@ -187,3 +187,19 @@ def test_a_quotation_mark_that_never_closes_is_told(tmp_path):
 def test_options_that_mean_nothing_are_refused(options):
     with pytest.raises(InputError, match="expected"):
         Options(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "cell"), [(",", "0.912"), (",", "0.9125"), (",", "1.0145"), (".", "0,912"), (".", "0,9125")]
+)
+def test_groups_begin_with_no_zero_and_have_three_digits(tmp_path, given, cell):
+    """With a mark that is given, the other one stands between thousands, or the cell is no number."""
+    told = refused(tmp_path, f'model,acc,kwh\nant,1,"{cell}"\nbee,1,"{cell}"\n', decimal=given)
+    assert f"{cell!r} is not a number" in told
+
+
+def test_means_over_seeds_have_a_decimal_point_whatever_their_cells_have(tmp_path):
+    text = "model;seed;acc;kwh\nant;0;0,9;1,013\nant;1;0,92;1,015\nbee;0;0,8;2,5\nbee;1;0,8;2,7\n"
+    rows, _ = scored(tmp_path, text)
+    assert [row["kwh"] for row in rows] == pytest.approx([1.014, 2.6])
+    assert [row["acc"] for row in rows] == pytest.approx([0.91, 0.8])
