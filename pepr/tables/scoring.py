@@ -18,7 +18,7 @@ from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
 from pepr.tables.keys import Keys, key_columns, known
-from pepr.tables.naming import is_percent, less_is_better, more_is_better, seed_column
+from pepr.tables.naming import columns_named, is_percent, less_is_better, more_is_better, seed_column
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
 DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeeded", "done"})
@@ -201,9 +201,10 @@ def _plain(block: Block, name: str) -> Iterator[str]:
 def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
     """The performances of a block; NaN for a run that did not end well."""
     values = block.floats(name) if hundredths else block.fractions(name)
-    if "status" not in block.reader.header:
+    status = columns_named(block.reader.header, ["status"])
+    if not status:
         return values
-    cells = block.texts("status")
+    cells = block.texts(status[0])
     ended = [ended_well(cell) for cell in cells]
     if not all(ended):
         block.reader.say("runs whose status is not ok, finished or the like have no score")

@@ -385,3 +385,11 @@ def test_a_name_says_quantity_and_unit_where_it_does(name, quantity, factor):
 )
 def test_a_part_a_rate_or_another_phase_is_not_the_runs_total(name):
     assert not meaning(name).total
+
+
+@pytest.mark.parametrize("name", ["status", "Status", "STATUS"])
+def test_a_failed_run_has_no_score_and_sets_no_range_however_status_is_spelled(tmp_path, name):
+    text = f"Model,{name},acc,kwh\nant,Failed,0.10,0.001\nbee,ok,0.90,0.004\ncow,ok,0.85,0.002\n"
+    rows, said = scored(tmp_path, text)
+    assert [row["pepr_kwh"] for row in rows] == [None, 0.45, 0.85]
+    assert said == ["runs whose status is not ok, finished or the like have no score"]
