@@ -201,7 +201,7 @@ def columns_of(names: Sequence[str], model: str | None = None) -> Columns:
     found = {role: next(iter(columns_named(names, aliases)), None) for role, aliases in ALIASES.items()}
     found["model"] = model or found["model"] or next((n for n in names if n.lower() in MODEL_NAMES), None)
     factors = _assume_by_words(found, names)
-    epochs = tuple(sorted(name for name in names if EPOCH_COLUMN.fullmatch(name)))
+    epochs = tuple(sorted(filter(EPOCH_COLUMN.fullmatch, names), key=lambda name: int(name.split("_")[1])))
     final = next(iter(columns_named(names, FINAL_ACCURACY)), None) or _accuracy_by_words(names)
     others = tuple(name for name in OTHER_ACCURACY if name in names)
     performance = epochs or ((*others, final) if final else ())
