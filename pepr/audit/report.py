@@ -79,6 +79,7 @@ def audit_file(
     numbers = known | (set(columns.performance) - set(fractions))
     table = read_table(reader, numbers=numbers, fractions=fractions, texts=texts - {None}, keys=())
     table, columns = _percent_as_fractions(table, columns), _only_numbers(table, columns, reader)
+    columns = replace(columns, factors={n: f for n, f in columns.factors.items() if reader.kind(n) != "time"})
     table, repeats = without_repeats(table, columns, reader, options.key)
     if columns.status:
         say_status(table[columns.status].unique(), reader)
