@@ -11,7 +11,7 @@ from pepr.audit.finding import WARNING, Finding
 from pepr.audit.registry import named
 from pepr.audit.roles import Columns
 from pepr.tables.dialect import MISSING
-from pepr.tables.keys import Keys, key_columns
+from pepr.tables.keys import Keys, are_of_runs, key_columns
 from pepr.tables.reader import Reader
 
 
@@ -27,12 +27,12 @@ def without_repeats(
     copies = table.drop(columns=numbered).duplicated().to_numpy()
     found = repeated_row(table, columns, np.flatnonzero(copies))
     names = list(key) or key_columns(reader.header)
-    if not key and names != ["run_id"] and columns.model not in names:
+    if not key and not are_of_runs(names) and columns.model not in names:
         names = [columns.model, *names]
     names = [name for name in names if name in table.columns]
     kept = table[~copies]
-    if names == ["run_id"]:
-        earlier = _earlier_of_runs(kept, columns)
+    if are_of_runs(names):
+        earlier = _earlier_of_runs(kept, columns, names)
         found += repeated_run(table, columns, kept.index[earlier])
         kept = kept[~earlier]
     if _repeated(kept, names).any() or (names == ["run_id"] and _without_run(kept, columns).any()):
@@ -74,9 +74,10 @@ def _without_run(table: pd.DataFrame, columns: Columns) -> pd.Series:
     return nameless & table[nameless].duplicated(names).reindex(table.index, fill_value=False)
 
 
-def _earlier_of_runs(table: pd.DataFrame, columns: Columns) -> pd.Series:
-    """Which rows are of a run_id and model whose energy or time only grows, and not its last: [rows]."""
-    same = [name for name in dict.fromkeys(("run_id", columns.model)) if name in table.columns]
+def _earlier_of_runs(table: pd.DataFrame, columns: Columns, names: Sequence[str]) -> pd.Series:
+    """Which rows are of a run, as `names` tell, and model whose energy or time only grows, and not
+    its last: [rows]."""
+    same = [name for name in dict.fromkeys((*names, columns.model)) if name in table.columns]
     again = _repeated(table, same)
     if not again.any():
         return again

@@ -116,10 +116,16 @@ def known(cell: str) -> str:
     return "" if cell.lower() in MISSING else cell
 
 
+def are_of_runs(columns: Sequence[str]) -> bool:
+    """Whether a key's columns are the identity of a run, or of a task of it, and nothing else."""
+    return "run_id" in columns and {"run_id", "task_name"}.issuperset(columns)
+
+
 def key_columns(header: Sequence[str], groups: Sequence[str] = (), run_id: bool = True) -> list[str]:
-    """Which columns name a row: `run_id`, else `model` with whatever else tells runs apart; else none."""
+    """Which columns name a row: `run_id`, with the `task_name` that a tracker's tasks have; else `model` with
+    whatever else tells runs apart; else none."""
     if run_id and "run_id" in header:
-        return ["run_id"]
+        return ["run_id", *(["task_name"] if "task_name" in header else [])]
     if not columns_named(header, ["model"]):
         return []
     return list(dict.fromkeys((*columns_named(header, KEY_COLUMNS), *(n for n in groups if n in header))))

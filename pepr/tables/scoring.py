@@ -17,7 +17,7 @@ from pepr.errors import InputError
 from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
-from pepr.tables.keys import Keys, key_columns, known
+from pepr.tables.keys import Keys, are_of_runs, key_columns, known
 from pepr.tables.naming import columns_named, is_percent, less_is_better, more_is_better, seed_column
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
@@ -141,7 +141,7 @@ def survey(
         )
     own = [*reader.header[: reader.own_width], *groups]
     seed, names = seed_column(own), list(options.key) or key_columns(own, groups)
-    if seed and names and names != ["run_id"] and seed not in names and seed not in options.key:
+    if seed and names and not are_of_runs(names) and seed not in names and seed not in options.key:
         names = [*names, seed]
     over_seeds = bool(seed) and seed in names and seed not in options.key and len(names) > 1
     base = [name for name in names if name != seed] if over_seeds else names
