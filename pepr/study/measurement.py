@@ -143,6 +143,8 @@ def measure(
 
     `measure` says which performance is set: `accuracy`, `balanced_accuracy` or `auroc`. `device` is `cpu` or
     `cuda`, by default what there is. A block that raises leaves a record of status `failed`, and raises.
+    Where what was set is no performance, what was metered is kept without one, and InputError is raised when
+    it is written.
     """
     grids.check_settings()
     subject = Subject(name, dataset, setting, measure, device_of(device), folder)
@@ -150,12 +152,11 @@ def measure(
     run = Measurement(subject)
     meter = meter or open_meter(subject.device, _synchroniser(subject.device))
     memory_source, peak_memory = _peak_memory(subject.device)
-    failure, started_at = None, now()
+    failure, unread, started_at = None, None, now()
     try:
         with meter.window(WINDOW):
             yield run
-        if run.performance is not None:
-            run.performance = as_performance(run.performance, "performance")
+        unread = _unread(run)
     except BaseException as error:
         failure = (classify(type(error).__name__, str(error)), f"{type(error).__name__}: {error}")
         raise
@@ -163,6 +164,19 @@ def measure(
         circumstances = description.recorded(subject.device)
         circumstances |= {"peak_memory_bytes": peak_memory(), "memory_source": memory_source}
         _keep(run, meter, "block", failure, started_at, circumstances)
+    if unread is not None:
+        raise InputError(f"{unread}; the rest is in {run.path}")
+
+
+def _unread(run: Measurement) -> InputError | None:
+    """Make a number of the performance that was set; why it is none, and is left out, where it is not."""
+    if run.performance is not None:
+        try:
+            run.performance = as_performance(run.performance, "performance")
+        except InputError as error:
+            run.performance = None
+            return error
+    return None
 
 
 def measure_command(

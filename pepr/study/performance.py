@@ -100,8 +100,9 @@ def source_of(text: str) -> Source:
 
 
 def as_performance(value: Any, where: str, percent: bool = False) -> float:
-    """A number between 0 and 1. Raises InputError, naming `where`, for anything else."""
-    text = str(value).strip()
+    """A number between 0 and 1, which may be a text's or that of an array or a tensor of one number. Raises
+    InputError, naming `where`, for anything else."""
+    text = str(_item(value)).strip()
     percent = percent or text.endswith("%")
     try:
         number = float(text.removesuffix("%")) / (100 if percent else 1)
@@ -111,6 +112,15 @@ def as_performance(value: Any, where: str, percent: bool = False) -> float:
         hint = "; with --percent it is read as a percentage" if 1 < number <= 100 else ""
         raise InputError(f"{where}: {text} is not a performance between 0 and 1{hint}")
     return number
+
+
+def _item(value: Any) -> Any:
+    """The one number of an array or a tensor, which its text need not be; whatever else as it is."""
+    item = getattr(value, "item", None)
+    try:
+        return item() if callable(item) else value
+    except (TypeError, ValueError, RuntimeError):  # it holds several
+        return value
 
 
 def _lookup(path: Path, key: str) -> Any:

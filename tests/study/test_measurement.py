@@ -334,12 +334,25 @@ def test_a_block_that_raises_is_a_failed_row_and_raises(folder):
     assert (row["status"], row["failure"]) == ("failed", "out_of_memory")
 
 
-def test_a_performance_that_is_none_is_refused_in_a_block(folder):
+def test_a_performance_that_is_none_is_refused_in_a_block_after_the_rest_is_kept(folder):
     with (
-        pytest.raises(InputError, match="not a performance between 0 and 1"),
+        pytest.raises(InputError, match=r"not a performance between 0 and 1.*; the rest is in .*\.json"),
         pepr.measure("linear", folder=folder, device="cpu", meter=steady_meter()) as run,
     ):
+        time.sleep(0.1)
         run.performance = 91.0
+    row = read_table(folder / "results.csv").iloc[0]
+    assert row["status"] == "ok" and row["energy_kwh"] > 0 and pd.isna(row["test_accuracy"])
+    assert run.performance is None and run.record["energy_kwh"] > 0
+
+
+def test_a_performance_may_be_a_tensor_of_one_number(folder):
+    tensor = SimpleNamespace(item=lambda: 0.75)
+    with pepr.measure("linear", folder=folder, device="cpu", meter=steady_meter()) as run:
+        time.sleep(0.1)
+        run.performance = tensor
+    row = read_table(folder / "results.csv").iloc[0]
+    assert (row["status"], row["test_accuracy"]) == ("ok", 0.75) and row["energy_kwh"] > 0
 
 
 def test_the_energy_of_a_module_is_told_like_any_other():

@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -132,3 +134,11 @@ def test_a_source_needs_a_file_and_a_key(text):
 
 def test_percent_is_read_where_it_is_said():
     assert as_performance(91.0, "here", percent=True) == as_performance("91 %", "here") == 0.91
+
+
+def test_a_tensor_of_one_number_is_that_number_and_one_of_several_is_none():
+    """Its text is `tensor(0.9100)`."""
+    assert as_performance(SimpleNamespace(item=lambda: 0.91), "here") == 0.91
+    assert as_performance(np.array([0.91]), "here") == as_performance(np.float64(0.91), "here") == 0.91
+    with pytest.raises(InputError, match="here: .* is not a number"):
+        as_performance(np.array([0.5, 0.6]), "here")
