@@ -20,7 +20,10 @@ SCORE_PAIRS = {"pepr_e": "E_n", "pepr_c": "C_n", "pepr_t": "T_n", "pepr_m": "M_n
 SOURCES = {"E_n": "energy", "C_n": "co2", "T_n": "train_time", "M_n": "memR"}
 
 
-@check("A run that used no energy, or none that was recorded. A zero is a missing value, not a measurement.")
+@check(
+    "A run that used no energy, less than none, or none that was recorded. A zero is a missing value, not a "
+    "measurement.",
+)
 def missing_energy(view: View) -> list[Finding]:
     energy = view.role("energy")
     if energy is None:
@@ -32,6 +35,11 @@ def missing_energy(view: View) -> list[Finding]:
     def explain(row: int) -> str:
         if np.isnan(energy[row]):
             return "No energy is recorded for this run; it has no score."
+        if energy[row] < 0:
+            return (
+                "An energy below 0 is recorded, which no run has: a counter that was set back would "
+                "give one. It should be left out, or measured again."
+            )
         return (
             "An energy of 0 is recorded for a run that ended well. Scored as zero it would look free; "
             "it should be left out, or measured again."

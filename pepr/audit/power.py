@@ -280,7 +280,10 @@ def load_model(view: View) -> list[Finding]:
     return found
 
 
-@check("A time, a carbon or a memory of 0 beside rows that have one: not measured, and no saving.")
+@check(
+    "A time, a carbon or a memory below 0, which none can be; or of 0 beside rows that have one: not "
+    "measured, and no saving.",
+)
 def zero_measured(view: View) -> list[Finding]:
     found: list[Finding] = []
     roles = [
@@ -292,6 +295,8 @@ def zero_measured(view: View) -> list[Finding]:
         if name is None:
             continue
         values = view.floats(name)
+        text = f"The {words} is below 0, which none can be; where it was not measured, it should be empty."
+        found += view.findings(np.flatnonzero(values < 0), ERROR, [name], values, text)
         rows = np.flatnonzero(values == 0)
         if not rows.size or not (values > 0).any():
             continue

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pepr.audit.finding import CONFIRMED, ERROR, NOTE, WARNING, Finding
@@ -20,7 +21,7 @@ from pepr.errors import InputError
 from pepr.tables.dialect import Options, looks_like_number
 from pepr.tables.naming import columns_named, is_percent
 from pepr.tables.reader import Reader, read_table
-from pepr.tables.scoring import say_status
+from pepr.tables.scoring import ended_well, say_status
 
 SEVERITIES = (ERROR, WARNING, NOTE)
 for _module in ("checks", "power", "siblings", "carbon", "accuracy"):
@@ -78,6 +79,7 @@ def audit_file(
     fractions = [name for name in columns.performance if not is_percent(name)]
     numbers = known | (set(columns.performance) - set(fractions))
     table = read_table(reader, numbers=numbers, fractions=fractions, texts=texts - {None}, keys=())
+    _check_percentages(columns, reader)
     table, columns = _percent_as_fractions(table, columns), _only_numbers(table, columns, reader)
     columns = replace(columns, factors={n: f for n, f in columns.factors.items() if reader.kind(n) != "time"})
     table, repeats = without_repeats(table, columns, reader, options.key)
@@ -86,6 +88,19 @@ def audit_file(
     for notice in (*reader.notices, *_units(columns)):
         (say or (lambda _: None))(notice)
     return repeats + audit(table, columns, n_test, power_limit_w, options.key)
+
+
+def _check_percentages(columns: Columns, reader: Reader) -> None:
+    """Raises InputError where an accuracy whose name says percent is none; a run that failed may have any."""
+    names = [name for name in columns.performance if is_percent(name)]
+    if not names:
+        return
+    for block in reader.blocks():
+        ended = np.ones(len(block.lines), dtype=bool)
+        if columns.status:
+            ended = np.array([ended_well(cell) for cell in block.texts(columns.status)])
+        for name in names:
+            block.check_percentages(name, np.where(ended, block.floats(name), np.nan))
 
 
 def _percent_as_fractions(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:

@@ -304,6 +304,18 @@ class Block:
             )
         return values
 
+    def check_percentages(self, column: str, values: np.ndarray) -> None:
+        """Raises InputError where one of a column's `values` [rows], as `floats` has them, is no percentage:
+        not within 0 and 100 or, of cells with a sign of percent, which are fractions then, 0 and 1."""
+        most = 1 if self.reader.kind(column) == "percent" else 100
+        bad = np.flatnonzero((values < 0) | (values > most))
+        if bad.size:
+            at = int(bad[0])
+            raise InputError(
+                f"{self.place(column, at)}: {self.texts(column)[at]} is no percentage: a performance lies "
+                "between 0 and 100"
+            )
+
     def resources(self, column: str) -> np.ndarray:
         """As `floats`; raises InputError for a negative value. A zero is not measured, so NaN."""
         values = self.floats(column)

@@ -199,8 +199,18 @@ def _plain(block: Block, name: str) -> Iterator[str]:
 
 
 def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
-    """The performances of a block; NaN for a run that did not end well."""
-    values = block.floats(name) if hundredths else block.fractions(name)
+    """The performances of a block, in hundredths where its name says so; NaN for a run that did not end well.
+
+    Raises InputError for what is no performance, whether in fractions or in percent.
+    """
+    values = _of_ended(block, block.floats(name) if hundredths else block.fractions(name))
+    if hundredths:
+        block.check_percentages(name, values)
+    return values
+
+
+def _of_ended(block: Block, values: np.ndarray) -> np.ndarray:
+    """The values of a block's rows; NaN for a run that did not end well."""
     status = columns_named(block.reader.header, ["status"])
     if not status:
         return values
@@ -234,11 +244,6 @@ def _from_percent(reader: Reader, name: str, values: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{reader.path}: column {name!r}: its name says percent, but no value is above 1: give "
             "--percent if they are percentages, or rename the column"
-        )
-    bad = np.flatnonzero((values < 0) | (values > 100))
-    if bad.size:
-        raise InputError(
-            f"{reader.path}: row {bad[0] + 1}, column {name!r}: {values[bad[0]]:g} is no percentage"
         )
     reader.say(f"{name}: percent, read as fractions")
     return values / 100

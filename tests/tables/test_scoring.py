@@ -393,3 +393,29 @@ def test_a_failed_run_has_no_score_and_sets_no_range_however_status_is_spelled(t
     rows, said = scored(tmp_path, text)
     assert [row["pepr_kwh"] for row in rows] == [None, 0.45, 0.85]
     assert said == ["runs whose status is not ok, finished or the like have no score"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (("91%", "105%"), "row 2 (line 3), column 'acc_pct': 105% is no percentage"),
+        (("91", "925"), "row 2 (line 3), column 'acc_pct': 925 is no percentage"),
+        (("-1%", "90%"), "row 1 (line 2), column 'acc_pct': -1% is no percentage"),
+    ],
+)
+def test_what_is_no_percentage_is_refused_with_its_place(tmp_path, cells, told):
+    path = tmp_path / "table.csv"
+    path.write_text(f"model,acc_pct,kwh\nant,{cells[0]},1\nbee,{cells[1]},2\n")
+    with pytest.raises(InputError) as caught:
+        score_table(path, io.StringIO(), "acc_pct", ["kwh"])
+    assert told in str(caught.value)
+    command = [sys.executable, "-m", "pepr.cli", "score", str(path), "--performance", "acc_pct"]
+    done = subprocess.run([*command, "--resource", "kwh"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and told in done.stderr
+
+
+def test_a_failed_run_may_have_any_percentage(tmp_path):
+    path, output = tmp_path / "table.csv", io.StringIO()
+    path.write_text("model,status,acc_pct,kwh\nant,failed,-1,1\nbee,ok,90,2\ncow,ok,80,4\n")
+    score_table(path, output, "acc_pct", ["kwh"], as_json=True)
+    assert [row["pepr_kwh"] for row in json.loads(output.getvalue())] == [None, 0.9, 0.4]
