@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pepr.errors import InputError
 from pepr.tables.reader import Reader
-from pepr.tables.source import Place
+from pepr.tables.source import Line, Place
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Joined:
             self.reader.require(key)
         at = [self.reader.position(key) for key in keys]
         self._others = [i for i, name in enumerate(self.reader.header) if name not in keys]
-        self._rows: dict[tuple[str, ...], list[str]] = {}
+        self._rows: dict[tuple[str, ...], Line] = {}
         for line in self.reader.rows():
             key = tuple(line.cells[i] for i in at)
             if key in self._rows:
@@ -37,7 +37,7 @@ class Joined:
                     f"{Place(line.path, line.row, line.line, keys[0])}: the join by {named} would multiply "
                     "rows, because an earlier row has that key: name more columns with --on, or --keep-last"
                 )
-            self._rows[key] = [line.cells[i] for i in self._others]
+            self._rows[key] = line._replace(cells=[line.cells[i] for i in self._others])
 
     @property
     def names(self) -> list[str]:
@@ -67,5 +67,13 @@ class Joined:
         """The cells of one row with those of its partner; empty cells without one."""
         if not hasattr(self, "_at"):
             return cells + [""] * len(self._others)
-        key = tuple(cells[i] for i in self._at)
-        return cells + self._rows.get(key, [""] * len(self._others))
+        partner = self._partner(cells)
+        return cells + (partner.cells if partner else [""] * len(self._others))
+
+    def place(self, cells: Sequence[str], name: str) -> Place | None:
+        """Where the cell of a column `name` stands in the partner of a row; None without one."""
+        partner = self._partner(cells)
+        return Place(partner.path, partner.row, partner.line, name) if partner else None
+
+    def _partner(self, cells: Sequence[str]) -> Line | None:
+        return self._rows.get(tuple(cells[i] for i in self._at))

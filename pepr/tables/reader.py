@@ -152,6 +152,13 @@ class Reader:
             return self.joined.reader.has_point(self._of_join[column], self.joined.reader.path)
         return column in self._pointed.get(path, ())
 
+    def place(self, line: Line, column: str) -> Place:
+        """Where a row's cell stands: in the second table, where a join adds the column."""
+        there = None
+        if self.joined and column in self._of_join:
+            there = self.joined.place(line.cells, self._of_join[column])
+        return there or Place(line.path, line.row, line.line, column)
+
     def plain(self, column: str, cell: str, path: Path | None = None) -> str:
         """A cell of a column, in a row of the file `path`, with a decimal point, where the table writes
         numbers with commas."""
@@ -166,7 +173,8 @@ class Reader:
 
     @property
     def commas_in_cells(self) -> bool:
-        return any(source.dialect.commas_in_cells for source in self.sources)
+        own = any(source.dialect.commas_in_cells for source in self.sources)
+        return own or (self.joined is not None and self.joined.reader.commas_in_cells)
 
     @cached_property
     def decimal_commas(self) -> bool:
@@ -181,7 +189,8 @@ class Reader:
     def run_columns(self) -> list[str]:
         """The columns whose repeats are one run told again, where rows are to be kept by the last."""
         if self.options.keep_last:
-            names = list(self.options.key) or key_columns(self.header)
+            given = [name for name in self.options.key if name in self.header]
+            names = given or key_columns(self.header)
             if not names:
                 raise InputError(
                     f"{self.path}: --keep-last: no column names a run, so give --key COLUMN; it has "
@@ -326,8 +335,7 @@ class Block:
         return np.where(values == 0, np.nan, values)
 
     def place(self, column: str, at: int) -> Place:
-        line = self.lines[at]
-        return Place(line.path, line.row, line.line, column)
+        return self.reader.place(self.lines[at], column)
 
     @staticmethod
     def _plain_floats(cells: Sequence[str]) -> np.ndarray | None:
