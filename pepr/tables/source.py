@@ -118,14 +118,15 @@ class _TextTable:
         self.header = self._header()
 
     def lines(self) -> Iterator[Line]:
-        """Every row below the header, cells trimmed. Raises InputError where a row has no shape."""
+        """Every row below the header that is not blank, cells trimmed. Raises InputError where one has no
+        shape."""
         width = len(self.header)
         with self._open() as stream:
             reader = _Lines(self.path, stream, self.dialect)
             next(reader)
             row, padded = 0, False
             for cells in reader:
-                if not cells or cells == [""]:
+                if not any(map(str.strip, cells)):
                     continue
                 row += 1
                 if len(cells) != width and not (self.short_rows and len(cells) < width):

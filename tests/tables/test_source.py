@@ -3,6 +3,7 @@
 import pytest
 from test_dialect import refused, scored
 
+from pepr.errors import InputError
 from pepr.tables.dialect import Options
 from pepr.tables.reader import Reader
 
@@ -69,3 +70,13 @@ def test_files_of_two_dialects_are_each_read_by_their_own(tmp_path):
         paths = [tmp_path / "one.csv", tmp_path / "two.csv"]
         (block,) = Reader(paths, options=Options(decimal=given)).blocks()
         assert block.floats("kwh").tolist() == [1.014, 2.0, 0.912, 3.5]
+
+
+@pytest.mark.parametrize("blank", [",,\n,,\n", ", ,\n", ",,,,\n", "\n,,\n\n"])
+def test_rows_without_a_cell_are_no_runs(tmp_path, blank):
+    """A spreadsheet writes them below its last row."""
+    rows, _ = scored(tmp_path, f"model,acc,kwh\nant,0.9,1\n{blank}bee,0.8,2\n{blank}")
+    assert [(row["model"], row["kwh_norm"]) for row in rows] == [("ant", 0), ("bee", 1)]
+    (tmp_path / "table.csv").write_text(f"model,acc,kwh\n{blank}")
+    with pytest.raises(InputError, match="no rows below the header"):
+        list(Reader(tmp_path / "table.csv").rows())
