@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pepr.errors import InputError
-from pepr.tables.naming import ACCURACY, MODEL_NAMES, columns_named, meaning, tokens_of
+from pepr.tables.naming import ACCURACY, GRADIENTS, MODEL_NAMES, columns_named, meaning, tokens_of
 
 EPOCH_COLUMN = re.compile(r"test_\d+")
 ALIASES = {
@@ -252,11 +252,13 @@ def _accuracy_by_words(names: Sequence[str]) -> str | None:
         "majority",
         "baseline",
         "chance",
+        "steps",
         "err",
         "error",
         "std",
         "sd",
     }
+    left_out |= GRADIENTS
     fit = [n for n in names if set(tokens_of(n)) & ACCURACY and not set(tokens_of(n)) & left_out]
     return next((name for name in fit if "test" in tokens_of(name)), fit[0] if fit else None)
 

@@ -61,7 +61,11 @@ COSTS = frozenset.union(
     _words("cost price usd eur water"),
 )
 MEMORY = _words("mem memory rss vram bytes mb mib gb gib")
-MORE_COSTS = _words("cost price usd eur water flops macs gmacs gflops")
+CONSUMED = MEMORY | WORDS["time"] | frozenset(POWER_UNITS) | _words("water fuel")
+"""Words that say that a consumption is none of energy, where no word of energy stands beside them."""
+GRADIENTS = _words("grad grads gradient gradients")
+"""Words beside which `acc` is an accumulation."""
+MORE_COSTS = _words("cost price usd eur water consumption flops macs gmacs gflops")
 DENOMINATORS = COSTS | _words("day dollar minute second hour sekunde stunde seconde heure segundo hora")
 DEVICES = _words("gpu cpu core node device card worker accelerator")
 """What may stand before the time in a rate: images per GPU hour."""
@@ -125,6 +129,9 @@ def meaning(name: str) -> Meaning | None:
         alone = alone or (quantity == "time" and _is_a_span(tokens))
         if not (named & words or alone):
             continue
+        other = quantity == "energy" and named & words == {"consumption"} and CONSUMED & words
+        if other and not units and not alone:
+            continue
         factor = UNITS[quantity][units[-1]] if units else 1.0
         if factor is None or (cased is not None and quantity in ("energy", "power")):
             factor = cased
@@ -160,7 +167,7 @@ def more_is_better(name: str) -> bool:
         return bool(before and after) and not COSTS.intersection(before) and after[0] in DENOMINATORS
     if len(tokens) > 1 and tokens[-2] in COUNTED and tokens[-1] in ("s", "sec", "second"):
         return True
-    return bool(words & PERFORMANCES) and not words & COSTS
+    return bool(words & PERFORMANCES) and not words & (COSTS | GRADIENTS)
 
 
 def is_cost(name: str) -> bool:

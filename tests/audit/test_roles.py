@@ -8,3 +8,13 @@ def test_epochs_are_in_the_order_of_their_numbers_and_the_last_is_final():
     found = columns_of(["model", "energy", *reversed(epochs)])
     assert found.performance == tuple(epochs) and found.final == "test_11"
     assert columns_of(["model", "test_00", "test_01"]).final == "test_01"
+
+
+def test_an_accumulation_of_gradients_is_no_accuracy():
+    names = ["model", "grad_acc_steps", "gradient_acc", "acc_steps", "energy_kwh"]
+    assert columns_of(names).final is None
+    assert columns_of([*names, "top1 acc"]).final == "top1 acc"
+
+
+def test_a_consumption_of_memory_is_no_energy():
+    assert columns_of(["model", "acc", "memory_consumption_mb", "water_consumption_l"]).energy is None
