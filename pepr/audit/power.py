@@ -46,6 +46,12 @@ TURBO = 2.5
 """How far a processor's package may pass its thermal design power for a while (Intel's PL2 over PL1)."""
 SOCKETS = 2
 REST_OF_HOST_W = 60.0
+COUNT = re.compile(r"^(\d+)\s*[x×]\s*|[\s(][x×]\s*(\d{1,2})\)?$")
+"""How many there are of what a name says: `8 x A100`, `A100 (x8)`."""
+COUNT_OF_CARDS = re.compile(
+    r"^(\d+)\s*(?:\*|\s(?!gi?b\b|(?:core|thread)s?\b)(?=[a-z]))|[:=*]\s*(\d+)(?:\([^)]*\))?$"
+)
+"""The same in the name of a card: `8 A100`, `A100*8`, `gres/gpu:a100=8`; not its memory, as in `40 GB A100`."""
 
 
 @check(
@@ -222,10 +228,12 @@ def ceiling_w(cpu: str, gpu: str) -> tuple[float, float]:
 
 
 def _several(name: str) -> int:
-    found = re.match(r"(\d+)\s*[x×]\s*", name.lower()) or re.search(
-        r"[\s(][x×]\s*(\d{1,2})\)?$", name.lower()
-    )
-    return int(found[1]) if found else 1
+    """How many cards or processors a name says; 1 where it says nothing."""
+    text = name.lower()
+    found = COUNT.search(text)
+    if found is None and (card_power_w(name) or "gpu" in text):
+        found = COUNT_OF_CARDS.search(text)
+    return max(int(next(filter(None, found.groups()))), 1) if found else 1
 
 
 @cache

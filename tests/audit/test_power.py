@@ -1,7 +1,9 @@
 """What is measured is not below 0, and how many cards a name says."""
 
 import pytest
-from test_any_table import audited
+from test_any_table import audited, named
+
+from pepr.audit.power import ceiling_w
 
 GOOD = {"energy_kwh": "0.01", "co2eq_g": "3.0", "train_time_s": "1800", "peak_memory_bytes": "1000000"}
 
@@ -27,3 +29,31 @@ def test_what_is_below_zero_is_an_error_in_its_own_words(tmp_path, column, value
     assert told in found[0].explanation and found[0].columns == [column]
     lines[1] = ",".join(["ant", *GOOD.values()])
     assert audited(tmp_path, "\n".join(lines) + "\n") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("8 x NVIDIA A100", "NVIDIA A100 (x8)", "8 A100", "8 NVIDIA A100-SXM4-80GB"),
+        *("a100:8", "A100*8", "8*A100", "gres/gpu:a100=8", "gpu:a100:8(S:0-7)"),
+    ],
+)
+def test_eight_cards_are_eight_however_they_are_written(name):
+    assert ceiling_w("", name) == ceiling_w("", "8 x A100")
+
+
+@pytest.mark.parametrize(
+    "name", ["A100", "40 GB A100", "NVIDIA A100-SXM4-80GB", "A100 80GB", "1 A100", "A100:1"]
+)
+def test_one_card_is_one_whatever_its_memory(name):
+    assert ceiling_w("", name) == ceiling_w("", "1 x A100")
+
+
+@pytest.mark.parametrize("name", ["8 A100", "a100:8", "gres/gpu:a100=8", "A100*8"])
+def test_eight_cards_that_draw_as_much_are_not_accused(tmp_path, name):
+    text = f"model,gpu,energy_kwh,train_time_s\nant,{name},3.1,3600\nbee,{name},2.6,3300\n"
+    assert audited(tmp_path, text) == []
+    assert named(audited(tmp_path, text.replace(name, "A100"))) == {
+        ("beyond_named_hardware", "ant"),
+        ("beyond_named_hardware", "bee"),
+    }
