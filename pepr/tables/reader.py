@@ -17,7 +17,7 @@ import pandas as pd
 
 from pepr.errors import InputError
 from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, decided, number
-from pepr.tables.keys import Keys, key_columns, known
+from pepr.tables.keys import Keys, are_of_runs, key_columns, known
 from pepr.tables.source import Line, Place, Source, open_source
 
 if TYPE_CHECKING:
@@ -197,7 +197,8 @@ class Reader:
                     f"{', '.join(self.header)}"
                 )
             return names
-        return list(dict.fromkeys(source.run for source in self.sources if source.run))
+        runs = list(dict.fromkeys(source.run for source in self.sources if source.run))
+        return key_columns(self.header) if are_of_runs(runs) else runs
 
     @cached_property
     def _kept(self) -> np.ndarray | None:

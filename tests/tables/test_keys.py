@@ -5,6 +5,7 @@ from test_scoring import scored
 
 from pepr.audit import audit_file, exit_status
 from pepr.errors import InputError
+from pepr.tables.reader import Reader
 
 TASKS = (
     "task_name,run_id,project_name,duration,emissions,energy_consumed,acc\n"
@@ -28,3 +29,14 @@ def test_a_task_that_is_there_twice_is_refused_or_its_last_row_kept(tmp_path):
     rows, _ = scored(tmp_path, text, "energy_kwh", options={"keep_last": True})
     found = [(row["model"], row["energy_kwh"]) for row in rows]
     assert found == [("ant", 0.01), ("cow", 0.02), ("bee", 0.04)]
+
+
+def test_the_tasks_of_a_run_stay_beside_the_last_row_of_the_run_itself(tmp_path):
+    whole, tasks = tmp_path / "emissions.csv", tmp_path / "tasks.csv"
+    lines = ("study,r1,100,0.001,0.010", "study,r1,450,0.0055,0.055")
+    whole.write_text("\n".join(["project_name,run_id,duration,emissions,energy_consumed", *lines, ""]))
+    tasks.write_text(TASKS)
+    reader = Reader([whole, tasks], recognise=True)
+    at = reader.position("model"), reader.position("energy_kwh")
+    found = [tuple(line.cells[i] for i in at) for line in reader.rows()]
+    assert found == [("study", "0.055"), ("ant", "0.01"), ("bee", "0.025"), ("cow", "0.02")]
