@@ -133,7 +133,7 @@ def test_a_study_names_the_card_of_another_kind_that_it_leaves_idle(results, tmp
 def test_a_gpu_by_its_number_is_refused_before_a_grid_is_made(results, tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PEPR_DEVICE", "cuda:1")
-    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES=1 PEPR_DEVICE=cuda$"):
+    with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES=1 PEPR_DEVICE=cuda$"):
         workflow.reproduce(study.load("smoke"), tmp_path, say=lambda line: None)
     assert not (results / "smoke").exists()
 

@@ -51,9 +51,9 @@ ImagesOf = Callable[[str], units.Images]
 class Finding:
     """A claim before its p is adjusted: its test's result, the rule of its verdict, what it stands on.
 
-    `name` is its place in the order, `id` that with the `dataset` where a study has several; `derived` marks an
-    effect on an estimate. `networks` says over which networks it is, and `moot` why it says nothing even if
-    its test holds. `contrast` is the effect by its runs, None of one that their performances do not move.
+    `name` is its place in the order, `id` that with the `dataset` where a study has several; `derived` marks
+    an effect on an estimate. `networks` says over which networks it is, and `moot` why it says nothing even
+    if its test holds. `contrast` is the effect by its runs, None of one that their performances do not move.
     """
 
     name: str

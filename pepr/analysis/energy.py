@@ -159,9 +159,7 @@ def energy_to_target(
     return pd.DataFrame(rows, columns=[*columns, "energy_to_target_wh", "time_to_target_s"])
 
 
-def of_networks(
-    records: Iterable[Mapping[str, Any]], dataset: str | None = None
-) -> list[Mapping[str, Any]]:
+def of_networks(records: Iterable[Mapping[str, Any]], dataset: str | None = None) -> list[Mapping[str, Any]]:
     """The records, of one dataset or of all, that are of no baseline, which has no epochs; where there is
     nothing else, those of the baselines."""
     every = [record for record in records if dataset in (None, record["dataset"])]

@@ -47,7 +47,8 @@ def model_space(scores: pd.DataFrame, resource: str = "T") -> Figure:
     """Size of each model against what its training needs, on two log axes, on the most data that was used.
 
     `scores` is a table of `analysis.pepr_table`, of which what can be compared is drawn (`scores.run_alike`):
-    one point a model and setting, shape and colour by pretraining, hollow where the resource is an estimate, marked where a run shared the CPU.
+    one point a model and setting, shape and colour by pretraining, hollow where the resource is an estimate,
+    marked where a run shared the CPU.
     """
     theme()
     rows = scores[(scores["resource"] == resource) & (scores["measure"] == scores["measure"].iloc[0])]

@@ -136,8 +136,8 @@ def compare(results: list[Results]) -> pd.DataFrame:
 
 
 def _by_hardware(results: list[Results]) -> Iterator[tuple[Results, str, pd.DataFrame]]:
-    """The tables of some results, divided by kind of hardware, the most runs first. A failed run that does not
-    say where it was is with those."""
+    """The tables of some results, divided by kind of hardware, the most runs first. A failed run that does
+    not say where it was is with those."""
     for one in results:
         table = one.table
         kinds = list(table["hardware"].value_counts().index) or ["not known"]

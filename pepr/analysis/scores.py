@@ -59,8 +59,8 @@ def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
 
 
 def run_alike(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the one dataset, way of training and hardware with most models: their costs can be compared,
-    whatever they start from. All of them where there are none."""
+    """The rows of the one dataset, way of training and hardware with most models: their costs can be
+    compared, whatever they start from. All of them where there are none."""
     kinds = rows.groupby(["dataset", *ALIKE], dropna=False)
     if not kinds.ngroups:
         return rows
@@ -175,8 +175,9 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     """Every score: one row a set, model, resource letter and performance measure.
 
     `score` and `rank` are set-relative; `score_frozen` and `rank_frozen` use one declared range, that of all
-    settings on the same hardware (`pooled_ranges`), or `frozen` ({letter: (lo, hi)}). `below_range` marks a resource under a frozen range,
-    and `below_chance` a performance above chance that is negative: it is shown, and scored as 0.
+    settings on the same hardware (`pooled_ranges`), or `frozen` ({letter: (lo, hi)}). `below_range` marks a
+    resource under a frozen range, and `below_chance` a performance above chance that is negative: it is
+    shown, and scored as 0.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
     anyway. Equal scores share the better rank; a set of which too few have a score (see `ranked.enough`) has
     none. Models of a set are compared on the splits that all of them have.

@@ -313,7 +313,7 @@ def _choice_numbers(chosen: Choice) -> Numbers:
 
 
 def standings_table(rows: pd.DataFrame) -> str:
-    """One set of `standings` as a Markdown table, best first; a column only where there is something in it."""
+    """One set of `standings` as a Markdown table, best first, without columns that have nothing in them."""
     compared = bool(rows["probability_best"].notna().all())
     told = [name for name in ("accuracy", "sensitivity", "specificity") if rows[name].notna().any()]
     alike = rows["over"].nunique() == 1

@@ -178,8 +178,8 @@ def mean_of_contrast(
     lowest: float = 0.0,
     highest: float = 1.0,
 ) -> Mean:
-    """`mean_of` for a contrast of some `rows`, which is the same for every measure, of values from `lowest` to
-    `highest`."""
+    """`mean_of` for a contrast of some `rows`, which is the same for every measure, of values from `lowest`
+    to `highest`."""
     by_unit = found.by_unit(values)
     if found.n_units >= stats.FEWEST_UNITS:
         shared = shared_variance(found, rows, images)

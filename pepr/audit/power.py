@@ -51,7 +51,7 @@ COUNT = re.compile(r"^(\d+)\s*[x×]\s*|[\s(][x×]\s*(\d{1,2})\)?$")
 COUNT_OF_CARDS = re.compile(
     r"^(\d+)\s*(?:\*|\s(?!gi?b\b|(?:core|thread)s?\b)(?=[a-z]))|[:=*]\s*(\d+)(?:\([^)]*\))?$"
 )
-"""The same in the name of a card: `8 A100`, `A100*8`, `gres/gpu:a100=8`; not its memory, as in `40 GB A100`."""
+"""The same in the name of a card: `8 A100`, `A100*8`, `gres/gpu:a100=8`; not its memory: `40 GB A100`."""
 
 
 @check(

@@ -66,8 +66,8 @@ class Prepared:
     `images` is a read-only memory map, uint8 [n, size, size] or [n, size, size, 3], where size is the
     smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
     `split` [n] holds `train`, `val` or `test`; `repeated` [n] marks training images that are, pixel by pixel,
-    an image of another part or an earlier one of theirs; `groups` [n] names what is not independent, or is None;
-    `card` says what the data are, how they were checked, and which of their splits this is.
+    an image of another part or an earlier one of theirs; `groups` [n] names what is not independent, or is
+    None; `card` says what the data are, how they were checked, and which of their splits this is.
     """
 
     images: np.ndarray

@@ -31,11 +31,11 @@ class Start:
         if record is None or record["status"] != "ok":
             why = "was not done" if record is None else f"failed ({record['failure']})"
             raise ModelUnavailable(f"the run that this one starts from, {spec.init_from}, {why}")
-        if record["dataset"] == spec.dataset and (record.get("split") or 0) != (spec.split or 0):
+        there, here = record.get("split") or 0, spec.split or 0
+        if record["dataset"] == spec.dataset and there != here:
             raise InputError(
-                f"the run that this one starts from, {spec.init_from}, was trained on split "
-                f"{record.get('split') or 0} of {spec.dataset}, and this one is tested on split {spec.split or 0}: "
-                "start from a run on the same split"
+                f"the run that this one starts from, {spec.init_from}, was trained on split {there} of "
+                f"{spec.dataset}, and this one is tested on split {here}: start from a run on the same split"
             )
         if not path.exists():
             raise ModelUnavailable(

@@ -353,7 +353,9 @@ def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets
     told = numbers.hardware_by_set(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
     first = table["hardware"].iloc[0]
     assert told == f"BreastMNIST and PneumoniaMNIST on {first}; RetinaMNIST on a card."
-    assert run_numbers(Moved(of.profile, of.origin, of.folder))["hardware"]["text"] == f"a card and on {first}"
+    assert (
+        run_numbers(Moved(of.profile, of.origin, of.folder))["hardware"]["text"] == f"a card and on {first}"
+    )
 
 
 def test_without_such_runs_nothing_is_said_of_them(sets):

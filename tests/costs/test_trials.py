@@ -138,7 +138,7 @@ def test_what_to_expect_falls_with_trials_and_ends_where_it_was_played(whole):
 def test_memory_leaves_models_out_and_a_budget_for_nothing_says_what_the_most_frugal_takes(whole):
     small = trials.plan(Budget(memory_gb=2.5))
     assert all(trial.peak_memory_gb <= 2.5 for trial in small.trials)
-    with pytest.raises(InputError, match="no trial fits: the budget is .* the most frugal of"):
+    with pytest.raises(InputError, match=r"no trial fits: the budget is .* the most frugal of"):
         trials.plan(Budget(energy_wh=1e-6))
     with pytest.raises(InputError, match="memory"):
         trials.plan(Budget(memory_gb=1e-6))

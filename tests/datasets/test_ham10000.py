@@ -152,7 +152,9 @@ def test_a_truncated_archive_is_refused(folder):
     zipped(folder)
     path = folder / "HAM10000_images_part_2.zip"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"HAM10000_images_part_2.zip: not a sound zip: .*(dataverse|doi\.org)"):
+    with pytest.raises(
+        InputError, match=r"HAM10000_images_part_2.zip: not a sound zip: .*(dataverse|doi\.org)"
+    ):
         datasets.prepare("ham10000", 16)
 
 

@@ -110,7 +110,7 @@ def test_measured_runs_teach_the_predictions_of_the_others(monkeypatch):
     assert left.hours == pytest.approx(20 * rest) and (left.runs, left.measured) == (len(specs) - 3, 0)
 
 
-UNMETERED = {"energy_source": None, "meter": dict.fromkeys(("train", "inference"), {"energy_kwh": None})}
+UNMETERED = {"energy_source": None, "meter": {name: {"energy_kwh": None} for name in ("train", "inference")}}
 """What the record of a run on an Apple GPU says of its energy."""
 
 

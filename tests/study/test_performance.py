@@ -140,5 +140,5 @@ def test_a_tensor_of_one_number_is_that_number_and_one_of_several_is_none():
     """Its text is `tensor(0.9100)`."""
     assert as_performance(SimpleNamespace(item=lambda: 0.91), "here") == 0.91
     assert as_performance(np.array([0.91]), "here") == as_performance(np.float64(0.91), "here") == 0.91
-    with pytest.raises(InputError, match="here: .* is not a number"):
+    with pytest.raises(InputError, match=r"here: .* is not a number"):
         as_performance(np.array([0.5, 0.6]), "here")

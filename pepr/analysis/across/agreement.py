@@ -14,7 +14,6 @@ from pepr.analysis.across.sets import Sets
 from pepr.analysis.claims import more_cautious
 from pepr.models.space import family_of
 
-
 SAME, NOT_THERE = "the same choice", "not trained there"
 NO_INTERVAL = (SAME, NOT_THERE)
 """What a loss is over where it has no interval."""

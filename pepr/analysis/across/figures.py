@@ -129,8 +129,8 @@ def shared_bills(found: Sequence[Shared]) -> Figure:
 def ranks(means: pd.DataFrame) -> Figure:
     """The rank of each network on each set, joined by a line; the first of any set stand out.
 
-    `means` from `agreement.aurocs`. Ranked are the networks that all of its sets have, so that a rank is of as
-    many on each.
+    `means` from `agreement.aurocs`. Ranked are the networks that all of its sets have, so that a rank is
+    of as many on each.
     """
     theme()
     ranked = means.dropna().rank(ascending=False, method="first")

@@ -220,9 +220,7 @@ def _pooled_words(
         return f"Both starts are there of one set only, {title(whole[0].dataset)}, so nothing is pooled."
     named = _listed([title(one.dataset) for one in whole])
     if not pretraining.agree(whole):
-        return (
-            f"The effects on {named} do not have one sign, so no average is made: it would be of nothing."
-        )
+        return f"The effects on {named} do not have one sign, so no average is made: it would be of nothing."
     if together is None:
         return "The effects have one sign, but not every set has three seeds, so no average is made of them."
     words = (

@@ -18,8 +18,8 @@ PAIRS = ["dataset", "model", "num_params", "seed", "epochs", "share", "scratch_w
 
 
 def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
-    """One row a network and seed that was trained both ways on all images of a set, on one kind of hardware, in
-    the order of the sets.
+    """One row a network and seed that was trained both ways on all images of a set, on one kind of hardware,
+    in the order of the sets.
 
     Where it ends from scratch is its validation AUROC at the epoch that was kept. `epochs` is the first epoch
     (from 1) after which the pretrained twin is there or above, and `share` the training energy until then as

@@ -178,7 +178,7 @@ def grades(sets: Sets, dataset: str) -> pd.DataFrame:
 
 
 def _draws_of(sets: Sets, column: str) -> units.Images:
-    """Draws of a column of `metrics.GRADED`, test images resampled; NaN, where both are one grade, as none."""
+    """Draws of a column of `metrics.GRADED`, test images resampled; 0 for a kappa of one grade."""
 
     def images(rows: pd.DataFrame) -> pd.DataFrame:
         draws = {}

@@ -14,8 +14,8 @@ from pepr.verdicts import PRIMARY, VERDICTS, Entry
 
 
 def claims_table(claims: list[Entry]) -> str:
-    """Claims as a Markdown table: role, on what, effect, interval, the verdict and its corrected p; and the set,
-    where there are several."""
+    """Claims as a Markdown table: role, on what, effect, interval, the verdict and its corrected p; and
+    the set, where there are several."""
     several = of_several_sets(claims)
     return markdown(
         {
