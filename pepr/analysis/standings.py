@@ -202,8 +202,8 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     that both have, or over their families where that is wider; ours are means over seeds. Runs that a shared
     processor spoiled do not count, nor do other starts than the paper's.
     """
-    rows = []
-    for key, group in model_means(usual_starts(results.table)).groupby(SET, dropna=False):
+    rows, usual = [], usual_starts(results.table)
+    for key, group in model_means(usual).groupby(SET, dropna=False) if len(usual) else ():
         ours, first = dict(zip(SET, key, strict=True)), group.iloc[0]
         start = (ours["dataset"], bool(first["pretrained"]), float(first["train_fraction"]))
         theirs = PUBLISHED_SETTINGS.get(start)
