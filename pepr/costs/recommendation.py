@@ -173,7 +173,10 @@ def candidates(setting: str | None = None, train_images: int | None = None) -> p
         else:
             nearest = nearest_setting(setting or "lidc", setting, train_images)
             return from_authors(tables, nearest, train_images)
-    return from_reference(setting, train_images)
+    found = from_reference(setting, train_images)
+    if setting is None:
+        found["basis"] += "; the authors' tables are not at hand"
+    return found
 
 
 def nearest_setting(default: str, given: str | None, train_images: int | None) -> str:
@@ -297,7 +300,7 @@ def _of_reference(
     scaled = ""
     if scale != 1:
         proportion = f"time and energy in proportion to {train_images:,}"
-        scaled = f"performance with {trained:,} images, {proportion}; "
+        scaled = f"; performance with {trained:,} images, {proportion}"
     values = {
         "energy_wh": scale * 1000 * rows["energy_kwh"].mean(),
         "train_time_s": scale * rows["train_time_s"].mean(),
@@ -321,7 +324,7 @@ def _of_reference(
         "measured": ["performance", *sorted(measured)],
         "basis": f"the reference runs of pocket on {rows['hardware'].iloc[0]}, {len(rows)} splits, a seed "
         f"each, where always giving the more common answer is right in {majority:.3f} "
-        f"of the cases; energy by {energy}; {scaled}the authors' tables are not at hand",
+        f"of the cases; energy by {energy}{scaled}",
     }
 
 

@@ -98,6 +98,9 @@ def test_without_the_tables_the_reference_is_used_and_named(monkeypatch):
     monkeypatch.setattr(published, "load", offline)
     found = recommendation.recommend(Budget(), top=3)
     assert found[0].setting == "elpv" and "reference runs of pocket" in found[0].basis
+    assert found[0].basis.endswith("the authors' tables are not at hand")
+    asked_for = recommendation.recommend(Budget(), setting="elpv")
+    assert "tables" not in asked_for[0].basis, "who asks for its runs has no need of them"
     assert found[0].measured == [
         "performance",
         "peak_memory_gb",
