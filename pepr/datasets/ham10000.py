@@ -98,6 +98,7 @@ def _load(by_lesion: bool, image_size: int) -> Loaded:
         note=f"images of {width} x {height} px, made square by shrinking",
         groups=groups,
         may_be_divided=not by_lesion,
+        order=np.argsort(np.argsort([row.image for row in rows])),
         sources=sources,
     )
 

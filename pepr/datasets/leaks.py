@@ -63,11 +63,19 @@ class Leaks:
         return pd.DataFrame(rows, columns=["what", "found"])
 
 
-def check(images: np.ndarray, labels: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> Leaks:
-    """The leak check of any dataset: images [n, size, size] or [n, size, size, 3] in the order of their
-    files, labels [n], split [n] of `train`, `val`, `test` (others are left out) and groups [n] or None."""
+def check(
+    images: np.ndarray,
+    labels: np.ndarray,
+    split: np.ndarray,
+    groups: np.ndarray | None,
+    order: np.ndarray | None = None,
+) -> Leaks:
+    """The leak check of any dataset: images [n, size, size] or [n, size, size, 3], labels [n], split [n] of
+    `train`, `val`, `test` (others are left out) and groups [n] or None. `order` [n] is the place of each
+    among the files by name; None where they stand so."""
+    by_name = np.arange(len(labels)) if order is None else np.argsort(order)
     return Leaks(
-        by_order=by_order(labels, split),
+        by_order=by_order(labels[by_name], split[by_name]),
         thumbnails_val=by_thumbnails(images, labels, split, "val"),
         thumbnails_test=by_thumbnails(images, labels, split, "test"),
         duplicates=across_sets(digests(images), split),

@@ -33,7 +33,7 @@ CHECKED = {
 """What a card's `status` means, in words."""
 Card = dict[str, Any]
 """What a data card says, in the keys of `card.json`."""
-CARD_FORMAT = 5
+CARD_FORMAT = 6
 """Counted up when a card gains or loses a key."""
 DECLARED = ("name", "title", "classes", "ordered", "licence", "attribution", "source", "caution")
 """What a card takes over from the dataset's declaration."""
@@ -67,7 +67,8 @@ class Prepared:
     smaller of the native and the asked one (enlarging is done per batch, on the device); `labels` [n];
     `split` [n] holds `train`, `val` or `test`; `repeated` [n] marks training images that are, pixel by pixel,
     an image of another part or an earlier one of theirs; `groups` [n] names what is not independent, or is
-    None; `card` says what the data are, how they were checked, and which of their splits this is.
+    None; `order` [n] is their place among the files by name, None where they stand so; `card` says what the
+    data are, how they were checked, and which of their splits this is.
     """
 
     images: np.ndarray
@@ -76,6 +77,7 @@ class Prepared:
     repeated: np.ndarray
     card: Card
     groups: np.ndarray | None = None
+    order: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -190,7 +192,9 @@ def load_prepared(name: str, image_size: int, split: int = 0) -> Prepared:
         )
     card |= {"split": split, **card.pop("splits")[split]}
     of_split, repeated = arrays["splits"][split], arrays["repeated"][split]
-    return Prepared(images, arrays["labels"], of_split, repeated, card, arrays.get("groups"))
+    return Prepared(
+        images, arrays["labels"], of_split, repeated, card, arrays.get("groups"), arrays.get("order")
+    )
 
 
 def _read_array(folder: Path, name: str, sha256: str) -> np.ndarray:
@@ -214,8 +218,8 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
     written = _write_images(folder / "images.npy", loaded, image_size)
     repeated = np.stack([repeats(written.digests, split) for split in splits])
     arrays = {"labels": labels, "splits": splits, "repeated": repeated}
-    if loaded.groups is not None:
-        arrays["groups"] = loaded.groups
+    optional = {"groups": loaded.groups, "order": loaded.order}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
     card = {
         "format": CARD_FORMAT,
         **{key: getattr(dataset, key) for key in DECLARED},

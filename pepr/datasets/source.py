@@ -24,7 +24,9 @@ class Loaded:
     or `test`, or is [k, n] where a set has k splits. `status` is `official`, `unofficial` (sound, but not the
     published checksum) or `supplied` (nobody published one). `sha256` is of the file or files; `note` says
     what is unusual, or nothing. `groups` [n] names what is not independent, such as the images of a lesion
-    or a patient, and must not be divided unless they `may_be_divided`; None where nobody knows.
+    or a patient, and must not be divided unless they `may_be_divided`; None where nobody knows. `order` [n]
+    is the place of each among the files by name, None where they stand so: a table of them may be sorted by
+    what it says of them.
     `sources` are the `stamps` of the files, taken before they were read.
     """
 
@@ -38,6 +40,7 @@ class Loaded:
     note: str = ""
     groups: np.ndarray | None = None
     may_be_divided: bool = False
+    order: np.ndarray | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

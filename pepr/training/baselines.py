@@ -73,7 +73,7 @@ def _thumbnails(data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
 
 
 def _file_numbers(data: datasets.Prepared, index: np.ndarray) -> np.ndarray:
-    return index[:, None]
+    return (index if data.order is None else data.order[index])[:, None]
 
 
 def _class_shares(n_train: int, seed: int) -> Any:

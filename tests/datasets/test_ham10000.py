@@ -140,6 +140,22 @@ def test_a_split_by_image_divides_lesions_and_has_another_name(folder, rows):
     assert divided["train", "test"] > 0
 
 
+def test_the_order_of_the_files_is_that_of_their_names_and_not_of_a_table_sorted_by_diagnosis(folder, rows):
+    names = sorted(image for _, image, _ in rows)
+    shuffled = dict(zip(names, np.random.default_rng(0).permutation(names), strict=True))
+    for name in names:
+        (folder / "images" / f"{name}.jpg").rename(folder / "images" / f"_{name}.jpg")
+    for name, other in shuffled.items():
+        (folder / "images" / f"_{name}.jpg").rename(folder / "images" / f"{other}.jpg")
+    renamed = [(lesion, shuffled[image], dx) for lesion, image, dx in rows]
+    write_metadata(folder, renamed)
+    prepared = datasets.prepare("ham10000", 16)
+    assert list(prepared.order) == [names.index(image) for _, image, _ in renamed]
+    told = leaks.check(prepared.images, prepared.labels, prepared.split, None, prepared.order).by_order
+    by_row = leaks.by_order(prepared.labels, prepared.split)
+    assert by_row["nearest 1"] > 0.9 > 0.7 > told["nearest 1"], "rows tell the diagnosis, names do not"
+
+
 def test_a_lesion_on_two_sides_is_refused_in_one_line(folder, monkeypatch):
     monkeypatch.setattr(
         ham10000, "draw_split", lambda labels, groups: np.resize(["train", "val", "test"], 140)

@@ -132,6 +132,20 @@ def test_more_than_two_classes_and_a_class_that_is_not_trained_on_have_probabili
         np.testing.assert_allclose(found.sum(1), 1)
 
 
+def test_the_order_of_files_is_that_of_their_names_where_the_data_tell_it():
+    labels = np.arange(90) // 30  # sorted by class, as a table of files may be
+    order = np.random.default_rng(0).permutation(90)
+    nothing = np.zeros((90, 8, 8), np.uint8), labels, np.full(90, "train"), np.zeros(90, bool)
+    train, test = np.arange(90)[::2], np.arange(90)[1::2]
+    right = {}
+    for name, places in (("row", None), ("file", order)):
+        data = datasets.Prepared(*nothing, {"classes": ["a", "b", "c"]}, order=places)
+        baseline = baselines.make("file_order", 0)
+        baseline.fit(data, train)
+        right[name] = np.mean(baseline.predict(data, test).argmax(1) == labels[test])
+    assert right["row"] > 0.8 and right["file"] < 0.6
+
+
 def test_a_baseline_is_fitted_once():
     with pytest.raises(InputError, match="majority is a baseline, fitted once: epochs is 3, expected 1"):
         training.fine_tune(dataclasses.replace(SPEC, epochs=3))
