@@ -15,7 +15,7 @@ import torch
 from benchmarks.loops import MODELS, Bench
 from benchmarks.timing import compare
 from pepr.machine import description
-from pepr.training import loop as training_loop
+from pepr.training.process import settled
 
 STEPS, ROUNDS, SECONDS = 5, 3, 4.0
 """Of a round, and how many there are at least, for at least so long."""
@@ -24,10 +24,10 @@ STEPS, ROUNDS, SECONDS = 5, 3, 4.0
 def measure(model: str, precision: str, device: str, image_size: int) -> dict[str, object]:
     """Images a second of the loop over those of the paper's way: their median, and each round."""
     bench = Bench(model, image_size, precision, device=device)
-    training_loop.settle(bench.spec, bench.device)
-    loops = {"ours": bench.ours(), "authors": bench.authors()}
-    work = {name: lambda loop=loop: loop(STEPS) for name, loop in loops.items()}
-    ratios = compare(work, ROUNDS, at_least_s=SECONDS).ratios("authors", "ours")
+    with settled(bench.spec):
+        loops = {"ours": bench.ours(), "authors": bench.authors()}
+        work = {name: lambda loop=loop: loop(STEPS) for name, loop in loops.items()}
+        ratios = compare(work, ROUNDS, at_least_s=SECONDS).ratios("authors", "ours")
     return {
         "model": model,
         "precision": precision,

@@ -172,23 +172,27 @@ def _design(runs: Sequence[Measured]) -> np.ndarray:
 
 def measure_model(meter: Any, model: str, device: str, image_size: int) -> Measured:
     """Train a model on random images until the window is long enough."""
-    import torch
-
-    from pepr import models, training
     from pepr.runs.spec import RunSpec
+    from pepr.training.process import settled
 
     spec = RunSpec(
         model, "elpv", "elpv", pretrained=False, image_size=image_size, batch_size=BATCH_SIZE, device=device
     )
-    if device == "cpu":
-        torch.set_num_threads(1)  # as a run has, whose time this predicts; a quota may not have room for more
-    torch.manual_seed(0)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    network = models.create(model, 2, image_size=image_size).network
+    with settled(spec):  # as a run has it, whose time this predicts
+        return _measured(meter, spec)
+
+
+def _measured(meter: Any, spec: Any) -> Measured:
+    import torch
+
+    from pepr import models, training
+
+    device = spec.device
+    network = models.create(spec.model, 2, image_size=spec.image_size).network
     network = network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), lr=0.0, fused=True)
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=False)
-    images = torch.randn(BATCH_SIZE, 3, image_size, image_size, device=device)
+    images = torch.randn(BATCH_SIZE, 3, spec.image_size, spec.image_size, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     batch = (images, torch.arange(BATCH_SIZE, device=device) % 2)
 
@@ -199,16 +203,16 @@ def measure_model(meter: Any, model: str, device: str, image_size: int) -> Measu
     began = time.perf_counter()
     steps(2)
     count = max(FEWEST_STEPS, round(WINDOW_S / ((time.perf_counter() - began) / 2)))
-    with meter.window(model):
+    with meter.window(spec.model):
         steps(count)
-    window = meter.check(model)
+    window = meter.check(spec.model)
     return Measured(
-        model,
-        image_size,
+        spec.model,
+        spec.image_size,
         count,
         window.time_s / count,
         1000 * window.energy_kwh / count,
-        meter.contended(model),
+        meter.contended(spec.model),
     )
 
 

@@ -27,6 +27,7 @@ from pepr.runs.spec import SETTING_NAME, RunSpec
 from pepr.runs.store import Store
 from pepr.training.memory import give_back, memory_gauge, out_of_memory_by_one_name, wait_for
 from pepr.training.probe import speed_probe_s
+from pepr.training.process import settled
 from pepr.training.record import Clock, Epoch, Outcome, Parts, epoch_entry, outcome
 from pepr.training.start import Start
 
@@ -129,16 +130,17 @@ def fine_tune(
     `store` is where a run that starts from another finds that one's network, and where a run keeps its own
     for others, if `$PEPR_KEEP_WEIGHTS` is `yes`.
     """
+    check(spec)
     if spec.model in models.BASELINES:
         from pepr.training import baselines
 
-        check(spec)
         return baselines.fit(spec, meter or _open_meter_and_libraries(torch.device("cpu")), progress)
-    return or_what_fits(
-        lambda: _fine_tune(spec, meter, progress, store),
-        lambda smaller: _fits(smaller, Start.of(spec, store)),
-        spec,
-    )
+    with settled(spec):
+        return or_what_fits(
+            lambda: _fine_tune(spec, meter, progress, store),
+            lambda smaller: _fits(smaller, Start.of(spec, store)),
+            spec,
+        )
 
 
 def or_what_fits(work: Callable[[], T], fits: Callable[[RunSpec], bool], spec: RunSpec) -> T:
@@ -209,9 +211,7 @@ def set_up(
 
 def quiet(spec: RunSpec, data: datasets.Prepared, meter: metering.Meter | None) -> tuple[models.Created, Run]:
     """A run on such data that says nothing of its epochs, and the model that was created for it."""
-    device = torch.device(spec.device)
-    settle(spec, device)
-    created, network, batches = set_up(spec, data, device)
+    created, network, batches = set_up(spec, data, torch.device(spec.device))
     return created, Run(spec, network, batches, meter, lambda line: None)
 
 
@@ -228,14 +228,9 @@ def _fine_tune(
     store: Store | None,
 ) -> Outcome:
     clock = Clock()
-    check(spec)
     start = Start.of(spec, store)
     device = torch.device(spec.device)
-    settle(spec, device)
     on_cpu = device.type == "cpu"
-    if on_cpu:
-        # More threads add up in another order: results would hang on the number of cores.
-        torch.set_num_threads(1)
     parts = Parts.of(spec)
 
     meter = meter or _open_meter_and_libraries(device)
@@ -439,22 +434,6 @@ def _open_meter_and_libraries(device: torch.device) -> metering.Meter:
             importlib.import_module(library)
         gc.freeze()
         return opening.result()
-
-
-def settle(spec: RunSpec, device: torch.device) -> None:
-    """Settle for this process what a run's digits hang on: seed, order of sums, precision of products."""
-    torch.manual_seed(spec.seed)
-    # PyTorch lets convolutions multiply in TF32 unless it is told not to.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.precision == "tf32"
-    if device.type == "cuda":
-        # On a CPU the layers of this study repeat to the bit (a test runs one twice), and torch loads its
-        # compiler for a second and a half to be told so.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # Nothing here reads memory before writing it, so no new tensor needs to be filled.
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        torch.backends.cudnn.benchmark = False
-    torch.set_flush_denormal(True)
 
 
 def channelwise(values: tuple[float, ...], device: torch.device) -> torch.Tensor:

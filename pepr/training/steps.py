@@ -26,6 +26,7 @@ from pepr.runs.timing import CONDITIONS
 from pepr.training import loop
 from pepr.training.memory import memory_gauge, wait_for
 from pepr.training.probe import speed_probe_s
+from pepr.training.process import settled
 
 CLASSES = 2
 BATCHES = 4
@@ -84,12 +85,14 @@ def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
     Model, size, batch and precision are those of `spec`; its dataset plays no part. Warm-up falls outside.
     Raises OutOfMemory, with the largest batch size that would fit.
     """
-    return loop.or_what_fits(lambda: _measure(spec, meter, limit_s), _fits, spec)
+    with settled(spec):
+        return loop.or_what_fits(lambda: _measure(spec, meter, limit_s), _fits, spec)
 
 
 def prepare(device: str) -> None:
-    """Load what building and training a model load on first use, so that it is in no model's memory, and let
-    the search for garbage pass over it, as a run does; on a CPU a run has one thread."""
+    """In a process for nothing but measuring, load what building and training a model load on first use, so that
+    it is in no model's memory, and let the search for garbage pass over it, as a run does; on a CPU a run has
+    one thread."""
     for library in loop.LIBRARIES:
         importlib.import_module(library)
     if device == "cpu":
@@ -156,13 +159,14 @@ def time_steps(spec: RunSpec, steps: int) -> Turn:
     The network is built anew, so that no other one's memory is in its way; warm-up falls outside.
     """
     data = noise(spec)
-    _, run = warm(spec, data, None)
-    wait_for(run.batches.device)
-    began, began_cpu = time.perf_counter(), time.process_time()
-    positions = np.resize(np.arange(len(data.labels)), steps * spec.batch_size)
-    images = run.batches.ordered(positions, spec.batch_size)
-    loop.train_epoch(run.network, run.optimiser, run.scaler, spec, images)  # the loss that it reads ends it
-    took, of_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    with settled(spec):
+        _, run = warm(spec, data, None)
+        wait_for(run.batches.device)
+        began, began_cpu = time.perf_counter(), time.process_time()
+        positions = np.resize(np.arange(len(data.labels)), steps * spec.batch_size)
+        images = run.batches.ordered(positions, spec.batch_size)
+        loop.train_epoch(run.network, run.optimiser, run.scaler, spec, images)  # the loss it reads ends it
+        took, of_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     return Turn(steps, took / steps, of_cpu / steps)
 
 

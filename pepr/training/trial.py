@@ -15,6 +15,7 @@ from pepr.machine.meter import Meter
 from pepr.runs.spec import RunSpec
 from pepr.training import loop
 from pepr.training.memory import wait_for
+from pepr.training.process import settled
 
 SIZE, N_TRAIN, N_TEST = 32, 256, 256
 CONTRAST, NOISE = 60.0, 40.0
@@ -46,11 +47,12 @@ def trained(spec: RunSpec) -> tuple[np.ndarray, np.ndarray]:
     Raises Diverged where the loss is no number.
     """
     data = gratings()
-    _, run = loop.quiet(spec, data, Meter(None, {}))
     train, test = data.indices("train"), data.indices("test")
-    for epoch in range(spec.epochs):
-        run.epoch(epoch, train, test, test)
-    last, _ = run.predict_test(test)
+    with settled(spec):
+        _, run = loop.quiet(spec, data, Meter(None, {}))
+        for epoch in range(spec.epochs):
+            run.epoch(epoch, train, test, test)
+        last, _ = run.predict_test(test)
     return last, data.labels[test]
 
 
@@ -73,6 +75,11 @@ def bare_steps(
 def against_bare(spec: RunSpec, data: Prepared, rounds: int, at_least_s: float) -> list[float]:
     """Images a second of the loop over those of the bare loop, one value for each of at least `rounds` rounds
     of an epoch each, until `at_least_s` seconds are over; 1 is the limit."""
+    with settled(spec):
+        return _against_bare(spec, data, rounds, at_least_s)
+
+
+def _against_bare(spec: RunSpec, data: Prepared, rounds: int, at_least_s: float) -> list[float]:
     _, run = loop.quiet(spec, data, Meter(None, {}))
     network, batches = run.network, run.batches
     everything = np.arange(len(data.labels))

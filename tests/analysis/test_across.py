@@ -330,22 +330,66 @@ def test_the_bill_of_pretraining_is_shared_over_its_uses_and_a_used_start_wins_m
     plt.close("all")
 
 
-def test_no_bill_is_shared_where_the_two_starts_were_trained_on_two_kinds_of_hardware(with_arms):
-    table = with_arms.results.table
+def test_what_was_trained_from_scratch_elsewhere_is_charged_what_the_same_network_took_transferred(with_arms):
+    table, of = with_arms.results.table, with_arms.results
+    moved = table["setting"] == "retina_scratch"
+    dearer = table["energy_kwh"].where(~moved, 7 * table["energy_kwh"])
+
+    class Moved(runs.Results):
+        pass
+
+    Moved.table = table.assign(
+        hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer
+    )
+    there = Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES)
+    found = [one for one in arms.shared_bills(there) if one.dataset == "retinamnist"]
+    assert [one.charged_alike for one in found] == [one.estimated for one in found] == [True] * 3
+    transferred = table.query("setting == 'retina_from_another'")
+    energy = transferred.groupby("model")["energy_kwh"].mean()
+    paid = energy + transferred.groupby("model")["init_energy_kwh"].mean()
+    rows = table[moved].groupby("model")["test_auroc"].mean()
+    low, high = min(energy.min(), paid.min()), max(energy.max(), paid.max())
+    expected = (rows / (1 + (energy - low) / (high - low))).mean()
+    assert found[0].scratch == pytest.approx(expected)
+    told = numbers.arm_numbers(there)
+    assert told["sets_bill_alike"]["text"] == "RetinaMNIST"
+    assert told["sets_bill_two_starts"]["value"] == arms.energy_of_two_starts(there)
+    assert not any(one.charged_alike for one in arms.shared_bills(with_arms))
+    assert "sets_bill_alike" not in numbers.arm_numbers(with_arms)
+    Moved.table = Moved.table.assign(epochs=table["epochs"].mask(moved, table["epochs"] + 1))
+    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}, "more epochs, more work"
+
+
+def test_two_starts_of_one_network_are_as_far_apart_as_their_energies(with_arms):
+    table, of = with_arms.results.table, with_arms.results
+    pretrained = (table["pretrained"] == True) & ~table["shuffled"].fillna(False).astype(bool)  # noqa: E712
+
+    class Dearer(runs.Results):
+        pass
+
+    kwh = table.groupby(["dataset", "model"])["energy_kwh"].transform("mean")
+    Dearer.table = table.assign(energy_kwh=kwh.where(~pretrained, 1.25 * kwh))
+    assert arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))) == pytest.approx(0.25)
+    Dearer.table = Dearer.table.assign(hardware=table["hardware"].mask(pretrained, "another processor"))
+    assert np.isnan(arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))))
+
+
+def test_no_bill_is_shared_where_what_was_started_from_was_trained_on_other_hardware(with_arms):
+    table, of = with_arms.results.table, with_arms.results
     moved = table["setting"] == "retina_from_another"
 
     class Moved(runs.Results):
         pass
 
     Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
-    of = with_arms.results
     found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
-    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
+    assert {one.dataset for one in found} == set(with_arms.names), "its sources are not in the study"
     source = table.query("setting == 'pneumonia_scratch' and model == 'dla46_c'")["run_id"].iloc[0]
     elsewhere = table["hardware"].mask(table["run_id"] == source, "another processor")
     Moved.table = table.assign(hardware=elsewhere, init_from=table["init_from"].mask(moved, source))
     found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
-    assert {one.dataset for one in found} == {"breastmnist"}, "nor where what was started from ran elsewhere"
+    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
 
 
 def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets):

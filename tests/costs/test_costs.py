@@ -289,15 +289,25 @@ def test_an_unknown_machine_says_how_to_calibrate_one(tmp_path):
 def test_a_real_step_can_be_measured(monkeypatch):
     import torch
 
+    from pepr import training
     from pepr.machine import meter
+    from pepr.training import loop
 
     monkeypatch.setattr(calibration, "WINDOW_S", 0.5)
     monkeypatch.setattr(calibration, "FEWEST_STEPS", 1)
+    threads, train_epoch = [], loop.train_epoch
+
+    def watched(*arguments):
+        threads.append(torch.get_num_threads())
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         measured = calibration.measure_model(meter.open_meter("cpu"), "mobilenetv2_050", "cpu", 32)
-        assert torch.get_num_threads() == 1, "a calibration is of what a run takes"
+        assert set(threads) == {1}, "a calibration is of what a run takes"
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert measured.step_time_s > 0 and measured.step_energy_wh > 0 and measured.steps >= 1

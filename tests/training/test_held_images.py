@@ -14,6 +14,7 @@ from pepr.machine.meter import Meter
 from pepr.models import atlas
 from pepr.runs.spec import RunSpec
 from pepr.training import loop, steps
+from pepr.training.process import settled
 
 CPU = torch.device("cpu")
 SPEC = RunSpec("mobilenetv2_050", "noise", "noise", image_size=32, batch_size=8, epochs=2)
@@ -52,14 +53,14 @@ def test_batches_are_the_same_wherever_the_images_lie(shape):
 def trained(hold: bool) -> list[np.ndarray]:
     """Probabilities after two epochs."""
     data = images(24, 32, 32)
-    loop.settle(SPEC, CPU)
-    _, network, made = loop.set_up(SPEC, data, CPU)
-    made = dataclasses.replace(made, hold=hold)
-    run = loop.Run(SPEC, network, made, Meter(None, {}), lambda line: None)
     everything = np.arange(24)
-    for epoch in range(SPEC.epochs):
-        run.epoch(epoch, everything, everything, everything)
-    return run.predict_test(everything)
+    with settled(SPEC):
+        _, network, made = loop.set_up(SPEC, data, CPU)
+        made = dataclasses.replace(made, hold=hold)
+        run = loop.Run(SPEC, network, made, Meter(None, {}), lambda line: None)
+        for epoch in range(SPEC.epochs):
+            run.epoch(epoch, everything, everything, everything)
+        return run.predict_test(everything)
 
 
 def test_a_run_is_the_same_wherever_the_images_lie():
@@ -123,13 +124,11 @@ def test_images_that_are_held_are_no_models_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("fp32", False), ("bf16", False)])
-def test_only_the_precision_of_that_name_multiplies_in_tf32(monkeypatch, precision, allowed):
+def test_only_the_precision_of_that_name_multiplies_in_tf32(precision, allowed):
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        loop.settle(dataclasses.replace(SPEC, precision=precision), CPU)
+    with settled(dataclasses.replace(SPEC, precision=precision)):
         assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is allowed
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
 def test_tf32_is_refused_where_nothing_computes_it_and_takes_the_memory_of_fp32():

@@ -23,6 +23,8 @@ COMPARISONS = {
 adds as a start, and what ImageNet adds over that."""
 USES = (1, 10, 100)
 """Over how many uses the energy of pretraining is shared."""
+WORK = ["fidelity", "image_size", "batch_size", "epochs", "n_train", "precision", "device"]
+"""What the energy of a training hangs on beside network and hardware; what it starts from is not of it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Shared:
     The scores are set-relative, over both starts of the `n_networks` together; `transferred` and `scratch`
     are their means, `wins` counts the networks whose score is higher transferred, and `energy_wh` is the
     median of what one use takes, its share included. `best` is the model and start with the highest score.
+    Where the two starts were not trained on one kind of hardware, `charged_alike` is true: training from
+    scratch is charged what the same network took transferred.
     """
 
     dataset: str
@@ -44,6 +48,7 @@ class Shared:
     energy_wh: float
     best: tuple[str, str]
     estimated: bool
+    charged_alike: bool
 
 
 def differences(sets: Sets) -> list[tuple[str, Difference]]:
@@ -59,8 +64,9 @@ def differences(sets: Sets) -> list[tuple[str, Difference]]:
 def shared_bills(sets: Sets, uses: Sequence[int] = USES) -> list[Shared]:
     """The scores of both starts on every set, with the source's energy shared over each number of uses.
 
-    A set has none where its two starts, or the runs that the one starts from, were not trained on one kind of
-    hardware: their energies cannot be compared.
+    A set has none where what is transferred and what it starts from were not trained on one kind of hardware,
+    whose energies cannot be compared. Training from scratch is the same work as training transferred, for
+    one network: where it was done on other hardware, it is charged alike.
     """
     hardware = sets.everything.set_index("run_id")["hardware"]
     found = []
@@ -69,12 +75,39 @@ def shared_bills(sets: Sets, uses: Sequence[int] = USES) -> list[Shared]:
         if transferred.empty or transferred["init_energy_kwh"].isna().any():
             continue
         sources = transferred["init_from"].map(hardware).fillna(transferred["hardware"])
-        if pd.concat([transferred["hardware"], sources, scratch["hardware"]]).nunique(dropna=False) > 1:
+        if pd.concat([transferred["hardware"], sources]).nunique(dropna=False) > 1:
+            continue
+        elsewhere = set(scratch["hardware"]) != set(transferred["hardware"])
+        if elsewhere and not _same_work(transferred, scratch):
             continue
         means = _means(transferred, scratch)
-        estimated = any(energy_is_estimated(source) for source in transferred["energy_source"])
-        found += [_shared(dataset, means, count, estimated) for count in uses]
+        if elsewhere:
+            of_model = means[means["start"] == "transferred"].set_index("model")["energy_kwh"]
+            means["energy_kwh"] = means["model"].map(of_model)
+        estimated = elsewhere or any(energy_is_estimated(source) for source in transferred["energy_source"])
+        found += [_shared(dataset, means, count, estimated, elsewhere) for count in uses]
     return found
+
+
+def energy_of_two_starts(sets: Sets) -> float:
+    """By what share the training energies of one network from two starts differ, in the median over networks
+    and sets: from ImageNet weights and from scratch, the same work on one kind of hardware.
+
+    It is what charging two starts alike is good for. NaN where no network was trained so.
+    """
+    found = []
+    for dataset in sets.names:
+        pretrained, scratch = sets.both(dataset, "pretrained_full", "scratch_full")
+        for model, rows in pd.concat([pretrained, scratch]).groupby("model"):
+            if len(rows[[*WORK, "hardware"]].drop_duplicates()) == 1:
+                of_start = rows.groupby("pretrained")["energy_kwh"].mean()
+                found.append(abs(of_start.loc[True] / of_start.loc[False] - 1))
+    return float(np.median(found)) if found else float("nan")
+
+
+def _same_work(transferred: pd.DataFrame, scratch: pd.DataFrame) -> bool:
+    work = pd.concat([transferred, scratch])[["model", *WORK]].drop_duplicates()
+    return bool(work["model"].is_unique)
 
 
 def _means(transferred: pd.DataFrame, scratch: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +119,7 @@ def _means(transferred: pd.DataFrame, scratch: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index()
 
 
-def _shared(dataset: str, means: pd.DataFrame, uses: int, estimated: bool) -> Shared:
+def _shared(dataset: str, means: pd.DataFrame, uses: int, estimated: bool, charged_alike: bool) -> Shared:
     energy = means["energy_kwh"] + means["init_energy_kwh"] / uses
     scored = means.assign(score=pepr(means["test_auroc"].to_numpy(), energy.to_numpy()), energy=energy)
     by_start = {start: rows.set_index("model") for start, rows in scored.groupby("start")}
@@ -102,4 +135,5 @@ def _shared(dataset: str, means: pd.DataFrame, uses: int, estimated: bool) -> Sh
         1000 * float(np.median(transferred["energy"])),
         (str(best["model"]), str(best["start"])),
         estimated,
+        charged_alike,
     )

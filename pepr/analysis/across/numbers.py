@@ -319,7 +319,12 @@ def arm_numbers(sets: Sets) -> Numbers:
         }
         for one in bills
     )
-    return out | _table("sets_bill_table", table, any(one.estimated for one in bills))
+    out |= _table("sets_bill_table", table, any(one.estimated for one in bills))
+    if alike := list(dict.fromkeys(title(one.dataset) for one in bills if one.charged_alike)):
+        out["sets_bill_alike"] = number(None, _listed(alike))
+        if np.isfinite(share := arms.energy_of_two_starts(sets)):
+            out["sets_bill_two_starts"] = number(share, f"{100 * share:.1f}%", True)
+    return out
 
 
 def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:
