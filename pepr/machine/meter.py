@@ -114,30 +114,35 @@ class Meter:
 
     @contextlib.contextmanager
     def window(self, name: str) -> Iterator[Window]:
-        """Open a window; what it took is added to `windows[name]` when the block ends."""
-        total = self.windows.setdefault(name, Window())
+        """Open a window; what it took is added to `windows[name]` when the block ends.
+
+        Whose processor time it was takes a look at every process of the host, tens of milliseconds on a large
+        one: that is outside, so that energy and clock are of one interval.
+        """
+        total, part = self.windows.setdefault(name, Window()), Window()
         self._openings += 1
+        living, busy, study = cores.living_time(), cores.busy_time(), cores.study_time()
         self.synchronise()
         if self.tracker is not None:
             self.tracker.start_task(f"{name}-{self._openings}")
         if self.gpu is not None:
             self.gpu.start()
-        living = cores.living_time()
-        busy, study, own = cores.busy_time(), cores.study_time(), process.cpu_time_s()
+        own = process.cpu_time_s()
         began = time.perf_counter()
-        part = Window()
         try:
             yield part
         finally:
             self.synchronise()
             part.time_s = time.perf_counter() - began
-            part.cpu_time_s = process.cpu_time_s() - own + cores.living_time() - living
+            own = process.cpu_time_s() - own
+            if self.gpu is not None:
+                part.energy_gpu_kwh = self.gpu.stop()
+            measured = None if self.tracker is None else self.tracker.stop_task()
+            part.cpu_time_s = own + cores.living_time() - living
             study = max(cores.study_time() - study, part.cpu_time_s)
             part.beside_cpu_time_s = study - part.cpu_time_s
             part.other_cpu_time_s = max(cores.busy_time() - busy - study, 0.0)
-            if self.gpu is not None:
-                part.energy_gpu_kwh = self.gpu.stop()
-            self._charge_host(part, part.cpu_time_s / study if study else 1.0)
+            self._charge_host(part, measured, part.cpu_time_s / study if study else 1.0)
             self._add(total, part)
 
     def charge(self, name: str, part: Window) -> None:
@@ -147,7 +152,7 @@ class Meter:
         """
         if self.load_model is None:
             raise MeterError(f"window {name!r}: the energy of the CPU is read by {self.source}, not modelled")
-        self._charge_host(part, 1.0)
+        self._charge_host(part)
         self._add(self.windows.setdefault(name, Window()), part)
 
     def _add(self, total: Window, part: Window) -> None:
@@ -156,14 +161,14 @@ class Meter:
         part.energy_kwh = sum(metered) if metered else None
         total.add(part)
 
-    def _charge_host(self, part: Window, share_of_study: float) -> None:
-        """Fill in the energy of CPU and memory, of those that are metered."""
-        if self.load_model is None and self.tracker is None:
-            return
+    def _charge_host(self, part: Window, measured: Any = None, share_of_study: float = 1.0) -> None:
+        """Fill in the energy of CPU and memory, of those that are metered: by the load model, or by what the
+        tracker `measured`."""
         if self.load_model is not None:
             cpu, ram = self.load_model.energy_kwh(part.cpu_time_s, part.time_s, self.runs_at_once)
+        elif measured is None:
+            return
         else:
-            measured = self.tracker.stop_task()
             cpu, ram = float(measured.cpu_energy), float(measured.ram_energy) / self.runs_at_once
             if self.runs_at_once > 1:
                 cpu *= share_of_study

@@ -57,6 +57,52 @@ def test_the_device_is_synchronised_at_both_edges():
     assert calls == [0, 1]
 
 
+def test_energy_and_clock_are_of_one_interval(monkeypatch):
+    """Looking at every process of the host takes long on a large one, and belongs to no work."""
+    at = {}
+
+    def read(what, value=None):
+        at[what] = time.perf_counter()
+        return value
+
+    def look():
+        time.sleep(0.1)
+        return 0.0
+
+    for name in ("living_time", "busy_time", "study_time"):
+        monkeypatch.setattr(metering.cores, name, look)
+    energies = SimpleNamespace(cpu_energy=1.0, ram_energy=2.0)
+    host = SimpleNamespace(
+        start_task=lambda name: read("host begins"), stop_task=lambda: read("host ends", energies)
+    )
+    gpu = SimpleNamespace(start=lambda: read("gpu begins"), stop=lambda: read("gpu ends", 4.0))
+    sources = {"cpu": "counter", "gpu": "counter", "ram": "assumed"}
+    meter = metering.Meter(host, sources, gpu=gpu)
+    with meter.window("train"):
+        time.sleep(0.05)
+    window = meter.check("train")
+    assert window.energy_kwh == 7.0 and window.time_s >= 0.05
+    for what in ("gpu", "host"):
+        assert at[f"{what} ends"] - at[f"{what} begins"] == pytest.approx(window.time_s, abs=0.08)
+
+
+def test_on_a_cpu_the_host_is_looked_at_in_the_order_in_which_it_was(monkeypatch):
+    """What a load model charges hangs on it."""
+    order = []
+
+    def look(what):
+        return lambda: order.append(what) or 0.0
+
+    for name in ("living_time", "busy_time", "study_time"):
+        monkeypatch.setattr(metering.cores, name, look(name))
+    monkeypatch.setattr(metering.process, "cpu_time_s", look("own"))
+    meter = metering.Meter(None, SOURCES, load_model=metering.LoadModel(core_w=4.0, memory_w=2.0))
+    with meter.window("train"):
+        order.append("work")
+    before = ["living_time", "busy_time", "study_time", "own"]
+    assert order == [*before, "work", "own", "living_time", "study_time", "busy_time"]
+
+
 def test_a_window_is_closed_when_its_work_raises():
     tracker = FakeTracker((1.0, 0.0, 1.0))
     meter = metering.Meter(tracker, SOURCES)
