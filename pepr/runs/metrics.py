@@ -33,21 +33,24 @@ def performance(
         "test_majority_rate": float(counts.max() / len(labels)),
         "constant_predictor": bool(len(np.unique(predicted)) == 1),
         "n_test_classes": int(np.count_nonzero(counts)),
-        **_of_grades(predicted, labels, ordered),
+        **_of_grades(predicted, labels, probabilities.shape[1] if ordered else 0),
     }
 
 
-def _of_grades(predicted: np.ndarray, labels: np.ndarray, ordered: bool) -> dict[str, float | None]:
-    """How far predicted grades [n] are from the right ones; no kappa where both are one grade throughout."""
-    if not ordered:
+def _of_grades(predicted: np.ndarray, labels: np.ndarray, grades: int) -> dict[str, float | None]:
+    """How far predicted grades [n] are from the right ones, of so many; no kappa where both are one grade
+    throughout. Classes without an order are no grades."""
+    if not grades:
         return {"test_quadratic_kappa": None, "test_mean_absolute_error": None}
     from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
-    one_grade = len(np.union1d(predicted, labels)) == 1
+    kappa = None
+    if len(np.union1d(predicted, labels)) > 1:
+        # Left to itself, scikit-learn numbers the grades that occur: those around a missing one come closer.
+        every = np.arange(grades)
+        kappa = float(cohen_kappa_score(labels, predicted, labels=every, weights="quadratic"))
     return {
-        "test_quadratic_kappa": None
-        if one_grade
-        else float(cohen_kappa_score(labels, predicted, weights="quadratic")),
+        "test_quadratic_kappa": kappa,
         "test_mean_absolute_error": float(mean_absolute_error(labels, predicted)),
     }
 

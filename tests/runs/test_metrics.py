@@ -68,6 +68,13 @@ def test_grades_are_judged_by_how_far_off_they_are_and_other_classes_are_not():
     assert metrics.performance(one_off, labels)["test_quadratic_kappa"] is None
 
 
+def test_a_grade_that_nobody_has_keeps_the_others_where_they_are():
+    labels, found = np.array([0, 1, 4, 4]), np.eye(5)[[1, 1, 4, 0]]
+    kappa = metrics.performance(found, labels, ordered=True)["test_quadratic_kappa"]
+    assert kappa == pytest.approx(1 - 4.25 / 6)
+    assert kappa == pytest.approx(metrics.weighted_kappa(labels, found.argmax(1), np.ones((1, 4)))[0])
+
+
 def test_kappa_and_error_of_drawn_images_are_those_of_the_images_repeated():
     rng = np.random.default_rng(4)
     labels, found = rng.integers(0, 5, 60).astype(np.uint8), rng.random((60, 5))
