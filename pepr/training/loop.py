@@ -340,7 +340,7 @@ class Run:
         if self._is_best(row):
             self.best_epoch = epoch
             if self.spec.fidelity == "study" and epoch + 1 < self.spec.epochs:
-                self.best_state = copy.deepcopy(self.network.state_dict())
+                self.best_state = on_the_host(self.network)
         self.progress(
             f"epoch {epoch + 1}/{self.spec.epochs}  loss {loss:.3f}  validation accuracy "
             f"{row['val_accuracy']:.3f}  {window.time_s:.1f} s"
@@ -360,6 +360,12 @@ class Run:
             return last, last
         self.network.load_state_dict(self.best_state)
         return last, predict(self.network, self.batches.ordered(test, size), self.spec)
+
+
+def on_the_host(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a network's tensors, by name, in the memory of the host: on a GPU it would count as the
+    model's."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 
 
 def train_epoch(network, optimiser, scaler, spec: RunSpec, batches) -> tuple[float, float]:

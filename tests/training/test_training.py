@@ -193,11 +193,29 @@ def test_the_papers_way_trains_on_images_that_repeat_others_and_the_study_does_n
 
 @pytest.mark.parametrize(("fidelity", "kept"), [("study", True), ("paper", False)])
 def test_weights_are_kept_only_where_an_epoch_is_chosen(fidelity, kept):
-    """A copy on the device would count as the model's memory."""
     data = datasets.prepare("elpv", 32)
     _, epochs = loop.quiet(dataclasses.replace(SPEC, fidelity=fidelity), data, fake_meter())
     epochs.epoch(0, **{part: data.indices(part)[::10] for part in datasets.SPLITS})
     assert (epochs.best_state is not None) == kept
+
+
+def test_weights_are_kept_in_the_memory_of_the_host_and_do_not_change_with_the_network():
+    """A copy on a GPU would count as the model's memory."""
+
+    class OnAGpu:
+        def to(self, device, copy):
+            return device, copy
+
+    on_a_gpu = SimpleNamespace(state_dict=lambda: {"weight": OnAGpu()})
+    assert loop.on_the_host(on_a_gpu) == {"weight": ("cpu", True)}
+    network = torch.nn.BatchNorm2d(3)
+    kept = loop.on_the_host(network)
+    network(torch.arange(24.0).reshape(2, 3, 2, 2))
+    torch.nn.init.constant_(network.weight, 5.0)
+    assert kept.keys() == network.state_dict().keys()
+    assert kept["weight"].tolist() == [1.0] * 3 and kept["running_mean"].tolist() == [0.0] * 3
+    network.load_state_dict(kept)
+    assert network.weight.tolist() == [1.0] * 3 and int(network.num_batches_tracked) == 0
 
 
 @pytest.mark.parametrize(("device", "first"), [("cuda", ["given back"]), ("cpu", [])])
