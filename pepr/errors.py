@@ -36,7 +36,7 @@ class OutOfMemory(RuntimeError):
 
 
 class Diverged(RuntimeError):
-    """Training stopped learning: the loss is no longer a finite number."""
+    """Training stopped learning: the loss, or a probability of an image, is no longer a finite number."""
 
 
 class MeterError(RuntimeError):

@@ -123,9 +123,9 @@ def fine_tune(
     alone; in fidelity `paper` the last epoch counts, its incomplete test batch is dropped and the test passes
     are inside the energy, as in the paper's protocol. Energy in kWh, time in seconds, memory in bytes.
 
-    Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss is not finite), MeterError
-    (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit. A baseline is
-    no network: it is fitted once, on the CPU, and measured alike.
+    Raises DataUnavailable, ModelUnavailable, InputError, Diverged (the loss or a probability is not finite),
+    MeterError (the meter measured nothing) and OutOfMemory, with the largest batch size that would fit. A
+    baseline is no network: it is fitted once, on the CPU, and measured alike.
 
     `store` is where a run that starts from another finds that one's network, and where a run keeps its own
     for others, if `$PEPR_KEEP_WEIGHTS` is `yes`.

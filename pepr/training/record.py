@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pepr import datasets
-from pepr.errors import InputError
+from pepr.errors import Diverged, InputError
 from pepr.machine import description
 from pepr.machine.meter import Meter, Window
 from pepr.runs import metrics
@@ -104,8 +104,11 @@ def outcome(
 
     `history` has one entry an epoch; `probabilities` and `last` [n_test, classes] are of the best epoch and
     of the last one; `probes` are in seconds. `facts` are other columns and keys of the record, as they are.
-    Raises MeterError where a window with work in it shows nothing.
+    Raises Diverged where a probability is not finite, and MeterError where a window with work in it shows
+    nothing.
     """
+    if not (np.isfinite(probabilities).all() and np.isfinite(last).all()):
+        raise Diverged("probabilities of test images are not finite")
     data, labels = parts.data, parts.data.labels[parts.test]
     costs = meter.costs("train")
     validation, inference = meter.check("validation"), meter.check("inference")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from pepr import datasets, files, models, runs, training
+from pepr import datasets, errors, files, models, runs, training
 from pepr.audit import gates
 from pepr.errors import Diverged, InputError, MeterError, ModelUnavailable, OutOfMemory
 from pepr.machine import meter
@@ -245,6 +245,29 @@ def test_progress_names_each_epoch():
 def test_a_loss_that_is_no_number_is_a_failure_not_a_score():
     with pytest.raises(Diverged, match="epoch 1 of 2: training loss nan"):
         run(runs.RunSpec(**{**SPEC.as_dict(), "learning_rate": 1e30}))
+
+
+@pytest.mark.parametrize("best", [0, 1])
+@pytest.mark.parametrize("worst", [float("nan"), float("inf")])
+def test_a_probability_of_a_test_image_that_is_no_number_is_a_failure_not_a_score(monkeypatch, best, worst):
+    """Those of the last epoch are none, whichever of the two epochs is the best."""
+    real, passes = training.predict, []
+
+    def spy(network, batches, spec):
+        found = real(network, batches, spec).copy()
+        passes.append(None)
+        if len(passes) == SPEC.epochs + 1:
+            found[7, 0] = worst
+        elif len(passes) <= SPEC.epochs:
+            sure = 0.9 if len(passes) == best + 1 else 0.1
+            found[:] = np.array([sure, 1 - sure])
+        return found
+
+    monkeypatch.setattr(loop, "predict", spy)
+    with pytest.raises(Diverged, match="probabilities of test images are not finite") as told:
+        run()
+    assert len(passes) == SPEC.epochs + 2 - best
+    assert errors.classify(type(told.value).__name__, str(told.value)) == "diverged"
 
 
 def test_a_meter_that_shows_zero_is_a_failure():
