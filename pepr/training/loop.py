@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -128,7 +129,7 @@ def fine_tune(
     baseline is no network: it is fitted once, on the CPU, and measured alike.
 
     `store` is where a run that starts from another finds that one's network, and where a run keeps its own
-    for others, if `$PEPR_KEEP_WEIGHTS` is `yes`.
+    for others, if `$PEPR_KEEP_WEIGHTS` is `yes`; else what an earlier run of this name kept there goes.
     """
     check(spec)
     if spec.model in models.BASELINES:
@@ -247,8 +248,8 @@ def _fine_tune(
     reserved = reserved and reserved - batches.held_bytes
     probes += [speed_probe_s()] if on_cpu else []
     last, chosen = run.predict_test(parts.test)
-    if store is not None and os.environ.get("PEPR_KEEP_WEIGHTS") == "yes":
-        models.save_backbone(network, store.weights_path(spec.run_id))
+    if store is not None:
+        _keep_or_forget(network, store.weights_path(spec.run_id))
 
     return outcome(
         spec,
@@ -270,6 +271,15 @@ def _fine_tune(
         peak_memory_reserved_bytes=reserved,
         memory_source=memory.source,
     )
+
+
+def _keep_or_forget(network: nn.Module, path: Path) -> None:
+    """Keep a network if it is asked for. If not, the weights of an earlier run of its name go: a run that
+    starts from them would name this one's record."""
+    if os.environ.get("PEPR_KEEP_WEIGHTS") == "yes":
+        models.save_backbone(network, path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check(spec: RunSpec) -> None:

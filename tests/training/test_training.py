@@ -377,6 +377,8 @@ def test_a_run_keeps_its_network_where_it_is_asked_to_and_another_starts_from_it
     np.testing.assert_array_equal(again.probabilities, repeated.probabilities)
     assert np.abs(again.probabilities - first.probabilities).max() > 1e-3
     assert runs.as_table([record])["init_from"].iloc[0] == small.run_id
+    run(small, store=store)
+    assert not store.weights_path(small.run_id).exists(), "those of the run before are not this one's"
 
 
 @pytest.mark.parametrize(
