@@ -65,6 +65,8 @@ BENCHMARK = {
     "pneumoniamnist": (0.854, 0.944),
 }
 """Test accuracy and AUROC of a ResNet-18 at 28 px (Yang et al. 2023)."""
+COLLECTIONS = {"dermamnist": "ham10000", "dermamnist_c": "ham10000", "nodule": "lidc"}
+"""Sets that are made of the photographs or scans of another dataset."""
 PROBLEMS = {
     "chestmnist": "it has several labels an image, and this study scores one class an image",
 }
@@ -261,6 +263,7 @@ def _declared(name: str, entry: Mapping[str, Any], dimensions: int = 2, **own: A
         "at_hand": functools.partial(is_at_hand, name),
         "downloadable": any(file.url for file in files),
         "unofficial_by": UNOFFICIAL,
+        "collection": COLLECTIONS.get(name),
     }
     return Dataset(name=name, **(shared | own))
 

@@ -58,7 +58,8 @@ class Dataset:
     `unofficial_by` is the environment variable that lets in a file other than the published one, by `yes`.
     `benchmark` is the test accuracy and AUROC that its makers report for a ResNet-18 at 28 px, where they do.
     `same_images_as` names the dataset whose images these are, divided otherwise to show what that does: no
-    set of its own where sets are counted, or a model is chosen.
+    set of its own where sets are counted, or a model is chosen. `collection` names the dataset
+    whose photographs or scans these are, too, where this one is a set of its own all the same.
     """
 
     name: str
@@ -79,6 +80,13 @@ class Dataset:
     unofficial_by: str | None = None
     benchmark: tuple[float, float] | None = None
     same_images_as: str | None = None
+    collection: str | None = None
+
+    def overlaps(self, other: Dataset) -> bool:
+        """Whether another dataset is of the same photographs or scans, divided otherwise: test images of one
+        may be training images of the other."""
+        ours, theirs = (one.collection or one.same_images_as or one.name for one in (self, other))
+        return self.name != other.name and ours == theirs
 
     @property
     def short_title(self) -> str:

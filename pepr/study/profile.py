@@ -201,7 +201,7 @@ def _check_start(path: Path, settings: Mapping[str, Any], name: str) -> None:
     if settings[first]["pretrained"] or settings[first].get("init_from"):
         raise InputError(f"{path}: settings.{name}.init_from: {first} is not from scratch itself")
     here, there = (datasets.find(settings[each]["dataset"]) for each in (name, first))
-    if here.name != there.name and len({one.same_images_as or one.name for one in (here, there)}) == 1:
+    if here.overlaps(there):
         raise InputError(
             f"{path}: settings.{name}.init_from: {first} is on the images of {here.name} divided otherwise "
             f"({there.name}), and would train on images that {name} is tested on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pepr import datasets
 from pepr.errors import InputError, ModelUnavailable
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
@@ -20,9 +21,13 @@ class Start:
 
     @classmethod
     def of(cls, spec: RunSpec, store: Store | None) -> Start:
-        """What a run starts from. Raises ModelUnavailable where that run failed, was not done, or kept
-        nothing, and InputError without a place to look for it, or where it was on another split of the same
-        dataset: it has seen test images of this run."""
+        """What a run starts from.
+
+        Raises ModelUnavailable where that run failed, was not done, or kept nothing. Raises InputError
+        without a place to look for it; where it was on another split of the same images: it has seen test
+        images of this run; and where it was not from scratch itself: what it started from may have seen some,
+        and took energy that its record does not have.
+        """
         if spec.init_from is None:
             return cls()
         if store is None:
@@ -36,6 +41,15 @@ class Start:
             raise InputError(
                 f"the run that this one starts from, {spec.init_from}, was trained on split {there} of "
                 f"{spec.dataset}, and this one is tested on split {here}: start from a run on the same split"
+            )
+        if datasets.find(spec.dataset).overlaps(datasets.find(record["dataset"])):
+            raise InputError(
+                f"the run that this one starts from, {spec.init_from}, was trained on the images of "
+                f"{spec.dataset} divided otherwise ({record['dataset']}), some of which this one is tested on"
+            )
+        if record["pretrained"] or record.get("init_from"):
+            raise InputError(
+                f"the run that this one starts from, {spec.init_from}, is not from scratch itself"
             )
         if not path.exists():
             raise ModelUnavailable(

@@ -1,6 +1,7 @@
 """Files that people bring: sound ones are read as published, unsound ones refused with the reason."""
 
 import dataclasses
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +51,13 @@ def count_loads(monkeypatch, name):
 
     monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(declared, load=load))
     return loads
+
+
+def test_datasets_of_the_same_images_know_of_each_other_and_no_others_do():
+    every = datasets.DATASETS.values()
+    pairs = {frozenset((one.name, other.name)) for one in every for other in every if one.overlaps(other)}
+    skin = ("dermamnist", "dermamnist_c", "ham10000", "ham10000_by_image")
+    assert pairs == {*map(frozenset, itertools.combinations(skin, 2)), frozenset(("lidc", "nodule"))}
 
 
 @pytest.fixture

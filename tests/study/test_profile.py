@@ -389,7 +389,17 @@ def test_a_source_on_other_images_is_that_of_the_first_split_for_every_run(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("ham10000", "ham10000_by_image"), ("ham10000_by_image", "ham10000")]
+    ("first", "second"),
+    [
+        ("ham10000", "ham10000_by_image"),
+        ("ham10000_by_image", "ham10000"),
+        ("ham10000", "dermamnist"),
+        ("dermamnist", "ham10000_by_image"),
+        ("dermamnist_c", "ham10000"),
+        ("dermamnist", "dermamnist_c"),
+        ("lidc", "nodule"),
+        ("nodule", "lidc"),
+    ],
 )
 def test_a_source_on_the_same_images_divided_otherwise_is_refused(tmp_path, first, second):
     settings = [{"dataset": name, "pretrained": False} for name in (first, second)]

@@ -407,6 +407,24 @@ def test_a_start_that_has_seen_the_test_images_of_the_run_is_refused(tmp_path):
         run(spec, store=store)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"dataset": "ham10000"}, r"images of ham10000_by_image divided otherwise \(ham10000\)"),
+        ({"dataset": "dermamnist"}, r"images of ham10000_by_image divided otherwise \(dermamnist\)"),
+        ({"pretrained": True}, "is not from scratch itself"),
+        ({"init_from": "another-run"}, "is not from scratch itself"),
+    ],
+)
+def test_a_start_that_may_have_seen_the_test_images_otherwise_is_refused(tmp_path, changes, told):
+    """Before any image is read."""
+    store, source = runs.Store(tmp_path, "own"), dataclasses.replace(SPEC, **changes)
+    store.write_record(runs.run_record(source, {}, energy_kwh=1.0))
+    spec = dataclasses.replace(SPEC, dataset="ham10000_by_image", init_from=source.run_id)
+    with pytest.raises(InputError, match=told):
+        run(spec, store=store)
+
+
 def test_a_start_that_is_two_things_or_nowhere_is_refused():
     for changes, told in (
         ({"shuffled": True}, "nothing to shuffle"),
