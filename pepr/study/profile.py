@@ -344,9 +344,11 @@ def _splits(block: Mapping[str, Any], seed: int, dataset: str) -> list[int]:
 
 
 def _shuffled(specs: list[RunSpec]) -> list[RunSpec]:
+    """The runs of each seed in an order drawn for it; last of them those that start from another run, which
+    has seed 0."""
     ordered = []
     for seed in sorted({spec.seed for spec in specs}):
         those = [spec for spec in specs if spec.seed == seed]
         random.Random(seed).shuffle(those)
-        ordered += those
+        ordered += sorted(those, key=lambda spec: spec.init_from is not None)
     return ordered

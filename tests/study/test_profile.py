@@ -388,6 +388,26 @@ def test_a_source_on_other_images_is_that_of_the_first_split_for_every_run(tmp_p
     assert found == [(0, 0, 0, 0), (0, 0, 0, 3)] and count == 3
 
 
+def test_a_source_comes_before_its_runs_in_a_shuffled_order_too(tmp_path):
+    names = [name for name in models.paper_models() if models.find(name).accepts(64)][:10]
+    settings = {
+        "first": {"dataset": "breastmnist", "pretrained": False},
+        "plain": SCRATCH,
+        "second": {**SCRATCH, "init_from": "first"},
+    }
+    blocks = [{"models": names, "settings": ["plain", "second"], "seeds": [0, 1]}]
+    plain, shuffled = (
+        study.grid(load(tmp_path, settings=settings, runs=blocks, shuffle_models=answer))
+        for answer in (False, True)
+    )
+    assert set(shuffled) == set(plain) and len(shuffled) == 50 and shuffled != plain
+    place = {spec.run_id: number for number, spec in enumerate(shuffled)}
+    assert all(place[spec.init_from] < place[spec.run_id] for spec in shuffled if spec.init_from)
+    assert [spec.seed for spec in shuffled] == sorted(spec.seed for spec in shuffled)
+    others = [spec.model for spec in shuffled if spec.setting == "plain" and spec.seed == 0]
+    assert sorted(others) == sorted(names) and others != names
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
