@@ -75,9 +75,14 @@ class Architecture:
             " or ".join(f"{size} px" for size in nearest)
         )
 
+    @property
+    def is_built_for_a_size(self) -> bool:
+        """Whether shapes of its tensors hang on the image size that it is built for."""
+        return self.sizing.startswith("img_size")
+
     def creation_options(self, image_size: int) -> dict[str, int]:
         """What timm needs to be told to build the model for `image_size` pixels."""
-        return {"img_size": image_size} if self.sizing.startswith("img_size") and image_size != 256 else {}
+        return {"img_size": image_size} if self.is_built_for_a_size and image_size != 256 else {}
 
 
 HEADS_BY_CLASSES = ("dla", "efficientnet", "mobilenetv3")

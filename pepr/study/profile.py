@@ -164,10 +164,28 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
             except InputError as error:
                 raise InputError(f"{path}: runs.{number}.models: {error}") from None
             for setting in block["settings"]:
-                size = values["settings"][setting].get("image_size", values["image_size"])
-                if not entry.accepts(size):
-                    raise InputError(f"{path}: runs.{number}.models: {entry.refusal(size)}")
+                try:
+                    _check_sizes(values, entry, setting)
+                except InputError as error:
+                    raise InputError(f"{path}: runs.{number}.models: {error}") from None
     _check_batch(path, values)
+
+
+def _check_sizes(values: Mapping[str, Any], entry: models.Architecture, setting: str) -> None:
+    """Raise InputError where a model cannot take the images of a setting, or those of the setting that it
+    starts from there, or cannot go from the one size to the other."""
+    first = values["settings"][setting].get("init_from", setting)
+    before, size = (
+        values["settings"][name].get("image_size", values["image_size"]) for name in (first, setting)
+    )
+    for each in (before, size):
+        if not entry.accepts(each):
+            raise InputError(entry.refusal(each))
+    if entry.is_built_for_a_size and before != size:
+        raise InputError(
+            f"{entry.model} is built for one image size, and cannot go from {before} px in setting {first} "
+            f"to {size} px in {setting}"
+        )
 
 
 def _check_batch(path: Path, values: Mapping[str, Any]) -> None:

@@ -408,6 +408,25 @@ def test_a_source_comes_before_its_runs_in_a_shuffled_order_too(tmp_path):
     assert sorted(others) == sorted(names) and others != names
 
 
+def test_a_model_that_is_built_for_a_size_does_not_start_from_another_size(tmp_path):
+    settings = {
+        "first": {"dataset": "breastmnist", "pretrained": False, "image_size": 128},
+        "second": {**SCRATCH, "init_from": "first"},
+    }
+
+    def grid(model, size):
+        blocks = [{"models": [model], "settings": ["second"]}]
+        return study.grid(load(tmp_path, settings=settings, runs=blocks, image_size=size))
+
+    told = r"runs\.0\.models: eca_botnext26ts_256 .* from 128 px in setting first to 256 px in second"
+    with pytest.raises(InputError, match=told):
+        grid("eca_botnext26ts_256", 256)
+    assert [spec.image_size for spec in grid("eca_botnext26ts_256", 128)] == [128, 128]
+    assert [spec.image_size for spec in grid("convnext_atto", 256)] == [128, 256]
+    with pytest.raises(InputError, match="halonet26t cannot take 128 px"):
+        grid("halonet26t", 256)
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
