@@ -12,7 +12,7 @@ import pandas as pd
 from pepr.audit.inference import count_tolerance
 from pepr.audit.power import EDGE_TOLERANCE
 from pepr.audit.registry import named
-from pepr.quantities import JOULES_PER_KWH, WINDOWS
+from pepr.quantities import JOULES_PER_KWH, WINDOWS, component_sources
 
 MEMORY = re.compile(r"; (\d+) GiB")
 """The memory in a machine's name."""
@@ -112,8 +112,15 @@ def power_above_idle(done: pd.DataFrame) -> list[Violation]:
     return _breaking(done[low], "energy_kwh", lambda row: f"at least {_at_power(row, 'idle_power_w')}")
 
 
-@gate("A training draws no more than the power limits of what was measured.")
+@gate(
+    "A training draws no more than the power limits of what was measured; one of several threads that a load "
+    "model charges, no more than its share of them."
+)
 def power_below_limit(done: pd.DataFrame) -> list[Violation]:
+    """A study has no more threads side by side than the machine has cores, and they share its memory: a load
+    model gives each an equal share of the machine at most."""
+    share = _runs_at_once(done).where(_is_thread_by_model(done), 1.0)
+    done = done.assign(power_limit_w=done["power_limit_w"] / share)
     high = mean_power_w(done) > done["power_limit_w"] * (1 + EDGE_TOLERANCE)
     return _breaking(done[high], "energy_kwh", lambda row: f"at most {_at_power(row, 'power_limit_w')}")
 
@@ -215,6 +222,15 @@ def _runs_at_once(done: pd.DataFrame) -> pd.Series:
     if "runs_at_once" not in done:
         return pd.Series(1.0, index=done.index)
     return done["runs_at_once"].astype("float64").fillna(1.0).clip(lower=1.0)
+
+
+def _is_thread_by_model(done: pd.DataFrame) -> pd.Series:
+    """Whether each row is of one thread on a CPU whose energy a load model gives; no where it is not told."""
+    if "threads" not in done:
+        return pd.Series(False, index=done.index)
+    one = done["threads"].eq(1).fillna(False).astype(bool)
+    parts = done["energy_source"].map(component_sources)
+    return one & parts.map(lambda part: part.get("cpu") == "load_model" and "gpu" not in part).astype(bool)
 
 
 def _counted(done: pd.DataFrame) -> pd.Series:
