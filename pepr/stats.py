@@ -23,6 +23,8 @@ CHUNK_ELEMENTS = 4_000_000
 """Resampled values held in memory at a time."""
 ROUNDING = 8 * np.finfo(np.float64).eps
 """Values that differ by less than this share of their size differ by how they were rounded."""
+PERFECT = 1e-9
+"""A rank correlation that is this near to one is one, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -278,9 +280,10 @@ def rank_correlation(
     """Spearman's rank correlation of a [n] and b [n]; effect and effect_size are rho.
 
     The interval is Fisher's with the variance of Bonett and Wright (2000). NaN when either is constant or
-    n < 3; no interval below four pairs, where the variance is undefined. With `clusters` [n] the variance is
-    that of the clusters' influences on the correlation of the ranks, and p follows from it; NaN with fewer
-    than three clusters, or where they leave no error.
+    n < 3; no interval below four pairs, where the variance is undefined, nor where the ranks agree perfectly,
+    where Fisher's transform is infinite. With `clusters` [n] the variance is that of the clusters' influences
+    on the correlation of the ranks, and p follows from it; NaN with fewer than three clusters, or where they
+    leave no error.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     known = ~(np.isnan(a) | np.isnan(b))
@@ -293,7 +296,7 @@ def rank_correlation(
     p = max(p, 2.0 / factorial(n))  # no order of n is rarer, whatever t says of a perfect one
     if labels is not None:
         return _clustered_rank_correlation(a, b, rho, labels, confidence)
-    if n == 3:
+    if n == 3 or 1 - abs(rho) < PERFECT:
         return TestResult("Spearman", n, rho, np.nan, np.nan, p, rho)
     half = scipy_stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh([_fisher(rho) - half, _fisher(rho) + half])

@@ -64,6 +64,7 @@ def test_rows_of_a_table_are_resampled_whole_and_nan_rows_are_dropped():
         stats.bootstrap_interval([np.nan])
 
 
+@pytest.mark.alone
 def test_ten_thousand_resamples_of_a_full_study_take_less_than_three_seconds():
     values = np.random.default_rng(0).random((131, 8))
     start = time.process_time()
@@ -325,7 +326,17 @@ def test_the_rank_correlation_is_spearmans_and_its_interval_holds_it():
 
 
 def test_a_perfect_rank_correlation_of_few_is_no_certainty():
-    assert stats.rank_correlation([1, 2, 3, 4], [2, 3, 5, 9]).p == pytest.approx(2 / 24)
+    for sign in (1, -1):
+        result = stats.rank_correlation([1, 2, 3, 4], np.multiply(sign, [2, 3, 5, 9]))
+        assert (result.effect, result.p) == (pytest.approx(sign), pytest.approx(2 / 24))
+        assert np.isnan([result.low, result.high]).all()
+
+
+def test_a_rank_correlation_that_is_nearly_perfect_has_an_interval_with_a_width():
+    values = np.arange(20.0)
+    values[[3, 4]] = values[[4, 3]]
+    result = stats.rank_correlation(np.arange(20.0), values)
+    assert 0.99 < result.low < result.effect < result.high < 1
 
 
 def test_a_rank_correlation_over_clusters_is_less_sure_where_members_repeat_each_other():
