@@ -15,7 +15,7 @@ import pandas as pd
 from pepr import stats
 from pepr.models.space import family_of, model_space
 from pepr.published.reproduction import model_means
-from pepr.stats import TestResult
+from pepr.stats import Interval, TestResult
 
 
 def means_by_model(table: pd.DataFrame) -> pd.DataFrame:
@@ -56,6 +56,19 @@ def mean_over_families(values: pd.Series) -> TestResult:
     """The mean of `values`, indexed by model, against 0."""
     found = stats.least_squares(values, np.ones((len(values), 1)), np.array(family_of(values.index)))
     return stats.t_result("t, errors robust to families", len(values), found)
+
+
+def share_over_families(holds: pd.Series) -> Interval:
+    """The share of models of which something holds, indexed by model, with its 95% interval.
+
+    Where families leave no error, as where all models agree, it is Wilson's interval of one observation each.
+    """
+    share = float(holds.mean())
+    found: TestResult | Interval = mean_over_families(holds.astype(np.float64))
+    if np.isnan(found.low):
+        families = len(set(family_of(holds.index)))
+        found = stats.wilson_interval(round(share * families), families)
+    return Interval(share, found.low, found.high).within(0.0, 1.0)
 
 
 def without_each_family(models: pd.Series) -> np.ndarray:

@@ -100,7 +100,7 @@ def choosing(summary: pd.DataFrame, *, narrow: bool = False) -> Figure:
 
 
 def pretraining(shares: pd.DataFrame, by_size: pd.DataFrame, *, narrow: bool = False) -> Figure:
-    """Left: the share of models past their own end from scratch, by epoch; right: a tenth pretrained minus
+    """Left: the share of models above their own end from scratch, by epoch; right: a tenth pretrained minus
     all from scratch, by size."""
     theme()
     shape = (2, 1) if narrow else (1, 2)
@@ -114,7 +114,7 @@ def pretraining(shares: pd.DataFrame, by_size: pd.DataFrame, *, narrow: bool = F
         part = shares[shares["data"] == name]
         left.fill_between(part["epoch"], part["low"], part["high"], color=PALETTE[colour], alpha=0.15, lw=0)
         left.plot(part["epoch"], part["share"], style, marker=marker, color=PALETTE[colour], ms=5)
-    left.set(xlabel="Epoch", ylabel="Past the own end from scratch", ylim=(0, 1))
+    left.set(xlabel="Epoch", ylabel="Above the own end from scratch", ylim=(0, 1))
     left.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f}%"))
     _points_by_size(right, by_size)
     handles = [

@@ -154,10 +154,40 @@ def three_settings() -> pd.DataFrame:
 
 def test_pretraining_is_compared_model_by_model():
     found = pretraining.curves(three_settings())
-    shares = pretraining.passing_shares(found).set_index(["data", "epoch"])["share"]
+    shares = pretraining.shares_above(found).set_index(["data", "epoch"])["share"]
     assert shares["all", 1] == 1 and shares["tenth", 10] == 0
     groups = pretraining.tenth_by_size(found, 2)
     assert groups["models"].tolist() == [4, 4] and np.allclose(groups["points"], -1.0)
+
+
+def twins(models: list[str], pretrained: np.ndarray) -> pretraining.Curves:
+    """Runs [models, 10] beside twins from scratch that end at 0.5."""
+    scratch = np.full(pretrained.shape, 0.5)
+    return pretraining.Curves(models, np.arange(1.0, 1 + len(models)), scratch, pretrained, pretrained)
+
+
+def test_a_run_that_falls_back_below_its_end_from_scratch_is_not_above_it_any_more():
+    fallen = np.full((4, 10), 0.4)
+    fallen[:, 0] = 0.6
+    shares = pretraining.shares_above(twins(["m0", "m1", "m2", "m3"], fallen)).set_index(["data", "epoch"])
+    assert shares.loc[("all", 1), "share"] == 1 and shares.loc[("all", 10), "share"] == 0
+
+
+def test_the_share_of_models_does_not_take_siblings_for_independent():
+    of_two = ["dla34", "dla60", "vgg11", "vgg13", "dpn68", "dpn92", "resnet18d", "resnet26d"]
+    of_two += ["densenet121", "densenet169", "xception41", "xception65p", "selecsls42b", "selecsls60b"]
+    above = np.repeat([1, 1, 0, 0, 0, 0, 0], 2)
+    curves = np.repeat(np.where(above, 0.6, 0.4)[:, None], 10, axis=1)
+    row = pretraining.shares_above(twins(of_two, curves)).iloc[0]
+    by_family = stats.mean_interval(above[::2]).within(0.0, 1.0)
+    assert (row["share"], row["low"], row["high"]) == pytest.approx(
+        (by_family.estimate, by_family.low, by_family.high)
+    )
+    alone = stats.wilson_interval(4, 14)
+    assert row["high"] - row["low"] > 1.3 * (alone.high - alone.low)
+    agreed = pretraining.shares_above(twins(of_two, np.full((14, 10), 0.6))).iloc[0]
+    seven = stats.wilson_interval(7, 7)
+    assert (agreed["low"], agreed["high"]) == pytest.approx((seven.low, seven.high))
 
 
 def test_the_uses_after_which_pretraining_has_paid_are_images_times_epochs():
@@ -178,7 +208,7 @@ def chapter():
         "played": (played := strategies.play(versions.best, n_test, own)),
         "choosing": strategies.over_settings(played),
         "margins": margins_of(tables.results),
-        "shares": pretraining.passing_shares(found),
+        "shares": pretraining.shares_above(found),
         "by_size": pretraining.tenth_by_size(found, 2),
         "table": versions.best,
     }
