@@ -150,7 +150,7 @@ def moot(claim: Claim, table: pd.DataFrame, rates: dict[str, float]) -> str:
     """Why an equivalence says nothing: in none of the groups of settings that it compares is the
     mean accuracy above that of a constant answer with its 95% interval. Empty for all others."""
     for settings in claim.compares:
-        of_models = table[table["dataset"].isin(settings)].groupby("model")[FINAL].mean()
+        of_models = means_by_model(table[table["dataset"].isin(settings)]).set_index("model")["accuracy"]
         if mean_over_families(of_models).low > np.mean([rates[setting] for setting in settings]):
             return ""
     if not claim.compares:

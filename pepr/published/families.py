@@ -19,8 +19,13 @@ from pepr.stats import Interval, TestResult
 
 
 def means_by_model(table: pd.DataFrame) -> pd.DataFrame:
-    """`model_means` with two more labels: `cnn`, and `small` (up to the median size of the 131 models)."""
+    """`model_means` of the models that have every setting of the table, with two more labels: `cnn`, and
+    `small` (up to the median size of the 131 models).
+
+    Settings differ in difficulty and cost: a mean over fewer of them would differ for that reason alone.
+    """
     means = model_means(table)
+    means = means[means["settings"] == table["dataset"].nunique()]
     return means.assign(small=means["num_param"] <= median_parameters(), cnn=means["type"] == "CNN")
 
 

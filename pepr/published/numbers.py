@@ -29,6 +29,7 @@ from pepr.published.claims import (
     order,
     same_ranks,
 )
+from pepr.published.families import means_by_model
 from pepr.published.pretraining import SCRATCH
 from pepr.published.reliability import test_images
 from pepr.published.tables import (
@@ -250,6 +251,7 @@ def _corrections(runs: versions.Versions) -> Numbers:
     longer = _of_longer_runs(runs)
     ratio = longer["energy"] / longer["estimate"]
     return {
+        "complete_models": number(len(means_by_model(runs.corrected))),
         "copied_longer": number(len(longer)),
         "copied_equal": number(len(runs.replaced) - len(longer)),
         "table_versions": number(len(runs.tables())),

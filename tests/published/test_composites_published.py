@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.published import numbers as published_numbers, versions
 from pepr.published.claims import margins_of
 from pepr.published.tables import SETTINGS
 
-pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+pytestmark = needs_tables
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 """The claims on the authors' tables in order: what leads, what is not averaged, and no verdict by a seed."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from recordings import needs_tables
 
-from pepr import published, stats
-from pepr.published import claims as paper_claims, families, versions
+from pepr import published
+from pepr.published import claims as paper_claims, versions
 from pepr.published.tables import SETTINGS
 
-pytestmark = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
+pytestmark = needs_tables
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +71,6 @@ def test_no_verdict_hangs_on_a_seed(runs, claims, monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", drawn)
     again = paper_claims.claims(runs)
     assert again == list(claims.values())
-
-
-def test_the_jackknife_over_families_has_the_error_of_a_mean_of_as_many():
-    models = pd.Series(["dpn68", "dla34", "resnet18d", "vgg13", "convnext_atto"])
-    values = np.array([0.2, 0.5, 0.4, 0.9, 0.1])
-    weights = families.without_each_family(models)
-    assert weights.shape == (5, 5) and (weights.sum(axis=1) == 4).all()
-    without = weights @ values / weights.sum(axis=1)
-    found = families.from_jackknife("mean", 5, values.mean(), without, 0.0)
-    expected = stats.paired_test(values, np.zeros(5))
-    assert (found.p, found.low, found.high) == pytest.approx((expected.p, expected.low, expected.high))
 
 
 def test_an_equivalence_of_models_that_are_no_better_than_a_constant_answer_is_undecided(runs, claims):
