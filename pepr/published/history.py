@@ -277,12 +277,6 @@ def write_facts(path: Path | str, results: pd.DataFrame, source: str | Path = "a
     return table
 
 
-def committed_facts() -> pd.DataFrame:
-    """The table of facts that this package carries: what `pepr step history` makes from the files."""
-    path = resources.files("pepr.published") / "history.csv"
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
 def rounded(values: pd.Series) -> np.ndarray:
     """Values in `DIGITS` significant digits, [rows]: as `all_results.csv` was saved once with fewer."""
     return np.array([float(f"{value:.{DIGITS}g}") for value in values])

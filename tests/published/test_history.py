@@ -1,6 +1,7 @@
 """The history behind the authors' tables: recognised, dated, and clear about it when it is not at hand."""
 
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,6 +10,12 @@ from recordings import needs_history, row, told
 from pepr.errors import DataUnavailable, InputError
 from pepr.published import history
 from pepr.published.tables import TEST_COLUMNS
+
+COMMITTED = Path(history.__file__).with_name("history.csv")
+
+
+def facts_in(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def test_a_run_belongs_to_the_setting_of_those_that_came_with_it_and_to_the_first_commit_that_has_it():
@@ -148,10 +155,9 @@ def test_every_shared_energy_has_its_origin(recorded, authors_results):
 @needs_history
 def test_the_committed_table_is_what_the_command_makes(tmp_path, authors_results):
     history.write_facts(tmp_path / "history.csv", authors_results)
-    made = pd.read_csv(tmp_path / "history.csv", dtype=str, keep_default_na=False)
-    pd.testing.assert_frame_equal(made, history.committed_facts())
+    pd.testing.assert_frame_equal(facts_in(tmp_path / "history.csv"), facts_in(COMMITTED))
 
 
 def test_the_committed_table_has_one_row_for_each_published_one():
-    facts = history.committed_facts()
+    facts = facts_in(COMMITTED)
     assert len(facts) == 1048 and not facts.duplicated(["model", "setting"]).any()
