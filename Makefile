@@ -61,7 +61,7 @@ test-chaos: setup  ## Kill, fill, cut and hang a study: nothing is lost, nothing
 test-slurm: setup  ## Run a study on a Slurm cluster made on this machine, and lose a node of it (root, Debian)
 	@python -m pytest -q -m slurm
 
-test-colab: setup  ## Install the wheel into Colab's two runtimes as a notebook does, and run notebooks and tests there
+test-colab: setup  ## Install the package into Colab's two runtimes as a notebook does, and run notebooks and tests there
 	@python -m tests.runtimes colab-3.13 colab-3.12
 
 test-lowest: setup  ## The same with the lowest versions that pyproject.toml allows

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -79,22 +80,53 @@ def test_the_parameters_are_a_form_and_what_papermill_injects_replaces_them(name
     assert all(f'{parameter} = "seen"' in after.source for parameter in PARAMETERS[name])
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_the_first_cell_installs_only_where_the_package_is_missing(name, monkeypatch):
-    """The cell is run with the package there, with none, and with none and the address of a repository."""
+INSTALL = '%pip install --quiet --constraint "{kept.name}" "pepr[pocket] @ git+{repository}"'
+
+
+def first_cell(name: str) -> str:
+    """The source of the cell that installs, with a call in place of pip."""
     notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code").source
-    magic = '%pip install --quiet "pepr[pocket] @ git+{repository}"'
-    assert magic in cell
-    code = cell.replace(magic, "installed.append(repository)")
+    assert INSTALL in cell
+    return cell.replace(INSTALL, "install(repository, kept.name)")
+
+
+def test_the_first_cell_is_the_same_in_every_notebook():
+    assert len({first_cell(name) for name in PARAMETERS}) == 1
+
+
+def test_the_first_cell_installs_only_where_the_package_is_missing(monkeypatch):
+    """The cell is run with the package there, with none, and with none and the address of a repository."""
+    code = first_cell("01_data")
     installed: list[str] = []
-    exec(code, {"installed": installed})
+    known = {"install": lambda repository, kept: installed.append(repository)}
+    exec(code, dict(known))
     assert installed == []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="address"):
-        exec(code, {"installed": installed})
-    exec(code.replace('repository = ""', 'repository = "https://a.b/c"'), {"installed": installed})
+        exec(code, dict(known))
+    exec(code.replace('repository = ""', 'repository = "https://a.b/c"'), dict(known))
     assert installed == ["https://a.b/c"]
+
+
+def test_what_the_first_cell_keeps_is_no_constraint_on_the_build_and_pip_that_fails_is_an_error(monkeypatch):
+    """pip hands its variables on to the pip that fetches what a package is built with, and not its options."""
+    code = first_cell("01_data").replace('repository = ""', 'repository = "https://a.b/c"')
+    kept_lines: list[list[str]] = []
+
+    def install(repository, kept):
+        assert not [name for name in os.environ if name.startswith("PIP_CONSTRAINT")]
+        kept_lines.append(Path(kept).read_text().splitlines())
+
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(code, {"install": install})
+    (lines,) = kept_lines
+    assert f"numpy=={metadata.version('numpy')}" in lines and f"torch=={metadata.version('torch')}" in lines
+    assert not [line for line in lines if line.startswith("psutil==")]
+    monkeypatch.setattr("importlib.metadata.packages_distributions", dict)
+    with pytest.raises(ModuleNotFoundError, match="pip did not install the package"):
+        exec(code, {"install": install})
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

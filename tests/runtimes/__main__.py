@@ -1,5 +1,5 @@
 """The study in other versions: `python -m tests.runtimes colab-3.13` makes an environment of them, installs
-the wheel as the notebooks' first cell does, says what that replaced, runs notebooks and tests there.
+the package as the notebooks' first cell does, says what that replaced, runs notebooks and tests there.
 
 `others` is an environment beside packages of other projects that the study works with and does not need."""
 
@@ -74,12 +74,12 @@ def check(name: str) -> None:
     run([python_of(name), "-m", "venv", str(folder)], "making the environment")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
     run([*pip, *versions_of(name, folder)], "installing the runtime")
-    wheel = build_wheel(python, folder)
     before = installed(python)
     if name in (LOWEST, OTHERS):
+        wheel = build_wheel(python, folder)
         run([*pip, f"pepr[pocket] @ {wheel.as_uri()}"], "installing the wheel")
     else:
-        print(first_cell(python, wheel, folder), end="")
+        print(first_cell(python, folder), end="")
     report(name, python, before, installed(python))
     if name != OTHERS:
         run_notebooks(name, python, folder)
@@ -129,11 +129,12 @@ def build_wheel(python: Path, folder: Path) -> Path:
     return next(folder.glob("pepr-*.whl"))
 
 
-def first_cell(python: Path, wheel: Path, folder: Path) -> str:
-    """Run the first cell of a notebook in a kernel of the runtime. Where it starts the kernel anew, as it
-    says, the client loses it: that is the end of the installation, not a failure."""
+def first_cell(python: Path, folder: Path) -> str:
+    """Run the first cell of a notebook in a kernel of the runtime, which builds the package from this checkout.
+    Where it starts the kernel anew, as it says, the client loses it: that is the end of the installation, not
+    a failure."""
     notebook = CHECKOUT / "notebooks" / "01_data.ipynb"
-    command = [str(python), "-c", RUN_NOTEBOOK, str(notebook), wheel.as_uri()]
+    command = [str(python), "-c", RUN_NOTEBOOK, str(notebook), CHECKOUT.as_uri()]
     done = subprocess.run(command, env=environment(folder), cwd=folder, capture_output=True, text=True)
     if done.returncode and not re.search("DeadKernelError|Kernel died|shut down", done.stderr):
         raise RuntimeFailed(f"the first cell failed:\n{done.stdout}{done.stderr}")
