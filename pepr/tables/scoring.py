@@ -141,6 +141,8 @@ def survey(
         )
     own = [*reader.header[: reader.own_width], *groups]
     seed, names = seed_column(own), list(options.key) or key_columns(own, groups)
+    if options.key and not are_of_runs(names):
+        names = list(dict.fromkeys((*names, *groups)))  # a model in two groups is two rows
     if seed and names and not are_of_runs(names) and seed not in names and seed not in options.key:
         names = [*names, seed]
     over_seeds = bool(seed) and seed in names and seed not in options.key and len(names) > 1

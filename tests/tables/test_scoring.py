@@ -56,6 +56,23 @@ def test_a_repeated_key_names_the_column_that_tells_rows_apart(tmp_path):
     assert [row["kwh_norm"] for row in rows] == [0.0, 1.0]
 
 
+def test_a_model_in_two_groups_is_two_rows_and_its_seeds_are_averaged_in_each(tmp_path):
+    text = (
+        "run_id,model,site,seed,acc,kwh\n"
+        "a,ant,north,0,0.8,1\nb,ant,north,1,0.9,1\nc,bee,north,0,0.7,2\n"
+        "d,ant,south,0,0.6,1\ne,bee,south,0,0.5,2\n"
+    )
+    rows, said = scored(tmp_path, text, groups=["site"], options={"key": ("model",)})
+    assert [(row["model"], row["site"], row["acc"]) for row in rows] == [
+        ("ant", "north", pytest.approx(0.85)),
+        ("bee", "north", 0.7),
+        ("ant", "south", 0.6),
+        ("bee", "south", 0.5),
+    ]
+    assert [row["pepr_kwh"] for row in rows] == pytest.approx([0.85, 0.35, 0.6, 0.25])
+    assert any("averaged over seed: 5 rows are 4 of model, site" in line for line in said)
+
+
 def test_a_missing_run_leaves_the_row_to_its_model(tmp_path):
     rows, _ = scored(tmp_path, "run_id,model,acc,kwh\nNone,ant,0.8,0.0102\nNone,bee,0.85,0.0201\n")
     assert len(rows) == 2
