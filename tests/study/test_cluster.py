@@ -1,12 +1,13 @@
 """What a cluster is asked for: a GPU in one way, service levels and kinds of nodes in its own words."""
 
+import re
 import shutil
 import subprocess
 
 import pytest
 import yaml
 
-from pepr import study
+from pepr import datasets, study
 from pepr.errors import InputError, WorkFailed
 from pepr.study import workflow
 from tests.study.test_execution import CHECKOUT
@@ -119,3 +120,12 @@ def test_slurm_is_asked_for_a_gpu_once(tmp_path, results, monkeypatch, resources
         )
     asked = (tmp_path / "sbatch").read_text().replace("'", "")
     assert all(part in asked for part in sent) and not_sent not in asked
+
+
+def test_each_pod_of_the_recipe_for_kubernetes_has_a_setting_whose_images_can_be_downloaded():
+    text = (CHECKOUT / "book" / "cluster.md").read_text()
+    listed = re.search(r"settings=\(([\w ]+)\)", text)[1].split()
+    settings = study.load("paper").values["settings"]
+    assert f"completions: {len(listed)}\n" in text and f"parallelism: {len(listed)}\n" in text
+    assert set(settings) - set(listed) == {"lidc", "lidc_small"}
+    assert all(datasets.find(settings[name]["dataset"]).downloadable for name in listed)
