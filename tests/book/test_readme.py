@@ -104,3 +104,16 @@ def test_the_committed_figure_of_the_readme_is_that_of_the_shipped_reference(tmp
 def test_the_example_of_the_readme_has_five_lines_and_prints_a_table():
     assert len([line for line in readme.EXAMPLE.splitlines() if line]) == 5
     assert readme.example_output().split()[:2] == ["model", "performance"]
+
+
+def test_the_readme_says_where_the_book_is_and_its_sentences_begin_with_a_capital():
+    text = (ROOT / "README.md").read_text()
+    assert "- **A book** in `_build/html/index.html`" in text
+    told = text.split("## What you get")[1].split("<!--")[0]
+    for bullet in re.split(r"^- ", told, flags=re.MULTILINE)[1:]:
+        assert not re.search(r"\. [a-z]", " ".join(bullet.split())), bullet
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/data.md", "book/extending.md"])
+def test_a_page_that_names_the_folder_of_data_says_how_to_name_it(page):
+    assert "`export PEPR_DATA=" in (ROOT / page).read_text()
