@@ -86,7 +86,7 @@ def assemble(root: Path, source: Path, say: Any = print) -> list[str]:
         mirror.write(page.path, with_address(lighter_notebook(text), repository))
     mirror.write(TRAINING, with_address(unexecuted_notebook(root / TRAINING), repository))
 
-    folders = {name: results_root() / name for name in (*profiles, "published", "costs")}
+    folders = {page.namespace: results_root() / page.namespace for page in pages if page.namespace}
     numbers = numbers_of({**folders, "bench": root / "benchmarks"})
     for name in numbers:
         for figure in sorted((results_root() / name / "figures").glob("*.svg")):

@@ -240,10 +240,15 @@ def test_a_notebook_that_fails_stops_the_book_and_is_named(checkout):
         notebooks.execute(checkout, page, checkout / "_build/executed")
 
 
-def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_results_they_are(checkout):
+def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_results_they_are(
+    checkout, monkeypatch
+):
+    yours = book_pages.Page("notebooks/08_yours.ipynb", {}, "yours")
+    monkeypatch.setattr(book_pages, "PAGES", (*book_pages.PAGES, yours))
     shutil.copytree(Path(write_synthetic(checkout / "first")).parent, checkout / "results")
-    (checkout / "results/pocket/figures").mkdir()
-    (checkout / "results/pocket/figures/one.svg").write_text("<svg/>")
+    for name in ("pocket", "yours"):
+        (checkout / f"results/{name}/figures").mkdir(parents=True)
+        (checkout / f"results/{name}/figures/one.svg").write_text("<svg/>")
     (checkout / "book/index.md").write_text("---\ndescription: x\n---\n# Front\n\n{{ pocket.seen }}\n")
     (checkout / "_toc.yml").write_text("format: jb-book\nroot: book/index\nparts: []\n")
     shutil.copy(ROOT / "_config.yml", checkout / "_config.yml")
@@ -252,6 +257,8 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
     quote += "update_numbers(Path('results/pocket'), '04_pepr', {'seen': number(1, 'one')});"
     for page in book_pages.PAGES:
         write_notebook(checkout / page.notebook, quote if "04" in page.notebook else "1")
+    own = quote.replace("results/pocket", "results/yours").replace("04_pepr", "08_yours")
+    write_notebook(checkout / yours.notebook, own)
     for stem in ("02_finetune", "07_sets"):
         write_notebook(checkout / f"notebooks/{stem}.ipynb")
     said: list[str] = []
@@ -264,12 +271,14 @@ def test_the_source_folder_has_notebooks_figures_and_numbers_and_says_whose_resu
         *(page.path.removesuffix(".ipynb") for page in book_pages.pages_of(further, several) if page.output),
     ]
     assert "pocket: results of this machine" in said
-    assert (source / "_figures/pocket/one.svg").read_text() == "<svg/>"
+    for name in ("pocket", "yours"):
+        assert (source / f"_figures/{name}/one.svg").read_text() == "<svg/>"
     assert (source / "notebooks/04_pepr.ipynb").exists()
     config = yaml.safe_load((source / "_config.yml").read_text())
     numbers = json.loads((source / config["sphinx"]["config"]["pepr_numbers_file"]).read_text())
     assert substitutions(numbers)["pocket"] == {"seen": "{number}`pocket.seen`"}
     assert numbers["pocket"]["seen"] == {**number(1, "one"), "source": "04_pepr"}
+    assert numbers["yours"]["seen"] == {**number(1, "one"), "source": "08_yours"}
     assert (source / build.DATA_SCRIPT).read_text().startswith("window.peprStudy = {")
     assert (source / "book/_records/pocket-results.csv").exists()
     assert "this machine" in config["parse"]["myst_substitutions"]["study"]["results_origin"]
