@@ -237,7 +237,13 @@ def _write_cache(dataset: Dataset, folder: Path, image_size: int) -> None:
         "arrays_sha256": {name: _write_array(folder, name, array) for name, array in arrays.items()},
         "sources": loaded.sources,
     }
-    if not stamps(dataset.sources(image_size)).items() <= loaded.sources.items():
+    here = stamps(dataset.sources(image_size))
+    if here and not loaded.sources:
+        raise InputError(
+            f"dataset {dataset.name}: `load` does not say of which files its images are: give `Loaded` their "
+            "stamps, taken before they are read, as its `sources`"
+        )
+    if not here.items() <= loaded.sources.items():
         raise InputError(f"{loaded.file}: replaced while it was read; begin again")
     _write_card(folder, card)
 

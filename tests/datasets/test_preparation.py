@@ -193,6 +193,23 @@ def test_a_source_that_breaks_off_leaves_no_cache(tmp_path, monkeypatch):
     assert list(datasets.cache_folder("broken", 8).iterdir()) == []
 
 
+def test_a_source_that_does_not_say_of_which_files_it_is_made_is_told_so(tmp_path, monkeypatch):
+    labels, split = np.array([0, 1, 1]), np.array(["train", "val", "test"])
+    blocks = iter([np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)])
+    loaded = datasets.Loaded(blocks, labels, split, "official", "0" * 64, 8, "x.npz")
+    (tmp_path / "x.npz").write_text("images")
+    silent = dataclasses.replace(
+        datasets.DATASETS["elpv"],
+        name="silent",
+        load=lambda size: loaded,
+        sources=lambda size: [tmp_path / "x.npz"],
+    )
+    monkeypatch.setitem(datasets.DATASETS, "silent", silent)
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    with pytest.raises(InputError, match="dataset silent: `load` does not say of which files"):
+        datasets.prepare("silent", 8)
+
+
 def test_every_dataset_is_in_the_list_of_licences_with_its_terms():
     rows = [line for line in LICENCES.read_text().splitlines() if line.startswith("|")]
     for dataset in datasets.DATASETS.values():
@@ -212,4 +229,4 @@ def test_the_licences_name_the_profiles_that_take_weights_from_a_package():
             for name in study.profile_names()
             if any(spec.pretrained and spec.model == model for spec in study.grid(study.load(name)))
         }
-        assert starting <= set(re.findall("`([a-z]+)`", row)), model
+        assert starting <= set(re.findall("`([a-z0-9_]+)`", row)), model
