@@ -81,9 +81,8 @@ def models(
         print_json(rows)
         return
     for row in rows:
-        typer.echo(
-            f"{row['model']:<28}{row['num_params'] / 1e6:>7.1f} M  {row['family']:<20}{row['weights']}"
-        )
+        weights = f"{row['weights']} ({row['weights_licence']})"
+        typer.echo(f"{row['model']:<28}{row['num_params'] / 1e6:>7.1f} M  {row['family']:<20}{weights}")
 
 
 def _restricted(

