@@ -12,9 +12,9 @@ class Resource:
     """A resource that a run takes.
 
     `column` holds it; `name` is what prose calls it, `label` what a figure does, in `unit`, of which there
-    are `scale` in the column's own unit. `budget` names an option that limits it, its unit included. A
-    resource with a `per_kwh` is derived: the energy times what that column holds. `spoiled` says whether a
-    run that shared its processor cannot be ranked by it.
+    are `scale` in the column's own unit. `budget` names an option that limits it, its unit included; empty
+    where nothing predicts it. A resource with a `per_kwh` is derived: the energy times what that column
+    holds. `spoiled` says whether a run that shared its processor cannot be ranked by it.
     """
 
     letter: str
@@ -22,7 +22,7 @@ class Resource:
     name: str
     label: str
     unit: str
-    budget: str
+    budget: str = ""
     scale: float = 1.0
     spoiled: bool = True
     per_kwh: str = ""
@@ -123,7 +123,7 @@ def resource_kind(resource: str, energy_source: str | None, memory_source: str |
     """What a resource's value is: `measured`, `estimated`, or `derived` (from a measured energy)."""
     if resource == "M":
         return "measured" if isinstance(memory_source, str) and memory_source != "predicted" else "estimated"
-    if resource == "T":
+    if resource != "E" and not RESOURCES[resource].per_kwh:
         return "measured"
     if energy_is_estimated(energy_source):
         return "estimated"

@@ -103,6 +103,7 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
             typer.Option(help=f"{resource.label} at most, in the unit that the option ends with."),
         ]
         for resource in RESOURCES.values()
+        if resource.budget
     }
     kind = inspect.Parameter.KEYWORD_ONLY
     given = [

@@ -37,7 +37,7 @@ ENDS = ("", "_low", "_high")
 """What follows the name of a cost: nothing for its value, or one of these for its 90% bounds."""
 COLUMNS = {"E": ("energy_wh", 1.0), "T": ("train_time_s", 1 / 60), "M": ("peak_memory_gb", 1.0)}
 """The column of the candidates that holds a resource, and the factor to the unit of its budget."""
-LIMITS = {resource.budget: resource for resource in RESOURCES.values()}
+LIMITS = {resource.budget: resource for resource in RESOURCES.values() if resource.budget}
 """What a budget can limit, by the name that an option of `pepr recommend` has after `--max-`."""
 
 

@@ -1,5 +1,6 @@
 """Recommendations keep to the budget, say what they rest on, and rank as they say."""
 
+import inspect
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ from recordings import needs_tables
 from scipy import stats
 from typer.testing import CliRunner
 
-from pepr import cli, published
-from pepr.costs import recommendation
+from pepr import cli, published, quantities
+from pepr.book import picker
+from pepr.costs import commands, recommendation
 from pepr.costs.recommendation import Budget
 from pepr.errors import DataUnavailable, InputError
 from pepr.models.space import BASELINES
@@ -149,6 +151,19 @@ def test_models_that_are_alike_on_every_split_are_told_apart_by_what_is_left():
     splits = np.array([0.5, 0.9, 0.7])
     clear = made_up(accuracies=[tuple(splits - 0.02), tuple(splits - 0.01), tuple(splits)])
     assert recommendation.stability(clear, "expected", 1) == {"small": 0.0, "middle": 0.0, "large": 1.0}
+
+
+def test_a_resource_that_nothing_predicts_is_no_budget_and_counts_as_measured(monkeypatch):
+    def command(**limits: float | None) -> None:
+        """A command with an option for each budget."""
+
+    price = quantities.Resource("P", "price_eur", "price", "Price", "EUR")
+    monkeypatch.setitem(quantities.RESOURCES, "P", price)
+    options = inspect.signature(commands.with_limits(command)).parameters
+    assert "max_minutes" in options and set(options) == {f"max_{name}" for name in recommendation.LIMITS}
+    assert {"E", "T", "M"} <= {one.letter for one in picker.shown()} and price not in picker.shown()
+    kinds = [quantities.resource_kind(letter, "cpu:load_model", None) for letter in "PTEC"]
+    assert kinds == ["measured", "measured", "estimated", "estimated"]
 
 
 @pytest.mark.parametrize("images", [0, -5])

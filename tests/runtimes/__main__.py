@@ -130,7 +130,7 @@ def build_wheel(python: Path, folder: Path) -> Path:
 
 
 def first_cell(python: Path, folder: Path) -> str:
-    """Run the first cell of a notebook in a kernel of the runtime, which builds the package from this checkout.
+    """Run the first cell of a notebook in a kernel of the runtime; it builds the package from this checkout.
     Where it starts the kernel anew, as it says, the client loses it: that is the end of the installation, not
     a failure."""
     notebook = CHECKOUT / "notebooks" / "01_data.ipynb"

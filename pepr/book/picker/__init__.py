@@ -61,9 +61,9 @@ def data() -> dict[str, Any]:
 
 
 def shown() -> list[Resource]:
-    """The resources to choose by: those whose factor is not known are left out."""
-    known = per_kwh()
-    return [one for one in RESOURCES.values() if not one.per_kwh or known[one.per_kwh] is not None]
+    """The resources to choose by: those that nothing predicts, or whose factor is not known, are left out."""
+    known, limited = per_kwh(), [one for one in RESOURCES.values() if one.budget]
+    return [one for one in limited if not one.per_kwh or known[one.per_kwh] is not None]
 
 
 def key_of(resource: Resource) -> str:
