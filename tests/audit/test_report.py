@@ -1,8 +1,11 @@
 """What an audit reads of a table before it checks anything: units, clocks, percentages."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
-from pepr.audit import audit_file
+from pepr.audit import audit_file, registry, report
 from pepr.errors import InputError
 
 
@@ -28,3 +31,13 @@ def test_a_failed_run_may_have_any_percentage(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("model,status,Accuracy (%),kwh\nant,failed,-1,\nbee,ok,90,0.2\ncow,ok,80,0.4\n")
     assert {finding.check for finding in audit_file(path)} <= {"failed_but_scored"}
+
+
+def test_every_module_that_has_a_check_is_loaded_by_the_report():
+    having = set()
+    for path in Path(report.__file__).parent.glob("*.py"):
+        functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        marks = [mark for one in functions for mark in one.decorator_list if isinstance(mark, ast.Call)]
+        if any(ast.unparse(mark.func) == "check" for mark in marks):
+            having.add(f"pepr.audit.{path.stem}")
+    assert having and having == {check.__module__ for check in registry.CHECKS.values()}
