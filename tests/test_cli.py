@@ -11,6 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pepr import cli, errors
+from pepr.models.space import model_space
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +35,7 @@ def output(*arguments):
 
 def test_models_lists_the_space_in_the_designs_shape():
     rows = json.loads(output("models", "--json"))
-    assert len(rows) == 135
+    assert [row["model"] for row in rows] == list(model_space())
     assert {
         "model",
         "timm_name",
@@ -152,6 +153,26 @@ def test_every_command_and_option_that_a_sentence_names_is_there():
         command, rest = subcommand(span.split())
         options = {name for one in command.params for name in one.opts}
         assert {word for word in rest if word.startswith("--")} <= options, span
+
+
+def test_every_variable_that_takes_a_part_of_a_profile_is_told_on_a_page():
+    flags = re.search(r"foreach flag,([A-Z ]+),", (ROOT / "Makefile").read_text())[1].split()
+    assert {"MODELS", "SETTINGS", "SEEDS"} <= set(flags)
+    text = (ROOT / "book" / "extending.md").read_text()
+    assert not [flag for flag in [*flags, "RETRY", "RUNS"] if f"`{flag}=" not in text]
+
+
+def ways_to_add():
+    """The table of CONTRIBUTING: what to add, and what to touch for it."""
+    rows = re.findall(r"^\| (an? [^|]+?) \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    return dict(rows)
+
+
+def test_the_way_to_a_claim_a_model_and_a_profile_names_what_each_cannot_do_without():
+    ways = ways_to_add()
+    assert "primary.yaml" in ways["a claim"] and "atlas.csv" in ways["a model"]
+    for told in (ways["a profile"], (ROOT / "book" / "extending.md").read_text()):
+        assert "`python -m pepr.book.build --readme`" in told
 
 
 def test_every_target_of_make_that_a_page_shows_is_there_with_its_variables():

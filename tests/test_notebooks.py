@@ -110,7 +110,7 @@ def test_the_first_cell_installs_only_where_the_package_is_missing(monkeypatch):
 
 
 def test_what_the_first_cell_keeps_does_not_bind_the_build_and_failing_is_an_error(monkeypatch):
-    """pip hands its variables on to the pip that fetches what a package is built with, and not its options."""
+    """pip hands its variables on to the pip that fetches what a package is built with, its options not."""
     code = first_cell("01_data").replace('repository = ""', 'repository = "https://a.b/c"')
     kept_lines: list[list[str]] = []
 

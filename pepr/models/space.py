@@ -38,7 +38,7 @@ class Architecture:
     `head_std` is the standard deviation with which timm 1.0.31 draws the classifier's weights for those;
     `cnn` and `efficient` are the authors' labels (`model_names.csv` of their repository);
     `family` is the timm module, see `family_of`; `sizing` says which input sizes the architecture accepts and
-    how; `role` is `paper` or `offline`.
+    how; `role` is `paper`, `offline` (weights in a package) or `added`.
     """
 
     model: str
