@@ -136,6 +136,11 @@ def find_results(profile: str) -> Results:
     shipped = reference_folder(profile)
     if (shipped / "results.csv").exists():
         return Results(profile, "reference", shipped)
+    if any((own / "runs").glob("*.json")):
+        raise InputError(
+            f"profile {profile!r}: {own / 'runs'} holds records, and no table was made of them; make it by "
+            f"`pepr step collect {profile}`"
+        )
     raise InputError(
         f"no results for profile {profile!r}: neither {own}/results.csv nor a shipped reference; "
         f"run `make reproduce PROFILE={profile}`"

@@ -115,6 +115,16 @@ def test_own_results_come_before_the_reference(tmp_path, monkeypatch, synthetic_
         runs.find_results("nowhere")
 
 
+def test_records_of_which_no_table_was_made_are_said_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
+    store = runs.Store(tmp_path, "by_hand")
+    store.write_record(FAILED)
+    with pytest.raises(InputError, match="holds records, .* by `pepr step collect by_hand`"):
+        runs.find_results("by_hand")
+    runs.collect(store)
+    assert len(runs.find_results("by_hand").table) == 1
+
+
 def test_a_packed_reference_returns_the_same_records_and_predictions(tmp_path, synthetic_results):
     own = synthetic_results
     runs.write_reference(own, tmp_path / "pocket")
