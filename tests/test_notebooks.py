@@ -17,9 +17,11 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from pepr.errors import InputError
+from pepr.runs.results import reference_folder
 from pepr.runs.spec import RunSpec
 from pepr.study import verification
 from pepr.study.notebooks import execute_notebook
+from pepr.training.loop import PRECISIONS
 
 CHECKOUT = Path(__file__).parents[1]
 PARAMETERS = {
@@ -153,7 +155,30 @@ def test_what_a_notebook_says_to_try_is_there_by_that_name(name):
         exec(compile(ast.Module(imports, []), name, "exec"), known)
     called = [node.func for span in tried for node in ast.walk(ast.parse(span)) if isinstance(node, ast.Call)]
     assert all(callable(eval(ast.unparse(function), known)) for function in called)
-    assert bool(called) == (name in ("05_published", "06_costs"))
+    assert bool(called) == (name in ("02_finetune", "05_published", "06_costs"))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_no_cell_gives_a_parameter_of_the_form_another_meaning(name):
+    notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"][2:]
+    assigned = set()
+    for source in code:
+        for node in ast.walk(ast.parse(re.sub(r"^%.*", "", source, flags=re.MULTILINE))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                assigned.add(node.id)
+    assert assigned & PARAMETERS[name] == ({"device"} if name == "02_finetune" else set())  # what `auto` is
+
+
+def test_a_precision_of_the_form_is_one_that_a_run_can_have():
+    source = (CHECKOUT / "notebooks" / "02_finetune.ipynb").read_text()
+    offered = re.search(r"precision = [^#]*# @param \[(.*?)\]", source)[1]
+    assert re.findall(r"\w+(?=\\\")", offered) == list(PRECISIONS)
+
+
+def test_runs_that_ship_are_not_said_to_be_still_to_come():
+    assert (reference_folder("medical") / "results.csv").exists()
+    assert "once its runs are at hand" not in (CHECKOUT / "notebooks" / "07_sets.ipynb").read_text()
 
 
 def test_a_measure_that_there_is_none_of_is_refused_before_anything_is_worked_out():
