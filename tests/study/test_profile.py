@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from pepr import models, runs, study
+from pepr import datasets, models, runs, study
 from pepr.errors import InputError
 from pepr.training.record import Parts
 
@@ -191,6 +191,13 @@ def test_a_restricted_profile_is_the_same_for_other_processes(tmp_path):
     profile = study.restrict(study.load("pocket"), models=["dla46_c"], seeds=[5])
     again = study.load(study.save(profile, tmp_path).source)
     assert study.grid(again) == study.grid(profile) and again.name == "pocket"
+
+
+def test_the_title_of_the_profile_for_a_gpu_counts_its_sets_which_anyone_can_download():
+    gpu = study.load("gpu").values
+    used = {one["dataset"] for one in gpu["settings"].values()}
+    assert len(used) == 3 and "three sets of images that anyone can download" in gpu["title"]
+    assert all(datasets.find(name).downloadable for name in used)
 
 
 def test_defaults_are_filled_in(tmp_path):
