@@ -86,6 +86,16 @@ def test_no_number_is_typed_into_the_results_chapter():
     assert set(re.findall(r"\d+(?:\.\d+)?", prose)) <= confidence_levels
 
 
+def test_no_page_types_the_hours_of_the_papers_runs():
+    for path in sorted((ROOT / "book").glob("*.md")):
+        assert not re.search(r"\b(sixty|60) GPU hours", path.read_text()), path
+
+
+def test_the_glossary_has_the_words_by_which_results_are_told():
+    words = re.findall(r"^(\w[^\n]*)\n  \w", (ROOT / "book/glossary.md").read_text(), re.MULTILINE)
+    assert {"baseline", "draw", "margin", "primary claim", "seed", "split", "tie"} <= set(words)
+
+
 def test_no_text_of_a_figure_says_how_the_runs_of_a_reader_will_come_out():
     for path in sorted((ROOT / "book").glob("*.md")):
         text = path.read_text()
