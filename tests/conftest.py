@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -17,9 +20,17 @@ hypothesis.settings.register_profile("pepr", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("pepr")
 
 
-def pytest_configure() -> None:
-    """Keep each of several workers, and all that it starts, on a core of its own: threads that wait for each
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin without results, whatever was run in this checkout before, and take nothing from a person's
+    `PEPR_*` variables but where data are.
+
+    Keep each of several workers, and all that it starts, on a core of its own: threads that wait for each
     other crawl when another worker has their core."""
+    for name in [name for name in os.environ if name.startswith("PEPR_") and name != "PEPR_DATA"]:
+        del os.environ[name]
+    empty = tempfile.mkdtemp(prefix="pepr-tests-")
+    config.add_cleanup(functools.partial(shutil.rmtree, empty, ignore_errors=True))
+    os.environ["PEPR_RESULTS"] = empty
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))

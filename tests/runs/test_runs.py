@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from types import SimpleNamespace
 
+import conftest
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +106,19 @@ def test_a_table_without_a_column_says_which(tmp_path):
     pd.DataFrame({"run_id": ["a"]}).to_csv(tmp_path / "results.csv", index=False)
     with pytest.raises(InputError, match="columns missing: model, dataset"):
         runs.read_table(tmp_path / "results.csv")
+
+
+def test_the_tests_take_nothing_from_outside_but_where_data_are(monkeypatch):
+    for name in ("PEPR_COUNTRY", "PEPR_DATA", "PEPR_DEVICE", "PEPR_RESULTS"):
+        monkeypatch.setenv(name, "told")
+    at_the_end = []
+    conftest.pytest_configure(SimpleNamespace(add_cleanup=at_the_end.append))
+    folder = runs.results_root()
+    told = {name: value for name, value in os.environ.items() if name.startswith("PEPR_")}
+    assert told == {"PEPR_DATA": "told", "PEPR_RESULTS": os.environ["PEPR_RESULTS"]}
+    assert list(folder.iterdir()) == []
+    at_the_end[0]()
+    assert not folder.exists()
 
 
 def test_own_results_come_before_the_reference(tmp_path, monkeypatch, synthetic_results):

@@ -285,14 +285,16 @@ def test_a_file_that_is_no_text_or_no_file_is_refused_in_one_line(tmp_path, cont
         study.load(str(path))
 
 
-def test_a_batch_that_leaves_fidelity_paper_no_test_image_is_refused(tmp_path):
+def test_a_batch_that_leaves_fidelity_paper_no_test_image_is_refused(tmp_path, results):
     with pytest.raises(
         InputError, match=r"batch_size: 1000 is more than the \d+ test images of setting elpv"
     ):
         load(tmp_path, fidelity="paper", batch_size=1000)
     assert load(tmp_path, fidelity="study", batch_size=1000).values["batch_size"] == 1000
     with pytest.raises(InputError, match="batch_size is 1000, more than the test images"):
-        Parts.of(runs.RunSpec("dla46_c", "elpv", "elpv", fidelity="paper", batch_size=1000))
+        Parts.of(
+            runs.RunSpec("dla46_c", "elpv", "elpv", fidelity="paper", image_size=32, batch_size=1000)
+        )
 
 
 def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path):
