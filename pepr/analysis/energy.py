@@ -14,11 +14,18 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pepr.analysis.scores import SET, as_array, with_sets
-from pepr.audit.gates import mean_power_w
+from pepr.audit.gates import mean_power_w, runs_at_once
 from pepr.display.numbers import Numbers, number
 from pepr.display.words import percent
 from pepr.models.space import BASELINES
-from pepr.quantities import COMPONENTS, MEASURED_KINDS, WINDOWS, component_sources, energy_is_estimated
+from pepr.quantities import (
+    COMPONENTS,
+    JOULES_PER_KWH,
+    MEASURED_KINDS,
+    WINDOWS,
+    component_sources,
+    energy_is_estimated,
+)
 from pepr.score import FloatArray, pepr
 
 Energy = TypeVar("Energy", float, FloatArray, pd.Series)
@@ -55,6 +62,8 @@ def energy_table(table: pd.DataFrame) -> pd.DataFrame:
 
     `<component>_how` is `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`; `estimated` is
     true unless the component that did the work was metered. `power_w` is the mean over the training window.
+    `net_wh` is the energy of training less that of the idle machine for as long: of runs that had the machine
+    for themselves, where its idle power is known.
     `inferences_to_outweigh_training` is how many predictions cost as much as training did.
     """
     done = table[table["status"] == "ok"]
@@ -62,6 +71,8 @@ def energy_table(table: pd.DataFrame) -> pd.DataFrame:
     rows = done[["run_id", "model", "setting", "seed", "num_params", "n_train", "hardware"]].copy()
     for window, column in WINDOWS.items():
         rows[f"{window}_wh"] = 1000 * done[column]
+    idle_kwh = done["idle_power_w"].astype("float64") * done["train_time_s"] / JOULES_PER_KWH
+    rows["net_wh"] = (1000 * (done["energy_kwh"] - idle_kwh)).where(runs_at_once(done) == 1)
     for component in COMPONENTS:
         rows[f"{component}_wh"] = 1000 * done[f"energy_{component}_kwh"]
         rows[f"{component}_how"] = [source.get(component) for source in sources]

@@ -69,6 +69,13 @@ def mean_power_w(table: pd.DataFrame) -> pd.Series:
     return table["energy_kwh"] * JOULES_PER_KWH / seconds
 
 
+def runs_at_once(table: pd.DataFrame) -> pd.Series:
+    """Of how many runs that share a machine each row is one; 1 where it is not told."""
+    if "runs_at_once" not in table:
+        return pd.Series(1.0, index=table.index)
+    return table["runs_at_once"].astype("float64").fillna(1.0).clip(lower=1.0)
+
+
 def _breaking(rows: pd.DataFrame, column: str, expected: str | Callable[[pd.Series], str]) -> list[Violation]:
     return [
         Violation(
@@ -107,7 +114,7 @@ def energy_unique(done: pd.DataFrame) -> list[Violation]:
 
 @gate("A training draws at least what the idle machine draws, or its share of that beside other runs.")
 def power_above_idle(done: pd.DataFrame) -> list[Violation]:
-    done = done.assign(idle_power_w=done["idle_power_w"] / _runs_at_once(done))
+    done = done.assign(idle_power_w=done["idle_power_w"] / runs_at_once(done))
     low = mean_power_w(done) < done["idle_power_w"] * (1 - EDGE_TOLERANCE)
     return _breaking(done[low], "energy_kwh", lambda row: f"at least {_at_power(row, 'idle_power_w')}")
 
@@ -119,7 +126,7 @@ def power_above_idle(done: pd.DataFrame) -> list[Violation]:
 def power_below_limit(done: pd.DataFrame) -> list[Violation]:
     """A study has no more threads side by side than the machine has cores, and they share its memory: a load
     model gives each an equal share of the machine at most."""
-    share = _runs_at_once(done).where(_is_thread_by_model(done), 1.0)
+    share = runs_at_once(done).where(_is_thread_by_model(done), 1.0)
     done = done.assign(power_limit_w=done["power_limit_w"] / share)
     high = mean_power_w(done) > done["power_limit_w"] * (1 + EDGE_TOLERANCE)
     return _breaking(done[high], "energy_kwh", lambda row: f"at most {_at_power(row, 'power_limit_w')}")
@@ -215,13 +222,6 @@ DID_LEARN = did_learn.__name__
 
 def _on_metal(done: pd.DataFrame) -> pd.Series:
     return done["device"].eq("mps").fillna(False).astype(bool)
-
-
-def _runs_at_once(done: pd.DataFrame) -> pd.Series:
-    """Of how many runs that share a machine each row is one; 1 where it is not told."""
-    if "runs_at_once" not in done:
-        return pd.Series(1.0, index=done.index)
-    return done["runs_at_once"].astype("float64").fillna(1.0).clip(lower=1.0)
 
 
 def _is_thread_by_model(done: pd.DataFrame) -> pd.Series:

@@ -94,7 +94,7 @@ class Meter:
 
     A window may be opened many times under one name; `windows` holds the sums. `synchronise` is called
     at both edges of a window, so that work queued on a device is inside. `sources` names how each
-    component's energy came about: `counter`, `sampled_power`, `load_model`, `tdp_constant` or `assumed`.
+    component's energy came about: `counter`, `sampled_power`, `load_model` or `assumed`.
     `gpu` reads the energy of the run's own GPU. `load_model` stands for a CPU without a counter, which needs
     no `tracker`. What a counter shows for the whole CPU is charged to a run by its share of its study's
     processor time, and the memory in equal shares to the `runs_at_once` runs that go on side by side.

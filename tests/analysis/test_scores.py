@@ -352,6 +352,15 @@ def test_the_resource_table_says_how_each_component_is_known(table):
     assert set(run_energy.by_component(table)["component"]) == {"cpu", "ram"}
 
 
+def test_net_energy_is_what_a_run_took_beyond_the_idle_machine_that_it_had_for_itself(table):
+    """11 W are drawn in every run, of which 4 are those of the idle machine."""
+    assert run_energy.energy_table(table)["net_wh"].isna().all(), "idle power is not known"
+    rows = run_energy.energy_table(table.assign(idle_power_w=4.0, runs_at_once=1))
+    np.testing.assert_allclose(rows["net_wh"], rows["training_wh"] * 7 / 11)
+    beside = run_energy.energy_table(table.assign(idle_power_w=4.0, runs_at_once=2))
+    assert beside["net_wh"].isna().all(), "the machine is not one run's"
+
+
 def test_inferences_outweigh_training_when_their_energy_passes_it(table):
     row = table.query("model == 'dla46_c'")
     n = run_energy.break_even_inferences(row).iloc[0]
