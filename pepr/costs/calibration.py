@@ -9,6 +9,7 @@ times the predicted time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -117,6 +118,7 @@ def shipped_runs() -> pd.DataFrame:
     return runs[~runs["time_spoiled"] & ~runs["energy_spoiled"]]
 
 
+@functools.cache  # unlike a calibration, it stays what it is
 def of_shipped_runs() -> Calibration:
     """Two CPU cores, as the shipped runs show them: the same fit to the mean steps of those of `MODELS`."""
     runs = shipped_runs()

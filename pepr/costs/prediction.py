@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 from pepr.costs import model as cost, swept
@@ -73,7 +72,6 @@ def as_row(model: str, job: cost.Job, hardware_name: str | None = None, card_gb:
     return row
 
 
-@functools.cache
 def find_hardware(name: str) -> cost.Hardware:
     """The authors' machine (`rtx3090`), that of the shipped runs (`shipped`), or a calibrated one.
 
