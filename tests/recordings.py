@@ -13,6 +13,13 @@ needs_history = pytest.mark.skipif(
 )
 
 
+def tables() -> published.Published:
+    """The authors' tables, for a fixture: what takes it is skipped where they are not at hand."""
+    if not published.at_hand():
+        pytest.skip("the published tables are not at hand")
+    return published.load()
+
+
 def row(model: str, time: float, energy: float, **more: object) -> dict[str, object]:
     """A recorded run, every accuracy 0.5 and every other cell 1."""
     return {**dict.fromkeys(history.CELLS, 1.0), **dict.fromkeys(TEST_COLUMNS, 0.5)} | {

@@ -2,12 +2,11 @@
 
 import pandas as pd
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.costs import bill, model as cost, numbers
 from pepr.models import atlas
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 def test_imagenet_costs_what_so_many_images_do():

@@ -3,13 +3,12 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from recordings import needs_tables
 
 from pepr import published
 from pepr.costs import figures, numbers, swept, your_machine
 from pepr.costs.swept import Conditions, Sweep
 from pepr.published.tables import SETTINGS
-
-needs_tables = pytest.mark.skipif(not published.at_hand(), reason="the published tables are not at hand")
 
 
 @pytest.mark.parametrize(

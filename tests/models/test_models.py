@@ -3,9 +3,7 @@
 import csv
 import errno
 import importlib.util
-import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,13 +12,13 @@ import safetensors.torch
 import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from recordings import needs_tables
 
-from pepr import errors, models
+from pepr import errors, models, published
 from pepr.errors import InputError, ModelUnavailable
 from pepr.models import simulation, space, weights
 from pepr.models.space import HEADS_BY_CLASSES
 
-PUBLISHED = Path(os.environ.get("PEPR_DATA", "")) / "published" / "model_names.csv"
 ESPRESSO = 967
 
 
@@ -59,9 +57,10 @@ def test_a_family_is_what_timm_builds_from_the_same_blocks_whatever_papers_call_
     assert mobilenet == lite == "efficientnet" and other == "my_own"
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the authors' tables are not at hand (PEPR_DATA)")
+@needs_tables
 def test_sizes_and_labels_are_those_of_the_authors_table():
-    rows = {row["model"]: row for row in csv.DictReader(PUBLISHED.read_text().splitlines())}
+    lines = published.find_table("model_names").read_text().splitlines()
+    rows = {row["model"]: row for row in csv.DictReader(lines)}
     assert set(rows) == set(models.paper_models())
     for name, row in rows.items():
         entry = models.find(name)

@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
-from recordings import needs_tables
+import recordings
 
-from pepr import published
 from pepr.published import claims as paper_claims, versions
 from pepr.published.tables import SETTINGS
-
-pytestmark = needs_tables
 
 
 @pytest.fixture(scope="module")
 def runs():
-    return versions.versions(published.load().results)
+    return versions.versions(recordings.tables().results)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import recordings
 from recordings import needs_tables
 
 from pepr import published
@@ -22,13 +23,12 @@ from pepr.published import (
 from pepr.published.families import median_parameters
 from pepr.verdicts import VERDICTS
 
-pytestmark = needs_tables
 KEYS = ("claim", "test", "n", "effect", "low", "high", "p", "verdict", "verdict_corrected", "basis")
 
 
 @pytest.fixture(scope="module")
 def tables() -> published.Published:
-    return published.load()
+    return recordings.tables()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def test_every_published_score_comes_back(tables):
     assert differences.drop(columns=["setting", "rows"]).to_numpy().max() < 1e-12
 
 
+@needs_tables
 def test_pepr_score_gives_back_the_published_scores(tmp_path):
     import io
 
