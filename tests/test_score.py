@@ -230,6 +230,7 @@ def test_scoring_needs_neither_pandas_nor_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.alone
 def test_a_million_models_are_scored_in_half_a_second():
     rng = np.random.default_rng(0)
     performance, resource = rng.random(1_000_000), rng.random(1_000_000)

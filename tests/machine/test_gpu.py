@@ -180,11 +180,13 @@ def test_energy_is_power_times_time(driver, counter):
     driver(FakeGpu(watts=250.0, counter=counter))
     reader = gpu.EnergyReader(gpu.current("cuda"))
     assert reader.source == ("counter" if counter else "sampled_power") and reader.power_limit_w == 350
+    tick = 250 * sys.modules["pynvml"].gpus[0].tick_s
     began = time.perf_counter()
     reader.start()
     time.sleep(0.5)
     used, seconds = reader.stop() * KWH, time.perf_counter() - began
-    assert used == pytest.approx(250 * seconds, rel=0.06)
+    # Bounds that hold however long a busy machine takes between two lines.
+    assert 250 * 0.5 - tick <= used <= 250 * seconds + tick
 
 
 def test_sampled_power_follows_a_changing_load(driver):
@@ -286,10 +288,13 @@ def test_the_real_meter_reads_the_gpu_through_nvml_and_the_host_through_codecarb
     meter = metering.open_meter("cuda", lambda: calls.append(1))
     assert meter.sources["gpu"] == source and {"cpu", "ram"} <= set(meter.sources)
     assert meter.power_limit_w > 400
+    tick = 300 * sys.modules["pynvml"].gpus[0].tick_s
+    began = time.perf_counter()
     with meter.window("train"):
         time.sleep(0.3)
+    seconds = time.perf_counter() - began
     window = meter.check("train")
-    assert window.energy_gpu_kwh * KWH == pytest.approx(300 * window.time_s, rel=0.15)
+    assert 300 * 0.3 - tick <= window.energy_gpu_kwh * KWH <= 300 * seconds + tick
     assert len(calls) == 2
 
 
@@ -325,8 +330,8 @@ def test_the_lock_of_a_killed_run_is_free(driver, tmp_path):
         stdout=subprocess.PIPE,
     )
     holder.stdout.readline()
-    threading.Timer(0.2, holder.kill).start()
     began = time.perf_counter()
+    threading.Timer(0.2, holder.kill).start()
     with gpu.reserved() as held:
         assert held.uuid == "GPU-aaaa" and time.perf_counter() - began > 0.1
     holder.wait()

@@ -35,15 +35,17 @@ SOURCES = {"cpu": "load_model", "ram": "assumed"}
 
 def test_openings_of_a_window_add_up_and_an_unmetered_component_stays_empty():
     meter = metering.Meter(FakeTracker((1e-3, 0.0, 2e-3), (3e-3, 0.0, 4e-3)), SOURCES)
+    began = time.perf_counter()
     for _ in range(2):
         with meter.window("train"):
             time.sleep(0.01)
+    seconds = time.perf_counter() - began
     window = meter.check("train")
     assert window.energy_cpu_kwh == pytest.approx(4e-3)
     assert window.energy_ram_kwh == pytest.approx(6e-3)
     assert window.energy_kwh == pytest.approx(10e-3)
     assert window.energy_gpu_kwh is None
-    assert 0.02 <= window.time_s < 0.2
+    assert 0.02 <= window.time_s <= seconds
     assert meter.source == "cpu:load_model;ram:assumed"
 
 
@@ -146,6 +148,7 @@ def test_other_work_on_the_cpu_marks_a_window_as_contended():
 
 def test_the_runs_of_a_study_do_not_contend_with_each_other(monkeypatch):
     """Another run of the study takes a whole core while this one sleeps; then a stranger takes as much."""
+    monkeypatch.setattr(metering.cores, "usable", lambda: 1.0)
     for study_s, contended in ((1.0, False), (0.0, True)):
         busy, study = iter([10.0, 11.0]), iter([5.0, 5.0 + study_s])
         monkeypatch.setattr(metering.cores, "busy_time", busy.__next__)
@@ -184,7 +187,7 @@ def test_a_run_that_waits_for_its_core_pays_for_memory_and_not_for_the_core():
 
 
 def test_what_a_counter_shows_for_the_cpu_is_shared_by_processor_time(monkeypatch):
-    """The counter reads 8 J while the study took 3 s of processor time, this run a third of them."""
+    """The counter reads 9 kWh while the study took 3 s of processor time, this run a third of them."""
     study = iter([0.0, 3.0])
     monkeypatch.setattr(metering.cores, "study_time", study.__next__)
     own = iter([0.0, 1.0])
