@@ -1,4 +1,25 @@
-"""A file whole or not at all, checksums, locks, and where results, cache and checkout are."""
+"""A file whole or not at all, checksums, locks, and where results, cache and checkout are.
+
+The variables of the environment that the package reads. Set by a person:
+
+PEPR_DATA             a folder to look in before any download
+PEPR_RESULTS          where results go; else `results/` of the checkout
+PEPR_DEVICE           what to train on: `auto`, `cpu`, `cuda` or `mps`
+PEPR_UNLIKE_GPUS      `yes` takes GPUs of several kinds into one study
+PEPR_UNOFFICIAL       `yes` lets in files of MedMNIST with another checksum
+PEPR_COUNTRY          the grid that carbon is of, by three letters
+PEPR_WATER_L_PER_KWH  the litres of water that a kWh takes
+PEPR_LAUNCH_BRANCH    the branch whose notebooks the book's buttons open
+
+Set by a study for what it starts:
+
+PEPR_COMMAND          the command that repeats the run
+PEPR_IDLE_POWER_W     the power of the idle machine
+PEPR_KEEP_WEIGHTS     `yes` keeps the trained network, from which other runs start
+PEPR_RUNS_AT_ONCE     how many runs share the machine
+PEPR_STUDY_PID        the process of the study
+PEPR_WARM_KERNELS     where to ask for a kernel that has its libraries loaded
+"""
 
 from __future__ import annotations
 

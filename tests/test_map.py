@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import pepr
+from pepr import files
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(
     path.parent.name for path in (ROOT / "pepr").glob("*/__init__.py") if path.parent.name != "reference"
 )
+VARIABLE = re.compile(r"\bPEPR_[A-Z_]+\b")
 EXAMPLES = ("pepr.score", "pepr.runs.results", "pepr.machine.meter", "pepr.audit.report")
 
 
@@ -24,6 +26,12 @@ def first_line(folder):
 def test_the_package_has_one_line_for_each_of_its_folders_and_it_is_the_folders_own():
     lines = dict(re.findall(r"^(\w+)/ +(.+)$", pepr.__doc__, re.MULTILINE))
     assert lines == {folder: first_line(folder) for folder in FOLDERS}
+
+
+def test_every_variable_of_the_environment_that_the_package_reads_is_listed_in_one_place():
+    code = (path.read_text() for path in sorted((ROOT / "pepr").rglob("*.py")))
+    listed = re.findall(r"^(PEPR_[A-Z_]+) +\S", files.__doc__, re.MULTILINE)
+    assert len(listed) > 10 and set(listed) == {name for text in code for name in VARIABLE.findall(text)}
 
 
 def test_contributing_has_the_same_lines():
