@@ -1,5 +1,6 @@
 """The pins of `requirements.lock` against what the project promises."""
 
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,16 @@ def test_every_pin_installs_on_the_oldest_python_that_is_promised():
         if wanted and not SpecifierSet(wanted).contains(f"{oldest.version}.0"):
             refused[str(pin)] = wanted
     assert not refused, f"Python {oldest.version}.0 cannot install them"
+
+
+def test_what_the_package_imports_of_others_is_named_and_not_left_to_what_brings_it():
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    named = {Requirement(line).name for line in project["dependencies"]}
+    code = "".join(path.read_text() for path in (CHECKOUT / "pepr").rglob("*.py"))
+    brought = {"huggingface_hub": "huggingface-hub", "PIL": "pillow"}
+    for module in ("huggingface_hub", "PIL", "requests", "threadpoolctl"):
+        assert re.search(rf"^ *(import|from) {module}\b", code, re.MULTILINE), f"{module} is not used"
+        assert brought.get(module, module) in named
 
 
 def test_packages_without_their_dependencies_are_pinned_to_one_file_and_in_no_other_list():
