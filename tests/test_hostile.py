@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -94,12 +95,18 @@ def cannot_write(folder: Path) -> tuple[str, ...]:
 def german(folder: Path) -> dict[str, str]:
     """A locale with decimal commas, made here where the system has the means, since few systems ship it."""
     names = {"LC_ALL": "de_DE.UTF-8", "LC_NUMERIC": "de_DE.UTF-8"}
-    if shutil.which("localedef") is None:
-        return names
-    folder.mkdir()
-    made = [*("localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8"), str(folder / "de_DE.UTF-8")]
-    subprocess.run(made, check=False, capture_output=True)
-    return {**names, "LOCPATH": str(folder)}
+    if shutil.which("localedef"):
+        folder.mkdir()
+        made = [*("localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8"), str(folder / "de_DE.UTF-8")]
+        if subprocess.run(made, check=False, capture_output=True).returncode == 0:
+            names["LOCPATH"] = str(folder)
+    ask = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.localeconv()['decimal_point'])"
+    told = subprocess.run(
+        [sys.executable, "-c", ask], env={**os.environ, **names}, capture_output=True, text=True, check=False
+    )
+    if told.stdout.strip() != ",":
+        warnings.warn("no German locale could be made here: decimal commas are not tried", stacklevel=2)
+    return names
 
 
 @pytest.fixture(scope="module")
