@@ -20,7 +20,7 @@ COUNTRIES = ("DNK", "IND", "KEN", "BRA")
 
 
 def intensities(codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
-    """CodeCarbon's yearly averages for some countries, in their order; see `footprint.grid_intensities`.
+    """CodeCarbon's yearly averages for some countries, in their order; see `grid_intensities`.
 
     Raises InputError for a code that CodeCarbon's table does not have.
     """

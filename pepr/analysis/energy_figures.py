@@ -31,7 +31,7 @@ GRID_MARKERS = ("o", "s", "D", "^", "v", "P")
 def learning_curves(epochs: pd.DataFrame, highlight: str | None = None, measure: str = "val_auroc") -> Figure:
     """Validation performance after each epoch, a panel a setting; the highlighted model stands out.
 
-    `epochs` from `footprint.learning_curves`.
+    `epochs` from `energy.learning_curves`.
     """
     theme()
     settings = sorted(epochs["setting"].unique())
@@ -91,7 +91,7 @@ def energy_by_window(windows: pd.DataFrame, setting: str, failed: Sequence[str] 
 def carbon_across_countries(grids: pd.DataFrame, country: str, n_countries: int = 14) -> Figure:
     """The same energy on different grids: grams of CO2-eq in countries spread over the whole range.
 
-    `grids` from `footprint.carbon_across_countries`; all of it is estimated, so every marker is hollow, and
+    `grids` from `grids.carbon_across_countries`; all of it is estimated, so every marker is hollow, and
     the chosen country is also ringed.
     """
     theme()

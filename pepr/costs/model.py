@@ -1,9 +1,9 @@
 """What a fine-tuning job will cost: predicted peak memory, time and energy, with intervals; no torch needed.
 
 Memory follows from shapes: the optimiser's state, gradients, and what is alive at the fullest moment of a
-step (`pepr.atlas`), plus one constant for the libraries' workspace. Time and energy are sums of a few terms
+step (`pepr.models.atlas`), plus one constant for the libraries' workspace. Time and energy are sums of a few terms
 that never subtract (arithmetic by kind, bytes moved, operations launched, parameters updated), whose
-coefficients were fitted to the authors' measurements by `pepr.cost_fit`. Everything that comes from here is
+coefficients were fitted to the authors' measurements by `pepr.costs.fit`. Everything that comes from here is
 a prediction, and the intervals are what such predictions were off by on architecture families left out of
 the fit.
 """
@@ -68,7 +68,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """A machine: the authors' (`costs` is None), or one that was calibrated (`pepr.calibration`).
+    """A machine: the authors' (`costs` is None), or one that was calibrated (`pepr.costs.calibration`).
 
     `costs` are seconds by FLOP, byte moved, operation and parameter; `power_w` the mean power while
     training; predictions may be off by the factor `spread` on either side.

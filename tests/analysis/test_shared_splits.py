@@ -1,11 +1,10 @@
 """Models are compared on the splits that all of their set have: another split is another exam."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from pepr import analysis
-from pepr.analysis import carbon, scores
+from pepr.analysis import scores
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +47,3 @@ def test_a_set_of_which_too_few_are_scored_has_no_ranks(table):
     )
     differences = analysis.rank_differences(analysis.pepr_table(lost))
     assert (differences["n_ranks_differ"] == 0).all()
-
-
-def test_the_energies_of_networks_are_compared_with_one_another_and_not_with_a_baseline(table):
-    cheap = table.query("model == 'dla46_c'").assign(model="majority", energy_kwh=1e-15, num_params=pd.NA)
-    both = pd.concat([table, cheap.astype(table.dtypes)], ignore_index=True)
-    assert (
-        carbon.study_numbers(both)["carbon_model_ratio"] == carbon.study_numbers(table)["carbon_model_ratio"]
-    )
-    assert "majority" in carbon.energy_of_models(both.query("model == 'majority'"))
-
-
-def test_one_network_alone_has_no_ratio_to_another(table):
-    found = carbon.study_numbers(table.query("model == 'dla46_c'"))
-    assert found["carbon_model_ratio"]["value"] is None and found["carbon_models"]["value"] == 1
-    assert not np.isnan(found["carbon_dnk_intensity"]["value"])
