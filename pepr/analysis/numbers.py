@@ -117,6 +117,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         "energy_nature": number(
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"
         ),
+        "gate_violations": number(int((gates.gates(table)["gate"] != gates.DID_LEARN).sum())),
     }
     out |= _power_numbers(energies, estimated) | _extreme_runs(table, energies)
     for component in quantities.COMPONENTS:
