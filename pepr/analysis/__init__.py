@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "failures",
             "main_setting",
             "model_means",
-            "on_shared_splits",
+            "on_shared_units",
             "pepr_table",
             "primary_resource",
             "rank_differences",

@@ -28,7 +28,7 @@ from pepr.analysis.scores import (
     earned,
     model_means,
     of_set,
-    on_shared_splits,
+    on_shared_units,
     primary_resource,
     usual_starts,
     with_sets,
@@ -268,8 +268,9 @@ def _paired_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> 
 
 
 def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> list[Finding]:
-    """Claims over the models of the largest from-scratch set, or else of the largest set."""
-    shared = on_shared_splits(rows)
+    """Claims over the models of the largest from-scratch set, or else of the largest set, on the splits and
+    seeds that all of them have."""
+    shared = on_shared_units(rows)
     means = model_means(shared)
     means = means[means["status"] == "ok"]
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
@@ -278,14 +279,15 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
     small, large, median = small_and_large(chosen)
     if not len(large):
         return []
-    letter, where = primary_resource(rows), f"setting {sizes.idxmax()[1]}"
+    runs, made = (of_set(with_sets(some), chosen) for some in (shared, rows))
+    apart = "" if len(runs) == len(made) else ", on the splits and seeds that all its networks have"
+    letter, where = primary_resource(rows), f"setting {sizes.idxmax()[1]}{apart}"
     split = (
         f"{where}: {len(small)} models up to {median / 1e6:.1f}M parameters against {len(large)} larger, "
         "with an interval over models and not over splits or images"
     )
     as_good = verdicts.Rule("as_good", margin())
     gap = pepr_gap(chosen, letter)
-    runs = of_set(with_sets(shared), chosen)
     sides = [runs[runs["model"].isin(side["model"])] for side in (small, large)]
     found = [
         Finding(

@@ -20,7 +20,7 @@ from pepr.analysis.scores import (
     as_array,
     model_means,
     of_set,
-    on_shared_splits,
+    on_shared_units,
     primary_resource,
     with_sets,
 )
@@ -92,9 +92,9 @@ def macs_of(model: str, image_sizes: Sequence[int]) -> float:
 def sets_of_study(table: pd.DataFrame, measure: str = "auroc") -> list[ComparedSet]:
     """The sets of a results table that have energies for enough of their models (see `ranked.enough`).
 
-    Of each setting the one with most, compared on the splits that all of them have.
+    Of each setting the one with most, compared on the splits and seeds that all of them have.
     """
-    table, above = on_shared_splits(with_sets(table)), ABOVE_CHANCE[measure]
+    table, above = on_shared_units(with_sets(table)), ABOVE_CHANCE[measure]
     means = model_means(table)
     found: dict[str, ComparedSet] = {}
     for key, asked in means.groupby(SET, dropna=False):

@@ -11,13 +11,13 @@ import pandas as pd
 from pepr import datasets, grids as pepr_grids, quantities
 from pepr.analysis import carbon, claims as run_claims, energy
 from pepr.analysis.claimed.numbers import claim_numbers, order_numbers
-from pepr.analysis.leaders import leader_numbers
+from pepr.analysis.leaders import largest_set, leader_numbers
 from pepr.analysis.peaks import PeakLocation
 from pepr.analysis.ranked import agreement
 from pepr.analysis.scores import (
     main_setting,
     model_means,
-    on_shared_splits,
+    on_shared_units,
     primary_resource,
     usual_starts,
     with_sets,
@@ -388,11 +388,11 @@ def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
 def _gap_numbers(results: Results) -> Numbers:
     table = usual_starts(results.table)
     networks = table[(table["status"] == "ok") & ~table["model"].isin(BASELINES)]
-    means = model_means(on_shared_splits(with_sets(networks)))
+    means = model_means(on_shared_units(with_sets(networks)))
     scratch = means[~means["pretrained"].astype(bool) & (means["train_fraction"] == 1.0)]
     if scratch.empty:
         return {}
-    scratch = scratch[scratch["setting"] == scratch.groupby("setting").size().idxmax()]
+    scratch = largest_set(scratch)
     small, large, median = run_claims.small_and_large(scratch)
     if large.empty:
         return {}

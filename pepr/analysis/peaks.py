@@ -11,7 +11,7 @@ from pepr import stats
 from pepr.analysis import measures as run_measures, units
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.ranked import as_ranked, enough, resource_errors, spoiled
-from pepr.analysis.scores import SET, as_array, earned, in_set, model_means, on_shared_splits, with_sets
+from pepr.analysis.scores import SET, as_array, earned, in_set, model_means, on_shared_units, with_sets
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.score import normalise, of, pepr_peak
@@ -53,8 +53,8 @@ class Drawn:
     """What the scores of the ranked models of a set could be, [draws, models], and what that is over.
 
     `performance` and `resource` [models] are the means as they are, `errors` [models] the relative error of
-    each resource. `scores` are draws of PePR on the units that all models have, which are compared by them;
-    `own_scores` are about each model's own mean, and the same where all models have the same units.
+    each resource. `scores` are draws of PePR that move together, as the units do that all models have, each
+    about its model's mean: where a baseline has fewer seeds than the networks, that is of its own.
     """
 
     key: tuple[str, ...]
@@ -65,7 +65,6 @@ class Drawn:
     resource: np.ndarray
     errors: np.ndarray
     scores: np.ndarray
-    own_scores: np.ndarray
     n_units: int
     over: str
 
@@ -96,9 +95,9 @@ class PeakLocation:
 def performance_intervals(results: Results, n_resamples: int = N_RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Each model's mean performance in each set with its 95% interval, `n_units` and what it is `over`.
 
-    On the splits that all models of the set have.
+    On the splits and seeds that all models of the set have.
     """
-    table = on_shared_splits(with_sets(results.table))
+    table = on_shared_units(with_sets(results.table))
     done = table[table["status"] == "ok"]
     models = [
         (*key, group, units.contrast(group)) for key, group in done.groupby([*SET, "model"], dropna=False)
@@ -141,8 +140,9 @@ def drawn_scores(
     models together; each resource moves by its own error. Sets of which too few models can be ranked by a
     resource (see `ranked.enough`) are left out.
     """
-    table = as_ranked(on_shared_splits(with_sets(results.table)))
-    means, done = model_means(on_shared_splits(with_sets(results.table))), table[table["status"] == "ok"]
+    shared = on_shared_units(with_sets(results.table))
+    table, means = as_ranked(shared), model_means(shared)
+    done = table[table["status"] == "ok"]
     timing, found = results.timing, []
     for measure, images in Resampled.each(results, measures, n_resamples, seed):
         values = values_by_run(done, measure)
@@ -175,13 +175,12 @@ def draw(
     """Draws of the scores of one set, `ranked` having a row a model: performances from `together`, and the
     resource with its relative `errors` [models]."""
     models, resource = list(ranked["model"]), as_array(ranked[letter])
-    performances = together.draws[models].to_numpy()
+    performance = as_array(ranked[measure])
+    performances = together.draws[models].to_numpy() + performance - together.means[models].to_numpy()
     noise = np.random.default_rng([seed, 1]).normal(size=performances.shape)
     needs = resource * np.exp(noise * errors)
     low, high = needs.min(axis=1, keepdims=True), needs.max(axis=1, keepdims=True)
     norm = np.divide(needs - low, high - low, out=np.zeros_like(needs), where=high > low)
-    performance = as_array(ranked[measure])
-    own = performances + performance - together.means[models].to_numpy()
     return Drawn(
         key=tuple(key),
         resource_letter=letter,
@@ -191,7 +190,6 @@ def draw(
         resource=resource,
         errors=errors,
         scores=of(np.clip(performances, 0.0, 1.0), norm),
-        own_scores=of(np.clip(own, 0.0, 1.0), norm),
         n_units=together.n_units,
         over=together.over,
     )
@@ -234,7 +232,7 @@ def peak_of(drawn: Drawn) -> PeakLocation:
 
 def _score_ends(drawn: Drawn) -> np.ndarray:
     """The 95% interval of each model's score [2, models]."""
-    return np.percentile(drawn.own_scores, [2.5, 97.5], axis=0)
+    return np.percentile(drawn.scores, [2.5, 97.5], axis=0)
 
 
 def rank_table(found: list[Drawn]) -> pd.DataFrame:

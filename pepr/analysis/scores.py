@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pepr import stats
-from pepr.analysis import measures
+from pepr.analysis import measures, units
 from pepr.analysis.ranked import as_ranked, enough, spoiled
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES, energy_is_estimated, resource_kind
@@ -59,13 +59,14 @@ def main_setting(table: pd.DataFrame, pretrained: bool = False) -> str | None:
 
 
 def run_alike(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the one dataset, way of training and hardware with most models: their costs can be
-    compared, whatever they start from. All of them where there are none."""
+    """The rows of the one dataset, way of training and hardware with most models, and among equal ones with
+    most rows: their costs can be compared, whatever they start from. All of them where there are none."""
     kinds = rows.groupby(["dataset", *ALIKE], dropna=False)
     if not kinds.ngroups:
         return rows
     number = kinds.ngroup()
-    return rows[number == rows["model"].groupby(number).nunique().idxmax()]
+    of_kind = rows["model"].groupby(number).agg(["nunique", "size"])
+    return rows[number == of_kind.sort_values(["nunique", "size"], ascending=False).index[0]]
 
 
 def with_sets(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,13 +102,15 @@ def _with_baselines(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def on_shared_splits(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that compare models on the same images: of each set, those of the splits on which every model
-    that has an `ok` run has one.
+def on_shared_units(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that compare models on equal terms: of each set, those of the splits on which every model that
+    has an `ok` run has one; and where that is one split, of the seeds that every network has.
 
-    `table` is one of `with_sets`. Failed runs stay, and all rows of a set whose models share no split.
+    `table` is one of `with_sets`. Failed runs stay, and all rows of a set whose models share no split, or
+    whose networks share no seed. A baseline takes no seed from the networks: it counts with those of theirs
+    that it has, or else with its own.
     """
-    keep = pd.Series(True, index=table.index)
+    keep = pd.Series(True, index=table.index, dtype=bool)
     splits = table["split"].fillna(-1)
     for _, group in table.groupby(SET, dropna=False):
         done = group[group["status"] == "ok"]
@@ -115,6 +118,13 @@ def on_shared_splits(table: pd.DataFrame) -> pd.DataFrame:
         shared = set.intersection(*of_models) if of_models else set()
         if shared:
             keep[done.index] = splits[done.index].isin(shared)
+        left = done[keep[done.index]]
+        if not units.resplits(left):
+            networks = left[~left["model"].isin(BASELINES)]
+            seeds = units.common_units(networks, networks["seed"])
+            for _, runs in left.groupby("model"):
+                if (common := runs["seed"].isin(seeds)).any():
+                    keep[runs.index] = common
     return table[keep]
 
 
@@ -180,9 +190,10 @@ def pepr_table(table: pd.DataFrame, frozen: Mapping[str, Range] | None = None) -
     shown, and scored as 0.
     Failed models, and those that a shared processor spoiled, have empty scores; `resource_value` is shown
     anyway. Equal scores share the better rank; a set of which too few have a score (see `ranked.enough`) has
-    none. Models of a set are compared on the splits that all of them have.
+    none. Models of a set are compared on the splits and seeds that all of them have (`on_shared_units`), of
+    which `n_seeds` is the number.
     """
-    means = model_means(on_shared_splits(with_sets(table)))
+    means = model_means(on_shared_units(with_sets(table)))
     pooled = pooled_ranges(means)
     parts = []
     for key, group in means.groupby(SET, dropna=False):

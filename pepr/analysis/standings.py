@@ -17,7 +17,7 @@ from pepr.analysis.leaders import largest_set
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import SET, model_means, on_shared_splits, usual_starts, with_sets
+from pepr.analysis.scores import SET, in_set, model_means, on_shared_units, usual_starts, with_sets
 from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
 from pepr.display.words import counted, ends, markdown, percent, tenths
 from pepr.models.space import BASELINES, family_of
@@ -81,12 +81,14 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
     the best, and `tied` whether the 95% interval of its distance to the best holds zero, over what
     `compared_over` says. `low_overlap` is `low` if splits are not taken for independent, NaN where it is not
     over splits; `below_baseline` and `above_baseline`, whether a network is below or above the best baseline
-    with the whole interval of their difference. All of it is on the `n_units` splits and seeds that all
-    models of the set have.
+    with the whole interval of their difference. All of it is of the `n_seeds` of a model's `n_runs` whose
+    splits and seeds all networks of the set have (`scores.on_shared_units`); `n_units` of them, those that
+    all models have, tell how models move together, each about the mean that it stands with.
     `n_models` counts those that failed too; a set of which too few finished (see `leaders`) has no share and
     no tie.
     """
-    table = on_shared_splits(with_sets(results.table))
+    every = with_sets(results.table)
+    table = on_shared_units(every)
     done = table[table["status"] == "ok"]
     values, images = values_by_run(done, measure), Resampled(results, (measure,), n_resamples).of(measure)
     means, lowest = model_means(done), measures.lowest(done, measure)
@@ -96,6 +98,7 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         if group.empty:
             continue
         part = means[(means[SET] == list(key)).all(axis=1)].set_index("model")
+        part["n_runs"] = every[in_set(every, key) & (every["status"] == "ok")].groupby("model").size()
         for name, column in MEAN_COLUMNS.items():
             part[name] = group.groupby("model")[column].mean()
         of_models = group.groupby("model")
@@ -109,7 +112,8 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["below_baseline"] = [gap is not None and gap.high < 0 for gap in gaps]
         part["above_baseline"] = [gap is not None and gap.low > 0 for gap in gaps]
         together = units.joint(group, values, images, n_resamples)
-        drawn = together.draws[list(part.index)].to_numpy()
+        from_drawn = part[measure] - together.means.reindex(part.index)
+        drawn = together.draws[list(part.index)].to_numpy() + from_drawn.fillna(0.0).to_numpy()
         behind = drawn[:, [int(np.argmax(part[measure]))]] - drawn
         part["n_models"], part["probability_best"], part["tied"] = asked["model"].nunique(), np.nan, pd.NA
         if enough(len(part), asked["model"].nunique()):
@@ -118,7 +122,7 @@ def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RES
         part["tied"] = part["tied"].astype("boolean")
         part["n_units"], part["compared_over"] = together.n_units, together.over
         parts.append(part.reset_index().sort_values(measure, ascending=False))
-    kept = [*SET, "model", "num_params", "n_seeds", *MEAN_COLUMNS, *MEASURES]
+    kept = [*SET, "model", "num_params", "n_seeds", "n_runs", *MEAN_COLUMNS, *MEASURES]
     sure = ["low", "high", "over", "low_overlap", "below_baseline", "above_baseline"]
     sure += ["probability_best", "tied", "n_units", "compared_over", "n_models"]
     return pd.concat(parts, ignore_index=True)[[*kept, *sure]]
@@ -199,10 +203,11 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     """Do the same models rank alike in the authors' table? One row a setting and quantity.
 
     `published` is the authors' table of all settings. Spearman's rho with its interval over the models
-    that both have, or over their families where that is wider; ours are means over seeds. Runs that a shared
+    that both have, or over their families where that is wider; ours are means over the seeds that all of
+    ours have. Runs that a shared
     processor spoiled do not count, nor do other starts than the paper's.
     """
-    rows, usual = [], usual_starts(results.table)
+    rows, usual = [], on_shared_units(usual_starts(with_sets(results.table)))
     for key, group in model_means(usual).groupby(SET, dropna=False) if len(usual) else ():
         ours, first = dict(zip(SET, key, strict=True)), group.iloc[0]
         start = (ours["dataset"], bool(first["pretrained"]), float(first["train_fraction"]))
@@ -246,6 +251,8 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd
             out[f"tied_{setting}"] = number(None, few)
             continue
         tied, compared = int(rows["tied"].sum()), f"Shares and ties are over {compared_over(rows)}."
+        if (rows["n_seeds"] < rows["n_runs"]).any():
+            compared += " Of more runs than other networks have, those count whose split and seed all have."
         out[f"standings_{setting}"] = number(None, f"{standings_table(rows)}\n\n{compared}")
         out[f"tied_{setting}"] = number(tied, f"{tied} of {len(rows)} models")
         out[f"best_share_{setting}"] = number(float(share), percent)
@@ -321,7 +328,7 @@ def standings_table(rows: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         of_model = {
             "Model": row["model"],
-            "Runs": str(row["n_seeds"]),
+            "Runs": _runs_words(row["n_seeds"], row["n_runs"]),
             "AUROC": AUROC(row["auroc"]),
             **_interval_cells(ends(row["low"], row["high"], AUROC), row["over"], alike),
         }
@@ -332,6 +339,11 @@ def standings_table(rows: pd.DataFrame) -> str:
             of_model[name.capitalize()] = tenths(row[name]) if pd.notna(row[name]) else "-"
         cells.append(of_model)
     return markdown(cells)
+
+
+def _runs_words(n_compared: int, n_runs: int) -> str:
+    """How many runs stand behind a mean, and of how many where some have no counterpart in other models."""
+    return str(n_compared) if n_compared == n_runs else f"{n_compared} of {n_runs}"
 
 
 def _runs_of(done: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:

@@ -148,6 +148,14 @@ def common_units(rows: pd.DataFrame, label: pd.Series) -> set[int]:
     return set.intersection(*found) if found else set()
 
 
+def on_common(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the units that every model (of each `side`, where rows have one) was run in; all of them
+    where there is no such unit."""
+    label = _labels(rows, resplits(rows))
+    common = common_units(rows, label)
+    return rows[label.isin(common)] if common else rows
+
+
 def with_ends(name: str, interval: stats.Interval) -> dict[str, float]:
     """An estimate and its two ends as columns of a table: `name`, and with `_low` and `_high`."""
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}

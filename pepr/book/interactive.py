@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pepr.analysis.ranked import enough
-from pepr.analysis.scores import main_setting, model_means, on_shared_splits, primary_resource, with_sets
+from pepr.analysis.scores import main_setting, model_means, on_shared_units, primary_resource, with_sets
 from pepr.grids import grid_intensities
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
@@ -20,7 +20,7 @@ def profile_models(results: Results) -> dict[str, Any]:
     setting = main_setting(table) or main_setting(table, pretrained=True)
     letter = primary_resource(table)
     resource = RESOURCES[letter]
-    means = model_means(on_shared_splits(with_sets(table)))
+    means = model_means(on_shared_units(with_sets(table)))
     asked = means[means["setting"] == setting]
     rows = asked.dropna(subset=["auroc", letter])
     rows = rows if enough(len(rows), len(asked)) else rows.iloc[:0]

@@ -42,16 +42,14 @@ class Loss:
 
 
 def aurocs(sets: Sets, cells: tuple[str, ...] = ("scratch_full",)) -> pd.DataFrame:
-    """Mean test AUROC [networks, sets] of each network in each of some cells; the index is (cell, model)."""
+    """Mean test AUROC [networks, sets] of each network in each of some cells, over the splits and seeds that
+    all of these have on a set; the index is (cell, model)."""
     columns = {}
     for dataset in sets.names:
-        parts = {
-            cell: rows.groupby("model")["test_auroc"].mean()
-            for cell in cells
-            if len(rows := sets.cell(dataset, cell))
-        }
+        parts = [rows.assign(side=cell) for cell in cells if len(rows := sets.cell(dataset, cell))]
         if parts:
-            columns[dataset] = pd.concat(parts, names=["cell", "model"]).astype("float64")
+            means = units.on_common(pd.concat(parts)).groupby(["side", "model"])["test_auroc"].mean()
+            columns[dataset] = means.rename_axis(["cell", "model"]).astype("float64")
     return pd.DataFrame(columns)
 
 
