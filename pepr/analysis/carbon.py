@@ -8,7 +8,7 @@ import pandas as pd
 
 from pepr.analysis.energy import study_bill
 from pepr.analysis.ranked import as_ranked, enough
-from pepr.analysis.scores import run_alike
+from pepr.analysis.scores import run_alike, usual_starts
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import mass
 from pepr.grids import COUNTRIES, intensities
@@ -20,9 +20,12 @@ def energy_of_models(table: pd.DataFrame) -> pd.Series:
 
     `table` is a results table, of which those runs count whose energies can be compared: on the one dataset
     and hardware with most networks (`scores.run_alike`). A network without a metered run is left out.
-    Baselines, which take a millionth of it, are shown where there is no network.
+    Baselines, which take a millionth of it, are shown where there is no network; and starts from shuffled
+    weights or another run, where there is no other.
     """
     done = table[table["status"] == "ok"]
+    usual = usual_starts(done)
+    done = usual if len(usual) else done
     networks = done[~done["model"].isin(BASELINES)]
     done = networks if len(networks) else done
     done = done[done["train_fraction"] == done["train_fraction"].max()]

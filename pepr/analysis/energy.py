@@ -170,10 +170,22 @@ def energy_to_target(
     return pd.DataFrame(rows, columns=[*columns, "energy_to_target_wh", "time_to_target_s"])
 
 
-def of_networks(records: Iterable[Mapping[str, Any]], dataset: str | None = None) -> list[Mapping[str, Any]]:
-    """The records, of one dataset or of all, that are of no baseline, which has no epochs; where there is
-    nothing else, those of the baselines."""
-    every = [record for record in records if dataset in (None, record["dataset"])]
+def of_networks(
+    records: Iterable[Mapping[str, Any]], dataset: str | None = None, hardware: str | None = None
+) -> list[Mapping[str, Any]]:
+    """The records, of one dataset or of all and on one kind of hardware or on all, that are of no baseline,
+    which has no epochs; where there is nothing else, those of the baselines.
+
+    None of a start from another run, which is ahead by what that one took, or from shuffled weights.
+    """
+    every = [
+        record
+        for record in records
+        if dataset in (None, record["dataset"])
+        and hardware in (None, record.get("hardware"))
+        and not record.get("shuffled")
+        and not record.get("init_from")
+    ]
     return [record for record in every if record["model"] not in BASELINES] or every
 
 

@@ -92,6 +92,13 @@ def dataset_of(table: pd.DataFrame, setting: str | None) -> str | None:
     return None if names.empty else str(names.iloc[0])
 
 
+def hardware_of(table: pd.DataFrame, setting: str | None = None) -> str | None:
+    """The hardware of most `ok` runs, of one setting or of all; None where none is known."""
+    rows = table[table["status"] == "ok"]
+    known = (rows if setting is None else rows[rows["setting"] == setting])["hardware"].dropna()
+    return None if known.empty else str(known.value_counts().idxmax())
+
+
 def withdrawn(done: pd.DataFrame) -> str:
     """A sentence for runs whose design the study has given up: records without a numbered split are older
     than the heads and the splits of today. Empty for others."""
@@ -157,9 +164,14 @@ def _cells(runs: pd.DataFrame) -> str:
 
 
 def _extreme_runs(table: pd.DataFrame, energies: pd.DataFrame) -> Numbers:
-    """The cheapest and the dearest training run, where two or more shared the processor with no program."""
+    """The cheapest and the dearest training run on the hardware of most runs, where two or more shared the
+    processor with no program."""
+    networks = networks_only(table)
+    main = networks["hardware"].eq(hardware_of(networks) or "").fillna(False).astype(bool)
+    networks = networks[main | networks["hardware"].isna()]
+    energies = energies[energies["run_id"].isin(networks["run_id"])]
     alone = energies[~energies["contended"]].dropna(subset=["training_wh"])
-    if len(alone) < 2 or 2 * len(alone) < len(networks_only(table)):
+    if len(alone) < 2 or 2 * len(alone) < len(networks):
         return {}
     out = {"extreme_of": number(len(alone), counted(len(alone), "run"))}
     taken = alone["training_wh"]
@@ -223,7 +235,7 @@ def water_numbers(table: pd.DataFrame) -> Numbers:
 
 def _target_numbers(table: pd.DataFrame, records: list[Mapping[str, Any]], estimated: bool) -> Numbers:
     setting = main_setting(table) or main_setting(table, pretrained=True)
-    records = energy.of_networks(records, dataset_of(table, setting))
+    records = energy.of_networks(records, dataset_of(table, setting), hardware_of(table, setting))
     target = energy.typical_target(records)
     spent = energy.energy_to_target(records, target)
     reached = spent.dropna(subset=["time_to_target_s"])
