@@ -84,13 +84,15 @@ def macro_auroc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike 
     """Macro AUROC, one class against the rest, [resamples] from probabilities [n, classes] and labels [n].
 
     Without weights: one value, of the samples as they are. With two classes it is the usual AUROC; with more,
-    the mean over the classes that occur.
+    the mean over the classes that occur, in each resample over those that it drew.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     weights = np.ones((1, len(labels))) if weights is None else np.asarray(weights)
     classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
-    each = [weighted_auroc(labels == label, probabilities[:, label], weights) for label in classes]
-    return np.mean(each, axis=0)
+    each = np.stack([weighted_auroc(labels == label, probabilities[:, label], weights) for label in classes])
+    known = ~np.isnan(each)
+    total, count = np.where(known, each, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def weighted_balanced_accuracy(

@@ -47,6 +47,22 @@ def test_auroc_is_the_mean_over_the_classes_that_occur_and_empty_where_one_does(
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_resample_without_an_image_of_a_class_has_the_mean_auroc_of_the_others():
+    labels = np.array([0, 0, 1, 1, 2])
+    probabilities = np.array(
+        [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.4, 0.3], [0.5, 0.4, 0.1], [0.1, 0.1, 0.8]]
+    )
+    drawn = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+    expected = [roc_auc_score(labels[:4] == label, probabilities[:4, label]) for label in (0, 1)]
+    found = metrics.macro_auroc(labels, probabilities, drawn)
+    assert found[0] == pytest.approx(np.mean(expected))
+    assert found[1] == pytest.approx(metrics.macro_auroc(labels, probabilities)[0])
+    both = np.array([[0.9, 0.1], [0.2, 0.8]])
+    two = metrics.macro_auroc(np.array([0, 1]), both, np.array([[2, 0], [1, 1]]))
+    assert np.isnan(two[0]) and two[1] == 1
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("label", "empty"), [(0, "test_sensitivity"), (1, "test_specificity")])
 def test_a_class_without_an_image_has_no_recall_and_warns_of_nothing(label, empty):
     found = metrics.performance(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([label, label]))
