@@ -11,12 +11,10 @@ import several_sets
 
 from pepr import runs
 from pepr.analysis import carbon, claims, figures as result_figures, measures, pipeline, scores, standings
-from pepr.analysis.across import agreement, arms, figures, numbers, parity, pretraining
+from pepr.analysis.across import agreement, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
 from pepr.analysis.claimed import numbers as claim_numbers
-from pepr.analysis.claims import repeated_networks
 from pepr.analysis.numbers import run_numbers
-from pepr.analysis.scores import main_setting, usual_starts
 from pepr.book import prose
 from pepr.display.numbers import UNKNOWN
 from pepr.runs.metrics import weighted_kappa
@@ -106,6 +104,20 @@ def test_the_mixed_model_has_the_same_mean_and_its_networks_widen_the_interval(s
     assert drawn.high - drawn.low > together.high - together.low
 
 
+def test_a_mixed_model_that_did_not_converge_is_no_result(sets, monkeypatch):
+    class Lost:
+        converged, bse_fe, fe_params = False, {"Intercept": 0.01}, {"Intercept": 0.1}
+
+        def fit(self, **_):
+            return self
+
+    monkeypatch.setattr(pretraining, "mixedlm", lambda *_, **__: Lost())
+    assert pretraining.mixed(sets, whole(sets)) is None
+    told = numbers.pretraining_numbers(sets)
+    assert "has no solution on these runs" in told["sets_pretraining_words"]["text"]
+    assert "sets_pretraining_mixed_effect" not in told
+
+
 def test_where_signs_differ_there_is_no_average_and_the_words_say_so(tmp_path):
     gains = several_sets.GAINS | {"retinamnist": -0.6}
     mixed_signs = Sets(several_sets.write(tmp_path, gains=gains, fractions=(1.0,)), RESAMPLES)
@@ -128,6 +140,18 @@ def test_a_tenth_has_the_verdicts_of_the_study_and_none_of_its_own(sets):
         assert one.result.effect == pytest.approx(claim["effect"]), "the same networks and seeds"
     without = numbers.tenth_numbers(sets)["sets_data_table"]["text"].splitlines()[2:]
     assert all(line.endswith("| - |") for line in without)
+
+
+def test_intervals_of_equivalences_are_marked_beside_those_of_95_per_cent(told):
+    for key in ("tenth_pretrained", "tenth_scratch", "tenth_pretrained_or_all", "size"):
+        assert told[f"sets_{key}_cell"]["text"].count("(90%: ") == 3
+    for key in ("pretraining", "score", "parameters"):
+        assert "90%" not in told[f"sets_{key}_cell"]["text"]
+    head, _, *lines = told["sets_size_table"]["text"].splitlines()
+    assert "| Interval over networks, 95% or as said |" in head
+    for line in lines:
+        assert ("| 90%: " in line) == line.startswith("| small networks against large ones |")
+    assert "| 95% interval over networks |" in told["sets_agreement_table"]["text"]
 
 
 def test_a_mean_of_sets_that_is_made_where_signs_agree_has_no_verdict(sets):
@@ -169,6 +193,17 @@ def test_a_network_that_never_passes_is_said_to_and_baselines_have_no_parity():
     told = numbers.parity_numbers(rows)
     assert "1 of 2" in told["sets_parity_table"]["text"] and "never" in told["sets_parity_table"]["text"]
     assert told["sets_parity_table"]["estimate"]
+
+
+def test_where_most_twins_never_pass_no_median_of_their_energy_is_told():
+    records = [record("m", start, [0.7 if start else 0.9], seed=seed) for start in (0, 1) for seed in (0, 1)]
+    records += [record("m", start, [0.9], seed=2) for start in (0, 1)]
+    told = numbers.parity_numbers(parity.pairs(records, ["breastmnist"]))
+    assert told["sets_parity_passed"]["text"] == "1 of 3"
+    words = told["sets_parity_words"]
+    assert words["value"] is None and words["text"].endswith("there is no median of the energy until then.")
+    soon = numbers.parity_numbers(parity.pairs(records[-2:], ["breastmnist"]))["sets_parity_words"]
+    assert soon["value"] == 1 and "has then taken 100" in soon["text"]
 
 
 def test_twins_of_two_kinds_of_hardware_have_no_parity_since_their_energies_are_not_alike():
@@ -263,133 +298,16 @@ def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
     assert (row["steps"], row["steps_of_all"]) == (2 * several_sets.EPOCHS, 18 * several_sets.EPOCHS)
 
 
-@pytest.fixture(scope="module")
-def with_arms(tmp_path_factory):
-    return Sets(several_sets.write(tmp_path_factory.mktemp("arms"), arms=True, fractions=(1.0,)), RESAMPLES)
+def test_a_last_batch_of_a_single_image_is_no_step(sets):
+    table, of = sets.results.table, sets.results
 
-
-def test_starts_of_their_own_are_mixed_with_neither_pretrained_nor_scratch(with_arms, sets):
-    table, plain = with_arms.results.table, sets.results.table
-    assert set(usual_starts(table)["setting"]) == set(plain.query("train_fraction == 1")["setting"])
-    assert len(usual_starts(table)) < len(table)
-    for dataset in sets.names:
-        for cell in BOTH:
-            assert set(with_arms.cell(dataset, cell)["run_id"]) == set(sets.cell(dataset, cell)["run_id"])
-    ours = {one.dataset: one.estimate.effect for one in whole(with_arms)}
-    assert ours == {one.dataset: one.estimate.effect for one in whole(sets)}
-    left_out = set(table["run_id"]) - set(usual_starts(table)["run_id"])
-    assert not left_out & set(with_arms.done["run_id"])
-    assert repeated_networks(table) == repeated_networks(usual_starts(table)) != []
-    assert main_setting(table, pretrained=True) in {"breast", "retina", "pneumonia"}
-    found = {(claim["id"], claim["effect"]) for claim in claims.claims(with_arms.results)}
-    alone = several_sets_without_arms(with_arms.results)
-    assert found == {(claim["id"], claim["effect"]) for claim in claims.claims(alone)}
-    assert (
-        not parity.pairs(with_arms.results.records(), sets.names)
-        .duplicated(["dataset", "model", "seed"])
-        .any()
-    )
-
-
-def several_sets_without_arms(results):
-    class Usual(runs.Results):
-        table = usual_starts(results.table)
-
-    return Usual(results.profile, results.origin, results.folder)
-
-
-def test_shuffled_weights_are_compared_with_both_and_transfer_with_scratch_and_imagenet(with_arms):
-    found = {(name, one.dataset): one for name, one in arms.differences(with_arms)}
-    assert len(found) == 12
-    table = with_arms.results.table
-    rows = table[(table["dataset"] == "breastmnist") & table["model"].isin(several_sets.PRETRAINED)]
-    means = rows.groupby("setting")["test_auroc"].mean()
-    for name, first, second in (
-        ("scale", "breast_shuffled", "breast_scratch"),
-        ("features", "breast", "breast_shuffled"),
-        ("imagenet", "breast", "breast_from_another"),
-    ):
-        assert found[name, "breastmnist"].estimate.effect == pytest.approx(means[first] - means[second])
-    assert len(found["transfer", "breastmnist"].models) == len(several_sets.NETWORKS)
-
-
-def test_the_bill_of_pretraining_is_shared_over_its_uses_and_a_used_start_wins_more_often(with_arms):
-    found = [one for one in arms.shared_bills(with_arms) if one.dataset == "retinamnist"]
-    assert [one.uses for one in found] == [1, 10, 100]
-    assert [one.n_networks for one in found] == [len(several_sets.NETWORKS)] * 3
-    table = with_arms.results.table.query("setting == 'retina_from_another'")
-    energy = table.groupby("model")[["energy_kwh", "init_energy_kwh"]].mean()
-    for one in found:
-        each = energy["energy_kwh"] + energy["init_energy_kwh"] / one.uses
-        assert one.energy_wh == pytest.approx(1000 * each.median())
-    gained = [one.transferred - one.scratch for one in found]
-    assert gained == sorted(gained) and found[0].wins <= found[-1].wins
-    told = numbers.arm_numbers(with_arms)
-    assert told["sets_bill_table"]["estimate"] and "| 100 |" in told["sets_bill_table"]["text"]
-    assert figures.shared_bills(arms.shared_bills(with_arms)).axes
-    plt.close("all")
-
-
-def test_what_was_trained_from_scratch_elsewhere_is_charged_what_the_same_network_took_transferred(with_arms):
-    table, of = with_arms.results.table, with_arms.results
-    moved = table["setting"] == "retina_scratch"
-    dearer = table["energy_kwh"].where(~moved, 7 * table["energy_kwh"])
-
-    class Moved(runs.Results):
+    class Odd(runs.Results):
         pass
 
-    Moved.table = table.assign(
-        hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer
-    )
-    there = Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES)
-    found = [one for one in arms.shared_bills(there) if one.dataset == "retinamnist"]
-    assert [one.charged_alike for one in found] == [one.estimated for one in found] == [True] * 3
-    transferred = table.query("setting == 'retina_from_another'")
-    energy = transferred.groupby("model")["energy_kwh"].mean()
-    paid = energy + transferred.groupby("model")["init_energy_kwh"].mean()
-    rows = table[moved].groupby("model")["test_auroc"].mean()
-    low, high = min(energy.min(), paid.min()), max(energy.max(), paid.max())
-    expected = (rows / (1 + (energy - low) / (high - low))).mean()
-    assert found[0].scratch == pytest.approx(expected)
-    told = numbers.arm_numbers(there)
-    assert told["sets_bill_alike"]["text"] == "RetinaMNIST"
-    assert told["sets_bill_two_starts"]["value"] == arms.energy_of_two_starts(there)
-    assert not any(one.charged_alike for one in arms.shared_bills(with_arms))
-    assert "sets_bill_alike" not in numbers.arm_numbers(with_arms)
-    Moved.table = Moved.table.assign(epochs=table["epochs"].mask(moved, table["epochs"] + 1))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
-    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}, "more epochs, more work"
-
-
-def test_two_starts_of_one_network_are_as_far_apart_as_their_energies(with_arms):
-    table, of = with_arms.results.table, with_arms.results
-    pretrained = (table["pretrained"] == True) & ~table["shuffled"].fillna(False).astype(bool)  # noqa: E712
-
-    class Dearer(runs.Results):
-        pass
-
-    kwh = table.groupby(["dataset", "model"])["energy_kwh"].transform("mean")
-    Dearer.table = table.assign(energy_kwh=kwh.where(~pretrained, 1.25 * kwh))
-    assert arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))) == pytest.approx(0.25)
-    Dearer.table = Dearer.table.assign(hardware=table["hardware"].mask(pretrained, "another processor"))
-    assert np.isnan(arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))))
-
-
-def test_no_bill_is_shared_where_what_was_started_from_was_trained_on_other_hardware(with_arms):
-    table, of = with_arms.results.table, with_arms.results
-    moved = table["setting"] == "retina_from_another"
-
-    class Moved(runs.Results):
-        pass
-
-    Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
-    assert {one.dataset for one in found} == set(with_arms.names), "its sources are not in the study"
-    source = table.query("setting == 'pneumonia_scratch' and model == 'dla46_c'")["run_id"].iloc[0]
-    elsewhere = table["hardware"].mask(table["run_id"] == source, "another processor")
-    Moved.table = table.assign(hardware=elsewhere, init_from=table["init_from"].mask(moved, source))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
-    assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
+    Odd.table = table.assign(n_train=table["n_train"].mask(table["n_train"] == 546, 545))
+    found = tenths(Sets(Odd(of.profile, of.origin, of.folder), RESAMPLES))
+    row = found.set_index("dataset").loc["breastmnist"]
+    assert (row["all"], row["steps_of_all"]) == (545, 17 * several_sets.EPOCHS)
 
 
 def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets):
@@ -402,17 +320,10 @@ def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets
     Moved.table = table.assign(hardware=table["hardware"].mask(table["dataset"] == "retinamnist", "a card"))
     told = numbers.hardware_by_set(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
     first = table["hardware"].iloc[0]
-    assert told == f"BreastMNIST and PneumoniaMNIST on {first}; RetinaMNIST on a card."
+    assert told == f"BreastMNIST and PneumoniaMNIST ran on {first}. RetinaMNIST ran on a card."
     assert (
         run_numbers(Moved(of.profile, of.origin, of.folder))["hardware"]["text"] == f"a card and on {first}"
     )
-
-
-def test_without_such_runs_nothing_is_said_of_them(sets):
-    assert arms.differences(sets) == [] and arms.shared_bills(sets) == []
-    assert numbers.arm_numbers(sets) == {}
-    assert figures.shared_bills([]).axes
-    plt.close("all")
 
 
 PARTS = {

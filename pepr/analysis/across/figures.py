@@ -106,7 +106,7 @@ def shared_bills(found: Sequence[Shared]) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 3.8))
     axes.set(xlabel="Uses that share the energy of pretraining", ylabel="PePR-E gained over from scratch")
     if not found:
-        return _empty(figure, axes, "No network started from another run.")
+        return _empty(figure, axes, "No start from another run has an energy that can be compared.")
     handles = []
     for place, dataset in enumerate(dict.fromkeys(one.dataset for one in found)):
         rows = [one for one in found if one.dataset == dataset]

@@ -28,6 +28,8 @@ from pepr.display.words import (
 )
 from pepr.verdicts import VERDICTS, Entry
 
+STARTED = ("from ImageNet weights", "from scratch", "from shuffled weights", "from another set")
+"""What any run starts from, in words."""
 STARTS = {"pretrained_full": "ImageNet weights", "scratch_full": "from scratch"}
 OF_A_TENTH = {
     "pretrained": ("tenth_as_good_as_all_pretrained", "pretrained: a tenth against all"),
@@ -58,6 +60,8 @@ CELLS = (
 )
 """What stands beside the authors' results, a claim each; if only that there are no such runs."""
 NEVER = "never"
+NINETY = "90%: "
+"""What stands before an interval of two one-sided tests where those beside it are of 95%."""
 
 
 def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
@@ -87,14 +91,32 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
 
 
 def hardware_by_set(sets: Sets) -> str:
-    """Which sets were run on which hardware, a sentence; empty where all of them were on one kind."""
-    if sets.everything["hardware"].nunique() < 2:
+    """Which sets were run on which hardware, a sentence for each, and from which start where that differs
+    between the starts of a set; empty where all were on one kind."""
+    rows = sets.everything
+    if rows["hardware"].nunique() < 2:
         return ""
-    of_set = {str(name): hardware_words(rows) for name, rows in sets.everything.groupby("dataset")}
-    alike: dict[str, list[str]] = {}
-    for name in [*sets.names, *sorted(set(of_set) - set(sets.names))]:
-        alike.setdefault(of_set[name], []).append(title(name))
-    return "; ".join(f"{_listed(titles)} on {hardware}" for hardware, titles in alike.items()) + "."
+    start, alike = _started(rows), {}
+    for name in [*sets.names, *sorted(set(rows["dataset"]) - set(sets.names))]:
+        on: dict[str, list[str]] = {}
+        for words in STARTED:
+            if len(of_start := rows[(rows["dataset"] == name) & (start == words)]):
+                on.setdefault(hardware_words(of_start), []).append(words)
+        for hardware, starts in on.items():
+            of_which = f" {_listed(starts)}" if len(on) > 1 else ""
+            alike.setdefault((of_which, hardware), []).append(title(name).replace(",", ""))
+    sentences = (
+        f"{_listed(titles)}{of_which} ran on {hardware}." for (of_which, hardware), titles in alike.items()
+    )
+    return " ".join(sentences)
+
+
+def _started(rows: pd.DataFrame) -> pd.Series:
+    """What each run starts from [runs], a word of `STARTED`."""
+    imagenet, scratch, shuffled, another = STARTED
+    words = rows["pretrained"].astype(bool).map({True: imagenet, False: scratch})
+    words = words.mask(rows["shuffled"].fillna(False).astype(bool), shuffled)
+    return words.mask(rows["init_from"].notna(), another)
 
 
 def targets_table(chosen: Iterable[Chosen]) -> str:
@@ -209,7 +231,7 @@ def _difference_cells(n_units: int, result: stats.TestResult) -> dict[str, str]:
         "Pairs of seeds": str(n_units),
         "Difference in AUROC": difference(result.effect),
         "95% interval": ends(result.low, result.high, difference),
-        "p": p_value(result.p),
+        "p, not corrected": p_value(result.p),
     }
 
 
@@ -239,7 +261,7 @@ def _pooled_words(
 
 
 def tenth_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
-    """What a tenth of the images does, with the study's verdict on each set."""
+    """What a tenth of the images does, with the study's verdict on each set. Intervals are of 90%."""
     found = pretraining.tenth(sets)
     rows = [
         {
@@ -258,7 +280,9 @@ def tenth_numbers(sets: Sets, claims: Sequence[Entry] = ()) -> Numbers:
         out["sets_margin"] = number(margin(), "{:.2f}".format)
         for comparison in OF_A_TENTH:
             of_one = [one for one in found if one.comparison == comparison]
-            text = "; ".join(f"{title(one.difference.dataset)} {_effect(one.result)}" for one in of_one)
+            text = "; ".join(
+                f"{title(one.difference.dataset)} {_effect(one.result, NINETY)}" for one in of_one
+            )
             if text:
                 out[f"sets_tenth_{comparison}_cell"] = number(None, text)
     return out
@@ -283,19 +307,27 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
+    words = (
+        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch."
+        if np.isfinite(share)
+        else "In half of the pairs or more it never does, so there is no median of the energy until then."
+    )
     return _table("sets_parity_table", table, estimated) | {
         "sets_parity_pairs": number(len(rows), counted(len(rows), "pair")),
         "sets_parity_passed": number(passed, f"{passed} of {len(rows)}"),
         "sets_parity_first": number(first, f"{first} of {len(rows)}"),
-        "sets_parity_share": number(share, percent(share) if np.isfinite(share) else NEVER, estimated),
+        "sets_parity_words": number(share, words, estimated),
     }
 
 
 def arm_numbers(sets: Sets) -> Numbers:
     """What starts otherwise: shuffled weights, and networks that another run of the study left."""
-    rows = {"shuffled": [], "transfer": []}
+    rows, apart = {"shuffled": [], "transfer": []}, {"shuffled": [], "transfer": []}
     for name, one in arms.differences(sets):
-        rows["shuffled" if name in ("scale", "features") else "transfer"].append(
+        table = "shuffled" if name in ("scale", "features") else "transfer"
+        if arms.on_other_hardware(sets, name, one.dataset):
+            apart[table].append(title(one.dataset))
+        rows[table].append(
             {
                 "Asked": OF_AN_ARM[name],
                 "Set": title(one.dataset),
@@ -306,6 +338,9 @@ def arm_numbers(sets: Sets) -> Numbers:
     out: Numbers = {}
     for key, of_key in rows.items():
         out |= _table(f"sets_{key}_table", markdown(of_key))
+        out |= _table(f"sets_{key}_apart", _listed(list(dict.fromkeys(apart[key]))))
+    if rows["transfer"] and (of_one := len(arms.of_one_source(sets))):
+        out["sets_transfer_one_source"] = number(of_one, counted(of_one, "network"))
     bills = arms.shared_bills(sets)
     table = markdown(
         {
@@ -338,12 +373,14 @@ def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:
             if entry is None:
                 continue
             interval = ends(entry["low"], entry["high"], difference)
+            if entry["margin"] is not None and interval != UNKNOWN:
+                interval = NINETY + interval
             rows.append(
                 {
                     "Asked": words,
                     "Set": title(name),
                     "Effect": difference(entry["effect"]),
-                    "Interval": interval,
+                    "Interval over networks, 95% or as said": interval,
                     "Verdict": entry["verdict"].replace("_", " "),
                 }
             )
@@ -361,7 +398,9 @@ def agreement_numbers(sets: Sets) -> Numbers:
             "Sets": f"{title(one.first)}, {title(one.second)}",
             "Compared": str(one.rho.n),
             "Spearman's rho": difference(one.rho.effect, 2),
-            "95% interval": ends(one.rho.low, one.rho.high, lambda value: difference(value, 2)),
+            "95% interval over networks": ends(
+                one.rho.low, one.rho.high, lambda value: difference(value, 2)
+            ),
             "Leads these on the first": one.leaders[0],
             "On the second": one.leaders[1],
         }
@@ -400,9 +439,10 @@ def _difference_numbers(key: str, result: stats.TestResult) -> Numbers:
     } | {f"{key}_p": number(result.p, p_value)}
 
 
-def _effect(result: stats.TestResult) -> str:
+def _effect(result: stats.TestResult, level: str = "") -> str:
+    """An effect and its interval, which is of 95% where no `level` says otherwise."""
     low, high = difference(result.low), difference(result.high)
-    interval = "no interval" if UNKNOWN in (low, high) else f"{low} to {high}"
+    interval = "no interval" if UNKNOWN in (low, high) else f"{level}{low} to {high}"
     return f"{difference(result.effect)} ({interval})"
 
 

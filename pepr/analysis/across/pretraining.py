@@ -138,6 +138,8 @@ def mixed(sets: Sets, found: Sequence[Difference]) -> stats.TestResult | None:
             fitted = law.fit(reml=True)
     except (LinAlgError, ValueError):
         return None
+    if not fitted.converged:
+        return None
     shared = sum(max(one.estimate.error**2 - one.own, 0.0) for one in found if one.estimate.error > 0)
     error = float(np.sqrt(fitted.bse_fe["Intercept"] ** 2 + shared / len(found) ** 2))
     if not error > 0:

@@ -100,19 +100,24 @@ class Sets:
         return rows if models is None else rows[rows["model"].isin(models)]
 
     def both(self, dataset: str, first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The runs of the networks that two cells of a set have in common.
+        """The runs of the networks that two cells of a set have in common, of each network the seeds that
+        it has in both.
 
         Where all of them share fewer units than an interval takes, those that were repeated most often.
         """
         cells = [self.cell(dataset, name) for name in (first, second)]
         shared = {
-            model: len(set.intersection(*(set(rows.loc[rows["model"] == model, "seed"]) for rows in cells)))
+            model: set.intersection(*(set(rows.loc[rows["model"] == model, "seed"]) for rows in cells))
             for model in set(cells[0]["model"]) & set(cells[1]["model"])
         }
-        most = max(shared.values(), default=0)
-        least = 1 if min(shared.values(), default=0) >= stats.FEWEST_UNITS else most
-        kept = [model for model, n_units in shared.items() if n_units >= max(least, 1)]
-        return tuple(rows[rows["model"].isin(kept)] for rows in cells)
+        numbers = [len(seeds) for seeds in shared.values()]
+        least = 1 if min(numbers, default=0) >= stats.FEWEST_UNITS else max([1, *numbers])
+        pairs = {(model, seed) for model, seeds in shared.items() for seed in seeds if len(seeds) >= least}
+        first_rows, second_rows = (
+            rows[np.array([pair in pairs for pair in zip(rows["model"], rows["seed"], strict=True)], bool)]
+            for rows in cells
+        )
+        return first_rows, second_rows
 
     def chosen(self, dataset: str) -> Chosen:
         """What validation takes of a set; see `Chosen`."""
@@ -225,4 +230,7 @@ def tenths(sets: Sets) -> pd.DataFrame:
 
 
 def _steps(row: pd.Series) -> int:
-    return int(-(-int(row["n_train"]) // int(row["batch_size"])) * int(row["epochs"]))
+    """The steps of a whole run: a last batch of a single image is left out, as the training does."""
+    images, batch = int(row["n_train"]), int(row["batch_size"])
+    images -= images % batch == 1
+    return -(-images // batch) * int(row["epochs"])
