@@ -4,9 +4,9 @@
 datasets ask each question by themselves, and nothing is averaged over them. Performance is AUROC unless a
 claim says otherwise. Claims on what training does have models fixed and splits and seeds drawn (`units`), and
 are over as many models as share three of these; claims on small and large models are over models, and over
-families of models where that is more cautious, by the splits and seeds that all of them have. `pepr.verdicts` says what the verdicts mean.
-`verdict_corrected` is the verdict without runs that a shared processor spoiled (see `ranked`) and without
-constant predictors.
+families of models where that is more cautious, by the splits and seeds that all of them have.
+`pepr.verdicts` says what the verdicts mean. `verdict_corrected` is the verdict without runs that a shared
+processor spoiled (see `ranked`) and without constant predictors.
 """
 
 from __future__ import annotations

@@ -318,9 +318,7 @@ class WithoutArms(runs.Results):
 def test_the_way_to_a_target_is_of_networks_of_one_hardware_and_of_the_usual_starts(with_arms):
     of = with_arms.results
     where = (of.profile, of.origin, of.folder)
-    found, expected = (
-        run_numbers.energy_numbers(kind(*where), "DNK") for kind in (CheapArms, WithoutArms)
-    )
+    found, expected = (run_numbers.energy_numbers(kind(*where), "DNK") for kind in (CheapArms, WithoutArms))
     keys = [key for key in expected if key.startswith("target_")]
     assert len(keys) == 7 and {key: found[key] for key in keys} == {key: expected[key] for key in keys}
     assert found["target_runs"]["value"] == 3 * (len(several_sets.NETWORKS) + len(several_sets.PRETRAINED))
