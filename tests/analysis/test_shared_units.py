@@ -1,12 +1,11 @@
 """Models are compared on the splits, and of one split on the seeds, that all of their set have."""
 
-import numpy as np
 import pandas as pd
 import pytest
 import several_sets
 
 from pepr import analysis, runs
-from pepr.analysis import carbon, claims, composites, numbers, peaks, scores, standings
+from pepr.analysis import claims, composites, numbers, peaks, scores, standings
 from pepr.analysis.across import agreement
 from pepr.analysis.across.sets import Sets
 

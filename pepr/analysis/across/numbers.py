@@ -398,9 +398,7 @@ def agreement_numbers(sets: Sets) -> Numbers:
             "Sets": f"{title(one.first)}, {title(one.second)}",
             "Compared": str(one.rho.n),
             "Spearman's rho": difference(one.rho.effect, 2),
-            "95% interval over networks": ends(
-                one.rho.low, one.rho.high, lambda value: difference(value, 2)
-            ),
+            "95% interval over networks": ends(one.rho.low, one.rho.high, lambda value: difference(value, 2)),
             "Leads these on the first": one.leaders[0],
             "On the second": one.leaders[1],
         }
