@@ -46,7 +46,7 @@ def run_one(
         if record is None:
             recovery.check_room(store.folder)
             say(f"{label}{progress.begun(spec)}")
-            kept = any(other.init_from == run_id for other in specs)
+            kept = study_profile.is_source(profile, spec)
             with circumstances(spec, profile, store, say, keep_weights=kept):
                 began = time.perf_counter()
                 failure = execute_run(spec, profile, notebook, store, label)
@@ -152,13 +152,22 @@ def execute_run(
 
 
 def prepare_data(dataset: str, image_size: int, notebook: Path, output: Path, say: Any = print) -> None:
-    """Run 01_data. Where the data cannot be had, say so and go on: runs that need them fail as rows."""
+    """Run 01_data. Where the data cannot be had, say so and go on: runs that need them fail as rows.
+
+    What was interrupted, or had no room on the disk, leaves no notebook: the next start does it again.
+    """
     from papermill.exceptions import PapermillExecutionError
 
     say(f"data: {dataset} at {image_size} px")
     try:
-        execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
-    except PapermillExecutionError as error:
-        if is_storage_error(f"{error.ename}: {error.evalue}"):
-            raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
-        say(f"data: {dataset} could not be prepared: {error.evalue}")
+        try:
+            execute_notebook(notebook, output, {"dataset": dataset, "image_size": image_size})
+        except PapermillExecutionError as error:
+            if error.ename == "KeyboardInterrupt":
+                raise KeyboardInterrupt from None
+            if is_storage_error(f"{error.ename}: {error.evalue}"):
+                raise WorkFailed(f"data: {dataset} at {image_size} px: {error.evalue}") from None
+            say(f"data: {dataset} could not be prepared: {error.evalue}")
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise

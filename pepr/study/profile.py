@@ -168,6 +168,10 @@ def _check_names(path: Path, values: Mapping[str, Any]) -> None:
                     _check_sizes(values, entry, setting)
                 except InputError as error:
                     raise InputError(f"{path}: runs.{number}.models: {error}") from None
+                if model in models.BASELINES and values["settings"][setting].get("init_from"):
+                    raise InputError(
+                        f"{path}: runs.{number}.models: {model} is no network, and {setting} starts from one"
+                    )
     _check_batch(path, values)
 
 
@@ -330,6 +334,13 @@ def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     ]
     specs = list(dict.fromkeys(specs))
     return _shuffled(specs) if profile.values["shuffle_models"] else specs
+
+
+def is_source(profile: Profile, spec: RunSpec) -> bool:
+    """Whether runs may start from the network of this one: by the settings of the profile, asked for today or
+    not, so that it is there when they are."""
+    wanted = {setting.get("init_from") for setting in profile.values["settings"].values()}
+    return spec.setting in wanted and spec.seed == SOURCE_SEED and spec.model not in models.BASELINES
 
 
 def _with_source(

@@ -1,5 +1,6 @@
 """Runs in real kernels: whatever happens to one, a record tells it; and a killed study goes on."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from papermill.exceptions import PapermillExecutionError
 
 from pepr import errors, runs, study
-from pepr.errors import InputError, classify
+from pepr.errors import InputError, WorkFailed, classify
 from pepr.study import execution, notebooks
 
 CHECKOUT = Path(__file__).parents[2]
@@ -114,6 +116,61 @@ def test_a_finished_run_is_not_repeated(tmp_path, results, capsys):
     assert runs.Store(results, loaded.name).record_path(run_id).stat() == before
     assert first["meter"]["train"]["energy_kwh"] == first["energy_kwh"] > 0
     assert first["environment"]["packages"]["torch"]
+
+
+def test_a_source_is_told_to_keep_its_network_though_nothing_that_starts_from_it_was_asked_for(
+    tmp_path, monkeypatch, results
+):
+    first = PROFILE["settings"]["elpv_small"]
+    whole = profile(
+        tmp_path,
+        settings={"first": first, "second": {**first, "init_from": "first"}},
+        runs=[{"models": ["dla46_c"], "settings": ["first", "second"], "seeds": [0, 1]}],
+    )
+    part, told = study.restrict(whole, settings=["first"]), {}
+
+    def execute(spec, *rest):
+        told[spec.seed] = os.environ.get("PEPR_KEEP_WEIGHTS")
+
+    monkeypatch.setattr(execution, "execute_run", execute)
+    monkeypatch.setattr(execution.meter, "idle_power_w", lambda *given: None)
+    for spec in study.grid(part):
+        execution.run_one(part, spec.run_id, NOTEBOOK, say=lambda line: None)
+    assert told == {0: "yes", 1: None}
+
+
+def ended_by(name, value):
+    return PapermillExecutionError(0, 1, "", name, value, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (ended_by("KeyboardInterrupt", ""), KeyboardInterrupt),
+        (ended_by("OSError", "[Errno 28] No space left on device"), WorkFailed),
+        (OSError(28, "No space left on device"), OSError),
+        (RuntimeError("Kernel died"), RuntimeError),
+        (ended_by("DataUnavailable", "elpv: no network"), None),
+    ],
+)
+def test_a_preparation_of_data_is_done_when_it_ended_and_not_where_it_was_cut_short(
+    tmp_path, monkeypatch, error, raised
+):
+    """Its notebook is what a workflow goes by."""
+    output, said = tmp_path / "01_data.ipynb", []
+
+    def execute(notebook, output, parameters):
+        output.write_text("as far as it got")
+        raise error
+
+    monkeypatch.setattr(execution, "execute_notebook", execute)
+    with pytest.raises(raised) if raised else contextlib.nullcontext():
+        execution.prepare_data("elpv", 32, NOTEBOOK, output, said.append)
+    assert output.exists() == (raised is None)
+    assert [line for line in said if "could not be prepared" in line] == (
+        [] if raised else ["data: elpv could not be prepared: elpv: no network"]
+    )
 
 
 def test_a_notebook_runs_in_the_folder_that_is_asked_for_and_the_process_stays_where_it_is(

@@ -9,6 +9,7 @@ import yaml
 
 from pepr import datasets, models, runs, study
 from pepr.errors import InputError
+from pepr.study import profile as study_profile
 from pepr.training.record import Parts
 
 SOUND = {
@@ -365,6 +366,23 @@ def test_a_run_brings_the_one_that_it_starts_from_where_that_was_not_asked_for()
         study.load("medical"), settings=["breast_from_ham10000"], models=["dla46_c"], epochs=1
     )
     assert study.grid(other)[0].epochs == 1 and study.grid(other)[1].init_from != first.run_id
+
+
+def test_what_others_start_from_is_a_source_whatever_part_of_the_profile_was_asked_for():
+    whole = study.load("medical")
+    wanted = {spec.init_from for spec in study.grid(whole)} - {None}
+    part = study.restrict(whole, settings=["ham10000_scratch", "breast_scratch"])
+    grid = study.grid(part)
+    assert {spec.run_id for spec in grid if study_profile.is_source(part, spec)} == wanted
+    assert len(wanted) == 13 < len([spec for spec in grid if spec.setting == "ham10000_scratch"])
+
+
+def test_a_baseline_starts_from_no_network(tmp_path):
+    settings = {"first": SCRATCH, "second": {**SCRATCH, "init_from": "first"}}
+    blocks = [{"models": ["dla46_c", "majority"], "settings": ["second"]}]
+    told = r"runs\.0\.models: majority is no network, and second starts from one"
+    with pytest.raises(InputError, match=told):
+        load(tmp_path, settings=settings, runs=blocks)
 
 
 SCRATCH = {"dataset": "elpv", "pretrained": False}
