@@ -479,9 +479,12 @@ def audit_target(
 def main() -> None:
     """Entry point: exit status 2 for input that cannot be used, with one line on stderr.
 
-    A request to end (SIGTERM: a cluster, a service manager, `kill`) is taken like Ctrl-C.
+    A request to end (SIGTERM: a cluster, a service manager, `kill`) is taken like Ctrl-C, and so is the end
+    of the terminal (SIGHUP), unless that is ignored, as under `nohup`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     raise SystemExit(exit_status(app, "pepr: "))
 
 

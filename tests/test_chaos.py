@@ -164,16 +164,18 @@ def test_its_front_process_killed_alone_it_is_not_started_a_second_time_beside_i
 
 
 @pytest.mark.parametrize(
-    "stop",
+    ("stop", "interrupts"),
     [
-        pytest.param(lambda pid: os.killpg(pid, signal.SIGINT), id="ctrl-c"),
-        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), id="kill"),
+        pytest.param(lambda pid: os.killpg(pid, signal.SIGINT), signal.SIG_DFL, id="ctrl-c"),
+        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), signal.SIG_DFL, id="kill"),
+        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), signal.SIG_IGN, id="kill-in-the-background"),
+        pytest.param(lambda pid: os.killpg(pid, signal.SIGHUP), signal.SIG_DFL, id="terminal-closed"),
     ],
 )
-def test_stopped_by_a_person_it_leaves_no_row_of_the_run_it_was_at(begun, stop):
+def test_stopped_by_a_person_it_leaves_no_row_of_the_run_it_was_at(begun, stop, interrupts):
     store, profile, undisturbed, (first, _) = begun
     forget(store, first)
-    process = start_study(store.root, profile)
+    process = start_study(store.root, profile, interrupts=interrupts)
     wait_for_line(process, "· seed 1")
     time.sleep(2)
     stop(process.pid)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,23 @@ def test_a_file_that_cannot_be_opened_is_one_line_and_an_error_of_ours_is_not(ca
     assert capsys.readouterr().err == "pepr: /nowhere/at all: No such file or directory\n"
     with pytest.raises(BrokenPipeError):
         errors.exit_status(broken_pipe)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(signal.SIG_DFL, signal.default_int_handler), (signal.SIG_IGN, signal.SIG_IGN)],
+)
+def test_the_end_of_the_terminal_is_taken_like_ctrl_c_unless_it_is_ignored(monkeypatch, before, after):
+    monkeypatch.setattr(cli, "exit_status", lambda *given: 0)
+    kept = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    signal.signal(signal.SIGHUP, before)
+    try:
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert signal.getsignal(signal.SIGHUP) == after
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def broken_pipe():

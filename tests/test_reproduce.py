@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
+import numpy as np
+import psutil
 import pytest
 import yaml
 from fake_nvml import FakeGpu, FakeNvml
@@ -14,7 +17,7 @@ from pepr.book import notebooks, pages as book_pages, study_facts
 from pepr.errors import InputError, WorkFailed
 from pepr.machine import description
 from pepr.runs import timing
-from pepr.study import workflow
+from pepr.study import recovery, workflow
 from pepr.study.timing import ROUNDS
 from tests.study.test_execution import CHECKOUT, broken_timm, profile
 
@@ -108,8 +111,80 @@ def test_contended_runs_can_be_repeated_and_others_are_left(results):
         store.write_record(runs.run_record(spec, {}, contended=contended))
     workflow.forget(store, specs, workflow.RETRIES["failed"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [True, True]
+    before = store.record_path(specs[0].run_id).read_bytes()
     workflow.forget(store, specs, workflow.RETRIES["contended"])
     assert [store.record_path(spec.run_id).exists() for spec in specs] == [False, True]
+    store.write_record(runs.run_record(specs[0], {}, failure="error"))
+    assert recovery.bring_back(store) == [specs[0].run_id]
+    assert store.record_path(specs[0].run_id).read_bytes() == before, "the one that failed is no better"
+    workflow.forget(store, specs, workflow.RETRIES["contended"])
+    store.write_record(runs.run_record(specs[0], {}, contended=False))
+    assert recovery.bring_back(store) == []
+    assert store.read_record(specs[0].run_id)["contended"] is False
+
+
+@pytest.fixture
+def contended(results):
+    """A finished study of two runs, both contended: what it left, by path."""
+    store = runs.Store(results, "smoke")
+    for spec in study.grid(study.load("smoke")):
+        store.write_predictions(spec.run_id, np.full((4, 2), 0.5), np.zeros(4))
+        store.write_record(runs.run_record(spec, {}, contended=True))
+    return {path: path.read_bytes() for path in store.folder.rglob("*.[jn]*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("runs_at_once", "error", "told"), [(0, InputError, "RUNS=0"), (None, WorkFailed, r"reproduce\.log")]
+)
+def test_results_that_were_to_be_made_again_are_there_where_that_came_to_nothing(
+    contended, tmp_path, runs_at_once, error, told
+):
+    """For a slip on the command line, and for a workflow that fails."""
+    asked = {"retry": "contended", "runs": runs_at_once, "say": lambda line: None}
+    with pytest.raises(error, match=told):
+        workflow.reproduce(study.load("smoke"), tmp_path, **asked)
+    assert len(contended) == 4 and {path: path.read_bytes() for path in contended} == contended
+
+
+FAKE_SNAKEMAKE = """
+import os, sys, time
+os.write(1, b"a caf\\xe9 failed\\n")
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+time.sleep(float(os.environ["SLEEPS"]))
+sys.exit(1)
+"""
+
+
+@pytest.fixture
+def fake_snakemake(tmp_path):
+    """A checkout in which Snakemake prints one line that is no UTF-8, sleeps for $SLEEPS, and fails."""
+    package = tmp_path / "checkout" / "snakemake"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(FAKE_SNAKEMAKE)
+    return package.parent
+
+
+def test_output_in_another_encoding_is_passed_on(fake_snakemake, results, monkeypatch):
+    monkeypatch.setenv("SLEEPS", "0")
+    with pytest.raises(WorkFailed, match=r"reproduce\.log"):
+        workflow.reproduce(study.load("smoke"), fake_snakemake, say=lambda line: None)
+    assert "a caf\ufffd failed\n" in (results / "smoke" / "reproduce.log").read_text()
+
+
+def test_whatever_ends_the_command_ends_the_workflow(fake_snakemake, results, monkeypatch):
+    def stale(store, to_do):
+        while not (fake_snakemake / "pid").exists():
+            time.sleep(0.05)
+        time.sleep(0.2)
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setenv("SLEEPS", "600")
+    monkeypatch.setattr(recovery, "stop_at_a_shared_fault", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        workflow.reproduce(study.load("smoke"), fake_snakemake, say=lambda line: None)
+    assert not psutil.pid_exists(int((fake_snakemake / "pid").read_text()))
 
 
 def test_the_workflow_says_where_its_output_is_when_it_fails(results, tmp_path):

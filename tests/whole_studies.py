@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -43,8 +44,15 @@ MEASURED = [
 """Columns that differ between two runs of one specification; all others are the same to the last digit."""
 
 
-def start_study(results: Path, profile: str | Path = "smoke", *options: str, **environment: str):
-    """`pepr reproduce` on a results folder, with its output in `process.stdout`."""
+def start_study(
+    results: Path,
+    profile: str | Path = "smoke",
+    *options: str,
+    interrupts: signal.Handlers = signal.SIG_DFL,
+    **environment: str,
+):
+    """`pepr reproduce` on a results folder, with its output in `process.stdout`; `interrupts` are ignored
+    where a script starts it in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "pepr.cli", "reproduce", "--profile", str(profile), *options],
         cwd=CHECKOUT,
@@ -53,13 +61,14 @@ def start_study(results: Path, profile: str | Path = "smoke", *options: str, **e
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=_as_at_a_terminal,
+        preexec_fn=functools.partial(_as_at_a_terminal, interrupts),
     )
 
 
-def _as_at_a_terminal() -> None:
-    """Ctrl-C reaches a study, and it has all cores for its runs, even if these tests run otherwise."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _as_at_a_terminal(interrupts: signal.Handlers) -> None:
+    """Ctrl-C reaches a study or not, and it has all cores for its runs, even if these tests run otherwise."""
+    signal.signal(signal.SIGINT, interrupts)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
 

@@ -9,7 +9,7 @@ import platform
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pepr.errors import FIRST_ALIKE, OF_A_MACHINE, InputError, WorkFailed, witho
 from pepr.models.space import BASELINES
 from pepr.runs.columns import Record
 from pepr.runs.results import as_table
+from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 
 ROOM_BYTES = 4 * 2**20
@@ -31,6 +32,9 @@ STALE_S = 120.0
 """How often a study shows on its lock that it is alive, and after how long without that it is given up."""
 YOUNG_S = 24 * 3600.0
 """Where another host may be at work, what it left is held to be abandoned only after so long."""
+
+BEFORE = ".before"
+"""What the files of a run that is repeated are called besides, until it has ended well again."""
 
 OF_A_RUN = ("run_id", "model", "setting", "dataset")
 """What a record calls its run."""
@@ -104,7 +108,8 @@ def _heartbeat(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 os.utime(path)
 
-    Holder.of_this_process().write(path)
+    with _writing(path.parent):
+        Holder.of_this_process().write(path)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -163,25 +168,119 @@ def check_room(folder: Path) -> None:
 def tidy(store: Store, run_ids: Iterable[str]) -> list[str]:
     """Put a results folder in order before a study starts; one sentence for each thing that was done.
 
-    Removes what killed processes left half-written, sets damaged records aside so that their runs are
-    repeated, and forgets a table that is not that of the records. The caller holds the folder.
+    Removes what killed processes left half-written, puts results back that were to be made again, sets
+    damaged records aside so that their runs are repeated, and forgets a table that is not that of the
+    records. The caller holds the folder.
     """
     _remove_unfinished(store.folder)
+    bring_back(store)
     told = [sentence for run_id in run_ids if (sentence := _set_aside(store, run_id))]
     _forget_stale_table(store)
     return told
 
 
+def put_by(store: Store, run_id: str) -> None:
+    """Have a run that ended well done again: what it left is kept under another name until it has."""
+    for path in _files_of(store, run_id):
+        if path.exists():
+            path.replace(_before(path))
+
+
+def bring_back(store: Store) -> list[str]:
+    """Put back what was put by, unless its run has ended well meanwhile; the runs whose results came back."""
+    returned = []
+    for kept in sorted((store.folder / "runs").glob(f"[!.]*.json{BEFORE}")):
+        run_id = kept.name.removesuffix(f".json{BEFORE}")
+        done_again = _ended_well(store, run_id)
+        for path in reversed(_files_of(store, run_id)):  # the record last, whenever this is interrupted
+            if done_again:
+                _before(path).unlink(missing_ok=True)
+            elif _before(path).exists():
+                _before(path).replace(path)
+        returned += [] if done_again else [run_id]
+    return returned
+
+
+def _ended_well(store: Store, run_id: str) -> bool:
+    try:
+        return store.read_record(run_id)["status"] == "ok"
+    except (InputError, KeyError, TypeError):  # none, or a damaged one
+        return False
+
+
+def _files_of(store: Store, run_id: str) -> tuple[Path, ...]:
+    return store.record_path(run_id), store.predictions_path(run_id), store.weights_path(run_id)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(path.name + BEFORE)
+
+
+def without_their_start(store: Store, specs: Sequence[RunSpec]) -> list[str]:
+    """Put by what is to be made again for the sake of runs that start from others; a sentence for each.
+
+    A source whose network was not kept is trained again where a run that is not done starts from it. A run
+    is repeated whose source is to be done, or was done again: it started from a network that is no more.
+    """
+    others = [spec for spec in specs if spec.init_from]
+    told = _of_another_start(store, others)
+    waiting = [spec.init_from for spec in others if not store.record_path(spec.run_id).exists()]
+    for run_id in dict.fromkeys(waiting):
+        if _ended_well(store, run_id) and not store.weights_path(run_id).exists():
+            put_by(store, run_id)
+            told.append(f"{run_id}: its network was not kept, and runs start from it; it is trained again")
+    return told + _of_another_start(store, others)
+
+
+def _of_another_start(store: Store, specs: Sequence[RunSpec]) -> list[str]:
+    told = []
+    for spec in specs:
+        record = store.read_record(spec.run_id)
+        if record and record["status"] == "ok" and not _has_its_source(store, record):
+            put_by(store, spec.run_id)
+            told.append(f"{spec.run_id}: the run that it starts from is another one now; it is repeated")
+    return told
+
+
+def _has_its_source(store: Store, record: Record) -> bool:
+    """Whether the run that another one started from is still there as it was: with the energy that it took.
+    One that has failed since is left to whoever repeats it."""
+    source = store.read_record(record["init_from"])
+    if source is None:
+        return False
+    return source["status"] != "ok" or source["energy_kwh"] == record["init_energy_kwh"]
+
+
 def shared_fault(store: Store, to_do: Iterable[str]) -> tuple[list[str], str] | None:
     """The runs among `to_do`, none of which had a record when the study began, that show a fault of the
-    machine, and their error; None where a run ended well, or they ended for different reasons, or too few.
+    machine, and their error; None where a run ended well, or they ended for different reasons, or too few,
+    or where the machine is known to be sound.
 
     Baselines need little of a machine: that they end well says nothing of one on which no network runs.
     """
     to_do = list(to_do)
     ended = [record for run_id in to_do if (record := store.read_record(run_id)) is not None]
     networks = [record for record in ended if record["model"] not in BASELINES]
-    return _alike(ended, min(FIRST_ALIKE, len(to_do))) or _alike(networks, FIRST_ALIKE)
+    found = _alike(ended, min(FIRST_ALIKE, len(to_do))) or _alike(networks, FIRST_ALIKE)
+    if found is None:
+        return None
+    alike = [record for record in ended if record["run_id"] in found[0]]
+    return None if _is_of_the_runs(store, to_do, alike) else found
+
+
+def _is_of_the_runs(store: Store, to_do: Sequence[str], alike: list[Record]) -> bool:
+    """Whether a network ended well on this machine before, and what ended alike now is of one model, or
+    kernels that were killed, as those of the largest are for want of memory."""
+    if len({record["model"] for record in alike}) > 1 and alike[0]["failure"] != "kernel_died":
+        return False
+    new, here = set(to_do), {(record["hardware"], record["software"]) for record in alike}
+    return any(
+        record["status"] == "ok"
+        and record["model"] not in BASELINES
+        and record["run_id"] not in new
+        and (record["hardware"], record["software"]) in here
+        for record in store.records()
+    )
 
 
 def _alike(ended: list[Record], enough: int) -> tuple[list[str], str] | None:
@@ -263,7 +362,7 @@ def _is_whole(archive: Path) -> bool:
     try:
         with zipfile.ZipFile(archive) as parts:
             return parts.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # a bit that flipped says anything: of the compression, a password, a method unheard of
         return False
 
 

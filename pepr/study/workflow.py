@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ from pepr.display.words import duration
 from pepr.errors import InputError, WorkFailed
 from pepr.files import expanded, results_root, write_atomic
 from pepr.machine import cores, description, gpu, meter, tracker
+from pepr.runs.results import collect
 from pepr.runs.spec import RunSpec
 from pepr.runs.store import Store
 from pepr.study import forecast, profile as study_profile, recovery, timing
@@ -82,25 +84,33 @@ def reproduce(
         if not cluster:
             description.chosen_device()
         specs = study_profile.grid(profile, device)
+        together = None if cluster else forecast.side_by_side(specs, device, runs)
         absent = at_hand.missing(spec.dataset for spec in specs)
         kept = recovery.tidy(store, [spec.run_id for spec in specs])
         cards = gpu.left_out() if specs[0].device.startswith("cuda") and not cluster else None
         for sentence in filter(None, [recovery.without_locks(store.folder), *kept, tracker.warning(), cards]):
             say(sentence)
-        if retry:
-            forget(store, specs, RETRIES[retry])
-        together = None if cluster else forecast.side_by_side(specs, device, runs)
-        say(announcement(profile, specs, store, cluster, together))
-        for dataset, n_runs in absent.items():
-            say(
-                f"Images of {dataset} are not at hand, so {n_runs:,} runs become rows that say "
-                f"`data_unavailable`; {at_hand.to_do([dataset])}"
-            )
-        if together and specs[0].device == "cpu":
-            # While no run is at work; on a GPU a run measures the one that it holds.
-            meter.idle_power_w("cpu", store.root / "machines", say)
-        to_do = [spec.run_id for spec in specs if not store.record_path(spec.run_id).exists()]
-        _snakemake(profile, checkout, store, placement or together, lock, to_do)
+        try:
+            if retry:
+                forget(store, specs, RETRIES[retry])
+            for sentence in recovery.without_their_start(store, specs):
+                say(sentence)
+            say(announcement(profile, specs, store, cluster, together))
+            for dataset, n_runs in absent.items():
+                say(
+                    f"Images of {dataset} are not at hand, so {n_runs:,} runs become rows that say "
+                    f"`data_unavailable`; {at_hand.to_do([dataset])}"
+                )
+            if together and specs[0].device == "cpu":
+                # While no run is at work; on a GPU a run measures the one that it holds.
+                meter.idle_power_w("cpu", store.root / "machines", say)
+            to_do = [spec.run_id for spec in specs if not store.record_path(spec.run_id).exists()]
+            _snakemake(profile, checkout, store, placement or together, lock, to_do)
+        finally:
+            returned = recovery.bring_back(store)
+        if returned:
+            say(f"{len(returned)} runs did not end well a second time: their first results are back.")
+            collect(store)
         if together:
             time_in_turn(store, together, say)
     return store.folder
@@ -248,11 +258,15 @@ def _carbon(grams: float | None) -> str:
 
 
 def forget(store: Store, specs: list[RunSpec], again: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Finished runs that are to be done `again`, and the data that could not be had for them."""
+    """Finished runs that are to be done `again`, and the data that could not be had for them. What ended well
+    is kept until its run has ended well again: see `recovery.put_by`."""
     for spec in specs:
         record = store.read_record(spec.run_id)
         if record is not None and again(record):
-            store.record_path(spec.run_id).unlink()
+            if record["status"] == "ok":
+                recovery.put_by(store, spec.run_id)
+            else:
+                store.record_path(spec.run_id).unlink()
             if record["failure"] == "data_unavailable":
                 data_notebook = f"01_data-{spec.dataset}-{spec.image_size}.ipynb"
                 (store.folder / "notebooks" / data_notebook).unlink(missing_ok=True)
@@ -313,9 +327,12 @@ def _snakemake(
         "PEPR_RESULTS": str(store.root),
         cores.STUDY_PROCESS: str(os.getpid()),
     }
+    # A sign that the terminal's encoding lacks costs the sign, not the run that prints it.
+    environment.setdefault("PYTHONIOENCODING", ":replace")
     if here:
         environment["PEPR_RUNS_AT_ONCE"] = str(placement.runs)
         environment["OMP_NUM_THREADS"] = str(placement.threads)
+    _heed_interrupts()
     with contextlib.ExitStack() as held:
         log = held.enter_context((store.folder / "reproduce.log").open("ab", buffering=0))
         # Snakemake holds the folder too, should it outlive this process, and what its runs ask for kernels.
@@ -331,6 +348,7 @@ def _snakemake(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             env=environment,
             cwd=checkout,
             pass_fds=shared,
@@ -340,7 +358,7 @@ def _snakemake(
                 pass_on(line, log)
                 if "failed" in line or not here:
                     recovery.stop_at_a_shared_fault(store, to_do)
-        except (KeyboardInterrupt, WorkFailed):
+        except BaseException:  # whatever it is, no run goes on behind the back of a command that has ended
             _interrupt(process)
             process.wait()
             raise
@@ -364,12 +382,20 @@ def search_path(folder: Path) -> str:
 
 
 def pass_on(line: str, log: BinaryIO) -> None:
-    """A closed terminal or a full disk costs the line, not the study."""
+    """A closed terminal, a full disk or a sign that a terminal lacks costs the line, not the study."""
     with contextlib.suppress(OSError):
         log.write(line.encode())
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         sys.stdout.write(line)
         sys.stdout.flush()
+
+
+def _heed_interrupts() -> None:
+    """Take SIGINT where it is ignored, as by what a script starts in the background: else it would be by
+    Snakemake and its runs too, and nothing could stop them. Python takes signals in its main thread only."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

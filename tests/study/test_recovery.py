@@ -84,7 +84,25 @@ def test_a_damaged_record_is_kept_aside_and_its_run_repeated(store, content):
     assert {run_id: store.record_path(run_id).read_bytes() for run_id in others} == sound
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 400)])
+def garble_data(path):
+    """What no decompressor takes, where the first array begins."""
+    raw = bytearray(path.read_bytes())
+    start = 30 + int.from_bytes(raw[26:28], "little") + int.from_bytes(raw[28:30], "little")
+    raw[start : start + 64] = b"\xff" * 64
+    path.write_bytes(raw)
+
+
+def garble_method(path):
+    """A method of compression that there is not."""
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 10] = 99
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.unlink(), lambda path: os.truncate(path, 400), garble_data, garble_method],
+)
 def test_a_run_whose_predictions_are_lost_is_repeated(store, damage):
     first, *others = run_ids(store)
     damage(store.predictions_path(first))
@@ -129,6 +147,92 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(tmp_path):
         recovery.only_one(tmp_path / "file"),
     ):
         pass
+
+
+def test_a_lock_that_finds_no_room_for_a_name_says_so_in_one_line(tmp_path, monkeypatch):
+    def full(holder, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recovery.Holder, "write", full)
+    refused = pytest.raises(InputError, match=r"cannot be written \(No space left on device\)")
+    with refused, recovery.only_one(tmp_path):
+        pass
+
+
+FIRST = runs.RunSpec("dla46_c", "elpv", "first")
+
+
+def starting_from_it(seed):
+    return runs.RunSpec("dla46_c", "elpv", "second", seed=seed, init_from=FIRST.run_id)
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Ends a run of a store of its own, its energy or that of its source given; and that store."""
+    store = runs.Store(tmp_path, "chain")
+
+    def end(spec, **found):
+        store.write_predictions(spec.run_id, np.full((4, 2), 0.5), np.zeros(4))
+        store.write_record(runs.run_record(spec, {}, **found))
+
+    return store, end
+
+
+def contents(store):
+    return {path.name: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+
+
+def test_a_source_that_kept_no_network_is_trained_again_where_a_run_waits_for_it(chain):
+    store, end = chain
+    grid = [FIRST, starting_from_it(0), starting_from_it(1)]
+    end(FIRST, energy_kwh=0.5)
+    before = contents(store)
+    (told,) = recovery.without_their_start(store, grid)
+    assert told == f"{FIRST.run_id}: its network was not kept, and runs start from it; it is trained again"
+    assert not store.record_path(FIRST.run_id).exists()
+    assert recovery.bring_back(store) == [FIRST.run_id] and contents(store) == before
+
+    for spec in grid[1:]:
+        end(spec, init_energy_kwh=0.5)
+    assert recovery.without_their_start(store, grid) == [], "nothing waits for it"
+    store.record_path(grid[1].run_id).unlink()
+    store.weights_path(FIRST.run_id).parent.mkdir()
+    store.weights_path(FIRST.run_id).write_bytes(b"a network")
+    assert recovery.without_their_start(store, grid) == [], "its network is there"
+
+
+def test_a_run_is_repeated_where_the_one_that_it_starts_from_was_or_is_to_be(chain):
+    store, end = chain
+    run = starting_from_it(0)
+    end(FIRST, energy_kwh=0.5)
+    end(run, init_energy_kwh=0.5)
+    assert recovery.without_their_start(store, [FIRST, run]) == []
+    end(FIRST, energy_kwh=0.6)
+    store.weights_path(FIRST.run_id).parent.mkdir()
+    store.weights_path(FIRST.run_id).write_bytes(b"another network")
+    (told,) = recovery.without_their_start(store, [FIRST, run])
+    assert told.startswith(run.run_id) and not store.record_path(run.run_id).exists()
+    end(run, init_energy_kwh=0.6)
+    assert recovery.bring_back(store) == []
+    assert store.read_record(run.run_id)["init_energy_kwh"] == 0.6
+    assert not list(store.folder.rglob("*.before"))
+
+    before = contents(store)
+    recovery.put_by(store, FIRST.run_id)
+    assert len(recovery.without_their_start(store, [FIRST, run])) == 1
+    assert not list((store.folder / "runs").glob("*.json"))
+    recovery.tidy(store, [FIRST.run_id, run.run_id])  # as after a study that was killed
+    assert contents(store) == before
+
+
+def test_a_source_without_a_network_takes_what_started_from_it_along(chain):
+    store, end = chain
+    grid = [FIRST, starting_from_it(0), starting_from_it(1)]
+    end(FIRST, energy_kwh=0.5)
+    end(grid[1], init_energy_kwh=0.5)
+    told = recovery.without_their_start(store, grid)
+    assert [line.partition(":")[0] for line in told] == [FIRST.run_id, grid[1].run_id]
+    assert not list((store.folder / "runs").glob("*.json"))
 
 
 def test_a_full_disk_is_not_a_failure_of_the_model(tmp_path, monkeypatch, results):

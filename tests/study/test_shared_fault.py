@@ -1,5 +1,6 @@
 """One error that ends every run is a fault of the machine: the study stops and says so."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -87,6 +88,41 @@ def test_runs_that_end_well_or_for_different_reasons_are_no_fault_of_the_machine
         end(store, spec)
     end_well(store, SPECS[3])
     assert found(store) is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "models_of_the_last", "stopped"),
+    [
+        ("kernel_died", 1, False),
+        ("kernel_died", 2, False),
+        ("error", 1, False),
+        ("error", 2, True),
+    ],
+)
+def test_beside_a_network_that_ended_well_the_last_runs_of_one_model_and_kernels_that_died_are_rows(
+    store, failure, models_of_the_last, stopped
+):
+    networks = [spec for spec in study.grid(study.load("pocket")) if spec.model not in models.BASELINES]
+    first, second = networks[0], next(spec for spec in networks if spec.model != networks[0].model)
+    last = [first, dataclasses.replace(first, seed=7) if models_of_the_last == 1 else second]
+    to_do = [spec.run_id for spec in last]
+    for spec in last:
+        end(store, spec, failure)
+    assert recovery.shared_fault(store, to_do), "of a machine that nothing is known of"
+    end_well(store, dataclasses.replace(first, model="majority"))
+    assert recovery.shared_fault(store, to_do), "a baseline says nothing of it"
+    end_well(store, dataclasses.replace(first, seed=8))
+    assert bool(recovery.shared_fault(store, to_do)) == stopped
+
+
+def test_a_network_that_ended_well_on_another_machine_says_nothing_of_this_one(store):
+    earlier = dataclasses.replace(SPECS[0], seed=7)
+    store.write_record(runs.run_record(earlier, {"hardware": "another", "software": "torch"}))
+    for spec in SPECS[:2]:
+        end(store, spec, "kernel_died")
+    assert recovery.shared_fault(store, [spec.run_id for spec in SPECS[:2]])
+    end_well(store, earlier)
+    assert recovery.shared_fault(store, [spec.run_id for spec in SPECS[:2]]) is None
 
 
 def test_records_of_a_fault_of_the_machine_go_so_that_their_runs_are_done_again(store):
