@@ -29,6 +29,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -136,14 +137,19 @@ def results_root() -> Path:
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
+LOCK_POLL_S = 0.5
+"""How often a lock is tried on Windows, whose own way to wait for one gives up after ten seconds."""
+
+
 def lock(handle: int, *, wait: bool) -> bool:
     """Lock an open file for this process and those that it shares the descriptor with; False while another
     has it. File systems without locks are trusted (`locks_lock` tries one)."""
     try:
         if fcntl is None:
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            while not _locked_on_windows(handle):
+                if not wait:
+                    return False
+                time.sleep(LOCK_POLL_S)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -151,6 +157,16 @@ def lock(handle: int, *, wait: bool) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS_HERE:
             raise
+    return True
+
+
+def _locked_on_windows(handle: int) -> bool:
+    import msvcrt
+
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except PermissionError:
+        return False
     return True
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
-import resource
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pepr.errors import InputError
 from pepr.machine import process
+
+try:
+    import pty
+    import resource
+    import termios
+    import tty
+except ImportError:  # Windows
+    pty = None
 
 FORWARDED = ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 FROM_TERMINAL = ("SIGINT", "SIGQUIT")
@@ -43,6 +48,15 @@ class Ended:
     time_s: float
     cpu_time_s: float
     peak_memory_bytes: int | None
+
+
+def check_here() -> None:
+    """Raise InputError where a command cannot be measured."""
+    if pty is None:
+        raise InputError(
+            "a command is measured on Linux or macOS, or in Windows' subsystem for Linux (WSL); here a block "
+            "of Python can be, by `pepr.measure`"
+        )
 
 
 def run(arguments: Sequence[str], listen: Callable[[bytes], None] | None = None) -> Ended:

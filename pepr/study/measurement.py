@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import os
 import re
 import signal
 import sys
@@ -73,8 +75,8 @@ class Subject:
             value = getattr(self, what)
             if not re.fullmatch(r"[\w.+@-]+", value) or value.startswith("."):
                 raise InputError(f"{what} {value!r}: a name is of letters, digits and the signs _ - . + @")
-            if len(value) > LONGEST_NAME:
-                raise InputError(f"{what} {value!r}: a name has at most {LONGEST_NAME} signs")
+            if len(value.encode()) > LONGEST_NAME:
+                raise InputError(f"{what} {value!r}: a name has at most {LONGEST_NAME} bytes")
         if self.measure not in RECORDED:
             raise InputError(f"measure {self.measure!r}: expected one of {', '.join(RECORDED)}")
 
@@ -143,8 +145,8 @@ def measure(
 
     `measure` says which performance is set: `accuracy`, `balanced_accuracy` or `auroc`. `device` is `cpu` or
     `cuda`, by default what there is. A block that raises leaves a record of status `failed`, and raises.
-    Where what was set is no performance, what was metered is kept without one, and InputError is raised when
-    it is written.
+    Where what was set is no performance, or a fact that no table has, what was metered is kept without it,
+    and InputError is raised when it is written. A record that cannot be written is printed instead.
     """
     grids.check_settings()
     subject = Subject(name, dataset, setting, measure, device_of(device), folder)
@@ -163,9 +165,17 @@ def measure(
     finally:
         circumstances = description.recorded(subject.device)
         circumstances |= {"peak_memory_bytes": peak_memory(), "memory_source": memory_source}
-        _keep(run, meter, "block", failure, started_at, circumstances)
+        _keep(run, meter, "block", failure, started_at, circumstances, _say)
     if unread is not None:
         raise InputError(f"{unread}; the rest is in {run.path}")
+    if unknown := sorted(run.facts.keys() - set(COLUMNS)):
+        raise InputError(
+            f"facts {', '.join(unknown)}: no column of a results table; the rest is in {run.path}"
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _unread(run: Measurement) -> InputError | None:
@@ -184,14 +194,16 @@ def measure_command(
     subject: Subject,
     performance: Source | Output | None = None,
     percent: bool = False,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    say: Callable[[str], None] = _say,
     meter: Meter | None = None,
 ) -> int:
     """Run a command under the meter and write its record; its exit status, negative for a signal.
 
     Output, signals and exit status pass through. A performance that cannot be read is said, and empty: what
-    was metered is kept. Raises InputError, before anything is metered, where the command cannot be started.
+    was metered is kept, and printed where it cannot be written. Raises InputError, before anything is
+    metered, where the command cannot be started.
     """
+    command.check_here()
     grids.check_settings()
     files.check_writable(subject.place)
     run = Measurement(subject)
@@ -205,7 +217,7 @@ def measure_command(
     if performance is not None and failure is None:
         try:
             run.performance = performance.value(began, percent)
-        except InputError as error:
+        except Exception as error:  # whatever that file is like, the training has ended and was metered
             say(f"pepr measure: no performance: {error}")
     circumstances = description.recorded(subject.device)
     environment = circumstances["environment"]
@@ -217,8 +229,9 @@ def measure_command(
         "peak_memory_bytes": peak,
         "memory_source": peak and "rss_peak",
     }
-    _keep(run, meter, "command", failure, started_at, circumstances)
-    say(f"pepr measure: {run.summary()}")
+    _keep(run, meter, "command", failure, started_at, circumstances, say)
+    if run.path:
+        say(f"pepr measure: {run.summary()}")
     return ended.status
 
 
@@ -262,7 +275,7 @@ def name_of(arguments: Sequence[str]) -> str:
     """What to call a command: the first argument that is a file (`python train.py`), else the program."""
     files = [argument for argument in arguments[1:] if Path(argument).is_file()]
     name = re.sub(r"[^\w.+@-]+", "_", Path((files or arguments)[0]).name).lstrip(".") or "command"
-    return name[:LONGEST_NAME]
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def device_of(asked: str | None) -> str:
@@ -287,10 +300,10 @@ def _keep(
     failure: tuple[str, str] | None,
     started_at: str,
     circumstances: dict[str, object],
+    say: Callable[[str], None],
 ) -> None:
-    """Write the record of a training that has ended, and the table of its folder."""
-    from pepr.runs.results import collect
-
+    """Write the record of a training that has ended, and the table of its folder. Whatever the disk and the
+    other records are like, the training is over: what cannot be written is printed, and nothing raises."""
     costs = {}
     if failure is None:
         try:
@@ -298,44 +311,88 @@ def _keep(
             costs["wall_time_s"] = costs["train_time_s"]
         except MeterError as error:
             failure = ("meter_failed", str(error))
-    subject, store = run.subject, run.subject.store
-    store.folder.mkdir(parents=True, exist_ok=True)
+    facts = {name: value for name, value in run.facts.items() if name in COLUMNS}
+    found = facts | costs | circumstances
+    found["environment"] |= {"power": meter.assumptions}
+    found |= {
+        "runs_at_once": meter.runs_at_once,
+        "energy_source": meter.source,
+        RECORDED[run.subject.measure].column: None if failure else run.performance,
+        "meter": meter.as_dict(),
+        "started_at": started_at,
+        "ended_at": now(),
+    }
+    try:
+        _write(run, fidelity, failure, found)
+    except Exception as error:
+        if run.path:
+            say(f"pepr measure: the record is in {run.path}; no table was made of it: {error}")
+            return
+        say(json.dumps(run.record or vars(run.subject) | found, default=str))
+        say(f"pepr measure: that is the record, which could not be written: {error}")
+
+
+def _write(
+    run: Measurement, fidelity: str, failure: tuple[str, str] | None, found: dict[str, object]
+) -> None:
+    from pepr.runs.results import collect
+
+    store, (kind, traceback) = run.subject.store, failure or (None, None)
+    (store.folder / "runs").mkdir(parents=True, exist_ok=True)
     with files.locked(store.folder / ".measure.lock"):
-        spec = _spec(run, fidelity, store)
-        unknown = sorted(run.facts.keys() - set(COLUMNS))
-        facts = {name: value for name, value in run.facts.items() if name in COLUMNS}
-        found = facts | costs | circumstances
-        found["environment"] |= {"power": meter.assumptions}
-        found |= {
-            "runs_at_once": meter.runs_at_once,
-            "energy_source": meter.source,
-            RECORDED[subject.measure].column: None if failure else run.performance,
-            "meter": meter.as_dict(),
-            "started_at": started_at,
-            "ended_at": now(),
-        }
-        kind, traceback = failure or (None, None)
-        run.record = run_record(spec, {}, failure=kind, traceback=traceback, **found)
-        store.write_record(run.record)
-        run.path = store.record_path(spec.run_id)
+        with _claimed(run, fidelity, store) as spec:
+            run.record = run_record(spec, {}, failure=kind, traceback=traceback, **found)
+            store.write_record(run.record)
+            run.path = store.record_path(spec.run_id)
         collect(store)
-    if unknown:
-        raise InputError(
-            f"facts {', '.join(unknown)}: no column of a results table; the rest is in {run.path}"
-        )
 
 
-def _spec(run: Measurement, fidelity: str, store: Store) -> RunSpec:
-    """Which run of its subject this is: `seed` counts them. What is not known of it is empty."""
+@contextlib.contextmanager
+def _claimed(run: Measurement, fidelity: str, store: Store) -> Iterator[RunSpec]:
+    """A specification whose number no other measurement of its subject has, nor takes while the block lasts:
+    a file says so, also where locks lock nothing."""
+    number = max(_numbers(run.subject, fidelity, store), default=-1) + 1
+    while True:
+        spec = _spec(run, fidelity, number)
+        path = store.record_path(spec.run_id)
+        claim = path.with_name(f".{path.name}.claim")
+        if _made(claim):
+            try:
+                if not path.exists():
+                    yield spec
+                    return
+            finally:
+                claim.unlink(missing_ok=True)
+        number += 1
+
+
+def _made(path: Path) -> bool:
+    """Make an empty file; False where there is one, as all but one of several processes at once are told."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _numbers(subject: Subject, fidelity: str, store: Store) -> Iterator[int]:
+    """The numbers of the measurements of a subject so far. What is no record has none."""
+    key = (subject.name, subject.dataset, subject.setting, fidelity)
+    for path in (store.folder / "runs").glob("[!.]*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = store.read_record(path.stem)
+            if (record["model"], record["dataset"], record["setting"], record["fidelity"]) == key:
+                yield int(record["seed"])
+
+
+def _spec(run: Measurement, fidelity: str, number: int) -> RunSpec:
+    """The specification of a measurement: `seed` is its number among those of its subject. What is not known
+    of it is empty."""
     subject = run.subject
     details = {name: run.facts.get(name) for name in DETAILS}
     details["precision"] = details["precision"] or "unstated"
-    key = (subject.name, subject.dataset, subject.setting, fidelity)
-    done = sum(
-        (record["model"], record["dataset"], record["setting"], record["fidelity"]) == key
-        for record in store.records()
-    )
-    return RunSpec(*key[:3], fidelity=fidelity, seed=done, device=subject.device, **details)
+    names = (subject.name, subject.dataset, subject.setting)
+    return RunSpec(*names, fidelity=fidelity, seed=number, device=subject.device, **details)
 
 
 def _failure(arguments: Sequence[str], status: int, out_of_memory: bool) -> tuple[str, str] | None:

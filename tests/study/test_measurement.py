@@ -381,7 +381,7 @@ def test_a_name_that_is_no_name_of_a_file_is_refused(name):
 
 
 def test_a_name_too_long_for_the_name_of_a_file_is_refused_before_the_command_runs(folder):
-    with pytest.raises(InputError, match="a name has at most 64 signs"):
+    with pytest.raises(InputError, match="a name has at most 64 bytes"):
         measured(folder, ["true"], name="x" * 65)
     assert len(measurement.name_of([f"./{'x' * 200}.sh"])) == 64
 
