@@ -75,7 +75,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """Every record of the profile, by run_id."""
-        for path in sorted((self.folder / "runs").glob("*.json")):
+        for path in sorted((self.folder / "runs").glob("[!.]*.json")):  # without what macOS puts beside files
             record = self.read_record(path.stem)
             if record is not None:
                 yield record

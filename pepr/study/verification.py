@@ -135,6 +135,7 @@ def verify(target: str) -> Verification:
     done.compared["records"] = len(records)
     for name, record in records:
         done.mismatches += record_mismatches(name, record)
+    _compare_starts(done, records)
     without = sum("record_sha256" not in record for _, record in records)
     if without and done.results.origin != "reference":
         done.notes.append(f"{without} records carry no digest of themselves: only their sums were compared.")
@@ -192,7 +193,7 @@ def readable_records(results: Results) -> tuple[list[tuple[str, Record]], list[M
     if results.origin == "reference":
         texts = list(record_lines(folder))
     else:
-        paths = sorted((folder / "runs").glob("*.json"))
+        paths = sorted((folder / "runs").glob("[!.]*.json"))
         texts = [(f"runs/{path.name}", path.read_text(errors="replace")) for path in paths]
     for name, text in texts:
         try:
@@ -226,6 +227,28 @@ def record_mismatches(file: str, record: Mapping[str, Any]) -> Iterator[Mismatch
         return
     for column, (expected, why) in sums.items():
         yield from differs(column, expected, why)
+
+
+def _compare_starts(done: Verification, records: list[tuple[str, Record]]) -> None:
+    """Compare what a run says of the one that it starts from with that one's record, and its network where it
+    is kept."""
+    by_id = {record["run_id"]: record for _, record in records}
+    started = [part for part in records if part[1]["status"] == "ok" and part[1].get("init_from")]
+    sources = sorted({record["init_from"] for _, record in started})
+    weights = {name: done.results.folder / "weights" / f"{name}.safetensors" for name in sources}
+    sums = {name: files.checksum(path) for name, path in weights.items() if path.exists()}
+    for file, record in started:
+        name, source = record["init_from"], by_id.get(record["init_from"])
+        expected = {"weights_sha256": sums[name]} if name in sums else {}
+        if source is not None and source["status"] == "ok":
+            expected["init_energy_kwh"] = source.get("energy_kwh")
+        elif source is not None:
+            done.differs(file, record["run_id"], "init_from", source["status"], "ok", f"status of {name}")
+        for column, value in expected.items():
+            if not _same(record.get(column), value):
+                done.differs(file, record["run_id"], column, record.get(column), value, f"that of {name}")
+    if absent := [name for name in sources if name not in by_id]:
+        done.notes.append(f"Runs that others start from are not here: {', '.join(absent)}.")
 
 
 def _sums(record: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

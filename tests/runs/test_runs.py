@@ -89,6 +89,14 @@ def test_half_a_record_is_named_and_not_read(tmp_path):
         list(store.records())
 
 
+def test_what_macos_puts_beside_a_record_is_none(tmp_path):
+    store = runs.Store(tmp_path, "p")
+    store.write_record(FAILED)
+    store.record_path(SPEC.run_id).with_name(f"._{SPEC.run_id}.json").write_bytes(b"\0\5\x16\7\xff")
+    assert [record["run_id"] for record in store.records()] == [SPEC.run_id]
+    assert runs.collect(store)["run_id"].tolist() == [SPEC.run_id]
+
+
 def test_the_table_has_every_column_in_order_and_keeps_full_precision(tmp_path):
     store = runs.Store(tmp_path, "p")
     for seed in (2, 1):

@@ -1,11 +1,13 @@
 """No number can be altered unseen: in a record, a table, the predictions, or what is made from them."""
 
+import hashlib
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import several_sets
+from conftest import simulated_run
 from test_cli import call
 
 from pepr import files, runs
@@ -239,6 +241,52 @@ def test_a_flipped_bit_in_a_reference_is_found(tmp_path, name):
         m.file == name and m.why == "SHA-256 of the file"
         for m in verification.verify(str(tmp_path)).mismatches
     )
+
+
+def test_what_macos_puts_beside_a_record_is_none(store):
+    store.record_path(RUN).with_name(f"._{RUN}.json").write_bytes(b"\0\5\x16\7\xff")
+    assert mismatches(store) == []
+
+
+def chained(tmp_path, **source):
+    """A run and the one that it starts from, which `source` alters; the store, and what is found of them."""
+    store = runs.Store(tmp_path, "pocket")
+    first, second = (simulated_run(model, "elpv", 0) for model in ("dla46_c", "mobilenetv2_050"))
+    spec = runs.RunSpec(**{**runs.RunSpec.from_dict(second[0]).as_dict(), "init_from": first[0]["run_id"]})
+    start = {"init_energy_kwh": first[0]["energy_kwh"], "weights_sha256": hashlib.sha256(b"kept").hexdigest()}
+    second = ({**second[0], **spec.as_dict(), "run_id": spec.run_id, **start}, *second[1:])
+    for record, *predictions in ((first[0] | source, *first[1:]), second):
+        store.write_predictions(record["run_id"], *predictions)
+        store.write_record(record)
+    runs.collect(store)
+    return store, first[0]["run_id"], spec.run_id
+
+
+def of_starts(store):
+    columns = ("init_from", "init_energy_kwh", "weights_sha256")
+    return [(m.row, m.column, m.found, m.expected) for m in mismatches(store) if m.column in columns]
+
+
+def test_a_run_is_compared_with_the_one_that_it_starts_from(tmp_path):
+    store, first, second = chained(tmp_path / "sound")
+    network = store.weights_path(first)
+    network.parent.mkdir()
+    network.write_bytes(b"kept")
+    assert of_starts(store) == []
+    network.write_bytes(b"another")
+    ((row, column, _, expected),) = of_starts(store)
+    assert (row, column, expected) == (second, "weights_sha256", files.checksum(network))
+    energy = store.read_record(first)["energy_kwh"]
+    network.unlink()
+    store.record_path(first).unlink()
+    assert of_starts(store) == []
+    notes = verification.verify(str(store.folder)).notes
+    assert f"Runs that others start from are not here: {first}." in notes
+
+    store, _, second = chained(tmp_path / "again", energy_kwh=2 * energy)
+    assert of_starts(store) == [(second, "init_energy_kwh", energy, 2 * energy)]
+    store, _, second = chained(tmp_path / "failed", status="failed", failure="error")
+    assert of_starts(store) == [(second, "init_from", "failed", "ok")]
 
 
 def test_a_record_in_another_runs_place_is_found(store):
