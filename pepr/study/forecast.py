@@ -442,12 +442,13 @@ def seconds_left(
 
     A run is expected to take what it took in the reference, `measured`; else what the cost model predicts, as
     the runs of the reference and of `done` teach it; else the mean of those runs. All of it is scaled by how
-    much faster or slower than expected this machine was so far. A baseline that was never measured takes no
-    more than its launch.
+    much faster or slower than expected this machine was so far. A run that failed says nothing of that. A
+    baseline that was never measured takes no more than its launch.
     """
     specs = list(specs)
     networks = [spec for spec in specs if spec.model not in BASELINES]
-    ended = {spec: done[spec.run_id] for spec in networks if done.get(spec.run_id, {}).get("wall_time_s")}
+    sound = {run_id: record for run_id, record in done.items() if record.get("status") != "failed"}
+    ended = {spec: sound[spec.run_id] for spec in networks if sound.get(spec.run_id, {}).get("wall_time_s")}
     known = {**ended, **{spec: measured[key(spec)] for spec in networks if key(spec) in measured}}
     if not known:
         return None

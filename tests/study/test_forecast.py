@@ -268,6 +268,10 @@ def test_time_left_follows_the_speed_of_this_machine():
     slower = pytest.approx((20.0 + launch) * (len(specs) - 4))
     assert forecast.seconds_left(specs, twice_as_slow, measured) == slower
     assert forecast.seconds_left(specs, twice_as_slow, {}) == slower
+    failed = {spec.run_id: {**spec.as_dict(), "wall_time_s": 1.0, "status": "failed"} for spec in specs[4:8]}
+    fewer = pytest.approx((20.0 + launch) * (len(specs) - 8))
+    assert forecast.seconds_left(specs, twice_as_slow | failed, measured) == fewer
+    assert forecast.seconds_left(specs, twice_as_slow | failed, {}) == fewer
     assert forecast.seconds_left(specs, {}, {}) is None
 
 
