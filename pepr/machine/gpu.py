@@ -214,9 +214,11 @@ def _open_lock(gpu: Gpu) -> int:
     path = Path(tempfile.gettempdir()) / f"pepr-{gpu.uuid}.lock"
     try:
         # In a folder that all may write, Linux lets nobody create over a file of another user.
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDWR)  # NFS locks nothing that is open for reading only
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 class EnergyReader:

@@ -105,12 +105,16 @@ def open_tracker() -> Any:
     Where it estimates a CPU's power, that of one socket counts as often as there are sockets that a program
     can see (`sockets`), and the watts that it gives each thread of an unknown CPU once.
     """
-    logging.getLogger("codecarbon").disabled = True
-    from codecarbon import OfflineEmissionsTracker
+    logger = logging.getLogger("codecarbon")
+    before, logger.disabled = logger.disabled, True  # until it knows the level that `SETTINGS` ask for
+    try:
+        from codecarbon import OfflineEmissionsTracker
 
-    with _nothing_from_outside():
-        tracker = OfflineEmissionsTracker(**known_settings(OfflineEmissionsTracker))
-        tracker._ensure_hardware_ready()
+        with _nothing_from_outside():
+            tracker = OfflineEmissionsTracker(**known_settings(OfflineEmissionsTracker))
+            tracker._ensure_hardware_ready()
+    finally:
+        logger.disabled = before
     for part in tracker._hardware:
         if type(part).__name__ == "CPU" and part._mode in ("cpu_load", "constant"):
             part._tdp = rated_power().watts

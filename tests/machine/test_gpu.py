@@ -1,5 +1,6 @@
 """GPUs, on a machine that pretends to have some: found, shared out one run at a time, their energy read."""
 
+import fcntl
 import inspect
 import itertools
 import math
@@ -313,6 +314,21 @@ def test_a_gpu_is_held_by_one_run_at_a_time(driver):
         assert not waited.wait(0.1), "both are taken"
     assert waited.wait(2)
     worker.join()
+
+
+def test_the_lock_of_a_gpu_is_open_for_writing_as_a_network_drive_asks(driver, monkeypatch):
+    driver(FakeGpu("GPU-aaaa"))
+    modes = []
+
+    def lock(handle, *, wait):
+        modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE)
+        return True
+
+    monkeypatch.setattr(gpu.files, "lock", lock)
+    for _ in range(2):  # the file is made, then found
+        with gpu.reserved():
+            pass
+    assert modes == [os.O_RDWR, os.O_RDWR]
 
 
 def test_the_lock_of_a_killed_run_is_free(driver, tmp_path):

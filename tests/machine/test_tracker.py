@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import re
 import subprocess
@@ -73,6 +74,14 @@ def measured(tmp_path, **environment):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_the_log_of_codecarbon_is_given_back_as_it_was(monkeypatch, disabled):
+    """A person's own tracker in the same process is to say what it says."""
+    monkeypatch.setattr(logging.getLogger("codecarbon"), "disabled", disabled)
+    tracker.open_tracker()
+    assert logging.getLogger("codecarbon").disabled == disabled
 
 
 @pytest.fixture(scope="module")
