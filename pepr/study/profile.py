@@ -21,6 +21,8 @@ from pepr.runs.spec import RunSpec
 SHIPPED = Path(str(resources.files("pepr.study"))) / "profiles"
 SOURCE_SEED = 0
 """The seed of the runs that others start from."""
+NO_NAMES = ("calibrations", "data", "machines", "measured", "submission", "sweep")
+"""Folders of the results that hold something else than a profile's."""
 SPEC_DEFAULTS = ("fidelity", "image_size", "batch_size", "epochs", "learning_rate", "precision")
 
 
@@ -71,6 +73,8 @@ def _profile_path(profile: str) -> Path:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else SHIPPED / f"{profile}.yaml"
     if not path.exists():
         raise InputError(f"unknown profile {profile!r}; known: {', '.join(profile_names())}")
+    if path.stem in NO_NAMES:
+        raise InputError(f"{path}: results/{path.stem} holds other things; give the profile another name")
     return path
 
 

@@ -116,6 +116,7 @@ def measure(wanted: list[RunSpec], at_once: int, say: Callable[[str], None] = pr
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             env=environment,
         )
         for process in range(at_once)

@@ -298,6 +298,14 @@ def test_a_batch_that_leaves_fidelity_paper_no_test_image_is_refused(tmp_path, r
         )
 
 
+@pytest.mark.parametrize("name", ["machines", "measured", "data"])
+def test_a_profile_whose_results_would_lie_among_others_is_refused(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(SOUND))
+    with pytest.raises(InputError, match=f"results/{name} holds other things"):
+        study.load(str(path))
+
+
 def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(SOUND, sort_keys=False).encode())
