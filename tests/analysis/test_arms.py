@@ -123,9 +123,7 @@ def test_what_was_trained_from_scratch_elsewhere_is_charged_what_the_same_networ
     class Moved(runs.Results):
         pass
 
-    Moved.table = table.assign(
-        hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer
-    )
+    Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer)
     there = Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES)
     found = [one for one in arms.shared_bills(there) if one.dataset == "retinamnist"]
     assert [one.charged_alike for one in found] == [one.estimated for one in found] == [True] * 3
