@@ -1,8 +1,8 @@
 """What a fine-tuning job will cost: predicted peak memory, time and energy, with intervals; no torch needed.
 
 Memory follows from shapes: the optimiser's state, gradients, and what is alive at the fullest moment of a
-step (`pepr.models.atlas`), plus one constant for the libraries' workspace. Time and energy are sums of a few terms
-that never subtract (arithmetic by kind, bytes moved, operations launched, parameters updated), whose
+step (`pepr.models.atlas`), plus one constant for the libraries' workspace. Time and energy are sums of a few
+terms that never subtract (arithmetic by kind, bytes moved, operations launched, parameters updated), whose
 coefficients were fitted to the authors' measurements by `pepr.costs.fit`. Everything that comes from here is
 a prediction, and the intervals are what such predictions were off by on architecture families left out of
 the fit.

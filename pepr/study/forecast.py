@@ -405,7 +405,7 @@ def whole_energy_kwh(record: Mapping[str, Any]) -> float | None:
 
 
 def key(run: RunSpec | Mapping[str, Any]) -> tuple:
-    """What makes two runs cost the same: the work of a run, not its device, its split or what it starts from."""
+    """What makes two runs cost the same: the work, not the device, the split or what a run starts from."""
     values = run.as_dict() if isinstance(run, RunSpec) else run
     names = (
         "model",

@@ -90,9 +90,9 @@ def measure_steps(spec: RunSpec, meter: Meter, limit_s: float = 6.0) -> Steps:
 
 
 def prepare(device: str) -> None:
-    """In a process for nothing but measuring, load what building and training a model load on first use, so that
-    it is in no model's memory, and let the search for garbage pass over it, as a run does; on a CPU a run has
-    one thread."""
+    """In a process for nothing but measuring, load what building and training a model load on first use, so
+    that it is in no model's memory, and let the search for garbage pass over it, as a run does; on a CPU a
+    run has one thread."""
     for library in loop.LIBRARIES:
         importlib.import_module(library)
     if device == "cpu":

@@ -142,7 +142,7 @@ def test_records_of_which_no_table_was_made_are_said_to_be_there(tmp_path, monke
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path))
     store = runs.Store(tmp_path, "by_hand")
     store.write_record(FAILED)
-    with pytest.raises(InputError, match="holds records, .* by `pepr step collect by_hand`"):
+    with pytest.raises(InputError, match=r"holds records, .* by `pepr step collect by_hand`"):
         runs.find_results("by_hand")
     runs.collect(store)
     assert len(runs.find_results("by_hand").table) == 1
