@@ -11,6 +11,7 @@ from pepr.audit.power import guessed_unit
 from pepr.audit.registry import check
 from pepr.audit.table import View
 from pepr.grids import grid_intensities
+from pepr.tables.naming import columns_named
 
 FALLBACK_INTENSITIES = {
     475.0: "the world average that common meters assume",
@@ -151,7 +152,7 @@ def carbon_unlike_rest(view: View) -> list[Finding]:
 )
 def carbon_of_other_country(view: View) -> list[Finding]:
     intensity, countries = view.intensity, view.texts("country")
-    if intensity is None or countries is None or "region" in view.table.columns:
+    if intensity is None or countries is None or columns_named(view.header, ["region"]):
         return []
     averages = _national_averages()
     usual = np.array([averages.get(name.upper(), np.nan) for name in countries])

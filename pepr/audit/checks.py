@@ -11,8 +11,7 @@ from pepr.audit.registry import check, listed, setting_words, where
 from pepr.audit.roles import DECLARED
 from pepr.audit.table import View, all_ended_well
 from pepr.score import of
-from pepr.tables.naming import is_cost, more_is_better, tokens_of
-from pepr.tables.reader import NAMES
+from pepr.tables.naming import is_cost, is_named, more_is_better, names_things, tokens_of
 
 PART_OF_MACHINE = frozenset({"cpu", "gpu", "ram", "dram", "water", "rate", "utilization", "percent"})
 """Words of columns that are 0 where the machine has no such part, or the tool does not look."""
@@ -199,7 +198,7 @@ def copied_time(view: View) -> list[Finding]:
 def constant_column(view: View) -> list[Finding]:
     found = []
     for name in map(str, view.table.columns):
-        if name in DECLARED or name in view.columns.performance or NAMES.fullmatch(name):
+        if is_named(name, DECLARED) or name in view.columns.performance or names_things(name):
             continue
         if view.n_rows < 3 or not pd.api.types.is_numeric_dtype(view.table[name]):
             continue

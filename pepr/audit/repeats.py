@@ -10,8 +10,9 @@ import pandas as pd
 from pepr.audit.finding import WARNING, Finding
 from pepr.audit.registry import named
 from pepr.audit.roles import Columns
-from pepr.tables.dialect import MISSING
-from pepr.tables.keys import Keys, are_of_runs, key_columns
+from pepr.audit.table import known_texts
+from pepr.tables.keys import RUN, Keys, are_of_runs, is_run, key_columns
+from pepr.tables.naming import columns_named
 from pepr.tables.reader import Reader
 
 
@@ -35,7 +36,8 @@ def without_repeats(
         earlier = _earlier_of_runs(kept, columns, names)
         found += repeated_run(table, columns, kept.index[earlier])
         kept = kept[~earlier]
-    if _repeated(kept, names).any() or (names == ["run_id"] and _without_run(kept, columns).any()):
+    without_run = is_run(names) and _without_run(kept, names[0], columns.model).any()
+    if without_run or _repeated(kept, names).any():
         roles = (columns.energy, columns.carbon, columns.time, *columns.performance, *columns.memory)
         check = Keys(reader, names, [name for name in roles if name])
         for block in reader.blocks():
@@ -61,35 +63,41 @@ def repeated_run(table: pd.DataFrame, columns: Columns, rows: Iterable[int]) -> 
     return [_finding(table, columns, row, columns.run or columns.model, text) for row in rows]
 
 
+def _known(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The cells of some columns as text, empty where one of the spellings of a missing value."""
+    return pd.DataFrame({name: known_texts(table[name]) for name in names}, index=table.index)
+
+
 def _repeated(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
-    known = table[list(names)].astype(str)
-    has_key = ~known.apply(lambda column: column.str.lower().isin(MISSING)).all(axis=1)
-    return has_key & table.duplicated(list(names))
+    known = _known(table, names)
+    return known.ne("").any(axis=1) & known.duplicated()
 
 
-def _without_run(table: pd.DataFrame, columns: Columns) -> pd.Series:
-    """Which rows without a run_id have the name of an earlier one: [rows]."""
-    nameless = table["run_id"].astype(str).str.lower().isin(MISSING)
-    names = key_columns(list(table.columns), run_id=False) or [columns.model]
-    return nameless & table[nameless].duplicated(names).reindex(table.index, fill_value=False)
+def _without_run(table: pd.DataFrame, run: str, model: str) -> pd.Series:
+    """Which rows without a run have the name of an earlier one: [rows]."""
+    nameless = _known(table, [run])[run].eq("")
+    names = key_columns(list(table.columns), run_id=False) or [model]
+    return nameless & _known(table[nameless], names).duplicated().reindex(table.index, fill_value=False)
 
 
 def _earlier_of_runs(table: pd.DataFrame, columns: Columns, names: Sequence[str]) -> pd.Series:
     """Which rows are of a run, as `names` tell, and model whose energy or time only grows, and not
-    its last: [rows]."""
+    its last: [rows]. Rows without a run are of none that goes on."""
     same = [name for name in dict.fromkeys((*names, columns.model)) if name in table.columns]
-    again = _repeated(table, same)
+    run = columns_named(names, [RUN])[0]
+    has_run = _known(table, [run])[run].ne("")
+    again = _repeated(table, same) & has_run
     if not again.any():
         return again
+    later = _repeated(table.iloc[::-1], same).iloc[::-1] & has_run
     grown = [name for name in (columns.energy, columns.time) if name]
-    members = table[_repeated(table.iloc[::-1], same).iloc[::-1] | again]
     growing = [
         code
-        for code, rows in members.groupby(same, sort=False)
+        for code, rows in table[later | again].groupby(same, sort=False)
         if grown and all((rows[name].astype(float).diff().dropna() >= 0).all() for name in grown)
     ]
     is_step = pd.Series(list(table[same].itertuples(index=False, name=None)), index=table.index).isin(growing)
-    return is_step & _repeated(table.iloc[::-1], same).iloc[::-1]
+    return is_step & later
 
 
 def _finding(table: pd.DataFrame, columns: Columns, row: int, named_by: str, text: str) -> Finding:

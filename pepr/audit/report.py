@@ -15,10 +15,19 @@ import pandas as pd
 from pepr.audit.finding import CONFIRMED, ERROR, NOTE, WARNING, Finding
 from pepr.audit.registry import CHECKS, EXPLANATIONS
 from pepr.audit.repeats import without_repeats
-from pepr.audit.roles import ALIASES, MACHINE_NAMES, NAMED_ROLES, TEXT_ROLES, Columns, columns_of
+from pepr.audit.roles import (
+    ALIASES,
+    KNOWN_NAMES,
+    MACHINE_NAMES,
+    NAMED_ROLES,
+    TEXT_ROLES,
+    Columns,
+    columns_of,
+)
 from pepr.audit.table import View
 from pepr.errors import InputError
 from pepr.tables.dialect import Options, looks_like_number
+from pepr.tables.keys import key_columns
 from pepr.tables.naming import columns_named, is_percent
 from pepr.tables.reader import Reader, read_table
 from pepr.tables.scoring import ended_well, say_status
@@ -72,8 +81,10 @@ def audit_file(
         raise InputError(f"{path}: {error}") from None
     for name in options.key:
         reader.require(name)
+    given = {options.model, *options.key}
+    by_name = [name for name in (*columns.names, *key_columns(reader.header)) if name not in given]
+    reader.say_spellings(by_name, KNOWN_NAMES)
     texts = {getattr(columns, role) for role in TEXT_ROLES} | set(columns_named(reader.header, MACHINE_NAMES))
-    texts |= {"run_id"} & set(reader.header)
     texts |= set(options.key) - {getattr(columns, role) for role in ALIASES}
     known = {getattr(columns, role) for role in ALIASES} - texts - set(columns.assumed) - {None}
     fractions = [name for name in columns.performance if not is_percent(name)]

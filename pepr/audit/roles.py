@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pepr.errors import InputError
-from pepr.tables.naming import ACCURACY, GRADIENTS, MODEL_NAMES, columns_named, meaning, tokens_of
+from pepr.tables.keys import KNOWN_COLUMNS
+from pepr.tables.naming import ACCURACY, GRADIENTS, MODEL_NAMES, columns_named, is_named, meaning, tokens_of
 
-EPOCH_COLUMN = re.compile(r"test_\d+")
+EPOCH_COLUMN = re.compile(r"test[ _-](\d+)", re.IGNORECASE)
 ALIASES = {
     "model": ("model", "architecture"),
     "setting": ("setting", "dataset"),
@@ -96,6 +98,11 @@ REPEATS = frozenset(
 FINAL_ACCURACY = ("test_accuracy", "accuracy", "test_acc", "acc")
 OTHER_ACCURACY = ("test_accuracy_last_epoch",)
 MEMORY = ("memA", "memM", "peak_memory_bytes")
+KNOWN_NAMES = (
+    *(name for names in ALIASES.values() for name in names),
+    *(*MODEL_NAMES, *FINAL_ACCURACY, *OTHER_ACCURACY, *MEMORY, *KNOWN_COLUMNS),
+)
+"""The names by which a column is found whatever its words say."""
 DECLARED = frozenset(
     {
         "seed",
@@ -190,6 +197,12 @@ class Columns:
     def final(self) -> str | None:
         return self.performance[-1] if self.performance else None
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that play a role."""
+        played = [getattr(self, role) for role in ALIASES]
+        return [name for name in (*played, *self.performance, *self.memory) if name]
+
 
 def columns_of(names: Sequence[str], model: str | None = None) -> Columns:
     """Find the roles among a table's column names; `model` names the column of the model, if it is known.
@@ -199,11 +212,12 @@ def columns_of(names: Sequence[str], model: str | None = None) -> Columns:
     column or without anything to check.
     """
     found = {role: next(iter(columns_named(names, aliases)), None) for role, aliases in ALIASES.items()}
-    found["model"] = model or found["model"] or next((n for n in names if n.lower() in MODEL_NAMES), None)
+    found["model"] = model or found["model"] or next(iter(columns_named(names, MODEL_NAMES)), None)
     factors = _assume_by_words(found, names)
-    epochs = tuple(sorted(filter(EPOCH_COLUMN.fullmatch, names), key=lambda name: int(name.split("_")[1])))
+    numbers = {name: int(match[1]) for name in names if (match := EPOCH_COLUMN.fullmatch(name))}
+    epochs = tuple(sorted(numbers, key=numbers.__getitem__))
     final = next(iter(columns_named(names, FINAL_ACCURACY)), None) or _accuracy_by_words(names)
-    others = tuple(name for name in OTHER_ACCURACY if name in names)
+    others = tuple(columns_named(names, OTHER_ACCURACY))
     performance = epochs or ((*others, final) if final else ())
     if found["model"] is None or found["model"] not in names:
         raise InputError(_no_model(names, model))
@@ -212,8 +226,9 @@ def columns_of(names: Sequence[str], model: str | None = None) -> Columns:
             "row 0 (the header): nothing to audit: neither an accuracy nor an energy column, such as "
             f"'accuracy' or 'energy_kwh'; it has {', '.join(names)}"
         )
-    factor = float(len(epochs)) if epochs and found["time"] == "train_time" else 1.0
-    memory = tuple(name for name in MEMORY if name in names)
+    of_epoch = epochs and found["time"] is not None and is_named(found["time"], ["train_time"])
+    factor = float(len(epochs)) if of_epoch else 1.0
+    memory = tuple(columns_named(names, MEMORY))
     return Columns(
         performance=performance,
         memory=memory,
@@ -264,10 +279,9 @@ def _accuracy_by_words(names: Sequence[str]) -> str | None:
 
 
 def _no_model(names: Sequence[str], model: str | None) -> str:
-    wanted = model or "model"
+    wanted, known = model or "model", "; name it with --model COLUMN"
     close = [n for n in names if {"model", "architecture", "network", "net", "name"} & set(tokens_of(n))]
     close += difflib.get_close_matches(wanted, names, 1, 0.6)
-    meant = (
-        f"; did you mean {close[0]!r}? Then: --model {close[0]}" if close else "; name it with --model COLUMN"
-    )
-    return f"row 0 (the header): column {wanted!r} is missing{meant}; it has {', '.join(names)}"
+    if close:
+        known = f"; did you mean {close[0]!r}? Then: --model {shlex.quote(close[0])}"
+    return f"row 0 (the header): column {wanted!r} is missing{known}; it has {', '.join(names)}"

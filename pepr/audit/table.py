@@ -18,8 +18,8 @@ from pepr.audit.roles import MACHINE_NAMES, REPEATS, SIZE_NAMES, Columns, column
 from pepr.quantities import JOULES_PER_KWH
 from pepr.stats import FloatArray
 from pepr.tables.dialect import MISSING
-from pepr.tables.keys import KEY_COLUMNS
-from pepr.tables.naming import columns_named, plain_name
+from pepr.tables.keys import KEY_COLUMNS, RUN
+from pepr.tables.naming import SEED_NAMES, columns_named, is_named
 from pepr.tables.scoring import ended_well
 
 
@@ -45,12 +45,13 @@ class View:
         self.table = kept.reset_index(drop=True)
         self.given_n_test, self.given_power_limit_w = n_test, power_limit_w
         self.n_rows = len(self.table)
+        self.header = [str(name) for name in self.table.columns]
         self.key = tuple(key)
         self._numbers: dict[str, FloatArray] = {}
         self._codes: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._models = [str(name) for name in self.table[self.columns.model]]
         setting = self.columns.setting
-        labels = self.table[setting].astype(str) if setting else pd.Series(["all"] * self.n_rows)
+        labels = known_texts(self.table[setting]) if setting else pd.Series(["all"] * self.n_rows)
         self.setting_code, names = pd.factorize(labels, sort=True)
         self.settings = [str(name) for name in names]
 
@@ -139,9 +140,10 @@ class View:
 
     def codes_of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """A number [rows] for every combination of the cells of those `names` that the table has."""
-        present = tuple(columns_named([str(name) for name in self.table.columns], names))
+        present = tuple(columns_named(self.header, names))
         if present not in self._codes:
-            grouped = self.table.groupby(list(present), dropna=False, sort=False) if present else None
+            cells = {name: _alike(self.table[name]) for name in present}
+            grouped = pd.DataFrame(cells).groupby(list(present), dropna=False, sort=False) if cells else None
             none = np.zeros(self.n_rows, dtype=np.int64)
             self._codes[present] = none if grouped is None else grouped.ngroup().to_numpy()
         return self._codes[present]
@@ -149,7 +151,7 @@ class View:
     @cached_property
     def work_code(self) -> NDArray[np.int64]:
         """Which model, with which data and settings, each row is of [rows]: runs of one work are alike."""
-        chosen = [name for name in self.key if plain_name(name) not in REPEATS]
+        chosen = [name for name in self.key if not is_named(name, REPEATS)]
         return self.codes_of((self.columns.model, *SIZE_NAMES, *chosen))
 
     @cached_property
@@ -293,16 +295,29 @@ class View:
     def _telling(self) -> list[str]:
         """What tells rows of one model and setting apart: the first column that does by itself, else all."""
         named = self._naming
-        names = dict.fromkeys((*self.key, "seed", *KEY_COLUMNS, *SIZE_NAMES, *MACHINE_NAMES, "run_id"))
-        present = [name for name in names if name in self.table.columns and name not in named]
+        names = (*self.key, *SEED_NAMES, *KEY_COLUMNS, *SIZE_NAMES, *MACHINE_NAMES, RUN)
+        present = columns_named(self.header, names)
+        present = [name for name in present if name not in named]
         alone = [name for name in present if len(np.unique(self.codes_of((*named, name)))) == self.n_rows]
         return alone[:1] or [name for name in present if self.table[name].nunique() > 1]
 
 
 def all_ended_well(status: pd.Series) -> pd.Series:
     """Whether each run's status does not say that it ended otherwise."""
-    words = status.astype(str)
+    words = known_texts(status)
     return words.map({word: ended_well(word) for word in words.unique()}).astype(bool)
+
+
+def known_texts(column: pd.Series) -> pd.Series:
+    """A column's cells as text, empty where one of the spellings of a missing value."""
+    words = map(str, column)
+    cells = ["" if word.lower() in MISSING else word for word in words]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _alike(column: pd.Series) -> pd.Series:
+    """A column in which all spellings of a missing value are one."""
+    return column if pd.api.types.is_numeric_dtype(column) else known_texts(column)
 
 
 def _trimmed(table: pd.DataFrame) -> pd.DataFrame:

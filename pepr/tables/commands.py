@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from pepr.errors import InputError
 from pepr.tables.dialect import Options
 from pepr.tables.join import Joined
+from pepr.tables.keys import key_columns
+from pepr.tables.naming import seed_column
 from pepr.tables.reader import Range, Reader
 from pepr.tables.scoring import ABOVE_CHANCE, check_range, notices, score_table, survey
 
@@ -73,7 +75,19 @@ def _joined(join: Path | None, on: Sequence[str], options: Options) -> Joined | 
     if not on:
         raise InputError(f"{join}: --join needs --on COLUMN, or --on LEFT=RIGHT: what both tables share")
     pairs = tuple((left, right or left) for left, _, right in (pair.partition("=") for pair in on))
-    return Joined(Reader(join, options=options, recognise=True), pairs)
+    return Joined(Reader(join, options=_of_second(join, options, pairs), recognise=True), pairs)
+
+
+def _of_second(join: Path, options: Options, pairs: Sequence[tuple[str, str]]) -> Options:
+    """The options for a second table. Where it is to keep the last row of each run and names none, its runs
+    are what the join names, and their seeds."""
+    if not options.keep_last:
+        return options
+    header = Reader(join, options=options, recognise=True).header
+    if key_columns(header) or set(options.key) & set(header):
+        return options
+    seed = seed_column(header)
+    return replace(options, key=(*(right for _, right in pairs), *([seed] if seed else [])))
 
 
 def _curves(

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from pepr.tables.dialect import MISSING
+from pepr.tables.naming import columns_named
 from pepr.tables.offline_runs import is_offline_run, read_offline_run
 
 KWH_PER_JOULE = 1 / 3.6e6
@@ -266,7 +267,7 @@ FORMATS = (
 
 def _epochs_of(header: Sequence[str]) -> Format | None:
     """A logger's table of one training, whose rows are epochs or steps."""
-    if {"model", "run_id", "name"} & {name.lower() for name in header} or "epoch" not in header:
+    if columns_named(header, ("model", "run_id", "name")) or "epoch" not in header:
         return None
     if "step" in header and len(header) > 2:
         return Format("Lightning's log", "rows are steps", frozenset(), {}, collapse=_last_values)

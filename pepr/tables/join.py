@@ -33,9 +33,10 @@ class Joined:
             key = tuple(line.cells[i] for i in at)
             if key in self._rows:
                 named = ", ".join(f"{name}={cell}" for name, cell in zip(keys, key, strict=True))
+                last = "" if self.reader.options.keep_last else ", or --keep-last"
                 raise InputError(
                     f"{Place(line.path, line.row, line.line, keys[0])}: the join by {named} would multiply "
-                    "rows, because an earlier row has that key: name more columns with --on, or --keep-last"
+                    f"rows, because an earlier row has that key: name more columns with --on{last}"
                 )
             self._rows[key] = line._replace(cells=[line.cells[i] for i in self._others])
 

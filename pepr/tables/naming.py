@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ CONSUMED = MEMORY | WORDS["time"] | frozenset(POWER_UNITS) | _words("water fuel"
 """Words that say that a consumption is none of energy, where no word of energy stands beside them."""
 GRADIENTS = _words("grad grads gradient gradients")
 """Words beside which `acc` is an accumulation."""
+NAME_WORDS = _words(
+    "model run id runid uuid name hash commit sha tag version label code date timestamp path file"
+)
+"""Words for what is named, such as a run."""
 MORE_COSTS = _words("cost price usd eur water consumption flops macs gmacs gflops")
 DENOMINATORS = COSTS | _words("day dollar minute second hour sekunde stunde seconde heure segundo hora")
 DEVICES = _words("gpu cpu core node device card worker accelerator")
@@ -94,17 +99,32 @@ def tokens_of(name: str) -> list[str]:
     return [part.lower() for part in re.findall(r"[A-Za-z0-9²]+|%|/", _split_camel(name))]
 
 
+@functools.cache
 def plain_name(name: str) -> str:
-    """A column's name in one spelling: `Test Accuracy` and `testAccuracy` are test_accuracy."""
-    return "_".join(tokens_of(name))
+    """A column's name in one spelling, whatever its capitals and what stands between its words: `Run ID`,
+    `run-id` and `runid` are runid; but a unit of one letter stays apart, so that gpu_s is no gpus."""
+    *words, last = tokens_of(name) or [""]
+    return "".join(words) + ("_" if words and len(last) == 1 else "") + last
 
 
 def columns_named(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
     """The columns of a header that have one of the names `wanted`, in their order: spelled so, else in any
     spelling."""
     spelled = {plain_name(name): name for name in reversed(header)}
-    found = (name if name in header else spelled.get(name) for name in wanted)
+    found = (name if name in header else spelled.get(plain_name(name)) for name in wanted)
     return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def is_named(name: str, wanted: Iterable[str]) -> bool:
+    """Whether a column has one of the names `wanted`, in any spelling."""
+    return plain_name(name) in map(plain_name, wanted)
+
+
+def spelled_otherwise(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Those of some columns that have a `known` name in another spelling, with that: `'Run ID' as run_id`."""
+    plain = {plain_name(name): name for name in reversed(known)}
+    others = (name for name in dict.fromkeys(names) if name not in known and plain_name(name) in plain)
+    return [f"{name!r} as {plain[plain_name(name)]}" for name in others]
 
 
 WORD_STARTS = re.compile(
@@ -177,6 +197,13 @@ def is_cost(name: str) -> bool:
     return meaning(name) is not None or bool(memory or words & MORE_COSTS)
 
 
+def names_things(name: str) -> bool:
+    """Whether a column's name says that its cells are names, which are numbers only where nothing is lost by
+    it."""
+    words = set(tokens_of(name))
+    return bool(words & NAME_WORDS) and not words & MEMORY and meaning(name) is None
+
+
 def less_is_better(name: str) -> bool:
     """Whether a column's name is that of an error or a loss, of which less is better."""
     return bool(LESS_IS_BETTER & set(tokens_of(name)))
@@ -189,4 +216,4 @@ def is_measured(name: str) -> bool:
 
 def seed_column(header: Sequence[str]) -> str | None:
     """The column that holds a run's seed."""
-    return next((name for name in header if name.lower() in SEED_NAMES), None)
+    return next(iter(columns_named(header, SEED_NAMES)), None)

@@ -10,6 +10,7 @@ from scipy import stats as distributions
 from pepr.errors import InputError
 from pepr.score import PeprCurve, normalise, of, pepr_curve, pepr_peak
 from pepr.stats import FloatArray
+from pepr.tables.keys import is_run
 from pepr.tables.reader import Range
 from pepr.tables.scoring import Survey
 
@@ -74,7 +75,7 @@ def curves(done: Survey, resource_range: Range | None = None) -> list[Curve]:
 
 def _labels(done: Survey) -> list[str]:
     """What each scored row is called: the cells that name it, else its number."""
-    columns = [name for name in done.names if name != "run_id"] or list(done.names)
+    columns = [name for name in done.names if not is_run([name])] or list(done.names)
     rows: list[str] = []
     wanted = set(done.first.tolist())
     number = 0

@@ -17,19 +17,14 @@ import pandas as pd
 
 from pepr.errors import InputError
 from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, decided, number
-from pepr.tables.keys import Keys, are_of_runs, key_columns, known
+from pepr.tables.keys import Keys, are_of_runs, has_name, key_columns, known
+from pepr.tables.naming import columns_named, names_things, spelled_otherwise
 from pepr.tables.source import Line, Place, Source, open_source
 
 if TYPE_CHECKING:
     from pepr.tables.join import Joined
 
 BLOCK_ROWS = 20_000
-NAMES = re.compile(
-    r"(.*_)?(model|run|id|uuid|name|hash|commit|sha|tag|version|label|code|date|timestamp|path|file)"
-    r"(_.*)?",
-    re.IGNORECASE,
-)
-"""Columns that name things: their cells are numbers only where nothing is lost by it."""
 DECIMAL_NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})", re.ASCII)
 
@@ -76,9 +71,10 @@ class Reader:
     def require(self, column: str) -> None:
         """Raises InputError, with names that are close to it, where there is no such column."""
         if column not in self.header:
-            close = difflib.get_close_matches(column, self.header, 1, 0.6) or [
-                name for name in self.header if column.lower() in name.lower()
-            ]
+            close = columns_named(self.header, [column]) or difflib.get_close_matches(
+                column, self.header, 1, 0.6
+            )
+            close = close or [name for name in self.header if column.lower() in name.lower()]
             meant = f"; did you mean {close[0]!r}?" if close else ";"
             alone = (
                 " (one cell: if something else stands between its names, give --separator)"
@@ -99,6 +95,11 @@ class Reader:
         """Add a line to `notices`, once."""
         if notice not in self.notices:
             self.notices.append(notice)
+
+    def say_spellings(self, names: Iterable[str], known_names: Sequence[str]) -> None:
+        """Notice those of some columns that have a known name in another spelling."""
+        if found := spelled_otherwise(names, known_names):
+            self.say(f"columns are known in any spelling: {', '.join(found)}")
 
     def rows(self) -> Iterator[Line]:
         """Every row below the headers; of rows that a later one takes the place of, the last."""
@@ -162,7 +163,7 @@ class Reader:
     def plain(self, column: str, cell: str, path: Path | None = None) -> str:
         """A cell of a column, in a row of the file `path`, with a decimal point, where the table writes
         numbers with commas."""
-        if not self.commas_in_cells or NAMES.fullmatch(column):
+        if not self.commas_in_cells or names_things(column):
             return cell
         if path is not None and self.has_point(column, path):
             return cell
@@ -202,21 +203,32 @@ class Reader:
 
     @cached_property
     def _kept(self) -> np.ndarray | None:
-        """True [rows] for the last row of each run; None where every row counts."""
+        """True [rows] for the last row of each run; None where every row counts.
+
+        With `keep_last` a row whose run is missing is of its model, as in `Keys`.
+        """
         if not self.run_columns:
             return None
-        at = [self.header.index(name) for name in self.run_columns]
-        hashes = array("q")
+        has_others = self.options.keep_last and are_of_runs(self.run_columns)
+        others = key_columns(self.header, run_id=False) if has_others else []
+        at, beside = ([self.header.index(name) for name in some] for some in (self.run_columns, others))
+        names, others_name = has_name(self.run_columns), has_name(others)
+        hashes, unnamed = array("q"), False
         for number_of_row, line in enumerate(self.all_rows()):
             cells = tuple(known(line.cells[i]) for i in at)
-            hashes.append(hash(cells) if any(cells) else hash((number_of_row, line.path)))
+            if not names(cells):
+                cells = tuple(known(line.cells[i]) for i in beside)
+                unnamed = unnamed or others_name(cells)
+                cells = ("", *cells) if others_name(cells) else (number_of_row, line.path)
+            hashes.append(hash(cells))
         codes = np.frombuffer(hashes, dtype=np.int64)
         kept = np.zeros(len(codes), dtype=bool)
         kept[len(codes) - 1 - np.unique(codes[::-1], return_index=True)[1]] = True
         if not kept.all():
-            names = ", ".join(self.run_columns)
+            words = ", ".join(self.run_columns)
+            words += f", or {', '.join(others)} without one," if unnamed else ""
             self.say(
-                f"{len(kept) - kept.sum()} earlier rows of the same {names} left out: the last one counts"
+                f"{len(kept) - kept.sum()} earlier rows of the same {words} left out: the last one counts"
             )
         return kept
 
@@ -425,7 +437,7 @@ def _column(parts: list[Any]) -> Any:
 
 def json_kind(name: str, cells: Iterable[str]) -> bool:
     """Whether every cell can be a number in JSON with nothing lost: `0012` and `12e3` of a name cannot."""
-    pattern = WHOLE_NUMBER if NAMES.fullmatch(name) else DECIMAL_NUMBER
+    pattern = WHOLE_NUMBER if names_things(name) else DECIMAL_NUMBER
     return all(pattern.fullmatch(cell) or cell.lower() in MISSING for cell in cells)
 
 

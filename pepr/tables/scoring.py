@@ -17,7 +17,7 @@ from pepr.errors import InputError
 from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
-from pepr.tables.keys import Keys, are_of_runs, key_columns, known
+from pepr.tables.keys import KNOWN_COLUMNS, Keys, are_of_runs, key_columns, known
 from pepr.tables.naming import columns_named, is_percent, less_is_better, more_is_better, seed_column
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
@@ -29,6 +29,7 @@ NOT_DONE = re.compile(
     r"no\b|false|skip|missing"
 )
 """What words for a run that did not end well have in them."""
+STATUS = ("status",)
 SEEDS = "seeds"
 """The column that tells how many seeds an averaged row stands for."""
 ABOVE_CHANCE = "_above_chance"
@@ -145,6 +146,9 @@ def survey(
         names = list(dict.fromkeys((*names, *groups)))  # a model in two groups is two rows
     if seed and names and not are_of_runs(names) and seed not in names and seed not in options.key:
         names = [*names, seed]
+    found_by_name = [name for name in names if name not in options.key and name not in groups]
+    found_by_name += columns_named(reader.header, STATUS)
+    reader.say_spellings(found_by_name, (*KNOWN_COLUMNS, *STATUS))
     over_seeds = bool(seed) and seed in names and seed not in options.key and len(names) > 1
     base = [name for name in names if name != seed] if over_seeds else names
     keys = Keys(reader, names, (performance, *resources))
@@ -213,7 +217,7 @@ def _performances(block: Block, name: str, hundredths: bool) -> np.ndarray:
 
 def _of_ended(block: Block, values: np.ndarray) -> np.ndarray:
     """The values of a block's rows; NaN for a run that did not end well."""
-    status = columns_named(block.reader.header, ["status"])
+    status = columns_named(block.reader.header, STATUS)
     if not status:
         return values
     cells = block.texts(status[0])

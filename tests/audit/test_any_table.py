@@ -11,6 +11,7 @@ import pytest
 
 from pepr.audit import Finding, as_text, audit_file, exit_status, to_json
 from pepr.audit.power import card_power_w, ceiling_w, processor_power_w, watts
+from pepr.audit.table import View
 from pepr.errors import InputError
 from pepr.tables.dialect import Options
 
@@ -260,6 +261,30 @@ def test_rows_of_a_run_that_went_on_are_a_warning_and_may_be_left_out(tmp_path):
 
 def test_runs_without_an_identity_are_told_apart_by_their_model(tmp_path):
     assert audited(tmp_path, "run_id,model,acc,kwh\nNone,ant,0.8,0.0102\nNone,bee,0.85,0.0201\n") == []
+
+
+@pytest.mark.parametrize("none", ["None", "", "nan"])
+def test_seeds_without_a_run_are_no_steps_of_one(tmp_path, none):
+    rows = [("ant", 0, 0.80, 0.0102), ("ant", 1, 0.82, 0.0105), ("bee", 0, 0.85, 0.0201)]
+    rows += [("bee", 1, 0.84, 0.0207)]
+    text = "run_id,model,seed,acc,kwh\n" + "".join(f"{none},{m},{s},{a},{k}\n" for m, s, a, k in rows)
+    assert audited(tmp_path, text) == []
+    with pytest.raises(InputError, match="model=ant is already that of row 1"):
+        audited(tmp_path, f"run_id,model,acc,kwh\n{none},ant,0.8,0.0102\n{none},ant,0.85,0.0201\n")
+
+
+def test_two_spellings_of_a_missing_setting_are_one(tmp_path):
+    with pytest.raises(InputError, match="model=ant is already that of row 1"):
+        audited(tmp_path, "model,dataset,acc,kwh\nant,,0.80,1\nant,None,0.90,3\n")
+    table = pd.DataFrame({"model": ["ant", "bee"], "dataset": ["", None], "energy_kwh": [0.1, 0.2]})
+    view = View(table)
+    assert view.settings == [""] and view.work_code.tolist() == [0, 1]
+    assert view.codes_of(["dataset"]).tolist() == [0, 0]
+
+
+def test_an_option_that_is_offered_can_be_typed(tmp_path):
+    with pytest.raises(InputError, match="Then: --model 'Model Name'"):
+        audited(tmp_path, "Model Name,acc,energy_kwh\nant,0.9,0.01\n")
 
 
 def test_one_accuracy_in_all_rows_describes_no_machine(tmp_path):

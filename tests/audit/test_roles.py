@@ -18,3 +18,13 @@ def test_an_accumulation_of_gradients_is_no_accuracy():
 
 def test_a_consumption_of_memory_is_no_energy():
     assert columns_of(["model", "acc", "memory_consumption_mb", "water_consumption_l"]).energy is None
+
+
+def test_columns_by_epoch_and_of_memory_are_known_in_any_spelling():
+    found = columns_of(["Model", "Energy", "Train Time", "Peak Memory Bytes", "Test 00", "Test 01", "test-2"])
+    assert found.performance == ("Test 00", "Test 01", "test-2") and found.by_epoch
+    assert found.memory == ("Peak Memory Bytes",) and (found.time, found.time_factor) == ("Train Time", 3.0)
+
+
+def test_the_names_of_a_model_have_an_order_of_preference():
+    assert columns_of(["backbone", "Net", "acc"]).model == "Net"

@@ -2,7 +2,16 @@
 
 import pytest
 
-from pepr.tables.naming import is_cost, is_measured, meaning, more_is_better
+from pepr.tables.naming import (
+    columns_named,
+    is_cost,
+    is_measured,
+    is_named,
+    meaning,
+    more_is_better,
+    names_things,
+    spelled_otherwise,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,3 +37,26 @@ def test_a_consumption_is_of_energy_where_no_word_says_of_what_else(name, quanti
 @pytest.mark.parametrize("name", ["grad_acc_steps", "grad_acc", "gradient_acc", "gradAcc"])
 def test_an_accumulation_of_gradients_is_no_accuracy(name):
     assert not more_is_better(name) and not is_measured(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("Run ID", "run_id"), ("runid", "run_id"), ("Data Set", "dataset"), ("test-accuracy", "test_accuracy")],
+)
+def test_capitals_and_what_stands_between_words_make_no_other_name(name, plain):
+    assert columns_named([name], [plain]) == [name] and is_named(name, ["x", plain])
+    assert spelled_otherwise([name, plain], [plain]) == [f"{name!r} as {plain}"]
+
+
+def test_a_unit_of_one_letter_is_no_plural():
+    assert columns_named(["gpu_s", "GPU s"], ["gpus"]) == [] and columns_named(["nGPUs"], ["ngpus"])
+
+
+@pytest.mark.parametrize("name", ["Run ID", "runId", "run-id", "git.commit", "Commit Hash", "run"])
+def test_a_column_of_names_is_one_however_it_is_spelled(name):
+    assert names_things(name)
+
+
+@pytest.mark.parametrize("name", ["run_time_s", "Run time (s)", "model_size_mb", "accuracy", "energy"])
+def test_a_measurement_of_a_run_is_no_name(name):
+    assert not names_things(name)

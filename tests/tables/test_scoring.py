@@ -206,6 +206,14 @@ def test_json_keeps_names_and_knows_missing_numbers(tmp_path):
     assert [(row["run"], row["n"]) for row in rows] == [(7, None), (12, 1000.0)]
 
 
+@pytest.mark.parametrize("name", ["Run ID", "runId", "run-id", "git.commit"])
+def test_a_name_keeps_its_digits_however_its_column_is_spelled(tmp_path, name):
+    rows, _ = scored(tmp_path, f"model,{name},acc,kwh\nant,12e3,0.9,1\nbee,47e1,0.8,2\n")
+    assert [row[name] for row in rows] == ["12e3", "47e1"]
+    rows, _ = scored(tmp_path, "model,run_time_s,acc,kwh\nant,12e3,0.9,1\nbee,4.5,0.8,2\n")
+    assert [row["run_time_s"] for row in rows] == [12000.0, 4.5]
+
+
 def test_names_that_are_close_are_offered(tmp_path):
     with pytest.raises(InputError, match="'kwh' is missing; did you mean 'energy_kwh'"):
         scored(tmp_path, "model,acc,energy_kwh\nant,0.9,1\n")
@@ -409,7 +417,11 @@ def test_a_failed_run_has_no_score_and_sets_no_range_however_status_is_spelled(t
     text = f"Model,{name},acc,kwh\nant,Failed,0.10,0.001\nbee,ok,0.90,0.004\ncow,ok,0.85,0.002\n"
     rows, said = scored(tmp_path, text)
     assert [row["pepr_kwh"] for row in rows] == [None, 0.45, 0.85]
-    assert said == ["runs whose status is not ok, finished or the like have no score"]
+    others = "'Model' as model" + (f", {name!r} as status" if name != "status" else "")
+    assert said == [
+        f"columns are known in any spelling: {others}",
+        "runs whose status is not ok, finished or the like have no score",
+    ]
 
 
 @pytest.mark.parametrize(
