@@ -22,6 +22,9 @@ MIN_DISTINCT = 8
 MANY_DISTINCT = 40
 LEAST_LEVELS = 500
 """With fewer accuracies that a run may have, trained runs keep one for epochs, and share it, by chance."""
+BELOW_CEILING = 0.02
+"""How far a class rate that nobody states lies below the best accuracy: what no run exceeds is where trained
+runs end, and no share of a class."""
 
 
 def _without_neighbours(counts: pd.Series, n: float) -> set[float]:
@@ -80,9 +83,9 @@ def _on_lattice(values: FloatArray, candidates: NDArray[np.int64]) -> FloatArray
 def class_rates(view: View) -> list[set[float]]:
     """For every setting, accuracies that a predictor of one class would have, as far as evident.
 
-    A rate is a value that several runs keep for at least half of their epochs, in any setting with
-    the same test set (the same n); or one of the values around which runs move that answer now one of two
-    classes and now the other (`moving_rates`).
+    A rate is a value that several runs keep for at least half of their epochs, and that others exceed, in any
+    setting with the same test set (the same n); or one of the values around which runs move that answer now
+    one of two classes and now the other (`moving_rates`).
     """
     stated = [_majority_of(view, code) for code in range(len(view.settings))]
     if not view.columns.by_epoch:
@@ -99,15 +102,18 @@ def class_rates(view: View) -> list[set[float]]:
         values = view.performance[rows]
         rates[n] = set() if _coarse(values, n) else moving_rates(values, n)
         if not rates[n] and not _coarse(values, n):
-            rates[n] = _without_neighbours(often["some"], n) - {0.0, 1.0}
+            most = np.fmax.reduce(values, axis=None, initial=0.0)
+            found = _without_neighbours(often["some"], n) - {0.0, 1.0}
+            rates[n] = {rate for rate in found if rate + BELOW_CEILING < most}
     return [rates[n] or known for n, known in zip(test_set, stated, strict=True)]
 
 
 def _coarse(values: FloatArray, n: float) -> bool:
     """Whether accuracies are few, by a small test set or by rounding, so that trained runs share one."""
-    if n > 0:
-        return n < LEAST_LEVELS
     known = np.unique(values[np.isfinite(values)].round(9))
+    if n > 0:
+        rounded = (10**d % n and np.allclose(known, known.round(d), rtol=0, atol=1e-9) for d in (1, 2, 3))
+        return n < LEAST_LEVELS or any(rounded)
     apart = np.diff(known).min(initial=1.0) > 1 / LEAST_LEVELS
     return bool(apart or np.allclose(known, known.round(3), rtol=0, atol=1e-9))
 

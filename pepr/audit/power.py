@@ -25,7 +25,7 @@ LEAST_POWER_W = 1.0
 """Less than a computer that trains draws; a single-board computer that idles takes two or three."""
 PLAUSIBLE_W = (2.0, 6000.0)
 """What one machine draws, where a unit is guessed: from a single-board computer to a server with cards."""
-UNIT_RATIOS = (1e3, JOULES_PER_KWH, 3600.0, 1e6)
+UNIT_RATIOS = (1e3, JOULES_PER_KWH, 3600.0, 1e6, 1e3 * JOULES_PER_KWH)
 """By how much an energy is too large that is in another unit than it is taken for, likeliest first."""
 ENERGY_UNITS = {
     1e3: "megawatt-hours (MWh)",
@@ -181,9 +181,9 @@ def beyond_named_hardware(view: View) -> list[Finding]:
         return []
     devices = view.role("devices")
     count = np.ones(view.n_rows) if devices is None else np.fmax(np.nan_to_num(devices, nan=1.0), 1.0)
-    ceilings = {pair: ceiling_w(*pair) for pair in set(names)}
-    alone = np.array([ceilings[pair][0] for pair in names])
-    ceiling = np.array([c + (n - 1) * ceilings[p][1] for c, n, p in zip(alone, count, names, strict=True)])
+    most = {pair: (*ceiling_w(*pair), _several(pair[1])) for pair in set(names)}
+    alone, card, named = np.array([most[pair] for pair in names]).reshape(-1, 3).T
+    ceiling = alone + np.maximum(count - named, 0) * card
     rows = np.flatnonzero((power > ceiling) & (power <= MACHINE_POWER_W * _count(view)))
     limit = _limit(view)
     rows = [row for row in rows if not np.isfinite(limit[row])]

@@ -28,6 +28,8 @@ ALONE_APART = np.log(8)
 PAIR_APART = np.log(5)
 LEAST_PART, MACHINES_APART = 3, np.log(2)
 """Rows that a part of a small table must have to be called another machine's, and its ratio of powers."""
+MOST_MACHINES_APART = np.log(20)
+"""By what ratio of powers, as a logarithm, another machine explains that a model's runs differ."""
 
 
 @check(
@@ -117,7 +119,7 @@ def _odd(view: View, own: FloatArray, group: np.ndarray, among: np.ndarray, leas
     """True [rows] for the few of a group that are far from its middle, in proportion to what is usual."""
     odd = among & (np.abs(own) > max(least, 8 * _noise(own[among])))
     odd &= _share(odd, group) <= 1 / 3 + 1e-9
-    return odd & ~_other_machine(view, among)
+    return odd & ~(_other_machine(view, among) & (np.abs(own) < MOST_MACHINES_APART))
 
 
 def _usual(own: FloatArray, setting: np.ndarray, known: np.ndarray) -> FloatArray:
@@ -158,7 +160,8 @@ def _lost_of_pairs(
     lost = gaps > max(PAIR_APART, 8 * usual)
     if by_time and len(low):
         time = view.role("time")
-        lost &= np.abs(np.log(time[low] / time[high])) < TIMES_ALIKE
+        alike = np.abs(np.log(time[low] / time[high])) < TIMES_ALIKE
+        lost &= alike | (gaps > MOST_MACHINES_APART)
     return {int(a): float(values[b]) for a, b in zip(low[lost], high[lost], strict=True)}
 
 

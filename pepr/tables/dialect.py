@@ -25,10 +25,16 @@ GROUPS = r"[1-9]\d{0,2}(?:%s\d{3})+(?!\d)"
 """A number in groups: the first begins with no 0, and each of the others has three digits."""
 BLANK_GROUPS = re.compile("(?<=[0-9])[ \u00a0\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")
 """A blank of any width, or an apostrophe, between the groups of a number."""
-CLOCK = re.compile(r"(?:(\d+) days?,? )?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)", re.ASCII)
+CLOCK = re.compile(r"(?:(\d+)(?: days?,? |-))?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)", re.ASCII)
+"""Of Slurm, `1-02:03:04` is a day and some hours."""
 SHORT_CLOCK = re.compile(r"(\d+):([0-5]\d)", re.ASCII)
 EXACT_SHORT_CLOCK = re.compile(r"(\d+):([0-5]\d\.\d+)", re.ASCII)
-SPELLED_TIME = re.compile(r"(?=\d)(?:(\d+) ?h)? ?(?:(\d+) ?m(?:in)?)? ?(?:(\d+(?:\.\d+)?) ?s)?", re.ASCII)
+SPELLED_TIME = re.compile(
+    r"(?=\d)(?:(\d+) ?d(?:ays?)? ?(?=\d))?"
+    r"(?:(\d+) ?h)? ?(?:(\d+) ?m(?:in)?)? ?(?:(\d+(?:\.\d+)?) ?s)?",
+    re.ASCII,
+)
+"""Days stand beside hours, minutes or seconds: a column of `2d` and `3d` may be one of dimensions."""
 WITH_UNIT = re.compile(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)? ?[A-Za-zµ°₂]+[\w/²₂]*", re.ASCII)
 
 
@@ -313,8 +319,8 @@ def _seconds(cell: str, clock: str | None) -> float | None:
         return (60 * int(found[1]) + int(found[2])) * (60.0 if clock == "h:mm" else 1.0)
     found = SPELLED_TIME.fullmatch(cell)
     if found and any(found.groups()):
-        hours, minutes, seconds = (float(part or 0) for part in found.groups())
-        return 3600 * hours + 60 * minutes + seconds
+        days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return 86400 * days + 3600 * hours + 60 * minutes + seconds
     return None
 
 

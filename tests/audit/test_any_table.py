@@ -76,6 +76,19 @@ def test_an_energy_of_a_hundredth_is_found_by_its_siblings_and_no_other_row(tmp_
     assert finding.expected == pytest.approx(100 * finding.value, rel=0.15)
 
 
+@pytest.mark.parametrize("seeds", [3, 2])
+def test_a_lost_energy_is_found_though_its_seed_stopped_early(tmp_path, seeds):
+    table = wide_seeds()
+    table = table[table["seed"] < seeds].reset_index(drop=True)
+    last = int(table.index[table["model"] == "x"][-1])
+    table.loc[last, ["energy_kwh", "train_time_s"]] *= 0.6
+    assert audited(tmp_path, table) == []
+    table.loc[last, "energy_kwh"] /= 100
+    found = [f for f in audited(tmp_path, table) if f.check == "unlike_siblings"]
+    assert [(f.model, f.which) for f in found] == [("x", f"seed {seeds - 1}")]
+    assert found[0].expected == pytest.approx(100 * found[0].value, rel=0.15)
+
+
 @pytest.mark.parametrize("kept", range(15))
 def test_of_three_seeds_the_one_like_other_models_is_not_accused_for_two_that_are_not(tmp_path, kept):
     table = wide_seeds()
@@ -159,6 +172,11 @@ def test_a_name_that_is_close_to_model_is_offered(tmp_path):
     ("text", "seen", "unit"),
     [
         ("model,energy,train_time_s\nant,2110.5,12.1\nbee,1340.2,9.6\n", "628 MW", "joules"),
+        (
+            "model,energy,train_time_s\nant,2110500,12.1\nbee,1340200,9.6\n",
+            "628 GW",
+            "millijoules (mJ)? Then it is 174 W",
+        ),
         ("model,accuracy,energy_kwh,train_time_s\nant,0.8,412.7,1800\nbee,0.85,698.3,3600\n", "825 kW", "Wh"),
         ("model,energy_kwh,train_time_s\nant,0.01,400000\nbee,0.02,700000\n", "0.09 W", "milliseconds"),
     ],

@@ -37,6 +37,25 @@ def test_runs_that_end_at_one_accuracy_have_not_learned_one_class(tmp_path, firs
     assert accused(audited(tmp_path, by_epoch(curves))) == set()
 
 
+@pytest.mark.parametrize("n_test", [1000, 2000])
+def test_rounded_accuracies_are_coarse_though_the_test_set_is_known(tmp_path, n_test):
+    curves = np.column_stack([np.arange(0.70, 0.82, 0.02), *[np.full(6, 0.91)] * 4])
+    curves[0, 1:] = 0.95
+    assert accused(audited(tmp_path, by_epoch(curves).assign(n_test=n_test))) == set()
+
+
+def test_runs_at_a_ceiling_have_not_learned_one_class(tmp_path):
+    counts = np.add.outer(np.arange(0, 56, 7), [1601, 1802, 1850, 1900, 1923])
+    counts[:3, 2:] = 1997
+    table = pd.DataFrame({"model": list("abcdefgh"), "n_test": 2000, "energy": 0.01 + 0.003 * np.arange(8)})
+    table = table.assign(**{f"test_{epoch:02d}": counts[:, epoch] / 2000 for epoch in range(5)})
+    assert accused(audited(tmp_path, table)) == set()
+    counts[:3, 2:] = 1501
+    table = table.assign(**{f"test_{epoch:02d}": counts[:, epoch] / 2000 for epoch in range(5)})
+    found = accused(audited(tmp_path, table))
+    assert {model for check, model in found if check == "constant_predictor"} == set("abc")
+
+
 def test_a_stated_majority_rate_tells_who_answers_one_class_where_accuracies_are_rounded(tmp_path):
     curves = np.column_stack([np.arange(0.70, 0.82, 0.02), *[np.full(6, 0.91)] * 4])
     curves[4] = 0.62

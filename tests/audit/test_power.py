@@ -57,3 +57,18 @@ def test_eight_cards_that_draw_as_much_are_not_accused(tmp_path, name):
         ("beyond_named_hardware", "ant"),
         ("beyond_named_hardware", "bee"),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("2 x NVIDIA GeForce GTX 1650", None), ("2 x NVIDIA GeForce GTX 1650", 2), ("GeForce GTX 1650", 2)],
+)
+def test_cards_that_a_name_and_a_column_both_count_are_counted_once(tmp_path, name, count):
+    head = "model,gpu_model,gpu_count,energy_kwh,train_time_s"
+    energies = (("ant", 0.95), ("bee", 0.94))
+    rows = "".join(f"{model},{name},{count or ''},{kwh},3600\n" for model, kwh in energies)
+    found = audited(tmp_path, f"{head}\n{rows}")
+    assert named(found) == {("beyond_named_hardware", "ant"), ("beyond_named_hardware", "bee")}
+    assert found[0].expected == pytest.approx(ceiling_w("", "2 x GTX 1650")[0])
+    four = rows.replace(f"{name},{count or ''},", f"{name},4,")
+    assert audited(tmp_path, f"{head}\n{four}") == []

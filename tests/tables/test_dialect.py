@@ -125,11 +125,19 @@ def test_a_column_whose_name_says_percent_is_divided_or_refused(tmp_path):
         ("1:33.5", 93.5),
         ("1h 2m 3s", 3723),
         ("2m 5s", 125),
+        ("1-02:03:04", 93784),
+        ("1d 2h 3m 4s", 93784),
+        ("1 day 4.5 s", 86404.5),
     ],
 )
 def test_a_time_is_read_in_seconds_and_said(tmp_path, cell, seconds):
     rows, said = scored(tmp_path, f'model,acc,took\nant,0.9,"{cell}"\n', "took")
     assert rows[0]["took"] == seconds and any("read as seconds" in line for line in said)
+
+
+@pytest.mark.parametrize("cell", ["2024-01-01", "2024-01-01 10:00:00", "1-02", "3d"])
+def test_a_date_and_a_number_of_dimensions_are_no_times(tmp_path, cell):
+    assert f"{cell!r} is " in refused(tmp_path, f"model,acc,took\nant,0.9,{cell}\n", "took")
 
 
 def test_two_numbers_of_a_clock_are_refused_with_the_option(tmp_path):
