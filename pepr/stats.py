@@ -76,7 +76,7 @@ def mean_interval(units: ArrayLike, shared_variance: float = 0.0, confidence: fl
     units = _known(units)
     if len(units) < FEWEST_UNITS:
         return Interval(float(units.mean()) if len(units) else np.nan, np.nan, np.nan)
-    units = _unrounded(units, np.abs(units).max())
+    units = unrounded(units, np.abs(units).max())
     found = _of_units(units, shared_variance)
     return Interval(found.effect, *_t_ends(found, confidence))
 
@@ -94,7 +94,7 @@ def unit_test(
     if len(units) < FEWEST_UNITS:
         effect = float(units.mean()) if len(units) else np.nan
         return TestResult(name, len(units), effect, np.nan, np.nan, np.nan, np.nan)
-    units = _unrounded(units, max(1.0, np.abs(units).max()))  # differences of numbers up to one
+    units = unrounded(units, max(1.0, np.abs(units).max()))  # differences of numbers up to one
     found = _of_units(units, shared_variance)
     return t_result(name, len(units), found, margin=margin, effect_size=_hedges_dz(units))
 
@@ -289,7 +289,7 @@ def rank_correlation(
     known = ~(np.isnan(a) | np.isnan(b))
     labels = None if clusters is None else np.asarray(clusters)[known]
     a, b, n = a[known], b[known], int(known.sum())
-    a, b = (_unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b))
+    a, b = (unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b))
     if n < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return TestResult("Spearman", n, np.nan, np.nan, np.nan, np.nan, np.nan)
     rho, p = (float(value) for value in scipy_stats.spearmanr(a, b))
@@ -402,10 +402,10 @@ def _differences(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None) -> tupl
         raise ValueError(f"pairs do not match: a has {a.size} values, b has {b.size}")
     known = ~np.isnan(a - b)
     size = np.maximum(np.abs(a), np.abs(b))[known].max(initial=0.0)
-    return _unrounded((a - b)[known], size), None if clusters is None else np.asarray(clusters)[known]
+    return unrounded((a - b)[known], size), None if clusters is None else np.asarray(clusters)[known]
 
 
-def _unrounded(values: FloatArray, size: float) -> FloatArray:
+def unrounded(values: FloatArray, size: float) -> FloatArray:
     """The values [n], made equal where they differ by no more than the rounding of numbers of that size:
     2/3 - 1/3 and 1 - 2/3 are one difference, and one that rounding alone keeps from 0 is 0."""
     if not len(values) or np.ptp(values) > ROUNDING * size:
@@ -423,7 +423,7 @@ def _groups(
         raise ValueError(f"clusters has {len(np.asarray(clusters))} labels, a and b have {known.size} values")
     labels = None if clusters is None else np.asarray(clusters)[known]
     a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-    return *(_unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b)), labels
+    return *(unrounded(values, np.abs(values).max(initial=0.0)) for values in (a, b)), labels
 
 
 def _one_sample(difference: FloatArray, confidence: float) -> tuple[float, float, float, float]:

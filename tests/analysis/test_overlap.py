@@ -34,6 +34,13 @@ def test_too_few_splits_and_equal_differences_make_no_interval():
         assert np.isnan(found.p) and np.isnan(found.low)
 
 
+def test_differences_that_rounding_alone_tells_apart_make_no_interval():
+    differences = np.array([2 / 3 - 1 / 3, 1 - 2 / 3, 1 / 3])
+    assert np.ptp(differences) > 0
+    found = overlap.resampled_test(differences, share=1 / 3)
+    assert found.effect == pytest.approx(1 / 3) and np.isnan([found.p, found.low, found.high]).all()
+
+
 def test_a_tenth_of_the_images_is_of_a_split_that_shares_all_of_them():
     runs = pd.DataFrame({"n_train": [1500, 150], "train_fraction": [1.0, 0.1], "n_test": [500, 500]})
     assert overlap.share_of_tests(runs) == pytest.approx(1 / 3)

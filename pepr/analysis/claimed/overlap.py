@@ -38,6 +38,8 @@ def resampled_test(differences: np.ndarray, share: float, margin: float | None =
     effect = float(np.mean(differences)) if n else np.nan
     if n < stats.FEWEST_UNITS:
         return stats.TestResult(NAME, n, effect, np.nan, np.nan, np.nan, np.nan)
+    differences = stats.unrounded(differences, max(1.0, np.abs(differences).max()))  # of numbers up to one
+    effect = float(np.mean(differences))
     spread = float(np.var(differences, ddof=1)) if np.ptp(differences) > 0 else 0.0
     found = stats.Estimate(effect, float(np.sqrt(spread * (1 / n + share))), n - 1.0)
     return stats.t_result(NAME, n, found, margin=margin)
