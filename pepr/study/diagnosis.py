@@ -73,6 +73,7 @@ def consequences(reached: dict[str, bool]) -> list[str]:
     """
     name, why = default_profile()
     device = description.study_device()
+    description.chosen_device()  # as `workflow.reproduce` asks, so that its refusal is told here
     profile = study_profile.load(name)
     specs = study_profile.grid(profile, device)
     together = forecast.side_by_side(specs, device)
@@ -158,7 +159,7 @@ def _gpu_lines() -> list[str]:
         if reason := description.why_torch_has_no_gpu():
             lines.append(
                 f"- torch cannot use the GPU ({reason}): install the build of torch that belongs to this "
-                "driver, see https://pytorch.org/get-started; until then runs are done on the processor"
+                "driver, see https://pytorch.org/get-started; until then no run can use it"
             )
         return lines
     return ["- no NVIDIA GPU: the paper's grid is made for one, pocket for machines without"]

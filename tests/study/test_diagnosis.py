@@ -90,6 +90,15 @@ def test_a_gpu_that_torch_cannot_use_is_said_to_be_unused_with_the_reason_and_po
     assert "Energy: of the CPU estimated" in told and "of the GPU" not in told
 
 
+def test_a_gpu_that_was_asked_for_and_torch_cannot_use_is_a_refusal(bare, monkeypatch):
+    add_gpus(monkeypatch, FakeGpu(name="Fake 3090"))
+    monkeypatch.setattr(description, "why_torch_has_no_gpu", lambda: "built without CUDA")
+    monkeypatch.setenv("PEPR_DEVICE", "cuda")
+    told = diagnosis.report()
+    assert "`make reproduce` would be refused here: device cuda: torch cannot use it (built without" in told
+    assert "would run profile" not in told and "runs are done on the processor" not in told
+
+
 @pytest.mark.parametrize("asked", [None, "cpu"])
 @pytest.mark.parametrize("how", ["mode", "container", "order"])
 def test_gpus_that_cannot_be_used_are_told_of_and_the_way_on_is_open(bare, monkeypatch, how, asked):
