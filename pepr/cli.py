@@ -133,9 +133,11 @@ def plan(
     from pepr import study
     from pepr.machine import description
     from pepr.study import forecast, workflow
+    from pepr.study.profile import check_precision
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
     device = description.chosen_device()
+    check_precision(loaded, device)
     specs = study.grid(loaded, device)
     together = forecast.side_by_side(specs, device)
     if as_json:

@@ -322,6 +322,15 @@ def save(profile: Profile, folder: Path) -> Profile:
     return Profile(profile.name, profile.values, str(path))
 
 
+def check_precision(profile: Profile, device: str) -> None:
+    """Raise InputError for a precision that a device does not have, before anything starts."""
+    if profile.values["precision"] == "tf32" and not device.startswith("cuda"):
+        raise InputError(
+            f"profile {profile.name}: precision: only NVIDIA GPUs multiply in tf32, and the device is "
+            f"{device}; expected fp32, bf16 or fp16"
+        )
+
+
 def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:
     """Every run of a profile, in the order in which they are to be done, none twice. A run that starts from
     another comes after it, whether or not the profile asks for that one."""

@@ -77,6 +77,8 @@ def reproduce(
             raise InputError(f"RUNS={runs} is of this machine; of a cluster it is `jobs` in {where}")
         check_program(placement)
     device = description.study_device()
+    if not cluster:
+        study_profile.check_precision(profile, device)
     store = Store(results_root(), profile.name)
     with recovery.only_one(store.folder) as lock:
         recovery.check_room(store.folder)

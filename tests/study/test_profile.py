@@ -4,9 +4,12 @@ import itertools
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from pepr import datasets, models, runs, study
+from pepr import cli, datasets, models, runs, study
 from pepr.errors import InputError
+from pepr.study import workflow
+from pepr.study.profile import check_precision
 from pepr.training.record import Parts
 
 SOUND = {
@@ -341,3 +344,17 @@ def test_a_split_that_a_dataset_does_not_have_is_refused_before_anything_starts(
         InputError, match=r"mine.yaml: runs.0.splits: split 7: dataset elpv has splits 0 to 4"
     ):
         splits_of(tmp_path, splits=[7])
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    profile = load(tmp_path, precision="tf32")
+    words = "profile mine: precision: only NVIDIA GPUs multiply in tf32, and the device is cpu"
+    done = CliRunner().invoke(cli.app, ["plan", "--profile", str(tmp_path / "mine.yaml")])
+    assert isinstance(done.exception, InputError) and words in str(done.exception)
+    with pytest.raises(InputError, match=words):
+        workflow.reproduce(profile, tmp_path)
+    assert not (tmp_path / "results").exists()
+    for device, precision in (("cuda", "tf32"), ("cpu", "bf16"), ("mps", "fp16")):
+        check_precision(load(tmp_path, precision=precision), device)
