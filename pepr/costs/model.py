@@ -287,15 +287,18 @@ def _interval(value: float, target: str) -> tuple[float, float]:
 
 
 def basis(entry: Entry, job: Job, hardware: Hardware) -> str:
-    """In one sentence, what a prediction rests on, and how far it reaches beyond what was fitted."""
-    fitted = model()
+    """In one sentence, what a prediction rests on, and how far it reaches beyond what was fitted: on a
+    calibrated machine, whose costs know batches and image sizes, by how the job trains alone."""
+    fitted, is_authors = model(), hardware.costs is None
     words = f"predicted; {fitted['basis']}"
+    if not is_authors:
+        words = f"predicted; time and energy by {hardware.described}; memory {fitted['basis']}"
     beyond = [
         text
         for text, is_beyond in (
-            (f"batches of {job.batch_size}", job.batch_size != 32),
-            (f"images of {job.image_size} px", job.image_size != 256),
-            (job.precision, ACTIVATION_SHARE[job.precision] < 1),
+            (f"batches of {job.batch_size}", is_authors and job.batch_size != 32),
+            (f"images of {job.image_size} px", is_authors and job.image_size != 256),
+            (job.precision, job.precision != "fp32"),
             (job.optimiser, job.optimiser != "adam"),
             ("gradient checkpointing (time not adjusted)", job.checkpointing),
         )
@@ -303,8 +306,6 @@ def basis(entry: Entry, job: Job, hardware: Hardware) -> str:
     ]
     if beyond:
         words += f"; beyond what was fitted: {', '.join(beyond)}"
-    if hardware.name != "rtx3090":
-        words = f"predicted; time and energy by {hardware.described}; memory {fitted['basis']}"
     if entry.software != fitted["software"]:
         words += f"; shapes from {entry.software}"
     return words

@@ -109,6 +109,9 @@ def sweep(
 
     at_once = at_once or (cores.whole() if conditions.device == "cpu" else 1)
     wanted = wanted_models(models, conditions.image_size)
+    if not models and (left_out := [name for name in model_space() if name not in wanted]):
+        size, names = conditions.image_size, ", ".join(left_out)
+        say(f"{len(left_out)} models do not take {size} px and are left out: {names}")
     path = rows_path(conditions, folder)
     hardware = description.hardware(conditions.device)
     rows = read_rows(path, hardware=hardware, runs_at_once=at_once)

@@ -109,6 +109,18 @@ def test_the_basis_says_how_far_beyond_the_fit_a_prediction_reaches():
     far = cost.basis(row, cost.job_of("lidc", batch_size=8, precision="bf16"), cost.reference_hardware())
     assert plain.startswith("predicted; fitted to") and "beyond" not in plain
     assert "beyond what was fitted: batches of 8, bf16" in far
+    assert "beyond what was fitted: tf32" in cost.basis(
+        row, cost.job_of("lidc", precision="tf32"), cost.reference_hardware()
+    )
+
+
+def test_the_basis_on_a_calibrated_machine_says_what_its_time_does_not_know():
+    row, machine = entry("resnet18d", 64), calibration.saved("shipped")
+    plain = cost.basis(row, cost.job_of("lidc", image_size=64, batch_size=8), machine)
+    assert f"time and energy by {machine.described}" in plain and "beyond" not in plain
+    job = cost.job_of("lidc", image_size=64, precision="bf16", optimiser="sgd", checkpointing=True)
+    far = "beyond what was fitted: bf16, sgd, gradient checkpointing (time not adjusted)"
+    assert far in cost.basis(row, job, machine)
 
 
 def test_the_command_gives_the_designs_keys_for_one_and_for_all():

@@ -77,6 +77,17 @@ def test_a_folder_that_takes_no_rows_is_refused_before_anything_is_measured(work
     assert not worker.exists()
 
 
+def test_models_that_do_not_take_the_size_are_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = [name for name, known in model_space().items() if not known.accepts(100)]
+    for models in (None, ["resnet18d"]):
+        said = []
+        with pytest.raises(InputError, match="file: cannot be written"):
+            sweeping.sweep(Conditions("cpu", 100), models, said.append, tmp_path / "file", 1)
+        told = f"{len(refused)} models do not take 100 px and are left out: {', '.join(refused)}"
+        assert "dla46_c" in refused and (told in said) is (models is None)
+
+
 def test_what_was_measured_is_not_measured_again(worker, tmp_path):
     sweep(SMALL[:2], folder=tmp_path)
     sweep(folder=tmp_path)
