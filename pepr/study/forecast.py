@@ -272,7 +272,7 @@ def on_the_authors_gpu(specs: Iterable[RunSpec]) -> Elsewhere:
     for spec in specs:
         images, entry = image_counts(spec.dataset), atlas.read().get((spec.model, spec.image_size))
         if images and entry:
-            found.append(model.predict(entry, job_of(spec, images), machine))
+            found.append(model.predict(entry, model.checked(job_of(spec, images)), machine))
     return Elsewhere(
         machine.described,
         len(found),
@@ -289,7 +289,7 @@ def predicted_cost(spec: RunSpec, hardware: model.Hardware) -> _Cost | None:
         return None
     job = job_of(spec, images)
     measured = _swept(spec, job)
-    found = swept.predict(measured, job) if measured else model.predict(entry, job, hardware)
+    found = swept.predict(measured, job) if measured else model.predict(entry, model.checked(job), hardware)
     seconds = (found.train_time_s, found.train_time_s_low, found.train_time_s_high)
     wh = (found.energy_wh, found.energy_wh_low, found.energy_wh_high)
     return _Cost(seconds, tuple(value / 1000 for value in wh))

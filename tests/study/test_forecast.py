@@ -295,3 +295,15 @@ def test_time_left_of_long_runs_is_not_that_of_the_short_ones_done_first():
         10 + trained[spec.run_id] + forecast.between_runs_s() for spec in specs if spec.run_id not in done
     )
     assert forecast.seconds_left(specs, done, {}) == pytest.approx(left)
+
+
+def test_a_batch_is_no_larger_than_the_images(monkeypatch):
+    monkeypatch.setattr(forecast.swept, "of_job", lambda job: None)
+    images = int(forecast.image_counts("elpv")[0] * 0.1)
+    large, whole = (
+        runs.RunSpec("resnet18d", "elpv", "elpv_small", train_fraction=0.1, batch_size=size)
+        for size in (1024, images)
+    )
+    hardware = forecast.hardware_for("cpu")
+    assert forecast.predicted_cost(large, hardware) == forecast.predicted_cost(whole, hardware)
+    assert forecast.on_the_authors_gpu([large]) == forecast.on_the_authors_gpu([whole])
