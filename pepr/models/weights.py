@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-from pepr.errors import PASSING, InputError, ModelUnavailable, chain, is_of_the_disk, is_storage_error
+from pepr.errors import (
+    PASSING,
+    InputError,
+    ModelUnavailable,
+    chain,
+    classify,
+    is_of_the_disk,
+    is_storage_error,
+)
 from pepr.files import checksum, write_atomic
 from pepr.models.space import Architecture, find
 
@@ -174,6 +182,8 @@ def load_backbone(network: nn.Module, path: Path) -> None:
     try:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
+        if found := _of_the_machine(error):
+            raise found from error
         raise ModelUnavailable(f"weights {path}: damaged ({_words(error)})") from error
     if _shapes(stored) != _shapes(_backbone(network)):
         raise ModelUnavailable(f"weights {path}: its tensors are not those of this architecture")
@@ -213,7 +223,7 @@ def from_package(model: str, options: dict[str, int]) -> tuple[nn.Module, str]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if found := _of_the_disk(error):
+        if found := _of_the_machine(error):
             raise found from error
         raise ModelUnavailable(
             f"{path}: damaged ({_words(error)}); install the package again: "
@@ -258,8 +268,8 @@ def _from_hub(entry: Architecture, num_classes: int, options: dict[str, int]) ->
 
 
 def _no_weights(entry: Architecture, cached: Path | None, error: Exception) -> Exception:
-    """What an error on the way to weights means: the disk's own error, a damaged file, or no way to them."""
-    if found := _of_the_disk(error):
+    """What an error on the way to weights means: the machine's own, a damaged file, or no way to them."""
+    if found := _of_the_machine(error):
         return found
     if cached is not None:
         return ModelUnavailable(
@@ -273,13 +283,15 @@ def _no_weights(entry: Architecture, cached: Path | None, error: Exception) -> E
     )
 
 
-def _of_the_disk(error: BaseException) -> OSError | None:
-    """The disk's own error behind another; None where there is none."""
+def _of_the_machine(error: BaseException) -> OSError | MemoryError | None:
+    """The disk's own error behind another, or want of memory; None where neither is, and it is of the file."""
     for cause in chain(error):
         if is_of_the_disk(cause):
             return cause
         if is_storage_error(str(cause)):
             return OSError(str(cause))
+        if classify(type(cause).__name__, str(cause)) == "out_of_memory":
+            return MemoryError(str(cause))
     return None
 
 

@@ -417,6 +417,21 @@ def test_a_cached_file_that_may_not_be_read_is_not_called_damaged(hub, tmp_path,
         models.create("dla46_c", 2, image_size=64, pretrained=True)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize("model", ["dla46_c", "tf_efficientnet_lite0"])
+def test_want_of_memory_while_weights_load_is_no_damage(hub, tmp_path, monkeypatch, error, model):
+    def refuse(*args, **options):
+        raise error
+
+    hub(cached=tmp_path / "model.safetensors")
+    monkeypatch.setattr(timm, "create_model", refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(MemoryError) as refused:
+        models.create(model, 2, image_size=64, pretrained=True)
+    kind = errors.classify(type(refused.value).__name__, str(refused.value))
+    assert kind == "out_of_memory" and "damaged" not in str(refused.value)
+
+
 def test_a_hub_that_is_busy_is_waited_for_and_its_last_answer_is_told(hub, capsys):
     waited = hub(429, 503, None)
     assert models.create("dla46_c", 2, image_size=64, pretrained=True).weights == "timm:dla46_c.in1k"
