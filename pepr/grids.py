@@ -82,7 +82,7 @@ def water_intensity() -> tuple[float | None, str]:
     if not text:
         return None, f"no factor given in {WATER_VARIABLE}"
     try:
-        factor = float(text)
+        factor = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         factor = math.nan
     if not 0 <= factor < math.inf:

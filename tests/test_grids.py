@@ -63,6 +63,7 @@ def test_an_unknown_country_is_refused_before_anything_starts(monkeypatch):
         ("PEPR_COUNTRY", "de", "DEU"),
         ("PEPR_WATER_L_PER_KWH", "much", "expected litres per kWh"),
         ("PEPR_WATER_L_PER_KWH", "nan", "expected litres per kWh"),
+        ("PEPR_WATER_L_PER_KWH", "1_8", "expected litres per kWh"),
     ],
 )
 def test_what_no_record_could_hold_is_refused_before_anything_is_measured(

@@ -14,6 +14,7 @@ from typing import Any
 
 from pepr.errors import InputError
 from pepr.files import expanded
+from pepr.tables.dialect import all_plain
 
 LONGEST_LINE = 65536
 """Bytes of one line of output that are searched: its end, where it is longer."""
@@ -105,6 +106,8 @@ def as_performance(value: Any, where: str, percent: bool = False) -> float:
     text = str(_item(value)).strip()
     percent = percent or text.endswith("%")
     try:
+        if not all_plain([text]):
+            raise ValueError
         number = float(text.removesuffix("%")) / (100 if percent else 1)
     except ValueError:
         raise InputError(f"{where}: {text!r} is not a number") from None

@@ -142,3 +142,13 @@ def test_a_tensor_of_one_number_is_that_number_and_one_of_several_is_none():
     assert as_performance(np.array([0.91]), "here") == as_performance(np.float64(0.91), "here") == 0.91
     with pytest.raises(InputError, match=r"here: .* is not a number"):
         as_performance(np.array([0.5, 0.6]), "here")
+
+
+@pytest.mark.parametrize("text", ["0.9_1", "٠.٩", "0_1"])
+def test_what_other_languages_take_for_a_number_is_none(tmp_path, text):
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"acc": text}))
+    with pytest.raises(InputError, match=f"'{text}' is not a number"):
+        Source(str(path), "acc").value(time.time() - 1)
+    with pytest.raises(InputError, match=f"'{text}' is not a number"):
+        heard(r"acc=(\S+)", f"acc={text}\n".encode()).value()
