@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -346,7 +347,7 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, ob
         **_gpu_facts(device),
         "git_revision": revision,
         "git_dirty": dirty,
-        "command": os.environ.get("PEPR_COMMAND") or " ".join(sys.argv),
+        "command": os.environ.get("PEPR_COMMAND") or shlex.join(sys.argv),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -80,7 +81,10 @@ def circumstances(
     """What a run's kernel finds in its environment: a GPU of its own where it needs one, held until the run
     ends; the power of the idle machine, where it can be measured; the command that repeats the run; and
     whether its network is kept, since others start from it."""
-    found = {"PEPR_COMMAND": f"pepr step finetune {profile.name} {spec.run_id} notebooks/02_finetune.ipynb"}
+    shipped = profile.name in study_profile.profile_names()
+    file = profile.name if shipped else f"{profile.name}.yaml"
+    step = ["pepr", "step", "finetune", file, spec.run_id, "notebooks/02_finetune.ipynb"]
+    found = {"PEPR_COMMAND": shlex.join(step)}
     if keep_weights:
         found["PEPR_KEEP_WEIGHTS"] = "yes"
     before = dict(os.environ)

@@ -238,3 +238,13 @@ def test_the_process_beside_a_kernel_loads_no_tables():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("name", "told"), [("my study", "'my study.yaml'"), ("pocket", "pocket")])
+def test_the_command_that_a_record_names_can_be_typed(tmp_path, monkeypatch, name, told):
+    monkeypatch.setattr(execution.meter, "idle_power_w", lambda *asked: None)
+    spec = runs.RunSpec("dla46_c", "elpv", "elpv")
+    loaded = study.Profile(name, {}, str(tmp_path / f"{name}.yaml"))
+    with execution.circumstances(spec, loaded, runs.Store(tmp_path, name), print):
+        command = f"pepr step finetune {told} {spec.run_id} notebooks/02_finetune.ipynb"
+        assert os.environ["PEPR_COMMAND"] == command
