@@ -284,7 +284,7 @@ def _no_weights(entry: Architecture, cached: Path | None, error: Exception) -> E
 
 
 def _of_the_machine(error: BaseException) -> OSError | MemoryError | None:
-    """The disk's own error behind another, or want of memory; None where neither is, and it is of the file."""
+    """The disk's own error behind another, or want of memory; None where neither is: it is of the file."""
     for cause in chain(error):
         if is_of_the_disk(cause):
             return cause

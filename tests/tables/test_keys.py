@@ -45,7 +45,7 @@ def test_the_tasks_of_a_run_stay_beside_the_last_row_of_the_run_itself(tmp_path)
 
 def test_keep_last_keeps_the_last_of_a_model_without_a_run(tmp_path):
     text = "run_id,model,acc,kwh\nNone,ant,0.8,0.01\nNone,ant,0.85,0.02\n,bee,0.7,0.03\n"
-    with pytest.raises(InputError, match="model=ant is already that of row 1.*keep the last: --keep-last"):
+    with pytest.raises(InputError, match=r"model=ant is already that of row 1.*keep the last: --keep-last"):
         scored(tmp_path, text)
     rows, said = scored(tmp_path, text, options={"keep_last": True})
     assert [(row["model"], row["kwh"]) for row in rows] == [("ant", 0.02), ("bee", 0.03)]
