@@ -282,8 +282,8 @@ def rank_correlation(
     The interval is Fisher's with the variance of Bonett and Wright (2000). NaN when either is constant or
     n < 3; no interval below four pairs, where the variance is undefined, nor where the ranks agree perfectly,
     where Fisher's transform is infinite. With `clusters` [n] the variance is that of the clusters' influences
-    on the correlation of the ranks, and p follows from it; NaN with fewer than three clusters, or where they
-    leave no error.
+    on the correlation of the ranks, and p follows from it; NaN with fewer than three clusters, where they
+    leave no error, or where the ranks agree perfectly.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     known = ~(np.isnan(a) | np.isnan(b))
@@ -316,7 +316,7 @@ def _clustered_rank_correlation(
     influence = np.bincount(member_of, weights=u * v - rho * (u**2 + v**2) / 2)
     groups = len(names)
     error = np.sqrt(groups / max(groups - 1, 1) * (influence**2).sum()) / n / max(1 - rho**2, 1e-12)
-    if groups < FEWEST_UNITS or not error > 1e-9:
+    if groups < FEWEST_UNITS or 1 - abs(rho) < PERFECT or not error > 1e-9:
         return TestResult(name, n, rho, np.nan, np.nan, np.nan, rho)
     found = t_result(name, n, Estimate(_fisher(rho), float(error), groups - 1.0), effect_size=rho)
     half = scipy_stats.t.ppf(0.5 + confidence / 2, groups - 1) * error

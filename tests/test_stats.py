@@ -332,6 +332,14 @@ def test_a_perfect_rank_correlation_of_few_is_no_certainty():
         assert np.isnan([result.low, result.high]).all()
 
 
+@pytest.mark.parametrize("n", range(4, 15))
+def test_a_perfect_rank_correlation_has_no_error_over_clusters_however_rho_was_rounded(n):
+    values = np.arange(float(n))
+    for sign in (1, -1):
+        result = stats.rank_correlation(values, sign * values**3, clusters=range(n))
+        assert result.effect == pytest.approx(sign) and np.isnan([result.p, result.low, result.high]).all()
+
+
 def test_a_rank_correlation_that_is_nearly_perfect_has_an_interval_with_a_width():
     values = np.arange(20.0)
     values[[3, 4]] = values[[4, 3]]

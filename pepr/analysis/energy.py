@@ -72,7 +72,8 @@ def energy_table(table: pd.DataFrame) -> pd.DataFrame:
     for window, column in WINDOWS.items():
         rows[f"{window}_wh"] = 1000 * done[column]
     idle_kwh = done["idle_power_w"].astype("float64") * done["train_time_s"] / JOULES_PER_KWH
-    rows["net_wh"] = (1000 * (done["energy_kwh"] - idle_kwh)).where(runs_at_once(done) == 1)
+    alone = (runs_at_once(done) == 1) & ~done["contended"].fillna(False).astype(bool)
+    rows["net_wh"] = (1000 * (done["energy_kwh"] - idle_kwh)).where(alone)
     for component in COMPONENTS:
         rows[f"{component}_wh"] = 1000 * done[f"energy_{component}_kwh"]
         rows[f"{component}_how"] = [source.get(component) for source in sources]

@@ -384,7 +384,8 @@ def claim_numbers(claims: Sequence[Entry], names: Sequence[str]) -> Numbers:
                     "Verdict": entry["verdict"].replace("_", " "),
                 }
             )
-            cells.append(f"{title(name)} {difference(entry['effect'])} ({interval.replace(chr(160), ' ')})")
+            told = "no interval" if interval == UNKNOWN else interval.replace(chr(160), " ")
+            cells.append(f"{title(name)} {difference(entry['effect'])} ({told})")
         if cells:
             out[f"sets_{key}_cell"] = number(None, "; ".join(cells))
     return out | _table("sets_size_table", markdown(rows))
