@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def test_every_variable_of_the_environment_that_the_package_reads_is_listed_in_o
     code = (path.read_text() for path in sorted((ROOT / "pepr").rglob("*.py")))
     listed = re.findall(r"^(PEPR_[A-Z_]+) +\S", files.__doc__, re.MULTILINE)
     assert len(listed) > 10 and set(listed) == {name for text in code for name in VARIABLE.findall(text)}
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """pytest imports each by its name alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names and [name for name, count in names.items() if count > 1] == []
 
 
 def test_contributing_has_the_same_lines():

@@ -136,7 +136,7 @@ def find_results(profile: str) -> Results:
     shipped = reference_folder(profile)
     if (shipped / "results.csv").exists():
         return Results(profile, "reference", shipped)
-    if any((own / "runs").glob("*.json")):
+    if any((own / "runs").glob("[!.]*.json")):
         raise InputError(
             f"profile {profile!r}: {own / 'runs'} holds records, and no table was made of them; make it by "
             f"`pepr step collect {profile}`"
