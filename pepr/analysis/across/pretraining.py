@@ -135,7 +135,7 @@ def mixed(sets: Sets, found: Sequence[Difference]) -> stats.TestResult | None:
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             law = mixedlm("difference ~ C(dataset, Sum)", rows, groups="everything", vc_formula=parts)
-            # A variance of 0 lies at the edge, where what follows the gradient does not know that it has arrived.
+            # A variance of 0 lies at the edge, where what follows the gradient does not know that it arrived.
             fitted = law.fit(reml=True, method=["lbfgs", "powell"])
     except (LinAlgError, ValueError):
         return None
