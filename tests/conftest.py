@@ -240,3 +240,15 @@ def recorded(authors_results):
     from pepr.published import history
 
     return history.load(authors_results)
+
+
+@pytest.fixture(scope="module")
+def few_resamples():
+    """Claims on few resamples, where their values are not what is tested."""
+    import several_sets
+
+    from pepr.analysis import claims
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "N_RESAMPLES", several_sets.RESAMPLES)
+        yield

@@ -20,6 +20,8 @@ NETWORKS = ("dla46_c", "convnext_atto", "resnet18d", *PRETRAINED)
 GAINS = {"breastmnist": 0.9, "retinamnist": 0.6, "pneumoniamnist": 1.2}
 """How much farther apart pretraining puts the classes of each set."""
 EPOCHS = 4
+RESAMPLES = 60
+"""Enough to see that an interval is there."""
 
 
 def write(

@@ -22,14 +22,8 @@ from pepr.stats import Interval, cluster_counts, mean_interval
 
 CHAPTER = Path(__file__).parents[2] / "book" / "medical-sets.md"
 BOTH = ("pretrained_full", "scratch_full")
-RESAMPLES = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "N_RESAMPLES", RESAMPLES)
-        yield
+RESAMPLES = several_sets.RESAMPLES
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,8 @@ from pepr.analysis.claims import repeated_networks
 from pepr.analysis.scores import main_setting, usual_starts
 
 BOTH = ("pretrained_full", "scratch_full")
-RESAMPLES = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "N_RESAMPLES", RESAMPLES)
-        yield
+RESAMPLES = several_sets.RESAMPLES
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture(scope="module")
