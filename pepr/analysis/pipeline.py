@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from pepr import grids
-from pepr.analysis import claims, composites, energy, numbers, peaks, scores, standings
+from pepr.analysis import claims, composites, energy, machines, numbers, peaks, scores, standings
+from pepr.analysis.across.elsewhere import Elsewhere, elsewhere, elsewhere_numbers
 from pepr.analysis.across.numbers import across_numbers
 from pepr.analysis.across.sets import Sets
 from pepr.analysis.claimed import pairs
@@ -121,6 +122,12 @@ class Analysis:
         """The networks of each dataset, side by side."""
         return Sets(self.results)
 
+    @cached_property
+    def elsewhere(self) -> list[Elsewhere]:
+        """Runs of the sets that were made on other hardware, too."""
+        others = [one for one in machines.machines(self.results.profile) if one.folder != self.results.folder]
+        return elsewhere(self.sets, others)
+
     @property
     def timing_numbers(self) -> numbers.Numbers:
         """How the times of the main setting are known, in words and numbers."""
@@ -147,7 +154,7 @@ class Analysis:
             known = numbers.energy_numbers(self.results, self.country)
             return known | energy.wall_numbers(self.wall_ranks)
         if stage == "07_sets":
-            return across_numbers(self.sets, self.claims)
+            return across_numbers(self.sets, self.claims) | elsewhere_numbers(self.elsewhere)
         ranked = numbers.pepr_numbers(
             self.results,
             self.scores,

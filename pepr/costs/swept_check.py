@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepr.analysis import machines
 from pepr.analysis.ranked import as_ranked
 from pepr.costs import calibration, fit, model as cost, swept
 from pepr.costs.sweep import sweep
@@ -18,7 +19,6 @@ from pepr.costs.swept import Conditions, Sweep, as_csv, averaged, read_csv
 from pepr.errors import InputError
 from pepr.files import slug, write_atomic
 from pepr.models import atlas
-from pepr.runs.results import Results, reference_folder
 
 PROFILES = ("pocket", "medical")
 """The shipped references whose runs sweeps are held against."""
@@ -95,13 +95,10 @@ def of_sweeps(sweeps: Sequence[Sweep], runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def shipped_runs() -> pd.DataFrame:
-    """The results tables of the shipped references whose runs trained networks on a CPU, one below the
-    other."""
-    tables = [
-        Results(name, "reference", reference_folder(name)).table
-        for name in PROFILES
-        if reference_folder(name).is_dir()
-    ]
+    """The results tables of the shipped references whose runs trained networks on a CPU, and of what was
+    contributed to them, one below the other."""
+    of_all = (one for name in PROFILES for one in machines.machines(name))
+    tables = [one.table for one in of_all if one.origin == "reference"]
     return pd.concat(tables, ignore_index=True)
 
 

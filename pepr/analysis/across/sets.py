@@ -58,6 +58,8 @@ class Sets:
 
     results: Results
     n_resamples: int = N_RESAMPLES
+    only: frozenset[str] | None = None
+    """The run_ids that count; all where None."""
 
     @cached_property
     def done(self) -> pd.DataFrame:
@@ -67,7 +69,8 @@ class Sets:
     @cached_property
     def everything(self) -> pd.DataFrame:
         """Every `ok` row, whatever it starts from."""
-        return with_sets(self.results.table).query("status == 'ok'")
+        rows = with_sets(self.results.table).query("status == 'ok'")
+        return rows if self.only is None else rows[rows["run_id"].isin(self.only)]
 
     @cached_property
     def networks(self) -> pd.DataFrame:

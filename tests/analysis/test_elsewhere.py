@@ -1,0 +1,103 @@
+"""Runs that were made on two kinds of hardware: how far each moved, and what pretraining gains on either."""
+
+import numpy as np
+import pytest
+
+from pepr import runs
+from pepr.analysis import pipeline
+from pepr.analysis.across.elsewhere import elsewhere, elsewhere_numbers
+from pepr.analysis.across.pretraining import difference
+from pepr.analysis.across.sets import FULL, Sets
+from tests import several_sets
+from tests.several_sets import RESAMPLES
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    root = tmp_path_factory.mktemp("here")
+    return Sets(several_sets.write(root, sets=("breastmnist", "retinamnist"), fractions=(1.0,)), RESAMPLES)
+
+
+def there(of, change, **columns):
+    """The same results on another machine, with other columns and test AUROCs."""
+
+    class Moved(runs.Results):
+        pass
+
+    table = of.results.table.assign(hardware="another machine", **columns)
+    Moved.table = change(table)
+    return Moved(of.results.profile, "reference", of.results.folder)
+
+
+def shifted(table):
+    """All runs a hundredth higher, those of one seed two, and only of one set."""
+    table = table[table["dataset"] == "breastmnist"]
+    more = np.where(table["seed"] == 0, 0.02, 0.01)
+    return table.assign(test_auroc=table["test_auroc"] + more)
+
+
+def test_a_move_is_there_less_here_and_the_shift_is_its_mean_over_seeds(here):
+    (one,) = elsewhere(here, [there(here, shifted)])
+    assert (one.dataset, one.hardware, one.alike) == ("breastmnist", "another machine", True)
+    networks = here.networks[here.networks["dataset"] == "breastmnist"]
+    assert len(one.moved) == len(networks) == 27
+    assert sorted(set(np.round(one.moved, 9))) == [0.01, 0.02]
+    assert one.apart == pytest.approx(0.01) and one.furthest == pytest.approx(0.02)
+    assert one.shift.n == 3 and one.shift.effect == pytest.approx(0.04 / 3)
+    assert one.shift.low < 0.01 < one.shift.high
+
+
+def test_two_seeds_are_compared_within_a_network_and_setting(here):
+    (one,) = elsewhere(here, [there(here, shifted)])
+    rows = here.networks[here.networks["dataset"] == "breastmnist"]
+    apart = []
+    for _, of in rows.groupby(["setting", "model"])["test_auroc"]:
+        first, second, third = of
+        apart += [abs(first - second), abs(first - third), abs(second - third)]
+    assert len(apart) == 27 and one.seeds == pytest.approx(np.median(apart))
+
+
+def test_pretraining_gains_here_what_the_study_says_and_there_what_those_runs_say(here):
+    def more_pretrained(table):
+        return table.assign(test_auroc=table["test_auroc"] + 0.03 * table["pretrained"].astype(float))
+
+    found = {one.dataset: one for one in elsewhere(here, [there(here, more_pretrained)])}
+    assert list(found) == ["breastmnist", "retinamnist"]
+    for dataset, one in found.items():
+        expected = difference(here, dataset, FULL).result
+        assert one.gains[0].result.effect == pytest.approx(expected.effect)
+        assert one.gains[1].result.effect == pytest.approx(expected.effect + 0.03)
+    one = found["breastmnist"]
+    told = elsewhere_numbers(list(found.values()))
+    assert f"{one.gains[1].result.effect:+.3f}" in told["sets_elsewhere_table"]["text"]
+    assert told["sets_elsewhere_runs"]["text"] == "54 runs"
+
+
+def test_the_gain_of_runs_that_only_one_machine_made_counts_on_neither(here):
+    few = there(here, lambda table: table[~table["pretrained"] | (table["seed"] < 2)])
+    one = elsewhere(here, [few])[0]
+    assert [side.n_units for side in one.gains] == [2, 2]
+    scratch = there(here, lambda table: table[~table["pretrained"]])
+    alone = elsewhere(here, [scratch])
+    assert [one.gains for one in alone] == [None, None]
+    assert "| - | - |" in elsewhere_numbers(alone)["sets_elsewhere_table"]["text"]
+
+
+def test_other_software_is_named_and_the_same_hardware_is_nothing_to_tell(here):
+    newer = there(here, lambda table: table, software="torch 9.9")
+    found = elsewhere(here, [newer])
+    assert not any(one.alike for one in found)
+    assert "another machine, other software" in elsewhere_numbers(found)["sets_elsewhere_table"]["text"]
+    assert elsewhere(here, [here.results]) == [] and elsewhere_numbers([]) == {}
+
+
+def test_other_folders_of_the_profile_are_asked_and_the_own_one_is_not(here, monkeypatch):
+    other = there(here, shifted)
+    object.__setattr__(other, "folder", here.results.folder / "elsewhere")
+    asked = []
+    monkeypatch.setattr(pipeline.machines, "machines", lambda profile: [here.results, other])
+    monkeypatch.setattr(pipeline, "elsewhere", lambda sets, others: asked.append(others) or [])
+    assert pipeline.Analysis(here.results).elsewhere == []
+    assert asked == [[other]]
