@@ -33,7 +33,7 @@ from pepr.analysis.scores import (
     usual_starts,
     with_sets,
 )
-from pepr.display.words import counted, measure_words
+from pepr.display.words import counted, fixed, measure_words
 from pepr.models.space import BASELINES, family_of
 from pepr.quantities import RESOURCES
 from pepr.runs.results import Results
@@ -306,8 +306,8 @@ def _model_claims(rows: pd.DataFrame, suffix: str, images: ImagesOf | None) -> l
             f"Small networks have a higher PePR-{letter} than their lower cost alone gives them",
             DIRECTION,
             gap.beyond,
-            f"{split}; of a gap of {gap.whole:.3f}, {gap.by_resource:.3f} would be there if all performed "
-            "alike: that part is arithmetic, and only the rest is tested",
+            f"{split}; of a gap of {fixed(gap.whole, 3)}, {fixed(gap.by_resource, 3)} would be there if all "
+            "performed alike: that part is arithmetic, and only the rest is tested",
             contrast=units.contrast_of_models(runs, gap.per_performance),
         ),
     ]

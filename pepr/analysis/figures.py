@@ -28,6 +28,7 @@ from pepr.analysis.scores import SET, earned, of_set, run_alike, usual_starts
 from pepr.display.curve import PeakMark, draw_curve
 from pepr.display.marks import failed_entries, shared_marks, too_few
 from pepr.display.style import PALETTE, WIDTH_IN, legend_below, legend_entry, log_axis, theme
+from pepr.display.words import fixed
 from pepr.models.space import BASELINES
 from pepr.quantities import MEASURES, RESOURCES
 from pepr.score import of
@@ -235,7 +236,8 @@ def rank_comparison(
         moved = row["rank"] != row["rank_frozen"]
         colour = PALETTE["vermillion"] if moved else PALETTE["grey"]
         axes.plot([0, 1], [row["left"], row["right"]], "-o", color=colour, lw=2 if moved else 1.2, ms=5)
-        left, right = f"{row['model']}  {row['score']:.3f}", f"{row['score_frozen']:.3f}  {row['model']}"
+        left = f"{row['model']}  {fixed(row['score'], 3)}"
+        right = f"{fixed(row['score_frozen'], 3)}  {row['model']}"
         axes.text(-0.04, row["left"], left, ha="right", va="center", fontsize=9.5)
         axes.text(1.04, row["right"], right, ha="left", va="center", fontsize=9.5)
     axes.set_xticks([0, 1], ["range of\nthis setting", "range over\nall settings"])

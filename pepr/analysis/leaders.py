@@ -154,7 +154,7 @@ def _best_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
             if found:
                 estimated = bool((part.loc[part["score"].notna(), "kind"] == "estimated").any())
                 key = f"{cell}_best_pepr_{resource.lower()}_{measure}"
-                out |= _leader_numbers(key, found, f"{found.value:.3f}", estimated)
+                out |= _leader_numbers(key, found, fixed(found.value, 3), estimated)
     return out
 
 
@@ -281,8 +281,8 @@ def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
         f"{key}_units": number(peak.n_units),
         f"{key}_over": number(None, peak.over),
         **interval_numbers(f"{key}_location", peak.location, partial(amount, peak.resource)),
-        **interval_numbers(f"{key}_location_norm", peak.location_norm, "{:.2f}".format),
-        **interval_numbers(f"{key}_score", peak.score, "{:.3f}".format),
+        **interval_numbers(f"{key}_location_norm", peak.location_norm, fixed),
+        **interval_numbers(f"{key}_score", peak.score, partial(fixed, digits=3)),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from pepr.display.words import (
     count,
     counted,
     difference,
+    fixed,
     grams,
     millions,
     minutes,
@@ -380,7 +382,7 @@ def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
         f"Times are those of the training itself. As a check, {counted(models, 'network')} were also timed a "
         f"few steps at a time, in {counted(found.rounds, 'round')} of random order: their training took "
         f"{found.ratio:.2f} times its steps at that pace in the middle, Spearman's correlation of the two is "
-        f"{found.rank_correlation:.3f}, and from one network to another they differ by "
+        f"{fixed(found.rank_correlation, 3)}, and from one network to another they differ by "
         f"{tenths(found.error)} (standard deviation). That is the error of a time in intervals and ranks, "
         "or the scatter of its repeats where it is larger."
     )
@@ -389,7 +391,7 @@ def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
         "timing_models": number(models, counted(models, "network")),
         "timing_rounds": number(found.rounds, counted(found.rounds, "round")),
         "timing_ratio": number(found.ratio, "{:.2f}".format),
-        "timing_rank_correlation": number(found.rank_correlation, "{:.3f}".format),
+        "timing_rank_correlation": number(found.rank_correlation, partial(fixed, digits=3)),
         "timing_error": number(found.error, tenths),
     }
     if np.isfinite(found.step_error):

@@ -18,8 +18,8 @@ from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, in_set, model_means, on_shared_units, usual_starts, with_sets
-from pepr.display.numbers import UNKNOWN, Numbers, interval_numbers, number
-from pepr.display.words import counted, ends, markdown, percent, tenths
+from pepr.display.numbers import Numbers, interval_numbers, number
+from pepr.display.words import counted, difference, ends, fixed, markdown, percent, tenths
 from pepr.models.space import BASELINES, family_of
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
@@ -260,8 +260,7 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd
         key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
         out[f"{key}_n"] = number(int(row["n"]))
         for name in ("rho", "low", "high"):
-            known = np.isfinite(row[name])
-            out[f"{key}_{name}"] = number(row[name], f"{row[name]:.2f}" if known else UNKNOWN)
+            out[f"{key}_{name}"] = number(row[name], fixed)
     return out
 
 
@@ -313,7 +312,7 @@ def _choice_numbers(chosen: Choice) -> Numbers:
         **interval_numbers("chosen_auroc", chosen.auroc, AUROC),
     }
     if chosen.over_smallest is not None and np.isfinite(chosen.over_smallest.low):
-        out |= interval_numbers("chosen_over_smallest", chosen.over_smallest, "{:+.3f}".format)
+        out |= interval_numbers("chosen_over_smallest", chosen.over_smallest, difference)
         beats = chosen.over_smallest.low > 0
         out["chosen_beats_smallest"] = number(beats, "does" if beats else "does not")
     return out

@@ -18,7 +18,7 @@ from pepr.analysis.ranked import CLOCK_ERROR, DRIFT_LIMIT, drift
 from pepr.book import repeated_runs
 from pepr.datasets import elpv, leaks
 from pepr.display.numbers import escaped
-from pepr.display.words import between, minutes, wh
+from pepr.display.words import between, fixed, minutes, wh
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
 from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
@@ -160,17 +160,17 @@ def machines_table(profile: str) -> str:
             escaped(row["hardware"]),
             row["origin"],
             str(row["runs"]),
-            _known(row["median_time_s"], "{:.3g} s", "no run can be ranked"),
-            _known(row["times_as_long"], "{:.2f} times", "not comparable"),
-            _known(row["spearman"], "{:.2f}", "too few models"),
+            _known(row["median_time_s"], "{:.3g} s".format, "no run can be ranked"),
+            _known(row["times_as_long"], "{:.2f} times".format, "not comparable"),
+            _known(row["spearman"], fixed, "too few models"),
             _same_accuracy(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _known(value: float, words: str, without: str) -> str:
-    return words.format(value) if value == value else without
+def _known(value: float, words: Callable[[float], str], without: str) -> str:
+    return words(value) if value == value else without
 
 
 def _same_accuracy(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from pepr.costs import model as cost, sweep as sweeping, swept
+from pepr.display.words import decimal
 from pepr.errors import InputError
 from pepr.files import find_checkout
 from pepr.machine import description, gpu
@@ -210,7 +211,7 @@ def memory(subject: Subject) -> str:
     if failed:
         raise DoesNotHold("; ".join(failed))
     middle, worst = statistics.median(map(abs, errors)), max(errors, key=abs)
-    seen = f"{len(errors)} models, median error {middle:.1%}, at worst {worst:+.1%}"
+    seen = f"{len(errors)} models, median error {middle:.1%}, at worst {decimal(worst, '+.1%')}"
     if middle > MEMORY_MARGIN:
         raise DoesNotHold(f"{seen}; expected a median of at most {MEMORY_MARGIN:.0%}")
     return seen

@@ -11,7 +11,7 @@ from pepr.costs import bill, swept_check, your_machine
 from pepr.costs.fit import Evidence
 from pepr.costs.swept import Sweep
 from pepr.display.numbers import Number, Numbers, number
-from pepr.display.words import count, counted, markdown, percent, tenths
+from pepr.display.words import count, counted, fixed, markdown, percent, tenths
 from pepr.published.numbers import top_ten_words
 from pepr.published.tables import SETTINGS
 from pepr.quantities import energy_is_estimated
@@ -140,14 +140,14 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
         "machine_times": _estimate(None, f"{(table['here_s'] / table['there_s']).median():.1f}"),
         "machine_gain": number(None, _named(drawn.head(NAMED))),
         "machine_lose": number(None, _named(drawn.tail(NAMED)[::-1])),
-        "machine_size_alone": _estimate(_rank(table["there_predicted_s"], table["there_s"]), "{:.2f}".format),
-        "machine_like_size": _estimate(_rank(table["here_s"], table["there_predicted_s"]), "{:.2f}".format),
+        "machine_size_alone": _estimate(_rank(table["there_predicted_s"], table["there_s"]), fixed),
+        "machine_like_size": _estimate(_rank(table["here_s"], table["there_predicted_s"]), fixed),
     }
     others = your_machine.others(found)
     if len(others):
         told = (
             f"{row.hardware} ({row.conditions}): {row.ratio:.2f} times the time of a step here in the median "
-            f"of {row.models} models, with a rank correlation of {row.spearman:.2f}"
+            f"of {row.models} models, with a rank correlation of {fixed(row.spearman)}"
             for row in others.itertuples()
         )
         numbers["machine_others"] = number(len(others), "; ".join(told))
@@ -155,13 +155,13 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
     for row in rankings.itertuples():
         key, guess = f"machine_{row.score.lower()}", row.score == "E" and energy_is_estimated(source)
         numbers |= {
-            f"{key}_{row.setting}_rank": number(row.spearman, "{:.2f}".format, guess),
+            f"{key}_{row.setting}_rank": number(row.spearman, fixed, guess),
             f"{key}_{row.setting}_top": number(row.top_ten_overlap, top_ten_words, guess),
             f"{key}_{row.setting}_best": number(None, f"`{row.best_here}`", guess),
             f"{key}_{row.setting}_best_there": number(None, f"`{row.best_there}`"),
         }
         if row.setting == your_machine.SETTING:
-            numbers[f"{key}_costs"] = number(row.resource_spearman, "{:.2f}".format, guess)
+            numbers[f"{key}_costs"] = number(row.resource_spearman, fixed, guess)
     kinds = your_machine.by_class(table).set_index("operators")
     for kind in your_machine.CLASSES:
         key, models, median, spread = f"machine_of_{kind}", 0, number(None, "-"), "-"
@@ -264,7 +264,7 @@ def _transfer(cpu: pd.DataFrame, table: pd.DataFrame) -> Numbers:
     share = (cpu["predicted_memory_bytes"] / cpu["memory_bytes"]).median()
     found: Numbers = {
         "cpu_models": number(len(cpu)),
-        "cpu_memory_rank": number(_rank(cpu["memory_bytes"], cpu["predicted_memory_bytes"]), "{:.2f}".format),
+        "cpu_memory_rank": number(_rank(cpu["memory_bytes"], cpu["predicted_memory_bytes"]), fixed),
         "cpu_memory_share": number(share, percent),
         "cpu_error": number(row["median_error"], percent),
         "cpu_error_worst": number(row["worst_error"], percent),
@@ -272,7 +272,7 @@ def _transfer(cpu: pd.DataFrame, table: pd.DataFrame) -> Numbers:
         "cpu_calibrating": number(None, ", ".join(f"`{name}`" for name in calibrating)),
     }
     for predictor, row in by.iterrows():
-        words = f"{row['spearman']:.2f} ({row['models']:.0f} models)"
+        words = f"{fixed(row['spearman'])} ({row['models']:.0f} models)"
         found[f"cpu_rank_{predictor.rsplit('_', 1)[0]}"] = number(row["spearman"], words)
     return found
 

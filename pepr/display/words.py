@@ -98,13 +98,20 @@ def minutes(value: float) -> str:
     return f"{value:.1f} minutes" if value < 120 else f"{value / 60:.1f} hours"
 
 
+def decimal(value: float, digits: str) -> str:
+    """A number by a format such as `+.3f`, with the minus of print. What is zero in these digits has no sign:
+    no reader can tell what `−0.000` is, and `+0.000` may be the end of an interval that holds zero."""
+    text = f"{value:{digits}}"
+    return text.replace("-", "−") if text.strip("+-0.%") else text.lstrip("+-")
+
+
 def percent(value: float) -> str:
-    return UNKNOWN if not np.isfinite(value) else f"{100 * value:.0f}%"
+    return UNKNOWN if not np.isfinite(value) else decimal(value, ".0%")
 
 
 def tenths(share: float) -> str:
     """A share in percent, to the tenth."""
-    return UNKNOWN if not np.isfinite(share) else f"{100 * share:.1f}%"
+    return UNKNOWN if not np.isfinite(share) else decimal(share, ".1%")
 
 
 def count(value: float) -> str:
@@ -138,8 +145,7 @@ def performance(value: float, measure: str) -> str:
     """Accuracies in percent, AUROC as the number it is; so too above chance."""
     if not np.isfinite(value):
         return UNKNOWN
-    text = f"{value:.3f}" if MEASURES[measure].base == "auroc" else f"{100 * value:.1f}%"
-    return text.replace("-", "−")
+    return decimal(value, ".3f" if MEASURES[measure].base == "auroc" else ".1%")
 
 
 def measure_words(name: str) -> str:
@@ -149,15 +155,15 @@ def measure_words(name: str) -> str:
 
 def signed_share(value: float | None) -> str:
     """A share in percent with its sign: `+1.2%`, `−0.3%`."""
-    return UNKNOWN if value is None or not np.isfinite(value) else f"{100 * value:+.1f}%".replace("-", "−")
+    return UNKNOWN if value is None or not np.isfinite(value) else decimal(value, "+.1%")
 
 
 def difference(value: float | None, digits: int = 3) -> str:
-    return UNKNOWN if value is None or not np.isfinite(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return UNKNOWN if value is None or not np.isfinite(value) else decimal(value, f"+.{digits}f")
 
 
 def fixed(value: float, digits: int = 2) -> str:
-    return UNKNOWN if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+    return UNKNOWN if not np.isfinite(value) else decimal(value, f".{digits}f")
 
 
 def ends(low: float | None, high: float | None, words: Callable[[float], str]) -> str:
@@ -170,7 +176,7 @@ def ends(low: float | None, high: float | None, words: Callable[[float], str]) -
 def difference_points(value: float | None) -> str:
     if value is None or not np.isfinite(value):
         return UNKNOWN
-    return f"{100 * value:+.1f} percentage points".replace("-", "−")
+    return f"{decimal(100 * value, '+.1f')} percentage points"
 
 
 def p_value(value: float | None) -> str:
@@ -194,5 +200,5 @@ def _cell_text(value: Any, digits: int) -> str:
     if isinstance(value, str):
         return value.replace("_", " ") if value in SPOKEN else value
     if float(value).is_integer() or abs(value) >= 10**digits:
-        return f"{value:,.0f}"
+        return f"{value:z,.0f}"
     return f"{value:.{digits}g}"

@@ -1,8 +1,22 @@
 """Tables and intervals come out in the words that a page shows."""
 
 import numpy as np
+import pandas as pd
+import pytest
 
-from pepr.display.words import ends, fixed, markdown, tenths
+from pepr.display import as_html
+from pepr.display.words import (
+    decimal,
+    difference,
+    difference_points,
+    ends,
+    fixed,
+    markdown,
+    percent,
+    performance,
+    signed_share,
+    tenths,
+)
 
 
 def test_rows_become_a_table_under_their_own_headings():
@@ -23,3 +37,23 @@ def test_shares_and_values_have_the_digits_that_they_are_asked_for():
         "not known",
         "not known",
     )
+
+
+@pytest.mark.parametrize("value", [-1e-9, -0.0, 0.0, 1e-9])
+def test_what_is_zero_in_its_digits_has_no_sign(value):
+    assert (fixed(value), difference(value), signed_share(value)) == ("0.00", "0.000", "0.0%")
+    assert (percent(value), tenths(value), difference_points(value)) == ("0%", "0.0%", "0.0 percentage points")
+    assert performance(value, "auroc_above_chance") == "0.000"
+    assert performance(value, "accuracy_above_majority") == "0.0%"
+    assert ends(value, 0.25, fixed) == "0.00\u00a0to\u00a00.25"
+
+
+def test_what_is_not_zero_in_its_digits_keeps_its_sign():
+    assert (fixed(-0.005001), difference(-0.0006), difference(0.0006)) == ("−0.01", "−0.001", "+0.001")
+    assert (signed_share(-0.0006), decimal(-10, "+.0f"), decimal(0.4, "+.1%")) == ("−0.1%", "−10", "+40.0%")
+
+
+def test_a_zero_of_a_table_has_no_sign():
+    shown = as_html(pd.DataFrame({"shift": [-0.0, -1200.0, -0.25]}))
+    cells = [line.strip() for line in shown.splitlines() if "<td>" in line]
+    assert cells == ["<td>0</td>", "<td>-1,200</td>", "<td>-0.25</td>"]

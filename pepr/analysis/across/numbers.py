@@ -347,8 +347,8 @@ def arm_numbers(sets: Sets) -> Numbers:
             "Set": title(one.dataset),
             "Uses": str(one.uses),
             "Energy of one use": wh(one.energy_wh),
-            "Mean PePR-E, transferred": f"{one.transferred:.3f}",
-            "from scratch": f"{one.scratch:.3f}",
+            "Mean PePR-E, transferred": fixed(one.transferred, 3),
+            "from scratch": fixed(one.scratch, 3),
             "Transfer wins": f"{one.wins} of {one.n_networks}",
             "Best": f"{one.best[0]}, {one.best[1]}",
         }
@@ -428,7 +428,7 @@ def agreement_numbers(sets: Sets) -> Numbers:
         worst = max(known_losses, key=lambda loss: loss.estimate)
         known = worst.low < worst.high
         interval = f" (95% interval {ends(worst.low, worst.high, difference)})" if known else ""
-        out["sets_worst_loss"] = number(worst.estimate, f"{worst.estimate:.3f}{interval}")
+        out["sets_worst_loss"] = number(worst.estimate, f"{fixed(worst.estimate, 3)}{interval}")
     return out
 
 
