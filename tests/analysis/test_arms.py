@@ -350,3 +350,23 @@ def test_a_figure_without_a_bill_does_not_say_that_nothing_started_from_another_
     (words,) = figures.shared_bills([]).axes[0].texts
     assert words.get_text() == "No start from another run has an energy that can be compared."
     plt.close("all")
+
+
+def test_each_hardware_is_named_once_with_all_that_ran_on_it(with_arms):
+    table = with_arms.results.table
+    first = table["hardware"].iloc[0]
+    moved = of_arms(table) | (table["dataset"] == "pneumoniamnist")
+    elsewhere = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
+    assert numbers.hardware_by_set(with_table(with_arms, elsewhere)) == (
+        f"BreastMNIST and RetinaMNIST from ImageNet weights and from scratch ran on {first}. "
+        "BreastMNIST and RetinaMNIST from shuffled weights and from another set, and PneumoniaMNIST ran on "
+        "another processor."
+    )
+    some = (table["setting"] == "retina_scratch") & (table["seed"] == 0)
+    elsewhere = table.assign(hardware=table["hardware"].mask(some, "another processor"))
+    assert numbers.hardware_by_set(with_table(with_arms, elsewhere)) == (
+        "BreastMNIST and PneumoniaMNIST, and RetinaMNIST from ImageNet weights, from scratch (in part), "
+        f"from shuffled weights and from another set ran on {first}. "
+        "RetinaMNIST from scratch (in part) ran on another processor."
+    )
+    assert numbers.hardware_by_set(with_arms) == ""

@@ -12,7 +12,6 @@ from pepr.analysis.across import agreement, arms, parity, pretraining
 from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
 from pepr.analysis.claims import margin, order
-from pepr.analysis.numbers import hardware_words
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import (
     count,
@@ -91,23 +90,26 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
 
 
 def hardware_by_set(sets: Sets) -> str:
-    """Which sets were run on which hardware, a sentence for each, and from which start where that differs
-    between the starts of a set; empty where all were on one kind."""
+    """What was run on each kind of hardware, a sentence for each: sets, and from which start where a set ran
+    on several; empty where all were on one kind."""
     rows = sets.everything
     if rows["hardware"].nunique() < 2:
         return ""
-    start, alike = _started(rows), {}
+    start, ran = _started(rows), {}
     for name in [*sets.names, *sorted(set(rows["dataset"]) - set(sets.names))]:
         on: dict[str, list[str]] = {}
         for words in STARTED:
-            if len(of_start := rows[(rows["dataset"] == name) & (start == words)]):
-                on.setdefault(hardware_words(of_start), []).append(words)
+            of_start = rows.loc[(rows["dataset"] == name) & (start == words), "hardware"].dropna()
+            in_part = " (in part)" if of_start.nunique() > 1 else ""
+            for hardware in sorted(of_start.unique()):
+                on.setdefault(hardware, []).append(f"{words}{in_part}")
         for hardware, starts in on.items():
             of_which = f" {_listed(starts)}" if len(on) > 1 else ""
-            alike.setdefault((of_which, hardware), []).append(title(name).replace(",", ""))
-    sentences = (
-        f"{_listed(titles)}{of_which} ran on {hardware}." for (of_which, hardware), titles in alike.items()
-    )
+            ran.setdefault(hardware, {}).setdefault(of_which, []).append(title(name).replace(",", ""))
+    sentences = []
+    for hardware, alike in ran.items():
+        parts = (f"{_listed(titles)}{of_which}" for of_which, titles in alike.items())
+        sentences.append(f"{', and '.join(parts)} ran on {hardware}.")
     return " ".join(sentences)
 
 
