@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import platform
+import sys
 import tempfile
 import threading
+import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +20,7 @@ import psutil
 
 from pepr import files
 from pepr.errors import FIRST_ALIKE, OF_A_MACHINE, InputError, WorkFailed, without_names
+from pepr.machine import process
 from pepr.models.space import BASELINES
 from pepr.runs.columns import Record
 from pepr.runs.results import as_table
@@ -31,7 +34,7 @@ HEARTBEAT_S = 20.0
 STALE_S = 120.0
 """How often a study shows on its lock that it is alive, and after how long without that it is given up."""
 YOUNG_S = 24 * 3600.0
-"""Where another host may be at work, what it left is held to be abandoned only after so long."""
+"""Where another host or container may be at work, what it left is held to be abandoned only after so long."""
 
 BEFORE = ".before"
 """What the files of a run that is repeated are called besides, until it has ended well again."""
@@ -45,8 +48,8 @@ def only_one(folder: Path) -> Iterator[int]:
     """Hold a results folder for one study; yields the lock's descriptor, for processes that share it.
 
     The system releases the lock when the last process that has the descriptor is gone. The lock also names
-    host and process, and shows a heartbeat: another host may not see the system's lock, and on some file
-    systems nobody does. Raises InputError while another study holds it, and where the folder cannot be
+    host and process, and shows a heartbeat: another host or container may not see the system's lock, and on
+    some file systems nobody does. Raises InputError while another study holds it, and where the folder cannot be
     written.
     """
     path = folder / ".lock"
@@ -67,34 +70,64 @@ def only_one(folder: Path) -> Iterator[int]:
             yield handle
 
 
+def place() -> str:
+    """Where a number is that of one process: a machine since it was started, and on Linux the container in it,
+    which may share the host's name and even the other's numbers. Where that is not told, a place of its own."""
+    if sys.platform != "linux":
+        return f"{uuid.getnode():012x}"
+    boot = process.text_of(Path("/proc/sys/kernel/random/boot_id"))
+    try:
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}" if boot else uuid.uuid4().hex
+    except OSError:
+        return uuid.uuid4().hex
+
+
+STARTED_ALIKE_S = 2.0
+"""What a correction of the clock may move the start of a process, as the system tells it."""
+
+
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: a host and a process on it."""
+    """Who holds a lock: a process that was `started` at a time, by its number in a `place`, and for people the
+    name of its host."""
 
     host: str
     pid: int
+    place: str = ""
+    started: float = 0.0
 
     @classmethod
-    def of_this_process(cls) -> Holder:
-        return cls(platform.node(), os.getpid())
+    def of_process(cls, pid: int) -> Holder:
+        """A process of this place. Raises psutil.NoSuchProcess where there is none of that number."""
+        return cls(platform.node(), pid, place(), psutil.Process(pid).create_time())
 
     @classmethod
     def read(cls, path: Path) -> Holder | None:
         """Who wrote his name into a lock; None where nobody did."""
         try:
             told = json.loads(path.read_text())
-            return cls(str(told["host"]), int(told["pid"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = str(told.get("place", "")), float(told.get("started", 0.0))
+            return cls(str(told["host"]), int(told["pid"]), *kept)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
 
     def is_alive(self, path: Path, trusted: bool) -> bool:
-        """Whether the holder may be at work still: on this host its process tells, unless its lock would
-        have; on another its heartbeat, by the clock of the file system."""
-        if self.host == platform.node():
-            return not trusted and self.pid != os.getpid() and psutil.pid_exists(self.pid)
+        """Whether the holder may be at work still: in this place its process tells, unless its lock would
+        have; in another, or where its number may be another process's, its heartbeat, by the clock of the
+        file system."""
+        if self.place == place():
+            if trusted or self.pid == os.getpid():
+                return False
+            try:
+                if abs(psutil.Process(self.pid).create_time() - self.started) < STARTED_ALIKE_S:
+                    return True
+            except psutil.NoSuchProcess:
+                return False
+            except psutil.AccessDenied:  # of another user, and no answer
+                pass
         return age_s(path) < STALE_S
 
 
@@ -109,7 +142,7 @@ def _heartbeat(path: Path) -> Iterator[None]:
                 os.utime(path)
 
     with _writing(path.parent):
-        Holder.of_this_process().write(path)
+        Holder.of_process(os.getpid()).write(path)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -139,7 +172,7 @@ def one_at_a_time(store: Store, run_id: str) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(files.locked(path))
         with contextlib.suppress(OSError):  # a full disk is the run's to find out
-            Holder.of_this_process().write(path)
+            Holder.of_process(os.getpid()).write(path)
         yield
         # Whoever still waits for this file finds the record and has nothing left to do.
         if store.record_path(run_id).exists():
@@ -316,13 +349,13 @@ def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
 def _remove_unfinished(folder: Path) -> None:
     """Temporary files of killed processes, unless a run that outlived its study still writes some.
 
-    Where locks do not lock, or a run may be at work on another host, nothing is removed that is younger
-    than a day."""
+    Where locks do not lock, or a run may be at work on another host or in another container, nothing is removed
+    that is younger than a day."""
     held = list(folder.rglob(".*.lock"))
     if any(_is_held(path) for path in held):
         return
-    holders = filter(None, map(Holder.read, held))
-    wary = any(holder.host != platform.node() for holder in holders) or not files.locks_lock(folder)
+    holders, here = filter(None, map(Holder.read, held)), place()
+    wary = any(holder.place != here for holder in holders) or not files.locks_lock(folder)
     for path in folder.rglob(".*"):
         unfinished = path.is_file() and path.name != ".lock" and ".snakemake" not in path.parts
         if unfinished and not (wary and age_s(path) < YOUNG_S):

@@ -346,6 +346,7 @@ def test_whatever_part_of_the_sets_is_there_the_chapter_quotes_what_is_known_and
     assert all(told[key]["text"] != UNKNOWN for key in quoted)
     assert not any(NO_WORD.search(entry["text"]) for entry in told.values())
     assert "<!--" not in text
+    assert not re.search("same hardware|kinds of hardware", text), "all of it ran on one kind"
     assert ("sets_agreement_table" in quoted) == (part != "one_set")
     assert ("sets_pretraining_table" in quoted) == (part not in ("from_scratch", "pretrained_alone"))
     found = pretraining.by_series(some)

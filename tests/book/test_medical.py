@@ -61,6 +61,8 @@ def test_each_part_says_what_it_can_and_no_more(shipped):
     assert ("sets_pretraining_table" in numbers) == (part != "what_fits_a_quarter_of_an_hour")
     assert ("sets_grades_table" in numbers) == (datasets > 1)
     assert ("sets_bill_table" in numbers) == (part == "two_whole_sets")
+    text = prose.chapter((ROOT / "book" / "medical.md").read_text(), {"medical": numbers})
+    assert "They ran on {{ medical.hardware }}." in text and "several kinds of hardware" not in text
 
 
 def test_a_part_holds_by_verify_and_its_records_are_offered(shipped, monkeypatch):

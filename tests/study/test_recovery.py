@@ -1,9 +1,9 @@
 """Order in a results folder: who may work in it, and what of it is to be believed."""
 
+import dataclasses
 import errno
 import json
 import os
-import platform
 import subprocess
 import threading
 import time
@@ -327,15 +327,75 @@ def test_where_locks_lock_nothing_a_study_is_kept_out_by_the_name_of_the_other(
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
         lock = tmp_path / ".lock"
-        recovery.Holder(platform.node(), sleeper.pid).write(lock)
+        recovery.Holder.of_process(sleeper.pid).write(lock)
         with pytest.raises(InputError, match=f"process {sleeper.pid}"), recovery.only_one(tmp_path):
             pass
     finally:
         sleeper.kill()
         sleeper.wait()
     with recovery.only_one(tmp_path):
-        assert recovery.Holder.read(lock) == recovery.Holder.of_this_process()
+        assert recovery.Holder.read(lock) == recovery.Holder.of_process(os.getpid())
     assert recovery.Holder.read(lock) is None
+
+
+def test_a_study_in_another_container_of_the_hosts_name_is_at_work_as_long_as_its_heart_beats(
+    tmp_path, locks_that_lock_nothing
+):
+    ended = subprocess.Popen(["true"])
+    here = recovery.Holder.of_process(os.getpid())
+    ended.wait()
+    lock, past = tmp_path / ".lock", time.time() - recovery.STALE_S - 5
+    for number in (ended.pid, os.getpid()):
+        there = dataclasses.replace(here, pid=number, place="the place of another container")
+        there.write(lock)
+        assert recovery.Holder.read(lock) == there
+        with pytest.raises(InputError, match=f"process {number}"), recovery.only_one(tmp_path):
+            pass
+        os.utime(lock, (past, past))
+        assert not there.is_alive(lock, trusted=False)
+        dataclasses.replace(here, pid=number).write(lock)
+        assert not recovery.Holder.read(lock).is_alive(lock, trusted=False), "in this place the number tells"
+
+
+def test_a_process_that_has_got_the_number_of_one_that_was_killed_is_not_taken_for_it(tmp_path):
+    lock = tmp_path / ".lock"
+    parent = recovery.Holder.of_process(os.getppid())
+    earlier = dataclasses.replace(parent, started=parent.started - 60)
+    for holder in (parent, earlier):
+        holder.write(lock)
+        assert holder.is_alive(lock, trusted=False) and not holder.is_alive(lock, trusted=True)
+    past = time.time() - recovery.STALE_S - 5
+    os.utime(lock, (past, past))
+    assert parent.is_alive(lock, trusted=False), "a study that was stopped for a while, and its heart with it"
+    assert not earlier.is_alive(lock, trusted=False)
+
+
+def test_a_place_is_a_boot_of_a_machine_and_a_container_in_it(monkeypatch):
+    monkeypatch.setattr(recovery.sys, "platform", "linux")
+    told = {"boot": "b1", "namespace": "pid:[1]"}
+    monkeypatch.setattr(recovery.process, "text_of", lambda path: told["boot"])
+    monkeypatch.setattr(recovery.os, "readlink", lambda path: told["namespace"])
+    first = recovery.place()
+    assert first == recovery.place() == "b1 pid:[1]"
+    told["namespace"] = "pid:[2]"
+    assert recovery.place() == "b1 pid:[2]"
+    told["boot"] = ""
+    assert recovery.place() != recovery.place(), "what cannot be told apart is nobody else's"
+    monkeypatch.setattr(recovery.sys, "platform", "darwin")
+    assert recovery.place() == recovery.place() != first
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"host": "a"}', '{"host": "a", "pid": "x"}', "7"])
+def test_a_lock_that_names_nobody_has_no_holder(tmp_path, text):
+    (tmp_path / ".lock").write_text(text)
+    assert recovery.Holder.read(tmp_path / ".lock") is None
+
+
+def test_a_lock_of_an_earlier_version_is_judged_by_its_heartbeat(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.write_text(json.dumps({"host": "a", "pid": os.getpid()}))
+    assert recovery.Holder.read(lock) == recovery.Holder("a", os.getpid())
+    assert recovery.Holder.read(lock).is_alive(lock, trusted=True)
 
 
 def test_a_study_on_another_host_is_at_work_as_long_as_its_heart_beats(tmp_path, monkeypatch):
