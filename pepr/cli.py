@@ -133,16 +133,19 @@ def plan(
     from pepr import study
     from pepr.machine import description
     from pepr.study import forecast, workflow
-    from pepr.study.profile import check_precision
+    from pepr.study.profile import without_precision
 
     loaded = _restricted(profile, models, settings, seeds, epochs, pretrained, fidelity)
     device = description.chosen_device()
-    check_precision(loaded, device)
-    specs = study.grid(loaded, device)
-    together = forecast.side_by_side(specs, device)
+    if reason := without_precision(loaded, device):
+        _say(f"{reason}. This plans for such a GPU elsewhere; a study checks where it runs")
+        specs, together, device = study.grid(loaded, "cuda"), None, None
+    else:
+        specs = study.grid(loaded, device)
+        together = forecast.side_by_side(specs, device)
     if as_json:
-        here = forecast.forecast(loaded, specs, specs[0].device, together.runs)
-        print_json(dataclasses.asdict(here))
+        expected = forecast.forecast(loaded, specs, device, together.runs if together else 1)
+        print_json(dataclasses.asdict(expected))
         return
     from pepr.files import results_root
     from pepr.runs.store import Store

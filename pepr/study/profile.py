@@ -322,13 +322,17 @@ def save(profile: Profile, folder: Path) -> Profile:
     return Profile(profile.name, profile.values, str(path))
 
 
+def without_precision(profile: Profile, device: str) -> str | None:
+    """In words, that a device does not have the precision of a profile; None where it has."""
+    if profile.values["precision"] != "tf32" or device.startswith("cuda"):
+        return None
+    return f"profile {profile.name}: precision: only NVIDIA GPUs multiply in tf32, and the device is {device}"
+
+
 def check_precision(profile: Profile, device: str) -> None:
     """Raise InputError for a precision that a device does not have, before anything starts."""
-    if profile.values["precision"] == "tf32" and not device.startswith("cuda"):
-        raise InputError(
-            f"profile {profile.name}: precision: only NVIDIA GPUs multiply in tf32, and the device is "
-            f"{device}; expected fp32, bf16 or fp16"
-        )
+    if reason := without_precision(profile, device):
+        raise InputError(f"{reason}; expected fp32, bf16 or fp16")
 
 
 def grid(profile: Profile, device: str = "cpu") -> list[RunSpec]:

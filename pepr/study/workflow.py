@@ -186,13 +186,14 @@ def announcement(
 
     `together`: how the runs go on side by side on this machine; they are then predicted for it, and for a CPU
     where it has no GPU; `wherever` they may be done, a line says what a GPU would take. Without it they are
-    predicted for whichever machine is best.
+    of a GPU that is not here, and predicted for that.
     """
     left = [spec for spec in specs if not store.record_path(spec.run_id).exists()]
     device = specs[0].device if together and not cluster else None
-    place = (
-        f"the nodes of {cluster} ({specs[0].device})" if cluster else description.hardware(specs[0].device)
-    )
+    if cluster:
+        place = f"the nodes of {cluster} ({specs[0].device})"
+    else:
+        place = description.hardware(specs[0].device) if together else f"a GPU elsewhere ({specs[0].device})"
     lines = [
         f"Profile {profile.name}: {profile.values['title']}.",
         f"{len(specs)} runs on {place}, {len(specs) - len(left)} of them done.",

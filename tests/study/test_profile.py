@@ -1,14 +1,14 @@
 """Profiles: validated before anything starts, turned into a grid, forecast from measured runs."""
 
 import itertools
+import json
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from pepr import cli, datasets, models, runs, study
 from pepr.errors import InputError
-from pepr.study import workflow
+from pepr.study import forecast, workflow
 from pepr.study.profile import check_precision
 from pepr.training.record import Parts
 
@@ -351,10 +351,24 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_starts(tmp
     monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
     profile = load(tmp_path, precision="tf32")
     words = "profile mine: precision: only NVIDIA GPUs multiply in tf32, and the device is cpu"
-    done = CliRunner().invoke(cli.app, ["plan", "--profile", str(tmp_path / "mine.yaml")])
-    assert isinstance(done.exception, InputError) and words in str(done.exception)
     with pytest.raises(InputError, match=words):
         workflow.reproduce(profile, tmp_path)
     assert not (tmp_path / "results").exists()
     for device, precision in (("cuda", "tf32"), ("cpu", "bf16"), ("mps", "fp16")):
         check_precision(load(tmp_path, precision=precision), device)
+
+
+def test_what_only_a_gpu_can_do_is_planned_where_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PEPR_DEVICE", "cpu")
+    monkeypatch.setenv("PEPR_RESULTS", str(tmp_path / "results"))
+    profile = load(tmp_path, precision="tf32")
+    cli.plan(profile=str(tmp_path / "mine.yaml"))
+    told = capsys.readouterr()
+    assert "1 runs on a GPU elsewhere (cuda), 0 of them done." in told.out
+    assert "RTX 3090" in told.out
+    words = "profile mine: precision: only NVIDIA GPUs multiply in tf32, and the device is cpu. This plans for"
+    assert words in told.err
+    cli.plan(profile=str(tmp_path / "mine.yaml"), as_json=True)
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["hours"] == forecast.forecast(profile, study.grid(profile, "cuda")).hours > 0
+    assert (plan["runs"], plan["runs_at_once"]) == (1, 1)
