@@ -5,7 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "book" / "_static" / "own-results"
+import pytest
+
+from pepr.tables.keys import KNOWN_COLUMNS
+from pepr.tables.naming import spelled_otherwise
+
+BOOK = Path(__file__).parents[2] / "book"
+EXAMPLE = BOOK / "_static" / "own-results"
 
 
 def test_the_commands_of_the_page_print_what_it_shows(tmp_path):
@@ -27,3 +33,9 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path):
         assert printed == (EXAMPLE / name).read_text(), name
     assert [done.returncode for done in (audit, score, curve)] == [0, 0, 0] and not score.stdout
     assert "its PePR" in (tmp_path / "curve.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["Run ID", "run-id", "runId"])
+def test_the_spellings_that_the_page_names_are_known(name):
+    assert f"`{name}`" in (BOOK / "own-results.md").read_text()
+    assert spelled_otherwise([name], KNOWN_COLUMNS) == [f"{name!r} as run_id"]
