@@ -1,6 +1,7 @@
 """A pretended NVIDIA driver: what this project calls of NVML, over GPUs whose power is known."""
 
 import time
+from types import SimpleNamespace
 
 import pynvml
 
@@ -12,7 +13,8 @@ class FakeGpu:
 
     `counter` says whether it has an energy counter, which moves every `tick_s`; `lost` makes it fall off the
     bus, `limit_w` is its power limit, None for one that does not tell, `mig` is 1 where it is in slices;
-    `denied` names what this user may not ask: `handle`, `counter`, `power`.
+    `denied` names what this user may not ask: `handle`, `counter`, `power`, `processes`; `pids` are those of
+    the processes that compute on it.
     """
 
     def __init__(
@@ -26,9 +28,10 @@ class FakeGpu:
         limit_w=350,
         mig=0,
         denied=(),
+        pids=(),
     ):
         self.uuid, self.name, self.counter, self.tick_s, self.limit_w = uuid, name, counter, tick_s, limit_w
-        self.mig, self.denied = mig, denied
+        self.mig, self.denied, self.pids = mig, denied, pids
         self.watts = watts if callable(watts) else lambda seconds: watts
         self.began, self.lost, self.offset_mj = time.perf_counter(), False, 0
 
@@ -79,6 +82,11 @@ class FakeNvml:
 
     def nvmlDeviceGetEnforcedPowerLimit(self, handle):
         return self._answer(handle, handle.limit_w is not None, lambda: 1000 * handle.limit_w)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return self._answer(
+            handle, True, lambda: [SimpleNamespace(pid=pid) for pid in handle.pids], "processes"
+        )
 
     def nvmlDeviceGetMigMode(self, device):
         return self._answer(device, device.mig is not None, lambda: (device.mig, device.mig))

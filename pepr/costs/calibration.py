@@ -286,7 +286,7 @@ def as_text(result: Calibration) -> str:
     """A calibration for a person."""
     lines = [f"{'model':<20}{'ms a step':>10}{'mWh a step':>12}"]
     for run in result.measured:
-        note = "  others used the CPU meanwhile" if run["contended"] else ""
+        note = "  others used the machine meanwhile" if run["contended"] else ""
         lines.append(
             f"{run['model']:<20}{1000 * run['step_time_s']:>10.1f}{1000 * run['step_energy_wh']:>12.3f}{note}"
         )

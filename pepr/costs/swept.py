@@ -282,7 +282,7 @@ def as_text(found: Sweep) -> str:
     of = f"{found.hardware}, {found.conditions.image_size} px, batches of {found.conditions.batch_size}"
     if busy := sum(bool(row["contended"]) for row in ok):
         lines.append(
-            f"Other programs used the processor while {busy} of them were measured: steps are long. The same "
+            f"Other programs used the machine while {busy} of them were measured: steps are long. The same "
             "command with `--retry contended` measures these again."
         )
     if failed:
@@ -348,7 +348,7 @@ def basis(found: Sweep, row: dict[str, Any]) -> str:
     return (
         f"a training step measured {where} ({row['measured_at'][:10]}, {steps}, {timed}), "
         f"times the steps of the job; energy {energy}; {_sure(row['hardware'])}"
-        + ("; other programs used the processor meanwhile, so it is long" if row.get("contended") else "")
+        + ("; other programs used the machine meanwhile, so it is long" if row.get("contended") else "")
     )
 
 

@@ -98,8 +98,13 @@ def busy_time() -> float:
 
 
 def study_time() -> float:
-    """Processor seconds that the processes of this study took on this machine: of the one that carries it out
-    (`$PEPR_STUDY_PID`) and its descendants; of this process and its own where there is none."""
+    """Processor seconds that the processes of this study took on this machine."""
+    return sum(map(_taken, study_processes()))
+
+
+def study_processes() -> list[psutil.Process]:
+    """The processes of this study on this machine: the one that carries it out (`$PEPR_STUDY_PID`) and its
+    descendants; this process and its own where there is none."""
     own = psutil.Process()
     try:
         root = psutil.Process(int(os.environ.get(STUDY_PROCESS) or own.pid))
@@ -108,7 +113,7 @@ def study_time() -> float:
         family = []
     if own not in family:  # its study was killed, and it goes on
         family = [own, *own.children(recursive=True)]
-    return sum(map(_taken, family))
+    return family
 
 
 def living_time() -> float:

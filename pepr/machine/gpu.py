@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 from pepr import files
 from pepr.errors import InputError, MeterError
+from pepr.machine import cores
 from pepr.machine.modules import loaded_torch
 
 MILLIJOULES_PER_KWH = 3.6e9
@@ -283,6 +285,23 @@ class EnergyReader:
         if used < 0:
             raise MeterError(f"{self._gpu.name}: its energy counter ran back by {-used} mJ")
         return used / MILLIJOULES_PER_KWH
+
+    def is_shared(self) -> bool:
+        """Whether programs that are no part of this study compute on the GPU, too.
+
+        The driver's list of processes is believed where one of this study is on it: in a container it may be
+        empty, or have the numbers of the host. On Windows whatever draws on the screen is on it.
+        """
+        if sys.platform == "win32":
+            return False
+        try:
+            there = {one.pid for one in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)}
+        except self._nvml.NVMLError:
+            return False
+        if there <= {os.getpid()}:
+            return False
+        ours = {process.pid for process in cores.study_processes()}
+        return bool(there & ours and there - ours)
 
     def _counter_mj(self) -> int:
         return self._read(self._nvml.nvmlDeviceGetTotalEnergyConsumption)

@@ -98,6 +98,7 @@ class Meter:
     `gpu` reads the energy of the run's own GPU. `load_model` stands for a CPU without a counter, which needs
     no `tracker`. What a counter shows for the whole CPU is charged to a run by its share of its study's
     processor time, and the memory in equal shares to the `runs_at_once` runs that go on side by side.
+    `gpu_shared_in` names the windows at an edge of which other programs were on the GPU.
     """
 
     tracker: Tracker | None
@@ -110,6 +111,7 @@ class Meter:
     idle_power_w: float | None = None
     assumptions: dict[str, Any] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
+    gpu_shared_in: set[str] = field(default_factory=set)
     _openings: int = 0
 
     @contextlib.contextmanager
@@ -121,6 +123,7 @@ class Meter:
         """
         total, part = self.windows.setdefault(name, Window()), Window()
         self._openings += 1
+        self._look_for_others(name)
         living, busy, study = cores.living_time(), cores.busy_time(), cores.study_time()
         self.synchronise()
         if self.tracker is not None:
@@ -142,8 +145,13 @@ class Meter:
             study = max(cores.study_time() - study, part.cpu_time_s)
             part.beside_cpu_time_s = study - part.cpu_time_s
             part.other_cpu_time_s = max(cores.busy_time() - busy - study, 0.0)
+            self._look_for_others(name)
             self._charge_host(part, measured, part.cpu_time_s / study if study else 1.0)
             self._add(total, part)
+
+    def _look_for_others(self, name: str) -> None:
+        if self.gpu is not None and self.gpu.is_shared():
+            self.gpu_shared_in.add(name)
 
     def charge(self, name: str, part: Window) -> None:
         """Add work that was timed from outside, such as a command's, charged by the load model.
@@ -190,13 +198,14 @@ class Meter:
 
     def contended(self, name: str) -> bool:
         """Whether programs that are no run of this study took more than a tenth of the usable cores' time
-        during a window."""
-        return self._exceeds(name, self.windows[name].other_cpu_time_s)
+        during a window, or were on its GPU."""
+        return name in self.gpu_shared_in or self._exceeds(name, self.windows[name].other_cpu_time_s)
 
     def idle(self, name: str) -> bool:
         """Whether nothing else, runs of this study included, took so much of the usable cores' time."""
         window = self.windows[name]
-        return not self._exceeds(name, window.other_cpu_time_s + window.beside_cpu_time_s)
+        taken = window.other_cpu_time_s + window.beside_cpu_time_s
+        return name not in self.gpu_shared_in and not self._exceeds(name, taken)
 
     def _exceeds(self, name: str, cpu_time_s: float) -> bool:
         return cpu_time_s > CONTENTION_LIMIT * self.windows[name].time_s * cores.usable()

@@ -164,7 +164,7 @@ def test_a_sweep_beside_other_programs_says_so(worker, tmp_path):
     found = sweep(folder=tmp_path)
     assert "Other programs" not in swept.as_text(found)
     found.rows["dla46_c"]["contended"] = True
-    assert "Other programs used the processor while 1 of them were measured" in swept.as_text(found)
+    assert "Other programs used the machine while 1 of them were measured" in swept.as_text(found)
     assert "with `--retry contended` measures these again" in swept.as_text(found)
     assert "--retry failed" not in swept.as_text(found)
 

@@ -187,7 +187,7 @@ def test_the_interval_is_the_one_that_was_checked_and_says_where(monkeypatch):
     assert "checked on 60 whole runs of 13 models on this machine: a factor of 1.10" in here
     assert "on another machine, and assumed for this one" in swept.basis(found, elsewhere)
     assert "other programs" not in swept.basis(found, elsewhere)
-    assert "other programs used the processor" in swept.basis(found, {**elsewhere, "contended": True})
+    assert "other programs used the machine" in swept.basis(found, {**elsewhere, "contended": True})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -263,6 +264,51 @@ def test_a_window_holds_the_energy_of_its_own_gpu_and_nothing_else(driver, monke
     assert 200 * 0.4 - tick <= window.energy_gpu_kwh * KWH <= around + tick
     assert window.energy_kwh == pytest.approx(window.energy_gpu_kwh + 3 / KWH)
     assert meter.source == "cpu:load_model;gpu:counter;ram:assumed"
+
+
+ELSE = 2**22 + 1
+"""More than Linux numbers processes by."""
+
+
+def test_other_programs_on_a_card_are_seen_where_the_driver_shows_this_one_beside_them(driver):
+    (one,) = driver(FakeGpu()).gpus
+    found, own, child = reader(), os.getpid(), subprocess.Popen(["sleep", "60"])
+    try:
+        for pids, shared in (
+            ((), False),
+            ((own,), False),
+            ((own, child.pid), False),
+            ((ELSE,), False),  # numbers of a host, seen from a container
+            ((own, ELSE), True),
+            ((child.pid, ELSE), True),
+        ):
+            one.pids = pids
+            assert found.is_shared() is shared, pids
+    finally:
+        child.kill()
+        child.wait()
+    one.denied = ("processes",)
+    assert not found.is_shared()
+
+
+@pytest.mark.parametrize("comes", ["before", "meanwhile"])
+def test_a_window_with_another_program_on_its_card_is_contended_and_its_neighbours_are_not(
+    driver, monkeypatch, comes
+):
+    monkeypatch.setattr(metering, "CONTENTION_LIMIT", math.inf)
+    (one,) = driver(FakeGpu(pids=(os.getpid(),))).gpus
+    meter = metering.Meter(FakeTracker(), {"gpu": "counter"}, gpu=reader())
+    with meter.window("validation"):
+        pass
+    alone, shared = one.pids, (os.getpid(), ELSE)
+    one.pids = shared if comes == "before" else alone
+    with meter.window("train"):
+        one.pids = alone if comes == "before" else shared
+    one.pids = alone
+    with meter.window("train"):
+        pass
+    assert meter.contended("train") and not meter.idle("train") and meter.costs("train")["contended"]
+    assert not meter.contended("validation") and meter.idle("validation")
 
 
 def test_the_gpu_is_synchronised_before_either_reading(driver):

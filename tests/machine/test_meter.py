@@ -77,7 +77,9 @@ def test_energy_and_clock_are_of_one_interval(monkeypatch):
     host = SimpleNamespace(
         start_task=lambda name: read("host begins"), stop_task=lambda: read("host ends", energies)
     )
-    gpu = SimpleNamespace(start=lambda: read("gpu begins"), stop=lambda: read("gpu ends", 4.0))
+    gpu = SimpleNamespace(
+        start=lambda: read("gpu begins"), stop=lambda: read("gpu ends", 4.0), is_shared=lambda: look() > 0
+    )
     sources = {"cpu": "counter", "gpu": "counter", "ram": "assumed"}
     meter = metering.Meter(host, sources, gpu=gpu)
     with meter.window("train"):
