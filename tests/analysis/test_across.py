@@ -176,6 +176,15 @@ def test_parity_is_the_first_epoch_at_which_the_twins_kept_value_is_reached():
     assert (row["epochs"], row["share"], row["scratch_wh"]) == (2.0, 0.5, 4000.0) and row["estimated"]
 
 
+def test_the_energy_until_parity_stands_beside_what_the_run_from_scratch_took_to_be_there_itself():
+    scratch = record("m", False, [0.5, 0.8, 0.6, 0.8], best=3)
+    rows = parity.pairs([scratch, record("m", True, [0.9, 0.9, 0.9, 0.9])], ["breastmnist"])
+    assert (rows["share"][0], rows["own_share"][0]) == (0.25, 0.5), "twice its last value"
+    words = numbers.parity_numbers(rows)["sets_parity_words"]["text"]
+    assert "taken 25% of the energy of the whole run" in words
+    assert "first there after 50% of its energy" in words and words.endswith("the pretrained twin takes 50%.")
+
+
 def test_a_network_that_never_passes_is_said_to_and_baselines_have_no_parity():
     records = [record("m", False, [0.9]), record("m", True, [0.7]), record("m", True, [0.95], seed=1)]
     records += [record("m", False, [0.9], seed=1), record("m", True, [0.9], seed=2)]

@@ -309,8 +309,12 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
+    own = (
+        f" That run is itself first there after {percent(rows['own_share'].median())} of its energy: of what "
+        f"it took until then, the pretrained twin takes {percent((rows['share'] / rows['own_share']).median())}."
+    )
     words = (
-        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch."
+        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch.{own}"
         if np.isfinite(share)
         else "In half of the pairs or more it never does, so there is no median of the energy until then."
     )

@@ -14,7 +14,7 @@ from pepr.quantities import energy_is_estimated
 from pepr.runs.columns import Record
 
 FULL_CELLS = {CELLS[cell] for cell in FULL}
-PAIRS = ["dataset", "model", "num_params", "seed", "epochs", "share", "scratch_wh", "estimated"]
+PAIRS = ["dataset", "model", "num_params", "seed", "epochs", "share", "own_share", "scratch_wh", "estimated"]
 
 
 def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
@@ -24,6 +24,7 @@ def pairs(records: Iterable[Record], datasets: Sequence[str]) -> pd.DataFrame:
     Where it ends from scratch is its validation AUROC at the epoch that was kept. `epochs` is the first epoch
     (from 1) after which the pretrained twin is there or above, and `share` the training energy until then as
     a share of all that the run from scratch took, `scratch_wh`; both are infinite where it never is.
+    `own_share` is that share of the run from scratch itself: what it took until it first was there.
     """
     runs: dict[tuple[str, str, int], dict[bool, Record]] = {}
     for record in records:
@@ -67,8 +68,10 @@ def _pair(dataset: str, model: str, seed: int, pretrained: Record, scratch: Reco
     end = _values(scratch, "val_auroc")[scratch["best_epoch"]]
     passed = np.flatnonzero(_values(pretrained, "val_auroc") >= end)
     spent = np.cumsum(_values(pretrained, "energy_kwh"))
-    took = float(_values(scratch, "energy_kwh").sum())
+    own = np.cumsum(_values(scratch, "energy_kwh"))
+    took = float(own[-1])
     first = int(passed[0]) if len(passed) else None
+    there = np.flatnonzero(_values(scratch, "val_auroc") >= end)
     return {
         "dataset": dataset,
         "model": model,
@@ -76,6 +79,7 @@ def _pair(dataset: str, model: str, seed: int, pretrained: Record, scratch: Reco
         "seed": seed,
         "epochs": np.inf if first is None else float(first + 1),
         "share": np.inf if first is None else float(spent[first]) / took,
+        "own_share": float(own[there[0] if len(there) else scratch["best_epoch"]]) / took,
         "scratch_wh": 1000 * took,
         "estimated": energy_is_estimated(scratch["energy_source"]),
     }
