@@ -298,6 +298,7 @@ def run_numbers(results: Results) -> Numbers:
         },
         **order_numbers(results),
     }
+    out |= _last_epoch_numbers(whole[~whole["model"].isin(BASELINES)])
     setting = main_setting(table) or main_setting(table, pretrained=True)
     out["main_setting"] = number(setting, setting or UNKNOWN)
     for name, position in (("smallest", 0), ("largest", -1)) if len(sizes) > 1 else ():
@@ -396,6 +397,20 @@ def timing_numbers(rows: pd.DataFrame, timing: pd.DataFrame | None) -> Numbers:
     }
     if np.isfinite(found.step_error):
         out["timing_step_error"] = number(found.step_error, tenths)
+    return out
+
+
+def _last_epoch_numbers(whole: pd.DataFrame) -> Numbers:
+    """In how many runs on all images the epoch that validation takes is the last, from either start: of the
+    networks that have both. None where no network has."""
+    scratch = ~whole["pretrained"].astype(bool)
+    sides = {"scratch": whole[scratch], "pretrained": whole[~scratch]}
+    both = set.intersection(*(set(rows["model"]) for rows in sides.values()))
+    out: Numbers = {}
+    for start, rows in sides.items() if both else ():
+        of_both = rows[rows["model"].isin(both)]
+        last = int((of_both["best_epoch"] == of_both["epochs"] - 1).sum())
+        out[f"last_epoch_{start}"] = number(last, f"{last:,} of {len(of_both):,}")
     return out
 
 

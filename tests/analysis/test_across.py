@@ -12,7 +12,7 @@ import several_sets
 from pepr import runs
 from pepr.analysis import carbon, claims, figures as result_figures, measures, pipeline, scores, standings
 from pepr.analysis.across import agreement, figures, numbers, parity, pretraining
-from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, series, tenths
+from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, last_epochs, series, tenths
 from pepr.analysis.claimed import numbers as claim_numbers
 from pepr.analysis.numbers import run_numbers
 from pepr.book import prose
@@ -299,6 +299,22 @@ def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
     assert (row["all"], row["tenth"], row["classes"], row["test"]) == (546, 55, 2, 90)
     assert row["rarest"] == pytest.approx(55 * 30 / 90)
     assert (row["steps"], row["steps_of_all"]) == (2 * several_sets.EPOCHS, 18 * several_sets.EPOCHS)
+
+
+def test_runs_that_might_have_gone_on_are_counted_over_the_networks_that_have_both_starts(sets):
+    table, of = sets.results.table, sets.results
+    of_one = (table["dataset"] == "retinamnist") & (table["train_fraction"] == 1.0)
+
+    class Early(runs.Results):
+        pass
+
+    Early.table = table.assign(best_epoch=table["best_epoch"].mask(of_one & table["pretrained"].astype(bool), 0))
+    found = last_epochs(Sets(Early(of.profile, of.origin, of.folder), RESAMPLES)).set_index("dataset")
+    pairs, epochs = 3 * len(several_sets.PRETRAINED), f"{several_sets.EPOCHS}"
+    assert list(found.loc["retinamnist"]) == [epochs, 0, pairs, pairs]
+    assert list(found.loc["breastmnist"]) == [epochs, pairs, pairs, pairs]
+    told = numbers.epochs_table(found.reset_index())
+    assert f"| RetinaMNIST | {epochs} | 0 of {pairs} | {pairs} of {pairs} |" in told
 
 
 def test_a_last_batch_of_a_single_image_is_no_step(sets):

@@ -54,6 +54,19 @@ def test_a_count_of_what_is_supported_says_what_repeats_another_and_what_stands_
     assert claim_numbers.supported_words(plain) == "1 is supported"
 
 
+def test_runs_that_might_have_gone_on_are_counted_of_either_start_of_the_same_networks():
+    table = SHIPPED.table
+    networks = table[~table["model"].isin(BASELINES) & (table["train_fraction"] == 1.0)]
+    started = networks["pretrained"].astype(bool)
+    both = set(networks.loc[started, "model"])
+    assert both < set(networks["model"]), "some are from scratch alone, and do not count"
+    found = numbers.run_numbers(SHIPPED)
+    for start, pretrained in (("scratch", False), ("pretrained", True)):
+        rows = networks[networks["model"].isin(both) & (started == pretrained)]
+        last = (rows["best_epoch"] + 1 == rows["epochs"]).sum()
+        assert found[f"last_epoch_{start}"]["text"] == f"{last} of {len(rows)}"
+
+
 @pytest.fixture(scope="module")
 def quoted():
     found = pipeline.Analysis(SHIPPED)

@@ -10,7 +10,7 @@ import pandas as pd
 from pepr import datasets, stats
 from pepr.analysis.across import agreement, arms, parity, pretraining
 from pepr.analysis.across.pretraining import Difference
-from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, tenths, title
+from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, last_epochs, tenths, title
 from pepr.analysis.claims import margin, order
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import (
@@ -81,6 +81,7 @@ def across_numbers(sets: Sets, claims: Sequence[Entry]) -> Numbers:
     out |= _table("sets_targets_table", targets_table([sets.chosen(name) for name in names]))
     out |= _table("sets_grades_table", grades_table(sets))
     out |= _table("sets_tenths_table", tenths_table(tenths(sets)))
+    out |= _table("sets_epochs_table", epochs_table(last_epochs(sets)))
     out |= pretraining_numbers(sets, claims) | tenth_numbers(sets, claims)
     out |= parity_numbers(parity.pairs(sets.results.records(), names))
     from_scratch = [name for name in names if len(sets.cell(name, "scratch_full"))]
@@ -178,6 +179,19 @@ def tenths_table(rows: pd.DataFrame) -> str:
             "Steps on a tenth": count(row["steps"]),
             "Steps on all": count(row["steps_of_all"]),
             "Test images": count(row["test"]),
+        }
+        for row in rows.to_dict("records")
+    )
+
+
+def epochs_table(rows: pd.DataFrame) -> str:
+    """In how many runs of either start the last epoch is the one that counts. Markdown; empty without."""
+    return markdown(
+        {
+            "Set": title(row["dataset"]),
+            "Epochs": row["epochs"],
+            "The last one counts, from ImageNet weights": f"{row['pretrained']} of {row['n']}",
+            "From scratch": f"{row['scratch']} of {row['n']}",
         }
         for row in rows.to_dict("records")
     )
@@ -309,12 +323,13 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
-    own = (
-        f" That run is itself first there after {percent(rows['own_share'].median())} of its energy: of what "
-        f"it took until then, the pretrained twin takes {percent((rows['share'] / rows['own_share']).median())}."
+    own, of_own = float(rows["own_share"].median()), float((rows["share"] / rows["own_share"]).median())
+    beside = (
+        f" That run is itself first there after {percent(own)} of its energy: of what it took until then, the "
+        f"pretrained twin takes {percent(of_own)}."
     )
     words = (
-        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch.{own}"
+        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch.{beside}"
         if np.isfinite(share)
         else "In half of the pairs or more it never does, so there is no median of the energy until then."
     )

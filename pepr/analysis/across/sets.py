@@ -15,6 +15,7 @@ from pepr.analysis import measures, units
 from pepr.analysis.claims import CELLS, of_cell
 from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.scores import usual_starts, with_sets
+from pepr.display.words import between
 from pepr.models.space import BASELINES
 from pepr.runs.metrics import GRADED
 from pepr.runs.results import Results
@@ -230,6 +231,24 @@ def tenths(sets: Sets) -> pd.DataFrame:
         )
     names = ["dataset", "all", "tenth", "classes", "rarest", "steps", "steps_of_all", "test"]
     return pd.DataFrame(found, columns=names)
+
+
+def last_epochs(sets: Sets) -> pd.DataFrame:
+    """In how many runs on all images the epoch that validation takes is the last: more epochs might have
+    served these better.
+
+    One row a set with both starts, over the `n` networks and seeds that were trained both ways; `epochs` are
+    those of a run. Sets without such runs have no row.
+    """
+    found = []
+    for dataset in sets.names:
+        sides = sets.both(dataset, *FULL)
+        if sides[0].empty:
+            continue
+        last = [int((rows["best_epoch"] == rows["epochs"] - 1).sum()) for rows in sides]
+        epochs = between(pd.concat(sides)["epochs"], "{:.0f}".format)
+        found.append([dataset, epochs, *last, len(sides[0])])
+    return pd.DataFrame(found, columns=["dataset", "epochs", "pretrained", "scratch", "n"])
 
 
 def _steps(row: pd.Series) -> int:
