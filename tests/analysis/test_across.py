@@ -297,6 +297,7 @@ def test_kappa_and_the_error_in_grades_are_told_of_ordered_classes_alone(sets):
 def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
     row = tenths(sets).set_index("dataset").loc["breastmnist"]
     assert (row["all"], row["tenth"], row["classes"], row["test"]) == (546, 55, 2, 90)
+    assert row["val"] == 45 and "| 45 | 90 |" in numbers.tenths_table(tenths(sets))
     assert row["rarest"] == pytest.approx(55 * 30 / 90)
     assert (row["steps"], row["steps_of_all"]) == (2 * several_sets.EPOCHS, 18 * several_sets.EPOCHS)
 
@@ -304,11 +305,12 @@ def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
 def test_runs_that_might_have_gone_on_are_counted_over_the_networks_that_have_both_starts(sets):
     table, of = sets.results.table, sets.results
     of_one = (table["dataset"] == "retinamnist") & (table["train_fraction"] == 1.0)
+    of_one &= table["pretrained"].astype(bool)
 
     class Early(runs.Results):
         pass
 
-    Early.table = table.assign(best_epoch=table["best_epoch"].mask(of_one & table["pretrained"].astype(bool), 0))
+    Early.table = table.assign(best_epoch=table["best_epoch"].mask(of_one, 0))
     found = last_epochs(Sets(Early(of.profile, of.origin, of.folder), RESAMPLES)).set_index("dataset")
     pairs, epochs = 3 * len(several_sets.PRETRAINED), f"{several_sets.EPOCHS}"
     assert list(found.loc["retinamnist"]) == [epochs, 0, pairs, pairs]

@@ -178,6 +178,7 @@ def tenths_table(rows: pd.DataFrame) -> str:
             "Of the rarest": f"about {row['rarest']:.0f}",
             "Steps on a tenth": count(row["steps"]),
             "Steps on all": count(row["steps_of_all"]),
+            "Validation images": count(row["val"]),
             "Test images": count(row["test"]),
         }
         for row in rows.to_dict("records")
@@ -323,13 +324,16 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
-    own, of_own = float(rows["own_share"].median()), float((rows["share"] / rows["own_share"]).median())
+    own, of_own = (
+        percent(float(values.median())) for values in (rows["own_share"], rows["share"] / rows["own_share"])
+    )
     beside = (
-        f" That run is itself first there after {percent(own)} of its energy: of what it took until then, the "
-        f"pretrained twin takes {percent(of_own)}."
+        f" That run is itself first there after {own} of its energy: of what it took until then, the "
+        f"pretrained twin takes {of_own}."
     )
     words = (
-        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch.{beside}"
+        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch."
+        f"{beside}"
         if np.isfinite(share)
         else "In half of the pairs or more it never does, so there is no median of the energy until then."
     )

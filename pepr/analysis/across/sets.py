@@ -203,7 +203,8 @@ def _draws_of(sets: Sets, column: str) -> units.Images:
 
 
 def tenths(sets: Sets) -> pd.DataFrame:
-    """What a tenth of each set is: its images, about how many of the rarest class, the steps of a whole run.
+    """What a tenth of each set is: its images, about how many of the rarest class, the steps of a whole run,
+    and the validation images, which are all there.
 
     The share of the rarest class is that of the test images. Sets without such runs have no row.
     """
@@ -226,10 +227,11 @@ def tenths(sets: Sets) -> pd.DataFrame:
                 "rarest": rarest * int(tenth["n_train"].iloc[0]),
                 "steps": _steps(tenth.iloc[0]),
                 "steps_of_all": _steps(full.iloc[0]),
+                "val": int(full["n_val"].iloc[0]),
                 "test": len(labels),
             }
         )
-    names = ["dataset", "all", "tenth", "classes", "rarest", "steps", "steps_of_all", "test"]
+    names = ["dataset", "all", "tenth", "classes", "rarest", "steps", "steps_of_all", "val", "test"]
     return pd.DataFrame(found, columns=names)
 
 
