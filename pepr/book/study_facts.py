@@ -21,7 +21,7 @@ from pepr.display.numbers import escaped
 from pepr.display.words import between, fixed, minutes, wh
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum
-from pepr.models.space import HEADS_BY_CLASSES, Architecture, model_space
+from pepr.models.space import BASELINES, HEADS_BY_CLASSES, Architecture, model_space
 from pepr.published.tables import SHA256
 from pepr.quantities import MEASURED_KINDS, component_sources
 from pepr.runs.results import Results, find_results, record_lines, reference_files, reference_folder
@@ -337,6 +337,9 @@ def study_facts(profiles: list[str]) -> dict[str, str]:
         "probes_beyond": f"{int((drift(pocket).dropna() != 1.0).sum())} of {len(pocket)}",
         "medical_planned": str(len(study.grid(study.load("medical")))),
         "medical_sets_table": sets_table(study.load("medical")),
+        "medical_settings_table": (
+            settings_table(find_results("medical").table) if "medical" in profiles else "(none was run)"
+        ),
         **facts(profiles),
     }
 
@@ -365,20 +368,33 @@ def recipe(table: pd.DataFrame) -> str:
 
 
 def settings_table(table: pd.DataFrame) -> str:
-    """The settings of a results table as a Markdown table: weights, training images, models, seeds, runs."""
+    """The settings of a results table as a Markdown table: weights, training images, their size, the epochs
+    of networks, models, seeds, runs."""
     lines = [
-        "| Setting | Starts from | Training images | Models | Seeds at most | Runs |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| Setting | Starts from | Training images | Pixels | Epochs | Models | Seeds at most | Runs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for setting, rows in table.groupby("setting", sort=True):
         count = between(rows["n_train"], "{:,.0f}".format)
         fraction = f"{100 * rows['train_fraction'].max():g}%"
+        networks = rows[~rows["model"].isin(BASELINES)]
+        pixels, epochs = (
+            between(column, "{:.0f}".format) for column in (rows["image_size"], networks["epochs"])
+        )
         lines.append(
-            f"| `{setting}` | {'ImageNet weights' if rows['pretrained'].any() else 'random weights'} "
-            f"| {count} ({fraction}) | {rows['model'].nunique()} "
-            f"| {rows.groupby('model')['seed'].nunique().max()} | {len(rows)} |"
+            f"| `{setting}` | {_starts_from(rows)} | {count} ({fraction}) | {pixels} | {epochs} "
+            f"| {rows['model'].nunique()} | {rows.groupby('model')['seed'].nunique().max()} | {len(rows)} |"
         )
     return "\n".join(lines)
+
+
+def _starts_from(rows: pd.DataFrame) -> str:
+    """What the runs of a setting start from, in words."""
+    if rows["init_from"].notna().any():
+        return "another run's network"
+    if not rows["pretrained"].any():
+        return "random weights"
+    return "ImageNet weights" + (", shuffled" if rows["shuffled"].fillna(False).astype(bool).any() else "")
 
 
 def sets_table(profile: study.Profile) -> str:

@@ -17,9 +17,23 @@ REFERENCE = reference_folder("pocket")
 
 
 def test_the_settings_table_counts_models_seeds_and_runs(synthetic_results):
-    rows = study_facts.settings_table(synthetic_results.table).splitlines()
-    assert rows[2] == "| `elpv` | random weights | 1,574 (100%) | 11 | 3 | 13 |"
-    assert rows[4].startswith("| `elpv_pt_small` | ImageNet weights | 157 (10%) | 1 | 3 | 3 |")
+    table = synthetic_results.table
+    rows = study_facts.settings_table(table).splitlines()
+    trained = f"{table['image_size'].iloc[0]} | {table['epochs'].max()}"
+    assert rows[2] == f"| `elpv` | random weights | 1,574 (100%) | {trained} | 11 | 3 | 13 |"
+    assert rows[4] == f"| `elpv_pt_small` | ImageNet weights | 157 (10%) | {trained} | 1 | 3 | 3 |"
+
+
+def test_the_settings_table_says_what_a_run_starts_from_and_counts_no_epochs_of_baselines(synthetic_results):
+    first = synthetic_results.table.query("status == 'ok'").head(1).assign(pretrained=True, epochs=7)
+    baseline = first.assign(model="pca_svm", epochs=1)
+    for values, words in (
+        ({}, "ImageNet weights"),
+        ({"shuffled": True}, "ImageNet weights, shuffled"),
+        ({"pretrained": False, "init_from": "another"}, "another run's network"),
+    ):
+        (row,) = study_facts.settings_table(pd.concat([first, baseline]).assign(**values)).splitlines()[2:]
+        assert row.split(" | ")[1] == words and row.split(" | ")[4] == "7"
 
 
 def test_the_recipe_is_read_from_the_runs(synthetic_results):
