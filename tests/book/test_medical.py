@@ -1,5 +1,6 @@
 """The chapters on medical images read well with any whole part of that study, as it is shipped or run."""
 
+import json
 import re
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def test_a_profile_of_several_sets_has_a_page_across_them_whatever_of_it_was_run
     pages = build.pages_of(["pocket", "medical"], study_facts.of_several_sets(["pocket", "medical"]))
     paths = [page.path for page in pages]
     assert "notebooks/medical/07_sets.ipynb" in paths and "notebooks/07_sets.ipynb" not in paths
+
+
+def test_the_size_of_images_was_tried_from_imagenet_weights_alone_as_the_chapter_says():
+    trials = json.loads((ROOT / "benchmarks" / "medical_trial.json").read_text())["trials"]
+    enlarged = [one for one in trials if one["size"] == 64 and one["fraction"] == 1.0]
+    assert {(one["start"], one["model"]) for one in enlarged} == {("pt", "mobilenetv2_100")}
+    assert "That network had ImageNet weights" in (ROOT / "book" / "medical-sets.md").read_text()
 
 
 def test_the_readme_names_a_part_of_the_medical_study_that_is_small():
