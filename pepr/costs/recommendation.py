@@ -206,7 +206,9 @@ def from_authors(
     rows = runs.best[runs.best["dataset"] == setting]
     job = cost.job_of(setting, train_images=train_images)
     measured_here = swept_here(job) is not None
-    same_job = train_images in (None, cost.model()["settings"][setting]["train_images"])
+    theirs_on = int(cost.model()["settings"][setting]["train_images"])
+    same_job = train_images in (None, theirs_on)
+    on = f"with {theirs_on:,} training images" + ("" if same_job else f", not with {train_images:,}")
     out = []
     for row, readings in zip(
         rows.itertuples(), zip(*(performance(rows, how) for how in READINGS), strict=True), strict=True
@@ -220,7 +222,7 @@ def from_authors(
             if row.energy_kind == "measured":
                 theirs["energy_wh"] = 1000 * row.energy
         told = ", ".join(name.rsplit("_", 1)[0].replace("_", " ") for name in sorted(theirs))
-        basis = "performance measured by the authors on their test images, one seed; "
+        basis = f"performance measured by the authors {on}, on their test images, one seed; "
         basis += f"{told} measured by them; the rest " if theirs else ""
         costs = {f"energy_wh{end}": predicted[f"energy_wh{end}"] for end in ENDS}
         costs |= {f"train_time_s{end}": predicted[f"train_time_s{end}"] for end in ENDS}

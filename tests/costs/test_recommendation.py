@@ -193,7 +193,9 @@ def test_the_authors_costs_are_measured_where_sound_and_predicted_elsewhere(lidc
     row = lidc.set_index("model").loc["resnet18d"]
     assert set(row["measured"]) == {"performance", "energy_wh", "train_time_s", "peak_memory_gb"}
     assert row["energy_wh"] == pytest.approx(20.417613515)
+    assert lidc["basis"].str.contains("by the authors with 9,057 training images, on their test").all()
     fewer = recommendation.from_authors(published.load(), "lidc", train_images=3000)
+    assert fewer["basis"].str.contains("with 9,057 training images, not with 3,000, on").all()
     assert all(measured == ["performance"] for measured in fewer["measured"])
 
 
