@@ -324,19 +324,18 @@ def parity_numbers(rows: pd.DataFrame) -> Numbers:
     passed, first = int(np.isfinite(rows["epochs"]).sum()), int((rows["epochs"] == 1).sum())
     share = float(rows["share"].median())
     estimated = bool(rows["estimated"].any())
-    own, of_own = (
-        percent(float(values.median())) for values in (rows["own_share"], rows["share"] / rows["own_share"])
-    )
-    beside = (
-        f" That run is itself first there after {own} of its energy: of what it took until then, the "
-        f"pretrained twin takes {of_own}."
-    )
-    words = (
-        f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch."
-        f"{beside}"
-        if np.isfinite(share)
-        else "In half of the pairs or more it never does, so there is no median of the energy until then."
-    )
+    if np.isfinite(share):
+        own, of_own = (
+            percent(float(values.median()))
+            for values in (rows["own_share"], rows["share"] / rows["own_share"])
+        )
+        words = (
+            f"In the median it has then taken {percent(share)} of the energy of the whole run from scratch. "
+            f"That run is itself first there after {own} of its energy: of what it took until then, the "
+            f"pretrained twin takes {of_own}."
+        )
+    else:
+        words = "In half of the pairs or more it never does, so there is no median of the energy until then."
     return _table("sets_parity_table", table, estimated) | {
         "sets_parity_pairs": number(len(rows), counted(len(rows), "pair")),
         "sets_parity_passed": number(passed, f"{passed} of {len(rows)}"),
