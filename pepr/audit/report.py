@@ -30,9 +30,11 @@ from pepr.tables.dialect import Options, looks_like_number
 from pepr.tables.keys import key_columns
 from pepr.tables.naming import columns_named, is_percent
 from pepr.tables.reader import Reader, read_table
-from pepr.tables.scoring import ended_well, say_status
+from pepr.tables.scoring import ended_well, say_status, say_totals
 
 SEVERITIES = (ERROR, WARNING, NOTE)
+COUNTS = ("devices", "nodes")
+"""Roles whose columns may hold names as well as numbers."""
 for _module in ("checks", "power", "siblings", "carbon", "accuracy"):
     importlib.import_module(f"pepr.audit.{_module}")  # checks register themselves, in the order of findings
 
@@ -86,7 +88,8 @@ def audit_file(
     reader.say_spellings(by_name, KNOWN_NAMES)
     texts = {getattr(columns, role) for role in TEXT_ROLES} | set(columns_named(reader.header, MACHINE_NAMES))
     texts |= set(options.key) - {getattr(columns, role) for role in ALIASES}
-    known = {getattr(columns, role) for role in ALIASES} - texts - set(columns.assumed) - {None}
+    known = {getattr(columns, role) for role in ALIASES} - texts - set(columns.assumed)
+    known -= {None, *(getattr(columns, role) for role in COUNTS)}
     fractions = [name for name in columns.performance if not is_percent(name)]
     numbers = known | (set(columns.performance) - set(fractions))
     table = read_table(reader, numbers=numbers, fractions=fractions, texts=texts - {None}, keys=())
@@ -96,6 +99,7 @@ def audit_file(
     table, repeats = without_repeats(table, columns, reader, options.key)
     if columns.status:
         say_status(table[columns.status].unique(), reader)
+    say_totals(map(str, table[columns.model].unique()), reader)
     for notice in (*reader.notices, *_units(columns)):
         (say or (lambda _: None))(notice)
     return repeats + audit(table, columns, n_test, power_limit_w, options.key)
@@ -127,14 +131,16 @@ def _percent_as_fractions(table: pd.DataFrame, columns: Columns) -> pd.DataFrame
 
 
 def _only_numbers(table: pd.DataFrame, columns: Columns, reader: Reader) -> Columns:
-    """The columns without those that were taken by their words and hold no numbers."""
-    for name in columns.assumed:
+    """The columns without those that were taken by their words, or for a count of devices, and hold no
+    numbers: `gpus` may be names."""
+    counts = [name for role in COUNTS if (name := getattr(columns, role))]
+    for name in (*columns.assumed, *counts):
         if not pd.api.types.is_numeric_dtype(table[name]):
-            if any(map(looks_like_number, table[name].astype(str))):
+            if name not in counts and any(map(looks_like_number, table[name].astype(str))):
                 for block in reader.blocks():
                     block.floats(name)  # says which cell is no number, and the option that makes it one
             reader.say(f"{name} holds no numbers, so it was left out")
-            role = next(role for role in NAMED_ROLES if getattr(columns, role) == name)
+            role = next(role for role in (*NAMED_ROLES, *COUNTS) if getattr(columns, role) == name)
             columns = replace(columns, **{role: None})
     return columns
 

@@ -14,15 +14,19 @@ from pepr.errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 MISSING = frozenset(
-    {"", "-", "--", "—", "na", "nan", "<na>", "n/a", "n.a.", "#n/a", "#div/0!", "null", "none", "nil"}
-    | {"not measured", "missing"}
+    {"", "-", "--", "–", "—", "?", "na", "nan", "-nan", "<na>", "n/a", "n.a.", "#n/a", "#div/0!"}
+    | {"null", "none", "nil", "undefined", "unknown", "not measured", "missing"}
 )
 """How tools and people spell a value that is not there, in lower case."""
 CHUNK = 1 << 20
 
 PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-GROUPS = r"[1-9]\d{0,2}(?:%s\d{3})+(?!\d)"
-"""A number in groups: the first begins with no 0, and each of the others has three digits."""
+GROUPS = {
+    ".": r"[1-9]\d{0,2}(?:\.\d{3})+(?!\d)",
+    ",": r"(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d{2})+,\d{3})(?!\d)",
+}
+"""A number in groups, by what stands between them: the first begins with no 0, and each of the others has
+three digits or, as in India, the last has three and the others two: 1,00,000."""
 BLANK_GROUPS = re.compile("(?<=[0-9])[ \u00a0\u2009\u202f'\u2019](?=[0-9]{3}(?![0-9]))")
 """A blank of any width, or an apostrophe, between the groups of a number."""
 CLOCK = re.compile(r"(?:(\d+)(?: days?,? |-))?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)", re.ASCII)
@@ -77,6 +81,12 @@ class Dialect:
     notices: tuple[str, ...] = ()
 
 
+def refuse_a_pipe(path: Path) -> None:
+    """Raise InputError for what can be read only once: a table is read several times."""
+    if path.name == "-" or path.is_fifo() or path.is_socket() or path.is_char_device():
+        raise InputError(f"{path}: can be read only once, and a table is read twice: save it as a file first")
+
+
 def dialect_of(path: Path, separator: str | None = None) -> Dialect:
     """Read a file's bytes once, and its first lines, to learn how it is written.
 
@@ -114,6 +124,8 @@ def _scan(path: Path) -> tuple[str, bool]:
                 if at >= 0:
                     line += chunk.count(b"\n", 0, at)
                     last = line - 1 if not at or chunk[at - 1 : at] == b"\n" else line
+                    if line == 1:
+                        raise InputError(f"{path}: NUL bytes in its first line: not a text table")
                     raise InputError(
                         f"{path}: NUL bytes after line {last}: of a write cut short; cut them off"
                     )
@@ -127,21 +139,30 @@ def _scan(path: Path) -> tuple[str, bool]:
     return encoding, quotes
 
 
+KINDS = {
+    rb"PK\x03\x04": "a workbook or a zip",
+    rb"\x1f\x8b|BZh\d|\xfd7zXZ|\x28\xb5\x2f\xfd": "compressed",
+    rb"PAR1": "a Parquet file",
+    rb"\xd0\xcf\x11\xe0": "a workbook",
+    rb"SQLite format 3": "a database",
+    rb"ARROW1": "a Feather file",
+    rb"\x89HDF": "an HDF5 file",
+    rb"\x93NUMPY|\x80[\x02-\x05]": "a file of Python's",
+    rb"%PDF": "a PDF",
+    rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*[\"}]": "JSON",
+    rb"(\xef\xbb\xbf)?\s*<(?i:!doctype|html|\?xml|table)": "a page of the web or XML",
+}
+"""How a file begins that is no text table, and what it is."""
+
+
 def _refuse_binary(path: Path, head: bytes) -> None:
     if len(head) > 3 and not any(head[1:200:2]) and all(head[0:200:2]):
         raise InputError(f"{path}: UTF-16 without its mark: save the file as UTF-8")
-    kinds = {
-        b"PK\x03\x04": "a workbook or a zip",
-        b"\x1f\x8b": "compressed",
-        b"PAR1": "a Parquet file",
-        b"\xd0\xcf\x11\xe0": "a workbook",
-        b"SQLite format 3": "a database",
-        b"ARROW1": "a Feather file",
-        b"\x89HDF": "an HDF5 file",
-    }
-    for magic, kind in kinds.items():
-        if head.startswith(magic):
+    for magic, kind in KINDS.items():
+        if re.match(magic, head):
             raise InputError(f"{path}: {kind}, not a text table; save it as CSV")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: Git LFS has not fetched this file yet, it says only where: git lfs pull")
 
 
 def _first_lines(path: Path, encoding: str, count: int = 50) -> list[str]:
@@ -176,8 +197,8 @@ def _before_header(lines: list[str]) -> tuple[int, int, list[str]]:
 
 def _title(line: str, below: list[str]) -> str:
     """What a line says that has one cell where a header with names alone and a row like it stand below; else
-    nothing."""
-    if len(below) < 2 or re.fullmatch(r"sep=.", line, re.IGNORECASE):
+    nothing, as of a cell that goes on in the next line."""
+    if len(below) < 2 or line.count('"') % 2 or re.fullmatch(r"sep=.", line, re.IGNORECASE):
         return ""
     mark = max(SEPARATORS, key=below[0].count)
     own, names, row = (next(csv.reader([text], delimiter=mark)) for text in (line, *below[:2]))
@@ -249,7 +270,7 @@ class NumberStyle:
         """The cell as Python spells a number, as far as it is one in this style; else as it was."""
         cell = BLANK_GROUPS.sub("", cell)
         grouping = "," if self.decimal == "." else "."
-        whole = re.fullmatch(rf"([-+]?)({GROUPS % re.escape(grouping)})(.*)", cell, re.ASCII)
+        whole = re.fullmatch(rf"([-+]?)({GROUPS[grouping]})(.*)", cell, re.ASCII)
         if whole and grouping not in whole[3]:
             cell = whole[1] + whole[2].replace(grouping, "") + whole[3]
         elif grouping in cell and self.decimal == ",":
@@ -268,17 +289,17 @@ def decided(styles: Mapping[str, NumberStyle], given: str | None) -> dict[str, N
 
 def kind_of(cell: str) -> str | None:
     """Which mark a number's text proves to be what; None for text without a number's shape."""
-    cell = BLANK_GROUPS.sub("", cell.rstrip("% ")).lstrip("+-")
+    cell = BLANK_GROUPS.sub("", cell.rstrip("%").rstrip()).lstrip("+-")
     body = re.sub(r"[eE][-+]?\d+$", "", cell)
     if not re.fullmatch(r"[\d.,]+", body, re.ASCII) or not any(c.isdigit() for c in body):
         return None
     for mark, other, name in ((",", ".", "comma"), (".", ",", "dot")):
         if mark not in body:
             continue
-        if re.fullmatch(GROUPS % re.escape(mark) + rf"{re.escape(other)}\d*", body, re.ASCII):
+        if re.fullmatch(GROUPS[mark] + rf"{re.escape(other)}\d*", body, re.ASCII):
             return f"{name}_thousands"
         if body.count(mark) > 1:
-            return f"{name}_thousands" if re.fullmatch(GROUPS % re.escape(mark), body, re.ASCII) else None
+            return f"{name}_thousands" if re.fullmatch(GROUPS[mark], body, re.ASCII) else None
         if other not in body:
             either = re.fullmatch(rf"[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}", body, re.ASCII) and body == cell
             return f"{name}_either" if either else f"{name}_decimal"

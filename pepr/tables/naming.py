@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,15 @@ MODEL_NAMES = ("model", "architecture", "arch", "net", "network", "backbone")
 SEED_NAMES = ("seed", "random_seed", "rng_seed")
 
 ENERGY_UNITS = {"kwh": 1.0, "wh": 1e-3, "kj": 1 / 3600, "mwh": None, "mj": None}
+ENERGY_UNITS |= {"gwh": 1e6, "uwh": 1e-9, "gj": 1e3 / 3.6, "uj": 1e-6 / 3.6e6}
 ENERGY_UNITS |= dict.fromkeys(("j", "joule", "joules", "ws"), 1 / 3.6e6)
-CARBON_UNITS = {"lb": 453.59237, "lbs": 453.59237}
+CARBON_UNITS = dict.fromkeys(("lb", "lbs", "pound", "pounds"), 453.59237)
 CARBON_UNITS |= dict.fromkeys(("mg", "mgco2", "mgco2e", "mgco2eq"), 1e-3)
-CARBON_UNITS |= dict.fromkeys(("t", "tonne", "tonnes", "tco2", "tco2e", "tco2eq"), 1e6)
+CARBON_UNITS |= dict.fromkeys(("t", "ton", "tons", "tonne", "tonnes", "tco2", "tco2e", "tco2eq"), 1e6)
 CARBON_UNITS |= dict.fromkeys(("g", "gram", "grams", "gco2", "gco2e", "gco2eq"), 1.0)
 CARBON_UNITS |= dict.fromkeys(("kg", "kgs", "kgco2", "kgco2e", "kgco2eq"), 1e3)
 TIME_UNITS = {"ms": 1e-3, "milliseconds": 1e-3, "mins": 60.0, "minutes": 60.0, "min": None}
+TIME_UNITS |= {"us": 1e-6, "microseconds": 1e-6, "ns": 1e-9, "nanoseconds": 1e-9, "days": 86400.0}
 TIME_UNITS |= dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0)
 TIME_UNITS |= dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0)
 POWER_UNITS = {"w": 1.0, "watt": 1.0, "watts": 1.0, "kw": 1e3, "mw": None}
@@ -26,9 +29,10 @@ UNITS = {"energy": ENERGY_UNITS, "carbon": CARBON_UNITS, "time": TIME_UNITS, "po
 """By quantity, the factor from a unit to kWh, g, s or W; None where small letters leave the unit open."""
 CASED = {"MWh": 1e3, "mWh": 1e-6, "MJ": 1 / 3.6, "mJ": 1e-3 / 3.6e6, "MW": 1e6, "mW": 1e-3}
 WORDS = {
-    "energy": {"energy", "consumption", "electricity"},
+    "energy": {"energy", "energie", "energia", "consumption", "electricity"},
     "carbon": {"carbon", "co2", "co2e", "co2eq", "emissions", "emission", "ghg", "gwp"},
-    "time": {"time", "duration", "runtime", "elapsed", "walltime", "wallclock", "latency"},
+    "time": {"time", "duration", "runtime", "elapsed", "walltime", "wallclock", "latency"}
+    | {"zeit", "dauer", "laufzeit", "duree", "tiempo", "duracion", "durata"},
     "power": {"power", "draw"},
 }
 
@@ -51,9 +55,11 @@ SPANS = _words("train training trained wall clock wallclock run total fit fittin
 ACCURACY = _words("accuracy acc top1")
 PERFORMANCES = ACCURACY | _words(
     "auc auroc f1 top5 precision recall sensitivity specificity r2 iou miou map bleu rouge score dice kappa "
-    "mcc performance pepr"
+    "mcc performance pepr auprc ndcg jaccard ssim psnr"
 )
-LESS_IS_BETTER = _words("error err loss rmse mae perplexity")
+LESS_IS_BETTER = _words(
+    "error err loss rmse mse mae mape perplexity ppl wer cer eer nll brier ece fid fehler"
+)
 RATES = _words("throughput durchsatz fps qps ips tps rps goodput bandwidth speedup speed efficiency pepr")
 PER = _words("per / pro par por")
 """What stands between a count and the time in which it was reached, in some languages."""
@@ -95,8 +101,16 @@ class Meaning:
 
 
 def tokens_of(name: str) -> list[str]:
-    """The words of a column's name in small letters: `Energy (kWh)` is energy, kwh."""
-    return [part.lower() for part in re.findall(r"[A-Za-z0-9²]+|%|/", _split_camel(name))]
+    """The words of a column's name in small letters: `Energy (kWh)` is energy, kwh; `CO₂` is co2."""
+    return [part.lower() for part in re.findall(r"[A-Za-z0-9]+|%|/", _split_camel(_bare_letters(name)))]
+
+
+def _bare_letters(name: str) -> str:
+    """A name without accents, its small digits as digits, and micro as u."""
+    if name.isascii():
+        return name
+    letters = unicodedata.normalize("NFKD", name).replace("\u03bc", "u")
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 @functools.cache
@@ -205,8 +219,11 @@ def names_things(name: str) -> bool:
 
 
 def less_is_better(name: str) -> bool:
-    """Whether a column's name is that of an error or a loss, of which less is better."""
-    return bool(LESS_IS_BETTER & set(tokens_of(name)))
+    """Whether a column's name is that of an error, a loss or a cost, of which less is better."""
+    words = set(tokens_of(name))
+    if words & LESS_IS_BETTER:
+        return True
+    return is_cost(name) and not words & PERFORMANCES and not more_is_better(name)
 
 
 def is_measured(name: str) -> bool:

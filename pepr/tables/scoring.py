@@ -18,7 +18,14 @@ from pepr.score import above_chance, below_range, normalise, pepr
 from pepr.tables.dialect import MISSING, Options
 from pepr.tables.join import Joined
 from pepr.tables.keys import KNOWN_COLUMNS, Keys, are_of_runs, key_columns, known
-from pepr.tables.naming import columns_named, is_percent, less_is_better, more_is_better, seed_column
+from pepr.tables.naming import (
+    MODEL_NAMES,
+    columns_named,
+    is_percent,
+    less_is_better,
+    more_is_better,
+    seed_column,
+)
 from pepr.tables.reader import Block, Range, Reader, json_kind, writer_of
 
 DONE = frozenset({"ok", "finished", "completed", "complete", "success", "succeeded", "done"})
@@ -30,6 +37,10 @@ NOT_DONE = re.compile(
 )
 """What words for a run that did not end well have in them."""
 STATUS = ("status",)
+TOTALS = frozenset({"total", "totals", "sum", "mean", "average", "avg", "median", "std"}) | frozenset(
+    {"gesamt", "summe", "mittelwert", "somme", "moyenne", "totale", "suma", "media", "promedio"}
+)
+"""What tables call a last row that is no model's, in some languages, in lower case."""
 SEEDS = "seeds"
 """The column that tells how many seeds an averaged row stands for."""
 ABOVE_CHANCE = "_above_chance"
@@ -140,6 +151,8 @@ def survey(
             f"{reader.path}: row 0 (the header): less of {performance!r} is better, so it is no "
             "performance: take 1 minus an error; rename the column if more is better"
         )
+    if performance in resources:
+        raise InputError(f"{reader.path}: column {performance!r} is both the performance and a resource")
     own = [*reader.header[: reader.own_width], *groups]
     seed, names = seed_column(own), list(options.key) or key_columns(own, groups)
     if options.key and not are_of_runs(names):
@@ -157,8 +170,11 @@ def survey(
     group_codes: dict[tuple[str, ...], int] = {}
     numeric = set(reader.header) if find_numeric else set()
     hundredths = is_percent(performance)
+    model_columns = columns_named(reader.header, MODEL_NAMES)[:1]
     for block in reader.blocks():
         keys.add(block)
+        for name in model_columns:
+            say_totals(block.texts(name), reader)
         if over_seeds:
             models.add(block)
         values.frombytes(_performances(block, performance, hundredths).tobytes())
@@ -239,6 +255,12 @@ def say_status(cells: Iterable[str], reader: Reader) -> None:
     words = {cell.strip().lower() for cell in cells} - DONE - MISSING
     for word in sorted(word for word in words if ended_well(word))[:3]:
         reader.say(f"the status {word!r} is taken for that of a run that ended well")
+
+
+def say_totals(cells: Iterable[str], reader: Reader) -> None:
+    """Notice names of models that are those of a row that sums up others."""
+    for name in sorted({cell for cell in cells if cell.lower().rstrip(":.") in TOTALS})[:3]:
+        reader.say(f"{name!r} is read as a model: take the row out if it sums up others")
 
 
 def _from_percent(reader: Reader, name: str, values: np.ndarray) -> np.ndarray:

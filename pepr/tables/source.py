@@ -21,6 +21,7 @@ from pepr.tables.dialect import (
     dialect_of,
     kind_of,
     number,
+    refuse_a_pipe,
 )
 from pepr.tables.formats import Derived, Format, document_of, format_of
 
@@ -66,6 +67,7 @@ class Source(Protocol):
 
 def open_source(path: Path, options: Options, recognise: bool) -> Source:
     """The file as a source; with `recognise`, by the format of the tool that wrote it."""
+    refuse_a_pipe(path)
     if recognise and (document := document_of(path)):
         return _Document(path, document.header, document.rows, [document.says])
     plain = _TextTable(path, options)

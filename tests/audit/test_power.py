@@ -3,6 +3,7 @@
 import pytest
 from test_any_table import audited, named
 
+from pepr.audit import audit_file
 from pepr.audit.power import ceiling_w
 
 GOOD = {"energy_kwh": "0.01", "co2eq_g": "3.0", "train_time_s": "1800", "peak_memory_bytes": "1000000"}
@@ -47,6 +48,14 @@ def test_eight_cards_are_eight_however_they_are_written(name):
 )
 def test_one_card_is_one_whatever_its_memory(name):
     assert ceiling_w("", name) == ceiling_w("", "1 x A100")
+
+
+def test_a_column_of_gpus_may_hold_their_names(tmp_path):
+    text = "model,gpus,acc,energy_kwh,train_time_s\nant,cuda:0,0.8,0.05,1800\nbee,cuda:1,0.9,0.06,2100\n"
+    said = []
+    (tmp_path / "t.csv").write_text(text)
+    assert audit_file(tmp_path / "t.csv", say=said.append) == []
+    assert said == ["gpus holds no numbers, so it was left out"]
 
 
 @pytest.mark.parametrize("name", ["8 A100", "a100:8", "gres/gpu:a100=8", "A100*8"])

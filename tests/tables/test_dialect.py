@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_a_thousands_separator_is_read(tmp_path, cell):
     assert rows[0]["kwh"] == 1014.45
 
 
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1,00,000", 1e5), ("12,34,567.5", 1234567.5), ("1,00,014.5", 100014.5)]
+)
+def test_groups_of_two_before_the_last_are_read_as_in_india(tmp_path, cell, value):
+    rows, said = scored(tmp_path, f'model,acc,kwh\nant,0.91,"{cell}"\nbee,0.8,2.5\n')
+    assert rows[0]["kwh"] == value and "commas separate thousands" in said
+    assert "is not a number" in refused(tmp_path, 'model,acc,kwh\nant,0.91,"1,00,00"\n')
+
+
 def test_a_comma_with_two_readings_is_refused_with_the_option(tmp_path):
     text = 'model,acc,kwh\nant,0.91,"1,014"\nbee,0.8,2\n'
     assert "'1,014' may have a decimal comma or a thousands separator: give --decimal" in refused(
@@ -91,6 +101,12 @@ def test_blanks_around_cells_and_names_are_no_part_of_them(tmp_path):
 def test_percent_is_read_as_fractions_and_said(tmp_path):
     rows, said = scored(tmp_path, "model,acc,kwh\nant,91 %,1\nbee,89.5%,2\n")
     assert [row["acc"] for row in rows] == [0.91, 0.895] and any("percent" in line for line in said)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0", "\u202f"])
+def test_percent_with_a_decimal_comma_and_any_blank_is_read(tmp_path, blank):
+    rows, _ = scored(tmp_path, f"model;acc;kwh\nant;91,5{blank}%;1\nbee;89,25{blank}%;2\n")
+    assert [row["acc"] for row in rows] == pytest.approx([0.915, 0.8925])
 
 
 def test_percent_beside_plain_numbers_is_refused(tmp_path):
@@ -156,7 +172,10 @@ def test_a_unit_in_a_cell_is_named(tmp_path):
     assert "a number with a unit" in refused(tmp_path, "model,acc,kwh\nant,0.9,0.1 kWh\n")
 
 
-@pytest.mark.parametrize("cell", ["", "NaN", "n/a", "-", "None", "#N/A", "<NA>", "not measured"])
+@pytest.mark.parametrize(
+    "cell",
+    ["", "NaN", "-nan", "n/a", "-", "–", "?", "None", "#N/A", "<NA>", "unknown", "not measured"],
+)
 def test_every_spelling_of_a_missing_value_is_missing(tmp_path, cell):
     rows, _ = scored(tmp_path, f"model,acc,kwh\nant,0.9,1\nbee,0.8,{cell}\n")
     assert rows[1]["kwh"] is None and rows[1]["pepr_kwh"] is None
@@ -178,10 +197,40 @@ def test_utf_16_without_its_mark_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "told"),
-    [(b"PK\x03\x04rest", "save it as CSV"), (b"\x1f\x8brest", "compressed"), (b"PAR1", "Parquet")],
+    [
+        (b"PK\x03\x04rest", "save it as CSV"),
+        (b"\x1f\x8brest", "compressed"),
+        (b"BZh91AY&SY\0\0", "compressed"),
+        (b"\xfd7zXZ\0\0\x04", "compressed"),
+        (b"PAR1", "Parquet"),
+        (b"\x80\x04\x95\0\0", "a file of Python's"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b'[{"model": "ant", "acc": 0.9, "kwh": 1}]\n', "JSON, not a text table"),
+        (b'{"model": "ant", "acc": 0.9}\n{"model": "bee"}\n', "JSON, not a text table"),
+        (b"\n<!DOCTYPE html>\n<html>", "a page of the web"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n", "git lfs pull"),
+        (b"\0" * 900, "NUL bytes in its first line"),
+    ],
 )
 def test_a_file_that_is_no_text_is_told(tmp_path, head, told):
     assert told in refused(tmp_path, head)
+
+
+def test_a_name_in_brackets_is_no_json(tmp_path):
+    assert scored(tmp_path, "[model],acc,kwh\nant,0.9,1\n")[0][0]["[model]"] == "ant"
+
+
+def test_what_can_be_read_only_once_is_refused_with_a_way_on(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="save it as a file first"):
+        score_table(tmp_path / "pipe", io.StringIO(), "acc", ["kwh"])
+    with pytest.raises(InputError, match="save it as a file first"):
+        score_table("-", io.StringIO(), "acc", ["kwh"])
+
+
+def test_a_header_whose_first_name_goes_on_in_the_next_line_has_no_title(tmp_path):
+    rows, said = scored(tmp_path, '"Model\nname",acc,kwh\nant,0.9,1\nbee,0.8,2\n')
+    assert rows[0]["Model\nname"] == "ant" and said == []
 
 
 def test_a_quotation_mark_that_never_closes_is_told(tmp_path):

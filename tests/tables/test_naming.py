@@ -7,6 +7,7 @@ from pepr.tables.naming import (
     is_cost,
     is_measured,
     is_named,
+    less_is_better,
     meaning,
     more_is_better,
     names_things,
@@ -32,6 +33,37 @@ def test_a_consumption_is_of_energy_where_no_word_says_of_what_else(name, quanti
     found = meaning(name)
     assert (found and found.quantity, found and found.factor) == (quantity, factor)
     assert is_cost(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "factor"),
+    [
+        ("energy_uj", "energy", 1e-6 / 3.6e6),
+        ("Energy (µJ)", "energy", 1e-6 / 3.6e6),
+        ("energy_GJ", "energy", 1e9 / 3.6e6),
+        ("Énergie (Wh)", "energy", 1e-3),
+        ("duration_ns", "time", 1e-9),
+        ("Durée (s)", "time", 1.0),
+        ("Laufzeit (min)", "time", None),
+        ("elapsed_days", "time", 86400.0),
+        ("CO₂e (kg)", "carbon", 1e3),
+        ("emissions_tons", "carbon", 1e6),
+        ("CO2 (pounds)", "carbon", 453.59237),
+    ],
+)
+def test_a_unit_is_known_in_other_scripts_and_sizes(name, quantity, factor):
+    found = meaning(name)
+    assert (found.quantity, found.factor) == (quantity, factor and pytest.approx(factor, rel=1e-9, abs=0))
+
+
+@pytest.mark.parametrize("name", ["wer", "fid_score", "MSE", "brier", "energy_kwh", "runtime", "peak_memory"])
+def test_of_an_error_and_of_a_cost_less_is_better(name):
+    assert less_is_better(name) and not more_is_better(name)
+
+
+@pytest.mark.parametrize("name", ["acc", "score", "images_per_kwh", "pepr_kwh", "memory_score", "y"])
+def test_of_a_performance_and_a_rate_less_is_not_better(name):
+    assert not less_is_better(name)
 
 
 @pytest.mark.parametrize("name", ["grad_acc_steps", "grad_acc", "gradient_acc", "gradAcc"])

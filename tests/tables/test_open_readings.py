@@ -76,7 +76,7 @@ def test_what_a_study_chose_is_no_cost():
     assert all(map(is_cost, ("memT", "infer_time", "gpu_energy", "peak_rss", "vram_gb", "co2")))
 
 
-@pytest.mark.parametrize("name", ["test_error", "top1_err", "val_loss"])
+@pytest.mark.parametrize("name", ["test_error", "top1_err", "val_loss", "wer", "train_time_s", "energy_kwh"])
 def test_a_column_of_which_less_is_better_is_no_performance(tmp_path, name):
     path = tmp_path / "table.csv"
     path.write_text(f"model,{name},kwh\na,0.2,1\nb,0.4,2\n")
@@ -140,6 +140,18 @@ def test_a_curve_says_what_the_scores_would(tmp_path, text, more, told):
     _, _, said = curve(tmp_path, text, **more)
     assert len(said) == 1 and told in said[0]
     assert scored(tmp_path, text, **more)[1] == said
+
+
+@pytest.mark.parametrize("name", ["Total", "Summe:", "average"])
+def test_a_row_that_may_sum_up_others_is_said(tmp_path, name):
+    _, said = scored(tmp_path, f"model,acc,kwh\nant,0.9,1\nbee,0.8,2\n{name},0.85,3\n")
+    assert said == [f"{name!r} is read as a model: take the row out if it sums up others"]
+
+
+def test_a_column_is_not_both_performance_and_resource(tmp_path):
+    (tmp_path / "table.csv").write_text("model,y\nant,0.9\nbee,0.8\n")
+    with pytest.raises(InputError, match="'y' is both the performance and a resource"):
+        score_table(tmp_path / "table.csv", io.StringIO(), "y", ["y"])
 
 
 def test_rows_within_a_range_need_no_word(tmp_path):
