@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pepr.errors import InputError
 from pepr.models.space import model_space
 
-PREFIXES = re.compile(r"^(hf[-_]hub:|hf://|(https?://)?huggingface\.co/|timm/)+")
-SUFFIXES = re.compile(r"(@[\w.-]+)?/*$")
-"""What stands before and after a name on the hub: how it is asked for, and which revision."""
+PREFIXES = re.compile(r"^(hf[-_]hub:|hf://|(https?://)?(huggingface|hf)\.co/|timm/)+")
+SUFFIXES = re.compile(r"(@[\w.-]+|/(tree|blob|resolve)/.*)?/*(\?.*)?$")
+"""What stands before and after a name on the hub: how it is asked for, which revision and which page."""
 
 
 @dataclass(frozen=True)

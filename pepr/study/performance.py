@@ -127,7 +127,7 @@ def _item(value: Any) -> Any:
 
 
 def _lookup(path: Path, key: str) -> Any:
-    text = path.read_text(errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
     readers: dict[str, Callable[[str, str, Path], Any]] = dict.fromkeys((".csv", ".tsv"), _in_csv)
     readers |= dict.fromkeys((".jsonl", ".ndjson"), _in_lines)
     return readers.get(path.suffix.lower(), _in_json)(text, key, path)

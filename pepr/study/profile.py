@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -56,7 +57,9 @@ def load(profile: str) -> Profile:
 
     path = _profile_path(profile)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        _refuse_traps(path, yaml.compose(text, yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -92,6 +95,40 @@ def _validated(path: Path, values: Any) -> dict[str, Any]:
         if block["models"] == "paper":
             block["models"] = models.paper_models()
     return filled
+
+
+OTHER_BASE = re.compile(r"[-+]?0[0-9_]|.*:")
+"""How YAML writes a whole number in base 8, or in base 60."""
+
+
+def _refuse_traps(path: Path, root: Any) -> None:
+    """Raise InputError where YAML would take something else than it seems: of a key that comes twice the last
+    one, and 010 for 8 or 1:30 for 90."""
+    import yaml
+
+    left, seen = [root], set()
+    while left:
+        node = left.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            known: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in known:
+                    raise InputError(f"{path}: line {_line(key)}: the key {key.value!r} is there twice")
+                known.add(key.value)
+            left += [part for _, part in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif node.tag.endswith((":int", ":float")) and OTHER_BASE.match(node.value):
+            raise InputError(
+                f"{path}: line {_line(node)}: YAML takes {node.value} for another number: write it in base 10"
+            )
+
+
+def _line(node: Any) -> int:
+    return node.start_mark.line + 1
 
 
 def _finite(path: Path, value: Any, *keys: Any) -> Any:
@@ -130,6 +167,13 @@ def _hint(error: Any) -> str:
     """What a value that the schema refuses may have meant."""
     if error.validator == "pattern":
         return "; a setting's name is of letters, digits, _ and -"
+    if error.validator == "additionalProperties":
+        known, given = error.schema["properties"], error.instance
+        close = [difflib.get_close_matches(name, known, 1) for name in given if name not in known]
+        return f"; did you mean {close[0][0]!r}?" if close[0] else ""
+    if error.validator == "anyOf" and not isinstance(error.instance, list):
+        fixed = next(rule["const"] for rule in error.validator_value if "const" in rule)
+        return f": expected a list, such as [{error.instance}], or {fixed}"
     if error.validator == "type" and isinstance(error.instance, str):
         try:
             number = float(error.instance)

@@ -23,6 +23,8 @@ from pepr.models import names
         ("https://huggingface.co/timm/resnet50.a1_in1k", "resnet50"),
         ("huggingface.co/timm/resnet50.a1_in1k/", "resnet50"),
         ("hf-hub:timm/resnet50.a1_in1k@main", "resnet50"),
+        ("https://huggingface.co/timm/resnet50.a1_in1k/tree/main", "resnet50"),
+        ("https://hf.co/timm/resnet50.a1_in1k?library=timm", "resnet50"),
         ("HF-Hub:timm/ResNet50.A1_in1k", "resnet50"),
         (" resnet50", "resnet50"),
         ("deit_tiny_patch16_224.fb_in1k", "deit_tiny_patch16_224"),

@@ -66,11 +66,13 @@ def test_a_pattern_that_cannot_be_read_is_named():
         ("a.jsonl", '{"acc": 0.1}\n{"acc": 0.5}\n{"loss": 2}\n', "acc", 0.5),
         ("metrics.csv", "epoch,train_loss,val_acc\n0,2.1,\n0,,0.4\n1,1.9,\n1,,0.5\n", "val_acc", 0.5),
         ("log.tsv", "epoch\tacc\n0\t0.4\n1\t50%\n", "acc", 0.5),
+        ("log.csv", "\ufeffacc,epoch\n0.5,1\n", "acc", 0.5),
+        ("a.json", '\ufeff{"acc": 0.5}', "acc", 0.5),
     ],
 )
 def test_the_performance_is_found_in_what_trainings_write(tmp_path, name, content, key, expected):
     path = tmp_path / name
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     assert source_of(f"{path}:{key}").value(time.time() - 1) == expected
 
 

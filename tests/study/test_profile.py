@@ -277,6 +277,40 @@ def test_what_a_run_could_not_take_is_refused_when_the_profile_is_read(tmp_path,
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\nepochs: 30\n", "line 15: the key 'epochs' is there twice"),
+        ("precision: fp32\n'precision': bf16\n", "the key 'precision' is there twice"),
+        ("timeout_minutes: 1:30\n", "YAML takes 1:30 for another number"),
+        ("batch_size: 010\n", "YAML takes 010 for another number"),
+        ("learning_rates: 0.1\n", "'learning_rates' was unexpected.*did you mean 'learning_rate'"),
+        ("colour: red\n", r"'colour' was unexpected\)$"),
+    ],
+)
+def test_what_yaml_would_take_otherwise_than_it_seems_is_refused(tmp_path, text, told):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SOUND) + text)
+    with pytest.raises(InputError, match=rf"mine\.yaml: .*{told}"):
+        study.load(str(path))
+
+
+def test_a_name_where_a_list_belongs_is_refused_with_the_list(tmp_path):
+    told = r"runs\.0\.models: .*expected a list, such as \[dla46_c\], or paper"
+    with pytest.raises(InputError, match=told):
+        load(tmp_path, runs=[{"models": "dla46_c", "settings": ["elpv"]}])
+
+
+def test_an_anchor_and_a_merge_that_is_overridden_are_no_key_that_comes_twice(tmp_path):
+    path = tmp_path / "mine.yaml"
+    sound = {key: value for key, value in SOUND.items() if key != "settings"}
+    text = "settings:\n  elpv: &a {dataset: elpv, pretrained: false}\n  two: {<<: *a, pretrained: true}\n"
+    path.write_text(yaml.safe_dump(sound) + text + "batch_size: 1_0\n")
+    values = study.load(str(path)).values
+    assert [one["pretrained"] for one in values["settings"].values()] == [False, True]
+    assert values["batch_size"] == 10
+
+
+@pytest.mark.parametrize(
     ("content", "told"), [("title: Größe\n".encode("latin-1"), "not YAML"), (None, "cannot be read")]
 )
 def test_a_file_that_is_no_text_or_no_file_is_refused_in_one_line(tmp_path, content, told):
