@@ -11,7 +11,7 @@ from pepr.audit.power import guessed_unit
 from pepr.audit.registry import check
 from pepr.audit.table import View
 from pepr.grids import grid_intensities
-from pepr.tables.naming import columns_named
+from pepr.tables.naming import columns_named, is_named
 
 FALLBACK_INTENSITIES = {
     475.0: "the world average that common meters assume",
@@ -155,6 +155,8 @@ def carbon_of_other_country(view: View) -> list[Finding]:
     if intensity is None or countries is None or columns_named(view.header, ["region"]):
         return []
     averages = _national_averages()
+    if is_named(str(view.columns.country), ["location"]):  # two letters may be those of a state there
+        averages = {name: value for name, value in averages.items() if len(name) > 2}
     usual = np.array([averages.get(name.upper(), np.nan) for name in countries])
     with np.errstate(invalid="ignore"):
         ratio = intensity / usual
@@ -171,11 +173,16 @@ def carbon_of_other_country(view: View) -> list[Finding]:
 
 @cache
 def _national_averages() -> dict[str, float]:
-    """Yearly averages in g/kWh by code and name, without countries whose regions have grids of their own."""
+    """Yearly averages in g/kWh by name and by code, of three letters and of two, without countries whose
+    regions have grids of their own."""
+    import pycountry
+
+    two = {country.alpha_3: country.alpha_2 for country in pycountry.countries}
     table = grid_intensities()
     table = table[~table["country_code"].isin(COUNTRIES_OF_REGIONS)]
     named = zip(table["country_code"], table["country"], table["carbon_intensity"], strict=True)
-    return {key.upper(): float(value) for code, name, value in named for key in (code, name)}
+    known = ((key, value) for code, name, value in named for key in (code, two.get(code, code), name))
+    return {key.upper(): float(value) for key, value in known}
 
 
 @check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlparse
@@ -52,7 +53,7 @@ def report() -> str:
         *(f"- {sentence}" for sentence in filter(None, [tracker.warning()])),
         *(_network_line(what, reached[what]) for what in HOSTS),
         *_data_lines(),
-        f"+ results go to {results_root()}",
+        _results_line(),
         "",
         *_consequences_or_why_none(reached),
     ]
@@ -177,6 +178,14 @@ def _energy_lines() -> list[str]:
         "- no CPU energy counter (usual in a virtual machine): CPU energy is an estimate from load, memory "
         "an assumption; rank by time, energy is shown as estimated"
     ]
+
+
+def _results_line() -> str:
+    root = results_root()
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return f"- results cannot be written to {root}: name a folder that you may write with PEPR_RESULTS"
+    return f"+ results go to {root}"
 
 
 def _network_line(what: str, reached: bool) -> str:

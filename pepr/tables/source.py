@@ -28,6 +28,9 @@ from pepr.tables.formats import Derived, Format, document_of, format_of
 RULE = re.compile(r"[|:+\s-]*-[|:+\s-]*")
 """The line below the header of a framed table."""
 
+NO_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+"""Signs that cannot be seen, which come along when cells are copied from a page: no part of a name."""
+
 
 class Line(NamedTuple):
     """One row: its file, its number below the header, its line in the file, and its cells."""
@@ -134,6 +137,8 @@ class _TextTable:
                 if len(cells) != width and not (self.short_rows and len(cells) < width):
                     raise InputError(self._shape(cells, row, reader.line))
                 trimmed = [cell.strip() for cell in cells]
+                if any(mark in cell for cell in trimmed if not cell.isascii() for mark in NO_WIDTH):
+                    trimmed = [cell.strip(NO_WIDTH + " ").strip() for cell in trimmed]
                 padded = padded or trimmed != cells
                 yield Line(self.path, row, reader.line, trimmed)
             if not row:

@@ -40,6 +40,13 @@ def add_counter(monkeypatch, folder):
     monkeypatch.setattr(description, "RAPL", folder)
 
 
+def test_a_place_where_no_results_can_be_written_is_told(bare, monkeypatch):
+    assert f"+ results go to {bare / 'results'}" in diagnosis.report()
+    (bare / "file").write_text("")
+    monkeypatch.setenv("PEPR_RESULTS", str(bare / "file" / "results"))
+    assert f"- results cannot be written to {bare / 'file' / 'results'}: name a folder" in diagnosis.report()
+
+
 def test_a_bare_machine_runs_pocket_and_needs_no_network_for_it(bare):
     told = diagnosis.report()
     assert "`make reproduce` would run profile pocket: no CUDA device here." in told

@@ -43,9 +43,10 @@ def test_a_group_is_one_whatever_blanks_are_around_its_name(tmp_path):
     assert rows[1]["pepr_kwh"] == pytest.approx(0.45)
 
 
-def test_a_name_with_a_blank_behind_it_is_that_name(tmp_path):
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u200b", "\ufeff", " \u200e "])
+def test_a_name_with_a_blank_behind_it_is_that_name(tmp_path, blank):
     with pytest.raises(InputError, match="model=ant is already that of row 1"):
-        scored(tmp_path, "model,acc,kwh\nant,0.80,1\nant ,0.90,3\n")
+        scored(tmp_path, f"model,acc,kwh\nant,0.80,1\nant{blank},0.90,3\n")
 
 
 def test_a_repeated_key_names_the_column_that_tells_rows_apart(tmp_path):
