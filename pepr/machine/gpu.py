@@ -147,6 +147,8 @@ def _named(gpus: list[Gpu], named: str) -> list[Gpu]:
         ]
         if len(found) != 1:
             break
+        if found[0] in chosen:
+            return []  # CUDA shows none where one is named twice
         chosen += found
     return chosen
 

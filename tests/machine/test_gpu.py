@@ -55,6 +55,9 @@ def test_without_the_package_that_asks_nvml_there_are_no_gpus(driver, monkeypatc
         ("1,-1,0", ["GPU-abbb"]),
         ("1,7", ["GPU-abbb"]),
         ("GPU-a", []),
+        ("0,0", []),
+        ("2,0,2", []),
+        ("NoDevFiles", []),
     ],
 )
 def test_gpus_are_those_that_cuda_would_see(driver, monkeypatch, named, found):
