@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pepr.errors import InputError
+from pepr.tables.keys import known
 from pepr.tables.reader import Reader
 from pepr.tables.source import Line, Place
 
@@ -14,8 +15,8 @@ from pepr.tables.source import Line, Place
 class Joined:
     """A second table whose columns are put to the rows of a first one by named keys.
 
-    `on` are pairs (column of the first, column of the second). Raises InputError when a key of the second
-    repeats, because the join would then multiply rows.
+    `on` are pairs (column of the first, column of the second); a row without any of them has no partner.
+    Raises InputError when a key of the second repeats, because the join would then multiply rows.
     """
 
     reader: Reader
@@ -30,7 +31,9 @@ class Joined:
         self._others = [i for i, name in enumerate(self.reader.header) if name not in keys]
         self._rows: dict[tuple[str, ...], Line] = {}
         for line in self.reader.rows():
-            key = tuple(line.cells[i] for i in at)
+            key = _key(line.cells, at)
+            if not any(key):
+                continue
             if key in self._rows:
                 named = ", ".join(f"{name}={cell}" for name, cell in zip(keys, key, strict=True))
                 last = "" if self.reader.options.keep_last else ", or --keep-last"
@@ -57,7 +60,7 @@ class Joined:
         rows = matched = 0
         for line in first.all_rows():
             rows += 1
-            matched += tuple(line.cells[i] for i in self._at) in self._rows
+            matched += _key(line.cells, self._at) in self._rows
         names = ", ".join(left if left == right else f"{left}={right}" for left, right in self.on)
         if not matched:
             raise InputError(f"{first.path}: no row has a partner in {self.reader.path} by {names}")
@@ -77,4 +80,9 @@ class Joined:
         return Place(partner.path, partner.row, partner.line, name) if partner else None
 
     def _partner(self, cells: Sequence[str]) -> Line | None:
-        return self._rows.get(tuple(cells[i] for i in self._at))
+        return self._rows.get(_key(cells, self._at))
+
+
+def _key(cells: Sequence[str], at: Sequence[int]) -> tuple[str, ...]:
+    """What a row is joined by: cells of which a missing one is empty however it is spelled."""
+    return tuple(known(cells[i]) for i in at)

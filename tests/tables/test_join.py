@@ -29,6 +29,11 @@ def test_each_table_has_its_own_decimal_mark(tmp_path, given):
     assert [(row["kwh"], row["acc"]) for row in rows] == [(1.014, 0.91), (2, 0.8)]
 
 
+def test_rows_without_a_key_are_no_partners(tmp_path):
+    rows = joined(tmp_path, "model,kwh\nant,1\nNone,2\n", "model,acc\nant,0.9\n,0.8\nnan,0.7\n")
+    assert [(row["kwh"], row["acc"]) for row in rows] == [(1, 0.9), (2, None)]
+
+
 def test_a_fault_in_the_second_table_is_told_by_its_place_there(tmp_path):
     with pytest.raises(InputError) as caught:
         joined(tmp_path, "model,kwh\nbee,2\nant,1\n", "model;acc\nant;0,91\nbee;high\n")
