@@ -105,7 +105,7 @@ def _restricted(
     if pretrained not in (None, "", "yes", "no"):
         raise InputError(f"--pretrained {pretrained!r}: expected 'yes' or 'no'")
     numbers = several(seeds)
-    if numbers and not all(number.isdecimal() for number in numbers):
+    if numbers and not all(number.isascii() and number.isdecimal() for number in numbers):
         raise InputError(f"--seeds {seeds!r}: expected whole numbers, separated by commas")
     return study.restrict(
         study.load(profile),

@@ -34,6 +34,13 @@ def output(*arguments):
     return result.output
 
 
+@pytest.mark.parametrize("seeds", ["0-4", "1.5", "-1", "1_0", "٣", "１"])
+def test_seeds_that_are_no_whole_numbers_are_refused(seeds):
+    done = CliRunner().invoke(cli.app, ["plan", f"--seeds={seeds}"])
+    assert isinstance(done.exception, errors.InputError)
+    assert "expected whole numbers, separated by commas" in str(done.exception)
+
+
 def test_models_lists_the_space_in_the_designs_shape():
     rows = json.loads(output("models", "--json"))
     assert [row["model"] for row in rows] == list(model_space())
