@@ -49,8 +49,8 @@ def only_one(folder: Path) -> Iterator[int]:
 
     The system releases the lock when the last process that has the descriptor is gone. The lock also names
     host and process, and shows a heartbeat: another host or container may not see the system's lock, and on
-    some file systems nobody does. Raises InputError while another study holds it, and where the folder cannot be
-    written.
+    some file systems nobody does. Raises InputError while another study holds it, and where the folder cannot
+    be written.
     """
     path = folder / ".lock"
     with contextlib.ExitStack() as held:
@@ -71,13 +71,14 @@ def only_one(folder: Path) -> Iterator[int]:
 
 
 def place() -> str:
-    """Where a number is that of one process: a machine since it was started, and on Linux the container in it,
-    which may share the host's name and even the other's numbers. Where that is not told, a place of its own."""
+    """Where a number is that of one process: a machine since it was started, and on Linux the container in
+    it, which may share the host's name and even the other's numbers. Where that is not told, a place of its
+    own."""
     if sys.platform != "linux":
         return f"{uuid.getnode():012x}"
     boot = process.text_of(Path("/proc/sys/kernel/random/boot_id"))
     try:
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}" if boot else uuid.uuid4().hex
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}" if boot else uuid.uuid4().hex
     except OSError:
         return uuid.uuid4().hex
 
@@ -88,8 +89,8 @@ STARTED_ALIKE_S = 2.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: a process that was `started` at a time, by its number in a `place`, and for people the
-    name of its host."""
+    """Who holds a lock: a process that was `started` at a time, by its number in a `place`, and for people
+    the name of its host."""
 
     host: str
     pid: int
@@ -349,8 +350,8 @@ def stop_at_a_shared_fault(store: Store, to_do: list[str]) -> None:
 def _remove_unfinished(folder: Path) -> None:
     """Temporary files of killed processes, unless a run that outlived its study still writes some.
 
-    Where locks do not lock, or a run may be at work on another host or in another container, nothing is removed
-    that is younger than a day."""
+    Where locks do not lock, or a run may be at work on another host or in another container, nothing is
+    removed that is younger than a day."""
     held = list(folder.rglob(".*.lock"))
     if any(_is_held(path) for path in held):
         return

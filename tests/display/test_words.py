@@ -42,7 +42,11 @@ def test_shares_and_values_have_the_digits_that_they_are_asked_for():
 @pytest.mark.parametrize("value", [-1e-9, -0.0, 0.0, 1e-9])
 def test_what_is_zero_in_its_digits_has_no_sign(value):
     assert (fixed(value), difference(value), signed_share(value)) == ("0.00", "0.000", "0.0%")
-    assert (percent(value), tenths(value), difference_points(value)) == ("0%", "0.0%", "0.0 percentage points")
+    assert (percent(value), tenths(value), difference_points(value)) == (
+        "0%",
+        "0.0%",
+        "0.0 percentage points",
+    )
     assert performance(value, "auroc_above_chance") == "0.000"
     assert performance(value, "accuracy_above_majority") == "0.0%"
     assert ends(value, 0.25, fixed) == "0.00\u00a0to\u00a00.25"

@@ -400,7 +400,9 @@ def test_what_only_a_gpu_can_do_is_planned_where_there_is_none(tmp_path, monkeyp
     told = capsys.readouterr()
     assert "1 runs on a GPU elsewhere (cuda), 0 of them done." in told.out
     assert "RTX 3090" in told.out
-    words = "profile mine: precision: only NVIDIA GPUs multiply in tf32, and the device is cpu. This plans for"
+    words = (
+        "profile mine: precision: only NVIDIA GPUs multiply in tf32, and the device is cpu. This plans for"
+    )
     assert words in told.err
     cli.plan(profile=str(tmp_path / "mine.yaml"), as_json=True)
     plan = json.loads(capsys.readouterr().out)

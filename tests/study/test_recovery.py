@@ -374,7 +374,7 @@ def test_a_place_is_a_boot_of_a_machine_and_a_container_in_it(monkeypatch):
     monkeypatch.setattr(recovery.sys, "platform", "linux")
     told = {"boot": "b1", "namespace": "pid:[1]"}
     monkeypatch.setattr(recovery.process, "text_of", lambda path: told["boot"])
-    monkeypatch.setattr(recovery.os, "readlink", lambda path: told["namespace"])
+    monkeypatch.setattr(recovery.Path, "readlink", lambda self: told["namespace"])
     first = recovery.place()
     assert first == recovery.place() == "b1 pid:[1]"
     told["namespace"] = "pid:[2]"

@@ -20,7 +20,7 @@ from pepr.runs.results import Results
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The runs of a set's networks that were made on other hardware, too, with software that is `alike` or not.
+    """The runs of a set's networks that were made on other hardware, too; their software is `alike` or not.
 
     `moved`: test AUROC there less here [runs]. `shift`: its mean, with the spread over seeds. `seeds`: the
     median distance in test AUROC, here, of two seeds of one network in one setting; NaN of one seed. `gains`:
