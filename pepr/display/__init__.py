@@ -4,9 +4,8 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["numbers", "style", "words"],
     submod_attrs={
-        "numbers": ["number", "read_numbers", "update_numbers"],
+        "numbers": ["update_numbers"],
         "words": ["as_html"],
     },
 )

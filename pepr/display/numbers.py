@@ -106,7 +106,7 @@ def escaped(text: str) -> str:
 def substitutions(namespaces: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, str]]:
     """What `{{ namespace.key }}` in the book's prose becomes: the role that shows the entry of that key.
 
-    The role (`pepr.book_extension`) marks an estimate and leads to the notebook that made the number. An
+    The role (`pepr.book.sphinx_pages`) marks an estimate and leads to the notebook that made the number. An
     entry whose text is a Markdown table stands as it is.
     """
     return {

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "space": ["Architecture", "BASELINES", "IMAGE_SIZES", "find", "model_space", "paper_models"],
+        "space": ["Architecture", "BASELINES", "find", "model_space", "paper_models"],
         "weights": ["Created", "OFFLINE_WEIGHTS", "create", "package_weights", "save_backbone"],
     },
 )

@@ -5,6 +5,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "loop": ["Batches", "Outcome", "fine_tune", "largest_batch", "predict", "train_epoch"],
+        "loop": ["Batches", "fine_tune", "largest_batch", "predict", "train_epoch"],
     },
 )
