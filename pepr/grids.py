@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +19,14 @@ COUNTRIES = ("DNK", "IND", "KEN", "BRA")
 """The grids that the book compares: wind and its neighbours' power, coal, geothermal, and water."""
 
 
-def intensities(codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
-    """CodeCarbon's yearly averages for some countries, in their order; see `grid_intensities`.
-
-    Raises InputError for a code that CodeCarbon's table does not have.
-    """
-    table, codes = grid_intensities().set_index("country_code"), list(codes)
-    missing = [code for code in codes if code not in table.index]
-    if missing:
-        raise InputError(f"CodeCarbon has no intensity for {', '.join(missing)}; use codes such as DNK")
-    return table.loc[codes]
+def intensities() -> pd.DataFrame:
+    """CodeCarbon's yearly averages for `COUNTRIES`, in their order; see `grid_intensities`."""
+    return grid_intensities().set_index("country_code").loc[list(COUNTRIES)]
 
 
-def country_names(codes: Iterable[str] = COUNTRIES) -> dict[str, str]:
-    """Countries by their three-letter code."""
-    return intensities(codes)["country"].to_dict()
+def country_names() -> dict[str, str]:
+    """The names of `COUNTRIES` by their three-letter code."""
+    return intensities()["country"].to_dict()
 
 
 WORLD = "WORLD"
@@ -160,11 +153,11 @@ def grid_intensities() -> pd.DataFrame:
     return table[columns].sort_values("carbon_intensity", ignore_index=True)
 
 
-def carbon_across_countries(energy_kwh: float, pue: float = 1.0) -> pd.DataFrame:
+def carbon_across_countries(energy_kwh: float) -> pd.DataFrame:
     """Grams of CO2-eq that an energy would be in every country of `grid_intensities`, lowest first.
 
     Always an estimate: yearly national averages. One energy times one number a country: grams change
     between countries, the order of the models never does.
     """
     table = grid_intensities()
-    return table.assign(co2eq_g=energy_kwh * pue * table["carbon_intensity"])
+    return table.assign(co2eq_g=energy_kwh * table["carbon_intensity"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from pepr.analysis.energy import study_bill
@@ -11,7 +9,7 @@ from pepr.analysis.ranked import as_ranked, enough
 from pepr.analysis.scores import run_alike, usual_starts
 from pepr.display.numbers import UNKNOWN, Numbers, number
 from pepr.display.words import mass
-from pepr.grids import COUNTRIES, intensities
+from pepr.grids import intensities
 from pepr.models.space import BASELINES
 
 
@@ -32,11 +30,11 @@ def energy_of_models(table: pd.DataFrame) -> pd.Series:
     return run_alike(done).groupby("model")["energy_kwh"].mean().dropna()
 
 
-def grams_by_country(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> pd.DataFrame:
+def grams_by_country(table: pd.DataFrame) -> pd.DataFrame:
     """Grams of CO2-eq of one training of each model, one column a country: always an estimate."""
     energy = energy_of_models(table)
     return pd.DataFrame(
-        {code: energy * intensity for code, intensity in intensities(codes)["carbon_intensity"].items()}
+        {code: energy * intensity for code, intensity in intensities()["carbon_intensity"].items()}
     )
 
 
@@ -46,9 +44,9 @@ def ranks_that_differ(grams: pd.DataFrame) -> int:
     return int((ranks.ne(ranks.iloc[:, 0], axis=0)).any(axis=1).sum())
 
 
-def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> Numbers:
+def grid_numbers(energy_kwh: float) -> Numbers:
     """An energy on several grids, as numbers for prose: intensity, year and grams, and their ratio."""
-    rows = intensities(codes)
+    rows = intensities()
     out = {}
     for code, row in rows.iterrows():
         key, intensity = f"carbon_{code.lower()}", float(row["carbon_intensity"])
@@ -60,7 +58,7 @@ def grid_numbers(energy_kwh: float, codes: Iterable[str] = COUNTRIES) -> Numbers
     return out | {"carbon_grid_ratio": number(ratio, "{:.1f}".format, True)}
 
 
-def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> Numbers:
+def study_numbers(table: pd.DataFrame) -> Numbers:
     """What prose may quote of a study on several grids: `grid_numbers` of its bill, and what place cannot do.
 
     `carbon_model_ratio` is how much more energy the dearest of `carbon_models` took than the thriftiest; of
@@ -68,11 +66,11 @@ def study_numbers(table: pd.DataFrame, codes: Iterable[str] = COUNTRIES) -> Numb
     `carbon_ranks_moved` is how many networks change rank between the grids.
     """
     bill, ranked = study_bill(table), as_ranked(table)
-    grams = grams_by_country(table, codes)
+    grams = grams_by_country(table)
     energy = energy_of_models(ranked[~ranked["energy_spoiled"]])
     ratio = float(energy.max() / energy.min()) if enough(len(energy), len(grams)) else float("nan")
     moved = ranks_that_differ(grams)
-    return grid_numbers(bill["total_wh"] / 1000, codes) | {
+    return grid_numbers(bill["total_wh"] / 1000) | {
         "carbon_model_ratio": number(ratio, f"{ratio:.1f}" if ratio == ratio else UNKNOWN, bill["estimated"]),
         "carbon_models": number(len(energy)),
         "carbon_ranks_moved": number(moved, str(moved) if moved else "none"),

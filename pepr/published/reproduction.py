@@ -105,13 +105,13 @@ def score_differences(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def best_models(table: pd.DataFrame, resource: str = "energy", k: int = 5) -> pd.DataFrame:
-    """The k best models of each setting by PePR, and the most accurate, [settings x (k + 1)]."""
-    ranked = table.assign(score=scores(table, resource))
+def best_models(table: pd.DataFrame) -> pd.DataFrame:
+    """The five best models of each setting by PePR on energy, and the most accurate, [settings x 6]."""
+    ranked = table.assign(score=scores(table))
     rows = []
     for setting in SETTINGS:
         group = ranked[ranked["dataset"] == setting]
-        top = group.sort_values("score", ascending=False, kind="stable").head(k)
+        top = group.sort_values("score", ascending=False, kind="stable").head(5)
         accurate = group.sort_values(FINAL, ascending=False, kind="stable").iloc[0]
         rows += [
             {"setting": setting, "place": str(place), **_entry(row)}
@@ -359,14 +359,14 @@ class Peak:
     curve: PeprCurve
 
 
-def peaks(runs: Versions, names: tuple[str, ...] = ("published", "corrected")) -> list[Peak]:
-    """The peak of every setting's curve on the named versions."""
+def peaks(runs: Versions) -> list[Peak]:
+    """The peak of every setting's curve, on the published and the corrected version."""
     n_test = View(runs.published).n_test
     n_by_setting = dict(zip(runs.published["dataset"], n_test, strict=True))
     tables = runs.tables()
     return [
         _peak(tables[name][tables[name]["dataset"] == setting], setting, name, n_by_setting[setting])
-        for name in names
+        for name in ("published", "corrected")
         for setting in SETTINGS
     ]
 

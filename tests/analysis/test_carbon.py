@@ -10,7 +10,6 @@ from pepr import grids
 from pepr.analysis import carbon
 from pepr.analysis.energy import energy_table, study_bill
 from pepr.display import words as display_words
-from pepr.errors import InputError
 
 
 def intensity(code: str) -> float:
@@ -63,11 +62,6 @@ def test_ranks_that_do_differ_are_counted(synthetic_results):
     first, second = grams.index[:2]
     grams.loc[[first, second], "KEN"] = grams.loc[[second, first], "KEN"].to_numpy()
     assert carbon.ranks_that_differ(grams) == 2
-
-
-def test_a_country_that_codecarbon_does_not_know_is_named():
-    with pytest.raises(InputError, match="ZZZ"):
-        grids.intensities(["DNK", "ZZZ"])
 
 
 @pytest.mark.parametrize(
