@@ -18,8 +18,8 @@ from pepr.analysis.measures import N_RESAMPLES, Resampled
 from pepr.analysis.peaks import values_by_run
 from pepr.analysis.ranked import enough
 from pepr.analysis.scores import SET, in_set, model_means, on_shared_units, usual_starts, with_sets
-from pepr.display.numbers import Numbers, interval_numbers, number
-from pepr.display.words import counted, difference, ends, fixed, markdown, percent, tenths
+from pepr.display.numbers import Numbers, number
+from pepr.display.words import ends, fixed, markdown, percent, tenths
 from pepr.models.space import BASELINES, family_of
 from pepr.quantities import MEASURES
 from pepr.runs.results import Results
@@ -56,9 +56,7 @@ epoch, kWh of all epochs, GB at the peak."""
 class Choice:
     """The model and setting with the best mean validation accuracy on a dataset, judged on the test images.
 
-    `accuracy` and `auroc` have intervals over what `over` says; `over_smallest` is its AUROC minus that of
-    `smallest`, the model with fewest parameters, from scratch on as large a part of the same data, on the
-    splits and seeds that both have.
+    `accuracy` and `auroc` have intervals over what `over` says.
     """
 
     dataset: str
@@ -69,8 +67,6 @@ class Choice:
     accuracy: stats.Interval
     auroc: stats.Interval
     over: str
-    smallest: str
-    over_smallest: stats.Interval | None
 
 
 def standings(results: Results, measure: str = "auroc", n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
@@ -163,8 +159,6 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None
         n_seeds=("seed", "nunique"),
         val_accuracy=("val_accuracy", "mean"),
         num_params=("num_params", "first"),
-        pretrained=("pretrained", "first"),
-        train_fraction=("train_fraction", "first"),
     )
     chosen = means.sort_values(["val_accuracy", "num_params"], ascending=[False, True]).iloc[0]
     drawn = Resampled(results, ("accuracy", "auroc"), n_resamples)
@@ -173,18 +167,6 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None
         measure: units.mean_of(runs, values_by_run(done, measure), drawn.of(measure))
         for measure in drawn.measures
     }
-    rivals = means[
-        ~means["pretrained"].astype(bool)
-        & (means["train_fraction"] == chosen["train_fraction"])
-        & (means["dataset"] == chosen["dataset"])
-    ]
-    smallest, over = "none", None
-    if len(rivals):
-        rival = rivals.sort_values("num_params").iloc[0]
-        smallest = str(rival["model"])
-        if (rival[SET].tolist(), smallest) != (chosen[SET].tolist(), chosen["model"]):
-            values = values_by_run(done, "auroc")
-            over = units.mean_of(runs, values, drawn.of("auroc"), _runs_of(done, rival)).interval
     return Choice(
         str(chosen["dataset"]),
         str(chosen["model"]),
@@ -194,8 +176,6 @@ def choice(results: Results, n_resamples: int = N_RESAMPLES, dataset: str | None
         taken["accuracy"].interval,
         taken["auroc"].interval,
         taken["auroc"].over,
-        smallest,
-        over,
     )
 
 
@@ -236,12 +216,8 @@ def agreement(results: Results, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def selection_numbers(ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd.DataFrame | None) -> Numbers:
-    """What prose may quote of `standings`, `choices` and `agreement` (None without the authors' tables).
-
-    The choice on one dataset has numbers of its own, the choices on several a table.
-    """
-    out = _choice_numbers(chosen[0]) if len(chosen) == 1 else {}
-    out["choices_table"] = number(None, choices_table(chosen))
+    """What prose may quote of `standings`, `choices` and `agreement` (None without the authors' tables)."""
+    out = {"choices_table": number(None, choices_table(chosen))}
     for setting, of_setting in ranked.groupby("setting"):
         rows = largest_set(of_setting)
         share = rows["probability_best"].max()
@@ -255,7 +231,6 @@ def selection_numbers(ranked: pd.DataFrame, chosen: Sequence[Choice], agreed: pd
             compared += " Of more runs than other networks have, those count whose split and seed all have."
         out[f"standings_{setting}"] = number(None, f"{standings_table(rows)}\n\n{compared}")
         out[f"tied_{setting}"] = number(tied, f"{tied} of {len(rows)} models")
-        out[f"best_share_{setting}"] = number(float(share), percent)
     for _, row in (agreed if agreed is not None else pd.DataFrame()).iterrows():
         key = f"{PAPER}{row['setting']}_{row['quantity'].lower()}"
         out[f"{key}_n"] = number(int(row["n"]))
@@ -298,24 +273,6 @@ def _interval_cells(interval: str, over: str, alike: bool) -> dict[str, str]:
     if alike:
         return {f"95% interval over {over}": interval}
     return {"95% interval": interval, "Interval over": over}
-
-
-def _choice_numbers(chosen: Choice) -> Numbers:
-    out = {
-        "chosen_model": number(chosen.model),
-        "chosen_setting": number(chosen.setting),
-        "chosen_seeds": number(chosen.n_seeds, counted(chosen.n_seeds, "seed")),
-        "chosen_over": number(chosen.over),
-        "chosen_val_accuracy": number(chosen.val_accuracy, tenths),
-        "smallest_rival": number(chosen.smallest),
-        **interval_numbers("chosen_accuracy", chosen.accuracy, tenths),
-        **interval_numbers("chosen_auroc", chosen.auroc, AUROC),
-    }
-    if chosen.over_smallest is not None and np.isfinite(chosen.over_smallest.low):
-        out |= interval_numbers("chosen_over_smallest", chosen.over_smallest, difference)
-        beats = chosen.over_smallest.low > 0
-        out["chosen_beats_smallest"] = number(beats, "does" if beats else "does not")
-    return out
 
 
 def standings_table(rows: pd.DataFrame) -> str:
