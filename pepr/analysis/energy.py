@@ -16,7 +16,6 @@ from scipy.stats import rankdata
 from pepr.analysis.scores import SET, as_array, with_sets
 from pepr.audit.gates import mean_power_w, runs_at_once
 from pepr.display.numbers import Numbers, number
-from pepr.display.words import percent
 from pepr.models.space import BASELINES
 from pepr.quantities import (
     COMPONENTS,
@@ -124,11 +123,10 @@ def study_bill(table: pd.DataFrame) -> dict[str, float]:
     """What the study itself used: Wh by window and in all, hours, grams, and whether any of it is estimated.
 
     Failed runs count with what their records hold. Grams are those of the records, which are of training,
-    scaled to all windows. Hours are those of the metered windows (`metered_hours`)
-    and of whole runs (`wall_hours`). What is not in here: pretraining, making the hardware, the data.
+    scaled to all windows. Hours are those of whole runs. What is not in here: pretraining, making the
+    hardware, the data.
     """
     wh = {f"{window}_wh": float(1000 * table[column].sum()) for window, column in WINDOWS.items()}
-    windows = ("train_time_s", "validation_time_s", "inference_time_s")
     sources = table.loc[table["energy_kwh"].notna(), "energy_source"]
     total = sum(wh.values())
     grams = float(table["co2eq_g"].sum())
@@ -136,12 +134,9 @@ def study_bill(table: pd.DataFrame) -> dict[str, float]:
     return {
         **wh,
         "total_wh": total,
-        "metered_hours": float(sum(table[name].sum() for name in windows) / 3600),
         "wall_hours": float(table["wall_time_s"].sum() / 3600),
         "co2eq_g": grams * total / trained if trained else np.nan,
         "estimated": bool(any(energy_is_estimated(text) for text in sources)) or not len(sources),
-        "n_runs": len(table),
-        "n_without_energy": int(table["energy_kwh"].isna().sum()),
     }
 
 
@@ -281,7 +276,6 @@ def wall_numbers(ranks: pd.DataFrame) -> Numbers:
         "wall_machine": number(None, PROCESSOR.machine),
         "wall_rank_width": number(float(widths.median()), _places, estimate=True),
         "wall_rank_widest": number(int(widths.max()), _places, estimate=True),
-        "wall_rank_steady": number(float((widths == 0).mean()), percent, estimate=True),
     }
 
 

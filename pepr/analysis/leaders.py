@@ -135,7 +135,6 @@ def _standing_numbers(cell: str, rows: pd.DataFrame, letter: str) -> Numbers:
             f"{STARTS[cell]} on all images: {counted(len(networks), 'network')}{beside}, of which "
             f"{finished.sum()} finished and {ranked.sum()} can be ranked by {RESOURCES[letter].name}."
         )
-        out[f"{cell}_setting"] = number(rows["setting"].iloc[0])
     if not enough(ranked.sum(), len(rows)) or not networks["performance"].notna().any():
         words += f" {RULE}."
     return out | {f"{cell}_standing": number(None, words)}
@@ -187,11 +186,7 @@ def _baseline_numbers(cell: str, rows: pd.DataFrame, standings: pd.DataFrame) ->
         f"{below} of {counted(len(networks), 'network')} {_lie(below)} below it in the mean, "
         f"{surely} with the whole interval of the difference; {above} {_lie(above)} above it with theirs."
     )
-    return {
-        f"{cell}_best_baseline": number(best),
-        f"{cell}_below_baseline": number(below, f"{below} of {counted(len(networks), 'network')}"),
-        f"{cell}_baseline_words": number(None, words),
-    }
+    return {f"{cell}_baseline_words": number(None, words)}
 
 
 def _lie(number_of: int) -> str:
@@ -278,10 +273,8 @@ def _peak_numbers(peak: PeakLocation, key: str) -> Numbers:
         f"{key}_probability": number(peak.probabilities[peak.model], percent),
         f"{key}_candidates": number(likely, f"{likely} of {peak.n_models}"),
         f"{key}_performance": number(peak.performance, performance(peak.performance, peak.measure)),
-        f"{key}_units": number(peak.n_units),
         f"{key}_over": number(None, peak.over),
         **interval_numbers(f"{key}_location", peak.location, partial(amount, peak.resource)),
-        **interval_numbers(f"{key}_location_norm", peak.location_norm, fixed),
         **interval_numbers(f"{key}_score", peak.score, partial(fixed, digits=3)),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,11 +107,11 @@ def withdrawn(done: pd.DataFrame) -> str:
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
-    """What notebook 03 lets prose quote: the bill, its nature, grids, break-even, energy to a target.
+    """What notebook 03 lets prose quote: the bill, its nature, grids, break-even.
 
     Raises InputError for a country code that CodeCarbon's table does not have.
     """
-    table, records = results.table, results.records()
+    table = results.table
     energies, bill = energy.energy_table(networks_only(table)), energy.study_bill(table)
     estimated = bill["estimated"]
     out: Numbers = {
@@ -120,8 +119,6 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         for window in (*quantities.WINDOWS, "total")
     }
     out |= {
-        "bill_co2": number(bill["co2eq_g"], grams, True),
-        "bill_metered_time": number(bill["metered_hours"], minutes(60 * bill["metered_hours"])),
         "bill_wall_time": number(bill["wall_hours"], minutes(60 * bill["wall_hours"])),
         "energy_nature": number(
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"
@@ -142,7 +139,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         out[f"break_even_{name}"] = number(value, rounded, estimated)
     out["break_even_networks"] = number(len(even), counted(len(even), "network"))
     grids = _grid_numbers(bill, country) | carbon.study_numbers(table)
-    return out | grids | water_numbers(table) | _target_numbers(table, records, estimated)
+    return out | grids | water_numbers(table)
 
 
 def _power_numbers(energies: pd.DataFrame, estimated: bool) -> Numbers:
@@ -235,28 +232,6 @@ def water_numbers(table: pd.DataFrame) -> Numbers:
     }
 
 
-def _target_numbers(table: pd.DataFrame, records: list[Mapping[str, Any]], estimated: bool) -> Numbers:
-    setting = main_setting(table) or main_setting(table, pretrained=True)
-    records = energy.of_networks(records, dataset_of(table, setting), hardware_of(table, setting))
-    target = energy.typical_target(records)
-    spent = energy.energy_to_target(records, target)
-    reached = spent.dropna(subset=["time_to_target_s"])
-    out = {
-        "target_auroc": number(target, "{:.2f}".format),
-        "target_reached": number(len(reached)),
-        "target_runs": number(len(spent)),
-    }
-    if len(reached):
-        first = reached.loc[reached["time_to_target_s"].idxmin()]
-        out |= {
-            "target_first_model": number(first["model"]),
-            "target_first_setting": number(first["setting"]),
-            "target_first_energy": number(first["energy_to_target_wh"], wh, estimated),
-            "target_first_time": number(first["time_to_target_s"], seconds),
-        }
-    return out
-
-
 def networks_only(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are of no baseline; all of them where nothing else ended well."""
     networks = table[~table["model"].isin(BASELINES)]
@@ -272,7 +247,6 @@ def run_numbers(results: Results) -> Numbers:
     networks, asked = networks_only(done), table[~table["model"].isin(BASELINES)]
     sizes = networks.drop_duplicates("model").dropna(subset=["num_params"]).sort_values("num_params")
     whole = usual_starts(networks[networks["train_fraction"] == 1.0])
-    tenth = networks[networks["train_fraction"] == 0.1]
     constant = int(asked["constant_predictor"].fillna(False).sum())  # a baseline may be one by design
     flagged = int(table["constant_predictor"].fillna(False).sum())
     out = {
@@ -289,7 +263,6 @@ def run_numbers(results: Results) -> Numbers:
             name: number(None, between(column, count))
             for name, column in (
                 ("n_train", whole["n_train"]),
-                ("n_train_tenth", tenth["n_train"]),
                 ("n_val", done["n_val"]),
                 ("n_test", done["n_test"]),
                 ("epochs", networks["epochs"]),
@@ -316,12 +289,8 @@ def run_numbers(results: Results) -> Numbers:
         "networks_first_epoch": int((networks["best_epoch"] == 0).sum()),
         "runs_not_learned": int((gates.gates(table)["gate"] == gates.DID_LEARN).sum()),
         "models": networks["model"].nunique(),
-        "models_asked": asked["model"].nunique(),
         "settings_asked": table["setting"].nunique(),
-        "runs_without_energy": int(done["energy_kwh"].isna().sum()),
         "baselines": done.loc[done["model"].isin(BASELINES), "model"].nunique(),
-        "models_scratch": whole[~whole["pretrained"].astype(bool)]["model"].nunique(),
-        "models_pretrained": whole[whole["pretrained"].astype(bool)]["model"].nunique(),
         "settings": done["setting"].nunique(),
         "splits": done.groupby(["dataset", "split"], dropna=False).ngroups,
     }
@@ -434,7 +403,6 @@ def _gap_numbers(results: Results) -> Numbers:
         "large_mean_auroc": number(large["auroc"].mean(), "{:.3f}".format),
         "pepr_gap": number(gap.whole, difference),
         "pepr_gap_resource_alone": number(gap.by_resource, difference),
-        "pepr_gap_performance": number(gap.beyond.effect, difference),
     }
 
 

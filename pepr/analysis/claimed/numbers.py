@@ -119,12 +119,10 @@ def claim_numbers(claims: list[Entry]) -> Numbers:
         for name in ("p", "p_upper", "p_holm", "p_upper_holm", "p_verdict"):
             if name in ("p", "p_holm", "p_verdict") or claim["margin"] is not None:
                 out[f"{key}_{name}"] = number(claim[name], p_value)
-        out[f"{key}_effect_size"] = number(claim["effect_size"], difference(claim["effect_size"], 2))
         out[f"{key}_n"] = number(claim["n"])
         for name in ("verdict", "verdict_overlap"):
             if claim[name]:
                 out[f"{key}_{name}"] = number(claim[name], VERDICTS.get)
-        out[f"{key}_role"] = number(claim["role"])
         out[f"{key}_basis"] = number(None, claim["basis"])
         out[f"{key}_why"] = number(None, why(claim))
         if claim["networks"]:
