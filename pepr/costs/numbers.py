@@ -137,7 +137,6 @@ def machine_numbers(found: Sweep, table: pd.DataFrame, rankings: pd.DataFrame) -
         "machine_swept": number(ok),
         "machine_sweeps": number(sweeps, counted(sweeps, "sweep")),
         "machine_models": number(len(table)),
-        "machine_times": _estimate(None, f"{(table['here_s'] / table['there_s']).median():.1f}"),
         "machine_gain": number(None, _named(drawn.head(NAMED))),
         "machine_lose": number(None, _named(drawn.tail(NAMED)[::-1])),
         "machine_size_alone": _estimate(_rank(table["there_predicted_s"], table["there_s"]), fixed),
@@ -212,7 +211,6 @@ def _fits(evidence: Evidence) -> Numbers:
         found[key.format("r2")] = number(row["r2_log"], "{:.3f}".format)
         found[key.format("error")] = number(row["median_error"], tenths)
         found[key.format("coverage")] = number(row["coverage"], percent)
-        found[key.format("spearman")] = number(row["spearman"], "{:.3f}".format)
     outside = [
         f"{TARGETS[target]} of `{setting}` ({percent(row['coverage'])})"
         for (target, setting), row in table.iterrows()

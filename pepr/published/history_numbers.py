@@ -53,7 +53,6 @@ def _recorded(tables: Published, history: History) -> Numbers:
         "history_last": number(None, str(listed["recorded"].max()).split()[0]),
         "history_cells": number(sum(len(cells) for cells in changed)),
         "history_changed_rows": number(len(changed)),
-        "history_missing": number(len(missing)),
         "history_missing_models": number(None, ", ".join(missing["model"])),
         "history_missing_commit": number(None, ", ".join(missing["commit"].unique())),
         "history_missing_recorded": number(None, ", ".join(missing["recorded"].unique())),

@@ -163,11 +163,10 @@ def numbers(rows: pd.DataFrame) -> Numbers:
     quoted: Numbers = {}
     for row in rows.to_dict("records"):
         setting = row["setting"]
-        for name in ("accuracy_epochs", "pepr_t_epochs"):
-            value, low, high = (fixed(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-            quoted[f"signal_{name}_{setting}"] = number(row[name], f"{value} ({low} to {high})")
-        for name in ("share_models", "share_epoch", "share_images"):
-            quoted[f"signal_{name}_{setting}"] = number(row[name], percent, estimate=True)
+        value, low, high = (fixed(row[f"accuracy_epochs{end}"]) for end in ("", "_low", "_high"))
+        interval = f"{value} ({low} to {high})"
+        quoted[f"signal_accuracy_epochs_{setting}"] = number(row["accuracy_epochs"], interval)
+        quoted[f"signal_share_models_{setting}"] = number(row["share_models"], percent, estimate=True)
         quoted[f"signal_top_ten_{setting}"] = number(row["top_ten"], f"{row['top_ten']} of 10")
         best = row["may_be_best"]
         quoted[f"signal_may_be_best_{setting}"] = number(best, f"{best} of {row['models']}")

@@ -127,10 +127,7 @@ def committed_expectations() -> pd.DataFrame:
 
 def numbers(summary: pd.DataFrame) -> Numbers:
     """What prose may quote of a table of `over_settings`, by key."""
-    quoted: Numbers = {
-        "choosing_draws": number(N_DRAWS),
-        "choosing_cheap": number(CHEAP_SHARE, "third"),
-    }
+    quoted: Numbers = {"choosing_draws": number(N_DRAWS)}
     for row in summary.to_dict("records"):
         key = "choosing_" + row["strategy"].lower().replace(",", "").replace(" ", "_")
         quoted |= {
