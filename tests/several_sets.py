@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.special import softmax
 
 from pepr import models, runs
@@ -51,6 +52,16 @@ def write(
             _run(store, model, dataset, seed, False, 1.0, gains[dataset] / 2, init_from=f"of-{model}")
     runs.collect(store)
     return runs.Results(profile, "this machine", store.folder)
+
+
+def with_table(results: runs.Results, table: pd.DataFrame) -> runs.Results:
+    """The same results with another table."""
+
+    class Changed(runs.Results):
+        pass
+
+    Changed.table = table
+    return Changed(results.profile, results.origin, results.folder)
 
 
 def _run(

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import several_sets
 
-from pepr import runs
 from pepr.analysis import carbon, claims, figures as result_figures, measures, pipeline, scores, standings
 from pepr.analysis.across import agreement, figures, numbers, parity, pretraining
 from pepr.analysis.across.sets import TARGETS, Chosen, Sets, grades, last_epochs, series, tenths
@@ -46,12 +45,8 @@ def test_a_set_where_one_network_stands_alone_is_no_set_but_two_are(tmp_path):
     results = several_sets.write(tmp_path, sets=("breastmnist",), starts=(False,), fractions=(1.0,))
     table = results.table
 
-    class One(runs.Results):
-        table = None
-
-    few = One("medical", "this machine", results.folder)
     for models, expected in ((["dla46_c"], []), (["dla46_c", "resnet18d"], ["breastmnist"])):
-        One.table = table[table["model"].isin([*models, "pca_svm"])]
+        few = several_sets.with_table(results, table[table["model"].isin([*models, "pca_svm"])])
         assert Sets(few).names == expected
 
 
@@ -320,31 +315,22 @@ def test_runs_that_might_have_gone_on_are_counted_over_the_networks_that_have_bo
 
 
 def test_a_last_batch_of_a_single_image_is_no_step(sets):
-    table, of = sets.results.table, sets.results
-
-    class Odd(runs.Results):
-        pass
-
-    Odd.table = table.assign(n_train=table["n_train"].mask(table["n_train"] == 546, 545))
-    found = tenths(Sets(Odd(of.profile, of.origin, of.folder), RESAMPLES))
+    table = sets.results.table
+    odd = table.assign(n_train=table["n_train"].mask(table["n_train"] == 546, 545))
+    found = tenths(Sets(several_sets.with_table(sets.results, odd), RESAMPLES))
     row = found.set_index("dataset").loc["breastmnist"]
     assert (row["all"], row["steps_of_all"]) == (545, 17 * several_sets.EPOCHS)
 
 
 def test_which_set_ran_on_which_hardware_is_told_where_it_was_more_than_one(sets):
-    table, of = sets.results.table, sets.results
+    table = sets.results.table
     assert numbers.hardware_by_set(sets) == ""
-
-    class Moved(runs.Results):
-        pass
-
-    Moved.table = table.assign(hardware=table["hardware"].mask(table["dataset"] == "retinamnist", "a card"))
-    told = numbers.hardware_by_set(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    moved = table.assign(hardware=table["hardware"].mask(table["dataset"] == "retinamnist", "a card"))
+    there = several_sets.with_table(sets.results, moved)
+    told = numbers.hardware_by_set(Sets(there, RESAMPLES))
     first = table["hardware"].iloc[0]
     assert told == f"BreastMNIST and PneumoniaMNIST ran on {first}. RetinaMNIST ran on a card."
-    assert (
-        run_numbers(Moved(of.profile, of.origin, of.folder))["hardware"]["text"] == f"a card and on {first}"
-    )
+    assert run_numbers(there)["hardware"]["text"] == f"a card and on {first}"
 
 
 PARTS = {

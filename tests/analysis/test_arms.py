@@ -29,12 +29,7 @@ def whole(sets):
 
 def with_table(of, table):
     """The sets of the same results with another table."""
-
-    class Changed(runs.Results):
-        pass
-
-    Changed.table = table
-    return Sets(Changed(of.results.profile, of.results.origin, of.results.folder), RESAMPLES)
+    return Sets(several_sets.with_table(of.results, table), RESAMPLES)
 
 
 def of_arms(table):
@@ -71,10 +66,7 @@ def test_starts_of_their_own_are_mixed_with_neither_pretrained_nor_scratch(with_
 
 
 def several_sets_without_arms(results):
-    class Usual(runs.Results):
-        table = usual_starts(results.table)
-
-    return Usual(results.profile, results.origin, results.folder)
+    return several_sets.with_table(results, usual_starts(results.table))
 
 
 def test_shuffled_weights_are_compared_with_both_and_transfer_with_scratch_and_imagenet(with_arms):
@@ -110,15 +102,11 @@ def test_the_bill_of_pretraining_is_shared_over_its_uses_and_a_used_start_wins_m
 
 
 def test_what_was_trained_from_scratch_elsewhere_is_charged_what_the_same_network_took_transferred(with_arms):
-    table, of = with_arms.results.table, with_arms.results
+    table = with_arms.results.table
     moved = table["setting"] == "retina_scratch"
     dearer = table["energy_kwh"].where(~moved, 7 * table["energy_kwh"])
-
-    class Moved(runs.Results):
-        pass
-
-    Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer)
-    there = Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES)
+    changed = table.assign(hardware=table["hardware"].mask(moved, "another processor"), energy_kwh=dearer)
+    there = with_table(with_arms, changed)
     found = [one for one in arms.shared_bills(there) if one.dataset == "retinamnist"]
     assert [one.charged_alike for one in found] == [one.estimated for one in found] == [True] * 3
     transferred = table.query("setting == 'retina_from_another'")
@@ -133,39 +121,31 @@ def test_what_was_trained_from_scratch_elsewhere_is_charged_what_the_same_networ
     assert told["sets_bill_two_starts"]["value"] == arms.energy_of_two_starts(there)
     assert not any(one.charged_alike for one in arms.shared_bills(with_arms))
     assert "sets_bill_alike" not in numbers.arm_numbers(with_arms)
-    Moved.table = Moved.table.assign(epochs=table["epochs"].mask(moved, table["epochs"] + 1))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    longer = changed.assign(epochs=table["epochs"].mask(moved, table["epochs"] + 1))
+    found = arms.shared_bills(with_table(with_arms, longer))
     assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}, "more epochs, more work"
 
 
 def test_two_starts_of_one_network_are_as_far_apart_as_their_energies(with_arms):
-    table, of = with_arms.results.table, with_arms.results
+    table = with_arms.results.table
     pretrained = (table["pretrained"] == True) & ~table["shuffled"].fillna(False).astype(bool)  # noqa: E712
-
-    class Dearer(runs.Results):
-        pass
-
     kwh = table.groupby(["dataset", "model"])["energy_kwh"].transform("mean")
-    Dearer.table = table.assign(energy_kwh=kwh.where(~pretrained, 1.25 * kwh))
-    assert arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))) == pytest.approx(0.25)
-    Dearer.table = Dearer.table.assign(hardware=table["hardware"].mask(pretrained, "another processor"))
-    assert np.isnan(arms.energy_of_two_starts(Sets(Dearer(of.profile, of.origin, of.folder))))
+    dearer = table.assign(energy_kwh=kwh.where(~pretrained, 1.25 * kwh))
+    assert arms.energy_of_two_starts(with_table(with_arms, dearer)) == pytest.approx(0.25)
+    elsewhere = dearer.assign(hardware=table["hardware"].mask(pretrained, "another processor"))
+    assert np.isnan(arms.energy_of_two_starts(with_table(with_arms, elsewhere)))
 
 
 def test_no_bill_is_shared_where_what_was_started_from_was_trained_on_other_hardware(with_arms):
-    table, of = with_arms.results.table, with_arms.results
+    table = with_arms.results.table
     moved = table["setting"] == "retina_from_another"
-
-    class Moved(runs.Results):
-        pass
-
-    Moved.table = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    there = table.assign(hardware=table["hardware"].mask(moved, "another processor"))
+    found = arms.shared_bills(with_table(with_arms, there))
     assert {one.dataset for one in found} == set(with_arms.names), "its sources are not in the study"
     source = table.query("setting == 'pneumonia_scratch' and model == 'dla46_c'")["run_id"].iloc[0]
     elsewhere = table["hardware"].mask(table["run_id"] == source, "another processor")
-    Moved.table = table.assign(hardware=elsewhere, init_from=table["init_from"].mask(moved, source))
-    found = arms.shared_bills(Sets(Moved(of.profile, of.origin, of.folder), RESAMPLES))
+    there = table.assign(hardware=elsewhere, init_from=table["init_from"].mask(moved, source))
+    found = arms.shared_bills(with_table(with_arms, there))
     assert {one.dataset for one in found} == set(with_arms.names) - {"retinamnist"}
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import several_sets
 
-from pepr import analysis, runs
+from pepr import analysis
 from pepr.analysis import claims, composites, numbers, peaks, scores, standings
 from pepr.analysis.across import agreement
 from pepr.analysis.across.sets import Sets
@@ -63,14 +63,6 @@ def retina(tmp_path_factory):
     return several_sets.write(root, sets=("retinamnist",), fractions=(1.0,))
 
 
-def with_table(results, table):
-    class Changed(runs.Results):
-        pass
-
-    Changed.table = table
-    return Changed(results.profile, results.origin, results.folder)
-
-
 @pytest.fixture(scope="module")
 def unequal(retina):
     """Three networks lose two of their seeds from scratch; those of the other three are easy."""
@@ -79,12 +71,12 @@ def unequal(retina):
     table = table[~(later & table["model"].isin(ONCE))].copy()
     easy = (table["setting"] == "retina_scratch") & (table["seed"] > 0)
     table.loc[easy, "test_auroc"] = 0.99
-    return with_table(retina, table)
+    return several_sets.with_table(retina, table)
 
 
 @pytest.fixture(scope="module")
 def first_seed(retina):
-    return with_table(retina, retina.table[retina.table["seed"] == 0])
+    return several_sets.with_table(retina, retina.table[retina.table["seed"] == 0])
 
 
 def of_scratch(rows):
@@ -162,7 +154,7 @@ def test_the_first_of_a_table_is_the_most_likely_best_also_beside_a_baseline_wit
     worst = "tf_efficientnet_lite1"  # by its first seed, the only one that the baseline has
     lifted = (table["model"] == worst) & (table["setting"] == "retina_scratch") & (table["seed"] > 0)
     table.loc[lifted, "test_auroc"] = 0.99
-    found = standings.standings(with_table(retina, table), n_resamples=RESAMPLES)
+    found = standings.standings(several_sets.with_table(retina, table), n_resamples=RESAMPLES)
     found = found[found["setting"] == "retina_scratch"].reset_index()
     assert found["model"][0] == worst and found["n_seeds"][0] == 3
     assert found["probability_best"].idxmax() == 0 and found["tied"][0]
@@ -197,7 +189,7 @@ def test_a_gap_in_scores_is_of_one_kind_of_hardware(retina):
         train_cpu_time_s=10 * again["train_cpu_time_s"],
     )
     dear = dear[dear["model"] != "dla46_c"]
-    both = with_table(retina, pd.concat([table, dear.astype(table.dtypes)], ignore_index=True))
+    both = several_sets.with_table(retina, pd.concat([table, dear.astype(table.dtypes)], ignore_index=True))
     ranked = standings.standings(retina, n_resamples=RESAMPLES)
     found, expected = (gap_of(of, ranked) for of in (both, retina))
     assert found["pepr_gap"]["value"] == pytest.approx(expected["pepr_gap"]["value"])
