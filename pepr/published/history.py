@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pepr.datasets import downloads
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import named_folder
 from pepr.published.tables import MEASURED, SETTINGS, TEST_COLUMNS, fetch, verified
@@ -305,14 +306,7 @@ def local_file(name: str, source: str | Path = "auto") -> Path | None:
 
 
 def _folders() -> list[Path]:
-    data = named_folder("PEPR_DATA")
-    return [*([data / "published_history"] if data else []), _cache()]
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("pepr")) / "published_history"
+    return [root / "published_history" for root in (named_folder("PEPR_DATA"), downloads.cache()) if root]
 
 
 def _found(name: str, commit: str, path: str, digest: str, source: str | Path) -> Path:

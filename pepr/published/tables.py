@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from pepr.datasets import downloads
 from pepr.errors import DataUnavailable, InputError
 from pepr.files import checksum, named_folder
 from pepr.tables.reader import read_table
@@ -142,7 +143,7 @@ def _was_downloaded(name: str, source: str | Path) -> bool:
     """Whether the cache, where `source` is one to look there, has a table whole: `fetch` takes no other."""
     if str(source) != "auto":
         return False
-    path = _cached(_kept(name))
+    path = downloads.cache() / _kept(name)
     return path.exists() and checksum(path) == SHA256[name]
 
 
@@ -178,12 +179,6 @@ def _kept(name: str) -> str:
     return f"published/{COMMIT[:8]}/{name}.csv"
 
 
-def _cached(kept: str) -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("pepr")) / kept
-
-
 def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
     """Download a file of the authors, verified, and keep it below the cache as `kept`.
 
@@ -192,7 +187,7 @@ def fetch(address: str, digest: str, kept: str, by_hand: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    path = _cached(kept)
+    path = downloads.cache() / kept
     try:
         pooch.retrieve(
             address,
