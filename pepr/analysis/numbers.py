@@ -49,11 +49,6 @@ from pepr.quantities import MEASURES, RESOURCES
 from pepr.runs.results import Results
 from pepr.verdicts import Entry
 
-WITHDRAWN = (
-    " They are withdrawn as evidence: they are older than the heads and the splits that this book describes, "
-    "and show how results are read until they are made again."
-)
-
 
 def where_from(results: Results) -> str:
     """One sentence: whose runs these are, on which hardware, with which software.
@@ -69,7 +64,7 @@ def where_from(results: Results) -> str:
     software = "; ".join(sorted(done["software"].dropna().unique())) or UNKNOWN
     return (
         f"Profile {results.profile}: {len(results.table)} runs of {ORIGINS[results.origin]}, "
-        f"made on {hardware} with {software}." + withdrawn(done)
+        f"made on {hardware} with {software}."
     )
 
 
@@ -98,12 +93,6 @@ def hardware_of(table: pd.DataFrame, setting: str | None = None) -> str | None:
     rows = table[table["status"] == "ok"]
     known = (rows if setting is None else rows[rows["setting"] == setting])["hardware"].dropna()
     return None if known.empty else str(known.value_counts().idxmax())
-
-
-def withdrawn(done: pd.DataFrame) -> str:
-    """A sentence for runs whose design the study has given up: records without a numbered split are older
-    than the heads and the splits of today. Empty for others."""
-    return WITHDRAWN if done["split"].isna().any() else ""
 
 
 def energy_numbers(results: Results, country: str) -> Numbers:
@@ -255,7 +244,6 @@ def run_numbers(results: Results) -> Numbers:
         "software": _text("; ".join(sorted(done["software"].dropna().unique()))),
         "failed_models": number(", ".join(sorted(failed["model"].unique())) or "none"),
         "constant_networks": _text(_cells(asked[asked["constant_predictor"].fillna(False).astype(bool)])),
-        "withdrawn": number(len(withdrawn(done)) or None, withdrawn(done).strip() or UNKNOWN),
         "primary_resource": number(letter, RESOURCES[letter].name),
         "primary_score": number(f"PePR-{letter}"),
         "majority_rate": number(None, between(done["test_majority_rate"], percent)),

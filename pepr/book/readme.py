@@ -65,7 +65,6 @@ def readme_block(results: Results) -> str:
         {
             **text,
             **{f"{start}_words": start_words(text, start) for start in STARTS},
-            "withdrawn": f"**{text['withdrawn']}**\n\n" if entries["withdrawn"]["value"] else "",
             **{
                 part: text[f"{claim}_{part}"]
                 for part in ("verdict", "effect", "low", "high", "p", "p_verdict", "n")
@@ -121,7 +120,7 @@ and {baselines} baselines, {runs_failed} failed,
 made on {hardware} with {software}.
 Without `SEEDS` the profile has {default_grid} runs.{baselines_again}
 
-{withdrawn}- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.
+- **Cost**: all runs took {bill_wall_time}, added up, and {bill_total}.
 - **Pretraining**: networks that were trained both ways differ in AUROC by {effect}
   (95% interval {low} to {high}; n = {n}, splits with their seeds).
   On its own that has p {p}; Holm's correction for the primary claims makes it {p_verdict}.
