@@ -200,11 +200,11 @@ def _grid_numbers(bill: Mapping[str, float], country: str) -> Numbers:
         "grid_year": number(int(chosen["year"]), str(int(chosen["year"]))),
         "grids": number(len(grids)),
         "grid_ratio": number(ratio, "{:.0f}".format, True),
+        "grid_intensity": number(chosen["carbon_intensity"], "{:.0f} g/kWh".format, True),
+        "grid_co2": number(chosen["co2eq_g"], grams, True),
     }
-    for name, row in (("grid", chosen), ("grid_lowest", lowest), ("grid_highest", highest)):
-        out[f"{name}_intensity"] = number(row["carbon_intensity"], "{:.0f} g/kWh".format, True)
-        out[f"{name}_co2"] = number(row["co2eq_g"], grams, True)
     for name, row in (("grid_lowest", lowest), ("grid_highest", highest)):
+        out[f"{name}_co2"] = number(row["co2eq_g"], grams, True)
         out[f"{name}_country"] = number(row["country"])
     return out
 
