@@ -298,15 +298,12 @@ def test_a_tenth_is_counted_in_images_of_the_rarest_class_and_in_steps(sets):
 
 
 def test_runs_that_might_have_gone_on_are_counted_over_the_networks_that_have_both_starts(sets):
-    table, of = sets.results.table, sets.results
+    table = sets.results.table
     of_one = (table["dataset"] == "retinamnist") & (table["train_fraction"] == 1.0)
     of_one &= table["pretrained"].astype(bool)
 
-    class Early(runs.Results):
-        pass
-
-    Early.table = table.assign(best_epoch=table["best_epoch"].mask(of_one, 0))
-    found = last_epochs(Sets(Early(of.profile, of.origin, of.folder), RESAMPLES)).set_index("dataset")
+    early = table.assign(best_epoch=table["best_epoch"].mask(of_one, 0))
+    found = last_epochs(Sets(several_sets.with_table(sets.results, early), RESAMPLES)).set_index("dataset")
     pairs, epochs = 3 * len(several_sets.PRETRAINED), f"{several_sets.EPOCHS}"
     assert list(found.loc["retinamnist"]) == [epochs, 0, pairs, pairs]
     assert list(found.loc["breastmnist"]) == [epochs, pairs, pairs, pairs]

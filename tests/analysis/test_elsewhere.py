@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+import several_sets
+from several_sets import RESAMPLES
 
-from pepr import runs
 from pepr.analysis import pipeline
 from pepr.analysis.across.elsewhere import elsewhere, elsewhere_numbers
 from pepr.analysis.across.pretraining import difference
 from pepr.analysis.across.sets import FULL, Sets
-from tests import several_sets
-from tests.several_sets import RESAMPLES
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -22,13 +21,8 @@ def here(tmp_path_factory):
 
 def there(of, change, **columns):
     """The same results on another machine, with other columns and test AUROCs."""
-
-    class Moved(runs.Results):
-        pass
-
     table = of.results.table.assign(hardware="another machine", **columns)
-    Moved.table = change(table)
-    return Moved(of.results.profile, "reference", of.results.folder)
+    return several_sets.with_table(of.results, change(table))
 
 
 def shifted(table):
