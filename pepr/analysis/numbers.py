@@ -108,6 +108,7 @@ def energy_numbers(results: Results, country: str) -> Numbers:
         for window in (*quantities.WINDOWS, "total")
     }
     out |= {
+        "bill_co2": number(bill["co2eq_g"], grams, True),
         "bill_wall_time": number(bill["wall_hours"], minutes(60 * bill["wall_hours"])),
         "energy_nature": number(
             "estimated" if estimated else "measured", "an estimate" if estimated else "a measurement"

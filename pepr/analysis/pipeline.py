@@ -124,9 +124,10 @@ class Analysis:
 
     @cached_property
     def elsewhere(self) -> list[Elsewhere]:
-        """Runs of the sets that were made on other hardware, too."""
-        others = [one for one in machines.machines(self.results.profile) if one.folder != self.results.folder]
-        return elsewhere(self.sets, others)
+        """Runs of the sets that ship from other hardware, too. What else this machine has of its own is not
+        asked: `pepr verify` makes the numbers of a folder again, wherever it is."""
+        shipped = [one for one in machines.machines(self.results.profile) if one.origin == "reference"]
+        return elsewhere(self.sets, [one for one in shipped if one.folder != self.results.folder])
 
     @property
     def timing_numbers(self) -> numbers.Numbers:

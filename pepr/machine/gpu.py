@@ -296,9 +296,10 @@ class EnergyReader:
         """
         if sys.platform == "win32":
             return False
+        old_driver = getattr(self._nvml, "NVMLLibraryMismatchError", self._nvml.NVMLError)
         try:
             there = {one.pid for one in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)}
-        except self._nvml.NVMLError:
+        except (self._nvml.NVMLError, old_driver):
             return False
         if there <= {os.getpid()}:
             return False

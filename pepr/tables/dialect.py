@@ -14,10 +14,12 @@ from pepr.errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 MISSING = frozenset(
-    {"", "-", "--", "–", "—", "?", "na", "nan", "-nan", "<na>", "n/a", "n.a.", "#n/a", "#div/0!"}
-    | {"null", "none", "nil", "undefined", "unknown", "not measured", "missing"}
+    {"", "-", "--", "—", "na", "nan", "<na>", "n/a", "n.a.", "#n/a", "#div/0!", "null", "none", "nil"}
+    | {"not measured", "missing"}
 )
 """How tools and people spell a value that is not there, in lower case."""
+NO_NUMBERS = MISSING | {"–", "?", "-nan", "undefined", "unknown"}
+"""And what else stands where a number should be; as a name it is one, such as a country that is unknown."""
 CHUNK = 1 << 20
 
 PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -83,7 +85,11 @@ class Dialect:
 
 def refuse_a_pipe(path: Path) -> None:
     """Raise InputError for what can be read only once: a table is read several times."""
-    if path.name == "-" or path.is_fifo() or path.is_socket() or path.is_char_device():
+    try:
+        once = path.name == "-" or path.is_fifo() or path.is_socket() or path.is_char_device()
+    except OSError:  # as of a name that is too long: told where it is read
+        return
+    if once:
         raise InputError(f"{path}: can be read only once, and a table is read twice: save it as a file first")
 
 
@@ -312,7 +318,7 @@ def number(cell: str, clock: str | None = None) -> tuple[float, str]:
     Expects a decimal point. Raises ValueError with the reason for anything else; `float` would take more:
     digits of other scripts, and `1_0`.
     """
-    if cell.lower() in MISSING:
+    if cell.lower() in NO_NUMBERS:
         return math.nan, "missing"
     if PLAIN.fullmatch(cell):
         return float(cell), "plain"

@@ -52,6 +52,7 @@ NOT_TOTALS = _words(
 SPELLED_UNITS = _words("seconds minutes hours")
 SPANS = _words("train training trained wall clock wallclock run total fit fitting fine tuning finetuning")
 """Words that, beside a unit of time, say that a column holds the time of a run."""
+NO_SPANS = _words("days us microseconds ns nanoseconds")
 ACCURACY = _words("accuracy acc top1")
 PERFORMANCES = ACCURACY | _words(
     "auc auroc f1 top5 precision recall sensitivity specificity r2 iou miou map bleu rouge score dice kappa "
@@ -60,13 +61,16 @@ PERFORMANCES = ACCURACY | _words(
 LESS_IS_BETTER = _words(
     "error err loss rmse mse mae mape perplexity ppl wer cer eer nll brier ece fid fehler"
 )
+GAINS = _words("saved saving savings utilization utilisation")
+"""Words that make of a cost something that is good to have."""
 RATES = _words("throughput durchsatz fps qps ips tps rps goodput bandwidth speedup speed efficiency pepr")
 PER = _words("per / pro par por")
 """What stands between a count and the time in which it was reached, in some languages."""
 COSTS = frozenset.union(
-    *(frozenset(WORDS[quantity]) | frozenset(units) for quantity, units in UNITS.items()),
+    *(frozenset(WORDS[quantity]) | frozenset(units) - {"days", "us"} for quantity, units in UNITS.items()),
     _words("cost price usd eur water"),
 )
+"""Words of what a run takes; `auc_30_days` and `acc_us` are of none."""
 MEMORY = _words("mem memory rss vram bytes mb mib gb gib")
 CONSUMED = MEMORY | WORDS["time"] | frozenset(POWER_UNITS) | _words("water fuel")
 """Words that say that a consumption is none of energy, where no word of energy stands beside them."""
@@ -77,7 +81,9 @@ NAME_WORDS = _words(
 )
 """Words for what is named, such as a run."""
 MORE_COSTS = _words("cost price usd eur water consumption flops macs gmacs gflops")
-DENOMINATORS = COSTS | _words("day dollar minute second hour sekunde stunde seconde heure segundo hora")
+DENOMINATORS = COSTS | _words(
+    "day days us dollar minute second hour sekunde stunde seconde heure segundo hora"
+)
 DEVICES = _words("gpu cpu core node device card worker accelerator")
 """What may stand before the time in a rate: images per GPU hour."""
 COUNTED = _words(
@@ -142,9 +148,10 @@ def spelled_otherwise(names: Iterable[str], known: Sequence[str]) -> list[str]:
 
 
 WORD_STARTS = re.compile(
-    r"(?<=[a-z])(?=[A-Z][a-z])(?!Wh(?![a-z]))|(?<=[a-z])(?=[km]Wh(?![a-z]))|(?<=[a-jln-z])(?=Wh(?![a-z]))"
+    r"(?<=[a-z])(?=[A-Z][a-z])(?!Wh(?![a-z]))|(?<=[a-z])(?=[km]Wh(?![a-z]))|"
+    r"(?<=[a-jln-z])(?<![^A-Za-z]u)(?=Wh(?![a-z]))"
 )
-"""Where a word starts in `trainTime` and `energykWh`; not within kWh and mWh, which are units."""
+"""Where a word starts in `trainTime` and `energykWh`; not within kWh, mWh and uWh, which are units."""
 
 
 def _split_camel(name: str) -> str:
@@ -175,8 +182,9 @@ def meaning(name: str) -> Meaning | None:
 
 
 def _is_a_span(tokens: Sequence[str]) -> bool:
-    """Whether a name is a unit of time and nothing but words for a run: `train_hours`, `wall_s`."""
-    spans = [token for token in tokens if token not in TIME_UNITS]
+    """Whether a name is a unit of time and nothing but words for a run: `train_hours`, `wall_s`. Days may be
+    those that data are of, and microseconds are no run's."""
+    spans = [token for token in tokens if token not in TIME_UNITS or token in NO_SPANS]
     if len(tokens) - len(spans) != 1:
         return False
     return SPANS.issuperset(spans) if spans else tokens[0] in SPELLED_UNITS
@@ -223,7 +231,12 @@ def less_is_better(name: str) -> bool:
     words = set(tokens_of(name))
     if words & LESS_IS_BETTER:
         return True
-    return is_cost(name) and not words & PERFORMANCES and not more_is_better(name)
+    if words & (PERFORMANCES | GAINS) or more_is_better(name):
+        return False
+    found = meaning(name)
+    if found and (found.named or found.quantity != "power"):  # without a unit it may be that of a test
+        return True
+    return bool(words & (MEMORY | MORE_COSTS))
 
 
 def is_measured(name: str) -> bool:

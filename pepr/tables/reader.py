@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pepr.errors import InputError
-from pepr.tables.dialect import BLANK_GROUPS, MISSING, NumberStyle, Options, all_plain, decided, number
+from pepr.tables.dialect import BLANK_GROUPS, NO_NUMBERS, NumberStyle, Options, all_plain, decided, number
 from pepr.tables.keys import Keys, are_of_runs, has_name, key_columns, known
 from pepr.tables.naming import columns_named, names_things, spelled_otherwise
 from pepr.tables.source import Line, Place, Source, open_source
@@ -375,7 +375,7 @@ class Block:
 
     @staticmethod
     def _marked(cell: str) -> bool:
-        return cell.lower() not in MISSING and any(c.isdigit() for c in cell)
+        return cell.lower() not in NO_NUMBERS and any(c.isdigit() for c in cell)
 
 
 def _not_a_fraction(value: float) -> str:
@@ -438,7 +438,7 @@ def _column(parts: list[Any]) -> Any:
 def json_kind(name: str, cells: Iterable[str]) -> bool:
     """Whether every cell can be a number in JSON with nothing lost: `0012` and `12e3` of a name cannot."""
     pattern = WHOLE_NUMBER if names_things(name) else DECIMAL_NUMBER
-    return all(pattern.fullmatch(cell) or cell.lower() in MISSING for cell in cells)
+    return all(pattern.fullmatch(cell) or cell.lower() in NO_NUMBERS for cell in cells)
 
 
 def writer_of(output: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pepr.errors import InputError
 from pepr.score import above_chance, below_range, normalise, pepr
-from pepr.tables.dialect import MISSING, Options
+from pepr.tables.dialect import MISSING, NO_NUMBERS, Options
 from pepr.tables.join import Joined
 from pepr.tables.keys import KNOWN_COLUMNS, Keys, are_of_runs, key_columns, known
 from pepr.tables.naming import (
@@ -490,7 +490,7 @@ def _replace_read(
 
 
 def _json_value(cell: str, is_number: bool) -> Any:
-    if cell.lower() in MISSING and (is_number or not cell):
+    if (is_number and cell.lower() in NO_NUMBERS) or not cell:
         return None
     if not is_number:
         return cell

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TextIO
 from pepr.errors import InputError
 from pepr.tables.dialect import (
     BLANK_GROUPS,
-    MISSING,
+    NO_NUMBERS,
     Dialect,
     NumberStyle,
     Options,
@@ -137,7 +137,8 @@ class _TextTable:
                 if len(cells) != width and not (self.short_rows and len(cells) < width):
                     raise InputError(self._shape(cells, row, reader.line))
                 trimmed = [cell.strip() for cell in cells]
-                if any(mark in cell for cell in trimmed if not cell.isascii() for mark in NO_WIDTH):
+                text = "".join(trimmed)
+                if not text.isascii() and any(mark in text for mark in NO_WIDTH):
                     trimmed = [cell.strip(NO_WIDTH + " ").strip() for cell in trimmed]
                 padded = padded or trimmed != cells
                 yield Line(self.path, row, reader.line, trimmed)
@@ -161,7 +162,8 @@ class _TextTable:
 
     def _header(self) -> list[str]:
         with self._open() as stream:
-            header = [name.strip() for name in next(_Lines(self.path, stream, self.dialect), [])]
+            names = next(_Lines(self.path, stream, self.dialect), [])
+        header = [name.strip().strip(NO_WIDTH + " ").strip() for name in names]
         if not any(header):
             raise InputError(f"{self.path}: row 0 (the header): the file is empty; expected column names")
         if header[0] == "":
@@ -272,7 +274,7 @@ class _Converted:
         cells = [(name, line.cells[self._index[name]]) for name in derived.columns]
         if derived.factor is None:
             return cells[0][1]
-        cells = [(name, cell) for name, cell in cells if cell.lower() not in MISSING]
+        cells = [(name, cell) for name, cell in cells if cell.lower() not in NO_NUMBERS]
         if not cells:
             return ""
         texts = [self._plain(line, *named) for named in cells]

@@ -1,5 +1,7 @@
 """Runs that were made on two kinds of hardware: how far each moved, and what pretraining gains on either."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import several_sets
@@ -21,8 +23,9 @@ def here(tmp_path_factory):
 
 def there(of, change, **columns):
     """The same results on another machine, with other columns and test AUROCs."""
-    table = of.results.table.assign(hardware="another machine", **columns)
-    return several_sets.with_table(of.results, change(table))
+    table = of.results.table
+    changed = change(table.assign(hardware="another machine", **columns))
+    return several_sets.with_table(of.results, changed.astype(table.dtypes))
 
 
 def shifted(table):
@@ -87,11 +90,20 @@ def test_other_software_is_named_and_the_same_hardware_is_nothing_to_tell(here):
     assert elsewhere(here, [here.results]) == [] and elsewhere_numbers([]) == {}
 
 
-def test_other_folders_of_the_profile_are_asked_and_the_own_one_is_not(here, monkeypatch):
-    other = there(here, shifted)
-    object.__setattr__(other, "folder", here.results.folder / "elsewhere")
+def test_another_meter_is_no_other_hardware(here):
+    table = here.results.table
+    software = table["software"].mask(table["seed"] == 0, "torch 2.14.1, codecarbon 9.9")
+    metered = several_sets.with_table(here.results, table.assign(software=software))
+    assert Sets(metered, RESAMPLES).networks["hardware"].nunique() == 2
+    assert elsewhere(here, [metered]) == []
+
+
+def test_other_shipped_folders_of_the_profile_are_asked_and_no_own_one_is(here, monkeypatch):
+    shipped = replace(here.results, origin="reference")
+    other = replace(shipped, folder=shipped.folder / "elsewhere")
+    own = replace(here.results, folder=shipped.folder / "own")
     asked = []
-    monkeypatch.setattr(pipeline.machines, "machines", lambda profile: [here.results, other])
+    monkeypatch.setattr(pipeline.machines, "machines", lambda profile: [own, shipped, other])
     monkeypatch.setattr(pipeline, "elsewhere", lambda sets, others: asked.append(others) or [])
-    assert pipeline.Analysis(here.results).elsewhere == []
+    assert pipeline.Analysis(shipped).elsewhere == []
     assert asked == [[other]]

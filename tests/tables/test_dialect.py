@@ -94,7 +94,7 @@ def test_two_decimal_marks_in_one_column_are_refused(tmp_path):
 
 
 def test_blanks_around_cells_and_names_are_no_part_of_them(tmp_path):
-    rows, said = scored(tmp_path, "model , acc,kwh\nant , 0.9 ,1\nbee,0.8,2\n")
+    rows, said = scored(tmp_path, "model , acc\u200b,kwh\nant , 0.9 ,1\nbee,0.8,2\n")
     assert rows[0]["model"] == "ant" and any("blanks" in line for line in said)
 
 

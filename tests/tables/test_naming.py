@@ -40,6 +40,9 @@ def test_a_consumption_is_of_energy_where_no_word_says_of_what_else(name, quanti
     [
         ("energy_uj", "energy", 1e-6 / 3.6e6),
         ("Energy (µJ)", "energy", 1e-6 / 3.6e6),
+        ("Energy (µWh)", "energy", 1e-9),
+        ("gpu_energy_uWh", "energy", 1e-9),
+        ("cpuWh", "energy", 1e-3),
         ("energy_GJ", "energy", 1e9 / 3.6e6),
         ("Énergie (Wh)", "energy", 1e-3),
         ("duration_ns", "time", 1e-9),
@@ -59,6 +62,11 @@ def test_a_unit_is_known_in_other_scripts_and_sizes(name, quantity, factor):
 @pytest.mark.parametrize("name", ["wer", "fid_score", "MSE", "brier", "energy_kwh", "runtime", "peak_memory"])
 def test_of_an_error_and_of_a_cost_less_is_better(name):
     assert less_is_better(name) and not more_is_better(name)
+
+
+@pytest.mark.parametrize("name", ["auc_30_days", "acc_us", "accuracy", "images_per_us"])
+def test_a_performance_over_days_or_of_a_country_is_one(name):
+    assert more_is_better(name) and not less_is_better(name)
 
 
 @pytest.mark.parametrize("name", ["acc", "score", "images_per_kwh", "pepr_kwh", "memory_score", "y"])
@@ -92,3 +100,31 @@ def test_a_column_of_names_is_one_however_it_is_spelled(name):
 @pytest.mark.parametrize("name", ["run_time_s", "Run time (s)", "model_size_mb", "accuracy", "energy"])
 def test_a_measurement_of_a_run_is_no_name(name):
     assert not names_things(name)
+
+
+@pytest.mark.parametrize(
+    "name, refused",
+    [
+        ("energy_kwh", True),
+        ("train_time_s", True),
+        ("co2eq_g", True),
+        ("peak_memory_gb", True),
+        ("wer", True),
+        ("energy_saved_kwh", False),
+        ("model_flops_utilization", False),
+        ("power", False),
+        ("member_rate", False),
+        ("auc_30_days", False),
+        ("accuracy", False),
+    ],
+)
+def test_what_a_run_takes_is_no_performance_and_what_it_saves_may_be(name, refused):
+    assert less_is_better(name) is refused
+
+
+@pytest.mark.parametrize(
+    "name, is_time", [("train_hours", True), ("train_days", False), ("elapsed_days", True)]
+)
+def test_days_of_data_are_no_time_of_a_run(name, is_time):
+    found = meaning(name)
+    assert (found is not None and found.quantity == "time") is is_time

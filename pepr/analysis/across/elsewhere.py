@@ -15,6 +15,7 @@ from pepr.analysis.across.pretraining import Difference
 from pepr.analysis.across.sets import FULL, Sets, title
 from pepr.display.numbers import Numbers, number
 from pepr.display.words import difference, ends, fixed, markdown
+from pepr.runs.columns import METER_OF
 from pepr.runs.results import Results
 
 
@@ -54,7 +55,11 @@ def _of(sets: Sets, other: Results) -> Iterator[Elsewhere]:
     """`elsewhere` of one other folder of results, a kind of hardware at a time."""
     theirs = Sets(other, sets.n_resamples)
     columns = ["run_id", "hardware", "software"]
-    pairs = sets.networks.merge(theirs.networks[columns], on="run_id", suffixes=("", "_there"))
+    ours, others = (  # without the meter, which a set may name
+        rows.assign(hardware=rows["hardware"].str.replace(f"{METER_OF}.*", "", regex=True))
+        for rows in (sets.networks, theirs.networks[columns])
+    )
+    pairs = ours.merge(others, on="run_id", suffixes=("", "_there"))
     pairs = pairs[pairs["hardware"] != pairs["hardware_there"]]
     alike = pairs["software"] == pairs["software_there"]
     for dataset in sets.names:
