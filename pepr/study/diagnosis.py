@@ -182,7 +182,7 @@ def _energy_lines() -> list[str]:
 
 def _results_line() -> str:
     root = results_root()
-    there = next(path for path in (root, *root.parents) if os.access(path, os.F_OK))
+    there = next((path for path in (root, *root.parents) if os.access(path, os.F_OK)), root)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return f"- results cannot be written to {root}: name a folder that you may write with PEPR_RESULTS"
     return f"+ results go to {root}"
