@@ -262,7 +262,14 @@ def test_the_choice_of_a_set_has_one_interval_wherever_it_is_told(sets):
     assert Sets(sets.results).n_resamples == measures.N_RESAMPLES
 
 
-@pytest.mark.parametrize(("value", "words"), [(0.85, "0.88: missed by 0.030"), (0.88, "0.88: reached")])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.85, "0.88: missed by 0.030"),
+        (0.8796, "0.88: missed by less than 0.001"),
+        (0.88, "0.88: reached"),
+    ],
+)
 def test_a_target_is_reached_or_missed_by_how_much_beside_the_published_value(value, words):
     chosen = Chosen("breastmnist", "dla46_c", "scratch_full", 5, Interval(value, 0.8, 0.9), "seeds")
     row = numbers.targets_table([chosen]).splitlines()[-1]

@@ -131,9 +131,8 @@ def targets_table(chosen: Iterable[Chosen]) -> str:
         if target is None:
             verdict = "none was set"
         else:
-            verdict = f"{target:.2f}: " + (
-                "reached" if value >= target else f"missed by {target - value:.3f}"
-            )
+            short = "less than 0.001" if target - value < 0.001 else f"{target - value:.3f}"
+            verdict = f"{target:.2f}: " + ("reached" if value >= target else f"missed by {short}")
         rows.append(
             {
                 "Set": title(one.dataset),
