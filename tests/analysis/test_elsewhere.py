@@ -86,7 +86,12 @@ def test_other_software_is_named_and_the_same_hardware_is_nothing_to_tell(here):
     newer = there(here, lambda table: table, software="torch 9.9")
     found = elsewhere(here, [newer])
     assert not any(one.alike for one in found)
-    assert "another machine, other software" in elsewhere_numbers(found)["sets_elsewhere_table"]["text"]
+    told = elsewhere_numbers(found)
+    assert told["sets_elsewhere_hardware"]["text"] == "another machine, other software"
+    assert "another machine" not in told["sets_elsewhere_table"]["text"]
+    both = elsewhere_numbers([*found, *elsewhere(here, [there(here, lambda table: table)])])
+    assert both["sets_elsewhere_hardware"]["text"] == "another machine, other software and on another machine"
+    assert "| BreastMNIST | another machine, other software |" in both["sets_elsewhere_table"]["text"]
     assert elsewhere(here, [here.results]) == [] and elsewhere_numbers([]) == {}
 
 

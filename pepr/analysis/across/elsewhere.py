@@ -92,10 +92,11 @@ def elsewhere_numbers(found: Sequence[Elsewhere]) -> Numbers:
     if not found:
         return {}
     moved = np.concatenate([one.moved for one in found])
+    kinds = dict.fromkeys(map(_kind, found))
     table = markdown(
         {
             "Set": title(one.dataset),
-            "Other hardware": one.hardware + ("" if one.alike else ", other software"),
+            **({"Other hardware": _kind(one)} if len(kinds) > 1 else {}),
             "Runs": str(len(one.moved)),
             "AUROC apart, median (greatest)": f"{one.apart:.3f} ({one.furthest:.3f})",
             "Two seeds here, median": fixed(one.seeds, 3),
@@ -108,9 +109,14 @@ def elsewhere_numbers(found: Sequence[Elsewhere]) -> Numbers:
     )
     return {
         "sets_elsewhere_table": number(None, table),
+        "sets_elsewhere_hardware": number(None, " and on ".join(kinds)),
         "sets_elsewhere_runs": number(len(moved), f"{len(moved)} runs"),
         "sets_elsewhere_apart": number(float(np.median(np.abs(moved))), "{:.3f}".format),
     }
+
+
+def _kind(one: Elsewhere) -> str:
+    return one.hardware + ("" if one.alike else ", other software")
 
 
 def _gain(one: Elsewhere, side: int) -> str:

@@ -437,10 +437,11 @@ def agreement_numbers(sets: Sets) -> Numbers:
             "Used on": title(one.used_on),
             "Chosen there": f"{one.instead[0]}, {STARTS[one.instead[1]]}",
             "AUROC lost": difference(one.loss.estimate),
-            "95% interval": (
-                "-" if one.over in agreement.NO_INTERVAL else ends(one.loss.low, one.loss.high, difference)
+            "95% interval, and over what": (
+                one.over
+                if one.over in agreement.NO_INTERVAL
+                else f"{ends(one.loss.low, one.loss.high, difference)}, {one.over}"
             ),
-            "Interval over": one.over,
         }
         for one in found
     )
