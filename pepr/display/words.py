@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pepr.quantities import MEASURES, RESOURCES
 if TYPE_CHECKING:
     import pandas as pd
 
+INDENTATION = re.compile(r">\s+<")
 GRAMS_PER = {"t": 1e6, "kg": 1e3, "g": 1.0}
 
 
@@ -48,8 +50,9 @@ def as_html(rows: pd.DataFrame, digits: int = 3, empty: str = "None.") -> str:
     if rows.empty:
         return f"<p>{html.escape(empty)}</p>"
     words = {name: [_cell_text(value, digits) for value in rows[name]] for name in rows.columns}
-    named = pd.DataFrame(words).rename(columns=_heading)
-    return f'<div style="overflow-x: auto" tabindex="0">{named.to_html(index=False, border=0)}</div>'
+    table = pd.DataFrame(words).rename(columns=_heading).to_html(index=False, border=0)
+    # Without the indentation, which is a third of a long table.
+    return f'<div style="overflow-x: auto" tabindex="0">{INDENTATION.sub("><", table)}</div>'
 
 
 def markdown(rows: Iterable[Mapping[str, str]]) -> str:
