@@ -432,8 +432,7 @@ def agreement_numbers(sets: Sets) -> Numbers:
     found = agreement.losses(sets)
     lost = markdown(
         {
-            "Chosen on": title(one.chosen_on),
-            "Network": f"{one.taken[0]}, {STARTS[one.taken[1]]}",
+            "Chosen on": f"{title(one.chosen_on)}: {one.taken[0]}, {STARTS[one.taken[1]]}",
             "Used on": title(one.used_on),
             "Chosen there": f"{one.instead[0]}, {STARTS[one.instead[1]]}",
             "AUROC lost": difference(one.loss.estimate),
