@@ -58,13 +58,14 @@ def machines(profile: str) -> list[Results]:
     found: list[Results] = []
     with contextlib.suppress(InputError):
         found.append(find_results(profile))
-    shipped = reference_folder(profile)
-    if (shipped / "results.csv").exists() and all(one.folder != shipped for one in found):
-        found.append(Results(profile, "reference", shipped))
-    for folder in sorted(reference_folder(CONTRIBUTED).glob(f"{profile}-*")):
-        if (folder / "results.csv").exists():
-            found.append(Results(profile, "reference", folder))
-    return found
+    return found + [one for one in shipped(profile) if one.folder not in {own.folder for own in found}]
+
+
+def shipped(profile: str) -> list[Results]:
+    """What ships of a profile: the reference, then what was contributed to it."""
+    contributed = sorted(reference_folder(CONTRIBUTED).glob(f"{profile}-*"))
+    folders = [reference_folder(profile), *contributed]
+    return [Results(profile, "reference", one) for one in folders if (one / "results.csv").exists()]
 
 
 def model_times(table: pd.DataFrame) -> pd.Series:
@@ -149,10 +150,10 @@ def _by_hardware(results: list[Results]) -> Iterator[tuple[Results, str, pd.Data
 def against_reference(results: Results) -> str | None:
     """In a sentence, how the accuracies of this machine stand to those of the shipped reference; None where
     there is none, or it has no run in common."""
-    shipped = reference_folder(results.profile)
-    if results.folder.resolve() == shipped.resolve() or not (shipped / "results.csv").exists():
+    folder = reference_folder(results.profile)
+    if results.folder.resolve() == folder.resolve() or not (folder / "results.csv").exists():
         return None
-    row = _agreement(Results(results.profile, "reference", shipped).table, results.table)
+    row = _agreement(Results(results.profile, "reference", folder).table, results.table)
     if not row["shared_runs"]:
         return None
     return (

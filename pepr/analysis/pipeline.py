@@ -126,8 +126,8 @@ class Analysis:
     def elsewhere(self) -> list[Elsewhere]:
         """Runs of the sets that ship from other hardware, too. What else this machine has of its own is not
         asked: `pepr verify` makes the numbers of a folder again, wherever it is."""
-        shipped = [one for one in machines.machines(self.results.profile) if one.origin == "reference"]
-        return elsewhere(self.sets, [one for one in shipped if one.folder != self.results.folder])
+        others = machines.shipped(self.results.profile)
+        return elsewhere(self.sets, [one for one in others if one.folder != self.results.folder])
 
     @property
     def timing_numbers(self) -> numbers.Numbers:

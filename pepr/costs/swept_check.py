@@ -97,8 +97,7 @@ def of_sweeps(sweeps: Sequence[Sweep], runs: pd.DataFrame) -> pd.DataFrame:
 def shipped_runs() -> pd.DataFrame:
     """The results tables of the shipped references whose runs trained networks on a CPU, and of what was
     contributed to them, one below the other."""
-    of_all = (one for name in PROFILES for one in machines.machines(name))
-    tables = [one.table for one in of_all if one.origin == "reference"]
+    tables = [one.table for name in PROFILES for one in machines.shipped(name)]
     return pd.concat(tables, ignore_index=True)
 
 

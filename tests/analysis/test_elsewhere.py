@@ -103,12 +103,24 @@ def test_another_meter_is_no_other_hardware(here):
     assert elsewhere(here, [metered]) == []
 
 
-def test_other_shipped_folders_of_the_profile_are_asked_and_no_own_one_is(here, monkeypatch):
-    shipped = replace(here.results, origin="reference")
-    other = replace(shipped, folder=shipped.folder / "elsewhere")
-    own = replace(here.results, folder=shipped.folder / "own")
+def test_other_shipped_folders_of_the_profile_are_asked_and_no_own_one_is(here, monkeypatch, tmp_path):
+    for name in ("medical", "contributed/medical-other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "results.csv").touch()
+    monkeypatch.setattr(pipeline.machines, "reference_folder", lambda name: tmp_path / name)
+    monkeypatch.setenv("PEPR_RESULTS", str(here.results.folder.parent))
     asked = []
-    monkeypatch.setattr(pipeline.machines, "machines", lambda profile: [own, shipped, other])
     monkeypatch.setattr(pipeline, "elsewhere", lambda sets, others: asked.append(others) or [])
+    shipped = replace(here.results, origin="reference", folder=tmp_path / "medical")
+    other = replace(shipped, folder=tmp_path / "contributed" / "medical-other")
     assert pipeline.Analysis(shipped).elsewhere == []
     assert asked == [[other]]
+
+
+def test_a_run_whose_auroc_is_not_known_on_either_side_is_no_twin(here):
+    def without(table):
+        return shifted(table.assign(test_auroc=table["test_auroc"].mask(table["seed"] == 1)))
+
+    (one,) = elsewhere(here, [there(here, without)])
+    assert len(one.moved) == 18 and one.shift.n == 2
+    assert "nan" not in elsewhere_numbers([one])["sets_elsewhere_table"]["text"]

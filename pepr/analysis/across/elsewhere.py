@@ -61,6 +61,8 @@ def _of(sets: Sets, other: Results) -> Iterator[Elsewhere]:
     )
     pairs = ours.merge(others, on="run_id", suffixes=("", "_there"))
     pairs = pairs[pairs["hardware"] != pairs["hardware_there"]]
+    known = (sets.auroc.reindex(pairs["run_id"]) + theirs.auroc.reindex(pairs["run_id"])).notna()
+    pairs = pairs[known.to_numpy()]
     alike = pairs["software"] == pairs["software_there"]
     for dataset in sets.names:
         for (hardware, same), rows in pairs[pairs["dataset"] == dataset].groupby(["hardware_there", alike]):
